@@ -39,15 +39,15 @@ Function* Original(const char* name) {
 }
 
 // Takes `mutex` by calling `take`.
-template <typename Take>
-void Lock(absl::Mutex* mutex, unsigned flags, const Take& take) {
+template <typename Function>
+void Lock(absl::Mutex* mutex, unsigned flags, const Function& take) {
   __tsan_mutex_pre_lock(mutex, flags);
   take();
   __tsan_mutex_post_lock(mutex, flags, 0);
 }
 
-template <typename Take>
-bool TryLock(absl::Mutex* mutex, unsigned flags, const Take& take) {
+template <typename Function>
+bool TryLock(absl::Mutex* mutex, unsigned flags, const Function& take) {
   __tsan_mutex_pre_lock(mutex, flags | __tsan_mutex_try_lock);
   const bool taken = take();
   __tsan_mutex_post_lock(mutex,
@@ -57,16 +57,16 @@ bool TryLock(absl::Mutex* mutex, unsigned flags, const Take& take) {
   return taken;
 }
 
-template <typename Release>
-void Unlock(absl::Mutex* mutex, unsigned flags, const Release& release) {
+template <typename Function>
+void Unlock(absl::Mutex* mutex, unsigned flags, const Function& release) {
   __tsan_mutex_pre_unlock(mutex, flags);
   release();
   __tsan_mutex_post_unlock(mutex, flags);
 }
 
 // Runs `wait`, which releases `mutex` and takes it again before it returns.
-template <typename Wait>
-auto Wait(absl::Mutex* mutex, const Wait& wait) {
+template <typename Function>
+auto Wait(absl::Mutex* mutex, const Function& wait) {
   __tsan_mutex_pre_unlock(mutex, kWrite);
   __tsan_mutex_post_unlock(mutex, kWrite);
   __tsan_mutex_pre_lock(mutex, kWrite);
