@@ -1,0 +1,86 @@
+#include "engine/byte_source.h"
+
+#include <algorithm>
+
+#include "absl/types/span.h"
+#include "engine/io_util.h"
+
+namespace varve {
+namespace {
+
+class MappedSource final : public ByteSource {
+ public:
+  MappedSource(const Mapping& mapping, uint64_t size)
+      : ByteSource(size), mapping_(mapping) {}
+
+  const std::byte* At(uint64_t offset, size_t /*length*/) override {
+    return mapping_.data() + offset;
+  }
+
+  uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
+    return Crc32(crc, {mapping_.data() + offset, static_cast<size_t>(length)});
+  }
+
+ private:
+  const Mapping& mapping_;
+};
+
+class FileSource final : public ByteSource {
+ public:
+  FileSource(File& file, uint64_t size) : ByteSource(size), file_(file) {}
+
+  const std::byte* At(uint64_t offset, size_t length) override {
+    if (offset < buffer_offset_ ||
+        offset + length > buffer_offset_ + buffer_.size()) {
+      // Begins at a multiple of the window, so that walking backwards as well
+      // as scanning forwards finds its next bytes there already.
+      const uint64_t window = length <= kSmall ? kSmallWindow : kLargeWindow;
+      buffer_offset_ = offset - offset % window;
+      const uint64_t end =
+          std::min(std::max(offset + length, buffer_offset_ + window), size());
+      buffer_.resize(end - buffer_offset_);
+      if (!ReadExactly(file_, buffer_offset_, absl::MakeSpan(buffer_)).ok()) {
+        buffer_.clear();
+        return nullptr;
+      }
+    }
+    return buffer_.data() + (offset - buffer_offset_);
+  }
+
+  uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
+    crc_buffer_.resize(kLargeWindow);
+    while (length > 0) {
+      const auto chunk = absl::MakeSpan(crc_buffer_)
+                             .first(std::min<uint64_t>(length, kLargeWindow));
+      // Inverting what has been computed so far is as good as any wrong value.
+      if (!ReadExactly(file_, offset, chunk).ok()) return ~crc;
+      crc = Crc32(crc, chunk);
+      offset += chunk.size();
+      length -= chunk.size();
+    }
+    return crc;
+  }
+
+ private:
+  static constexpr size_t kSmall = 4096;
+  static constexpr uint64_t kSmallWindow = uint64_t{64} << 10;
+  static constexpr uint64_t kLargeWindow = uint64_t{1} << 20;
+
+  File& file_;
+  std::vector<std::byte> buffer_;
+  uint64_t buffer_offset_ = 0;
+  std::vector<std::byte> crc_buffer_;
+};
+
+}  // namespace
+
+std::unique_ptr<ByteSource> ByteSource::FromMapping(const Mapping& mapping,
+                                                    uint64_t size) {
+  return std::make_unique<MappedSource>(mapping, size);
+}
+
+std::unique_ptr<ByteSource> ByteSource::FromFile(File& file, uint64_t size) {
+  return std::make_unique<FileSource>(file, size);
+}
+
+}  // namespace varve

@@ -1,0 +1,294 @@
+#include "engine/file.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/lock_holder.h"
+#include "engine/status.h"
+
+namespace varve {
+namespace {
+
+// Owns a file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    // Nothing can be done about an error: what had to be durable was synced.
+    if (fd_ >= 0) close(fd_);
+  }
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+
+ private:
+  int fd_;
+};
+
+// Calls `call` until it is not interrupted by a signal.
+template <typename Call>
+auto Retry(const Call& call) {
+  while (true) {
+    const auto result = call();
+    if (result != -1 || errno != EINTR) return result;
+  }
+}
+
+FileInfo ToFileInfo(const struct stat& info) {
+  return {.device = info.st_dev,
+          .inode = info.st_ino,
+          .size = static_cast<uint64_t>(info.st_size),
+          .allocated = static_cast<uint64_t>(info.st_blocks) * 512,
+          .mode = info.st_mode,
+          .owner = info.st_uid,
+          .group = info.st_gid};
+}
+
+class RealMapping final : public Mapping {
+ public:
+  RealMapping(void* address, uint64_t length)
+      : Mapping(static_cast<const std::byte*>(address), length),
+        address_(address) {}
+  ~RealMapping() override { munmap(address_, length()); }
+
+ private:
+  void* const address_;
+};
+
+class RealFile final : public File {
+ public:
+  RealFile(Descriptor fd, std::string path)
+      : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  absl::StatusOr<size_t> ReadAt(uint64_t offset,
+                                absl::Span<std::byte> out) override {
+    const ssize_t count =
+        pread(fd_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+    if (count < 0) return Error("cannot read ");
+    return static_cast<size_t>(count);
+  }
+
+  absl::StatusOr<size_t> WriteAt(
+      uint64_t offset, absl::Span<const struct iovec> pieces) override {
+    const ssize_t count =
+        pwritev(fd_.get(), pieces.data(), static_cast<int>(pieces.size()),
+                static_cast<off_t>(offset));
+    if (count < 0) return Error("cannot write ");
+    return static_cast<size_t>(count);
+  }
+
+  absl::Status Sync() override {
+    // Not repeated after EINTR: a second call could succeed although the first
+    // one has dropped pages that it could not write.
+    return fdatasync(fd_.get()) == 0 ? absl::OkStatus() : Error("cannot sync ");
+  }
+
+  absl::Status Truncate(uint64_t size) override {
+    return Retry([&] {
+             return ftruncate(fd_.get(), static_cast<off_t>(size));
+           }) == 0
+               ? absl::OkStatus()
+               : Error("cannot truncate ");
+  }
+
+  absl::Status PunchHole(uint64_t offset, uint64_t length) override {
+    return Retry([&] {
+             return fallocate(
+                 fd_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                 static_cast<off_t>(offset), static_cast<off_t>(length));
+           }) == 0
+               ? absl::OkStatus()
+               : Error("cannot punch a hole into ");
+  }
+
+  absl::StatusOr<FileInfo> Info() override {
+    struct stat info;
+    if (fstat(fd_.get(), &info) != 0) return Error("cannot stat ");
+    return ToFileInfo(info);
+  }
+
+  absl::Status SetOwner(uint32_t owner, uint32_t group) override {
+    return fchown(fd_.get(), owner, group) == 0
+               ? absl::OkStatus()
+               : Error("cannot change the owner of ");
+  }
+
+  absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) override {
+    void* const address = mmap(nullptr, length, PROT_READ,
+                               MAP_SHARED | MAP_NORESERVE, fd_.get(), 0);
+    if (address == MAP_FAILED) return Error("cannot map ");
+    return std::make_unique<RealMapping>(address, length);
+  }
+
+  absl::Status LockExclusive() override {
+    // An OFD lock belongs to the open file, so that two stores of one process
+    // exclude each other too, and closing another descriptor of the file does
+    // not give the lock up.
+    struct flock lock = {};
+    lock.l_type = F_WRLCK;
+    lock.l_whence = SEEK_SET;
+    if (fcntl(fd_.get(), F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
+    if (errno != EAGAIN && errno != EACCES) return Error("cannot lock ");
+    const std::optional<pid_t> holder = FindLockHolder(fd_.get());
+    return ErrorWithNumber(
+        EWOULDBLOCK,
+        absl::StrCat(path_, " is in use by another writer, pid ",
+                     holder.has_value() ? absl::StrCat(*holder) : "unknown"));
+  }
+
+ private:
+  // The failure of the system call just made.
+  absl::Status Error(absl::string_view what) const {
+    return SystemError(errno, absl::StrCat(what, path_));
+  }
+
+  const Descriptor fd_;
+  const std::string path_;
+};
+
+// Opens with flags that may create the file, without the umask. Fails with
+// EPERM where a thread cannot have an umask of its own.
+int OpenWithoutUmask(const std::string& path, int flags, mode_t permissions) {
+  int fd = -1;
+  int error = 0;
+  // The umask belongs to the process; changing it would race with every other
+  // thread that creates a file. Correcting the mode afterwards would leave a
+  // moment in which it is wrong, and a crash would leave it wrong for good.
+  std::thread([&] {
+    if (unshare(CLONE_FS) != 0) {
+      error = EPERM;
+      return;
+    }
+    umask(0);
+    fd = Retry([&] { return open(path.c_str(), flags, permissions); });
+    error = errno;
+  }).join();
+  errno = error;
+  return fd;
+}
+
+// Opens a file that does not exist yet.
+int Create(const std::string& path, int flags, mode_t permissions) {
+  const int fd = OpenWithoutUmask(path, flags, permissions);
+  if (fd >= 0 || errno != EPERM) return fd;
+  // Sandboxes forbid unshare(). The umask can only have taken bits away, so
+  // the file is never more open than asked for.
+  const Descriptor fallback(
+      Retry([&] { return open(path.c_str(), flags, permissions); }));
+  if (!fallback.valid()) return -1;
+  struct stat info;
+  if (fstat(fallback.get(), &info) == 0 && info.st_size == 0 &&
+      (info.st_mode & 07777) != permissions) {
+    fchmod(fallback.get(), permissions);
+  }
+  return fcntl(fallback.get(), F_DUPFD_CLOEXEC, 0);
+}
+
+absl::Status CheckRegular(const struct stat& info, const std::string& path) {
+  if (S_ISREG(info.st_mode)) return absl::OkStatus();
+  if (S_ISDIR(info.st_mode)) {
+    return ErrorWithCode(absl::StatusCode::kInvalidArgument, EISDIR,
+                         absl::StrCat(path, " is a directory, not a file"));
+  }
+  return ErrorWithCode(absl::StatusCode::kInvalidArgument, EINVAL,
+                       absl::StrCat(path, " is not a regular file"));
+}
+
+class HostFileSystem final : public FileSystem {
+ public:
+  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path,
+                                             OpenMode mode,
+                                             uint32_t permissions) override {
+    // Looked at before it is opened: opening a device may set it going, and
+    // opening a FIFO waits.
+    struct stat info;
+    const bool exists = stat(path.c_str(), &info) == 0;
+    if (exists) {
+      VARVE_RETURN_IF_ERROR(CheckRegular(info, path));
+    } else if (errno != ENOENT) {
+      return SystemError(errno, absl::StrCat("cannot open ", path));
+    }
+    Descriptor fd(OpenDescriptor(path, mode, permissions, exists));
+    if (!fd.valid()) {
+      return SystemError(errno, absl::StrCat("cannot open ", path));
+    }
+    if (fstat(fd.get(), &info) != 0) {
+      return SystemError(errno, absl::StrCat("cannot stat ", path));
+    }
+    // Once more, as it may have been replaced in between.
+    VARVE_RETURN_IF_ERROR(CheckRegular(info, path));
+    return std::make_unique<RealFile>(std::move(fd), path);
+  }
+
+  absl::StatusOr<FileInfo> Info(const std::string& path) override {
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) {
+      return SystemError(errno, absl::StrCat("cannot stat ", path));
+    }
+    return ToFileInfo(info);
+  }
+
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    if (rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+    return SystemError(errno, absl::StrCat("cannot rename ", from, " to ", to));
+  }
+
+  absl::Status Remove(const std::string& path) override {
+    if (unlink(path.c_str()) == 0) return absl::OkStatus();
+    return SystemError(errno, absl::StrCat("cannot remove ", path));
+  }
+
+  absl::Status SyncDirectoryOf(const std::string& path) override {
+    const size_t slash = path.rfind('/');
+    const std::string directory = slash == std::string::npos ? "."
+                                  : slash == 0               ? "/"
+                                               : path.substr(0, slash);
+    const Descriptor fd(Retry([&] {
+      return open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    }));
+    // Some file systems know no sync of a directory, and say EINVAL.
+    if (fd.valid() && (fsync(fd.get()) == 0 || errno == EINVAL)) {
+      return absl::OkStatus();
+    }
+    return SystemError(errno, absl::StrCat("cannot sync ", directory));
+  }
+
+ private:
+  static int OpenDescriptor(const std::string& path, OpenMode mode,
+                            mode_t permissions, bool exists) {
+    // O_NONBLOCK has no effect on a regular file, and keeps open() from waiting
+    // for the other end of a FIFO that has just taken its place.
+    const int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+                      (mode == OpenMode::kRead ? O_RDONLY : O_RDWR);
+    if (mode == OpenMode::kCreateNew) {
+      return Create(path, flags | O_CREAT | O_EXCL, permissions);
+    }
+    // O_CREAT only where needed: in directories such as /tmp the kernel refuses
+    // it for existing files of other users.
+    if (mode == OpenMode::kCreate && !exists) {
+      return Create(path, flags | O_CREAT, permissions);
+    }
+    return Retry([&] { return open(path.c_str(), flags); });
+  }
+};
+
+}  // namespace
+
+FileSystem* RealFileSystem() {
+  static HostFileSystem* const file_system = new HostFileSystem;
+  return file_system;
+}
+
+}  // namespace varve

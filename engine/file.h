@@ -1,0 +1,126 @@
+// The I/O seam: the only way by which Varve touches a store file.
+//
+// The interface is as narrow and as raw as the system calls behind it: reads
+// and writes may be short, and may fail with EINTR, so that a test's
+// implementation can fail, shorten or record any single call. io_util.h holds
+// the loops on top. RealFileSystem() is the implementation for use.
+//
+// Errors are SystemError statuses (status.h) that name the path.
+
+#ifndef VARVE_ENGINE_FILE_H_
+#define VARVE_ENGINE_FILE_H_
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace varve {
+
+// A read-only shared mapping of a file, made over `length` bytes of address
+// space, which may reach far beyond the end of the file: bytes become readable
+// as the file grows over them. Unmapped by the destructor. Immutable, hence
+// thread-safe.
+class Mapping {
+ public:
+  virtual ~Mapping() = default;
+  const std::byte* data() const { return data_; }
+  uint64_t length() const { return length_; }
+
+ protected:
+  Mapping(const std::byte* data, uint64_t length)
+      : data_(data), length_(length) {}
+
+ private:
+  const std::byte* const data_;
+  const uint64_t length_;
+};
+
+// What a file is, at the moment of the call.
+struct FileInfo {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t size = 0;       // bytes
+  uint64_t allocated = 0;  // bytes that the host has given to it
+  uint32_t mode = 0;       // type and permission bits, as st_mode
+  uint32_t owner = 0;
+  uint32_t group = 0;
+};
+
+// One open file. Thread-safe. The destructor closes it, and with it gives up
+// its lock.
+class File {
+ public:
+  virtual ~File() = default;
+
+  // Reads up to out.size() bytes at `offset`; returns the number read, which
+  // may be short, and is 0 at the end of the file.
+  virtual absl::StatusOr<size_t> ReadAt(uint64_t offset,
+                                        absl::Span<std::byte> out) = 0;
+
+  // Writes the pieces one after the other at `offset`; returns the number of
+  // bytes written, which may be short. At most IOV_MAX (1024) pieces.
+  virtual absl::StatusOr<size_t> WriteAt(
+      uint64_t offset, absl::Span<const struct iovec> pieces) = 0;
+
+  // Makes data and size durable (fdatasync).
+  virtual absl::Status Sync() = 0;
+
+  virtual absl::Status Truncate(uint64_t size) = 0;
+
+  // Gives the blocks of the range back to the host and leaves the size as it
+  // is. UNIMPLEMENTED where the host file system cannot.
+  virtual absl::Status PunchHole(uint64_t offset, uint64_t length) = 0;
+
+  virtual absl::StatusOr<FileInfo> Info() = 0;
+
+  // Gives the file to another user and group (fchown).
+  virtual absl::Status SetOwner(uint32_t owner, uint32_t group) = 0;
+
+  // Maps the first `length` bytes of address space from offset 0.
+  virtual absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) = 0;
+
+  // Takes the exclusive (OFD) lock without waiting. FAILED_PRECONDITION (with
+  // EWOULDBLOCK) if another open file holds it; the message names the pid of
+  // the holder where it can be found out.
+  virtual absl::Status LockExclusive() = 0;
+};
+
+enum class OpenMode {
+  kRead,       // must exist; never written to
+  kReadWrite,  // must exist
+  kCreate,     // opened if it exists, else created
+  kCreateNew,  // ALREADY_EXISTS if it exists
+};
+
+// The host file system. Thread-safe.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  // Opens a regular file; INVALID_ARGUMENT (EISDIR, EINVAL) for anything else.
+  // A created file gets `permissions` whatever the umask.
+  virtual absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path,
+                                                     OpenMode mode,
+                                                     uint32_t permissions) = 0;
+  virtual absl::StatusOr<FileInfo> Info(const std::string& path) = 0;
+  virtual absl::Status Rename(const std::string& from,
+                              const std::string& to) = 0;
+  virtual absl::Status Remove(const std::string& path) = 0;
+
+  // Makes creations, renames and removals in the directory of `path` durable.
+  virtual absl::Status SyncDirectoryOf(const std::string& path) = 0;
+};
+
+// The kernel's file system. Never destroyed.
+FileSystem* RealFileSystem();
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_FILE_H_

@@ -1,0 +1,96 @@
+// Index: key hash -> offset of the newest metadata of the key.
+//
+// One writer, any number of readers. A reader takes no lock and never waits:
+// the table is open addressing over slots of two atomics, and growing builds a
+// new table beside the old one, which readers under way notice and start again.
+//
+// The hash is mixed with a random secret of the process before it chooses a
+// slot, so that whoever makes up the contents of a store cannot make keys
+// collide.
+//
+// Memory: 20 to 32 bytes per live key, plus the deleted keys since the last
+// growth.
+
+#ifndef VARVE_ENGINE_INDEX_H_
+#define VARVE_ENGINE_INDEX_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+
+namespace varve {
+
+class Index {
+ public:
+  // Stands for the offset of a key that is known to be deleted. Offsets are
+  // less than this, and more than 0.
+  static constexpr uint64_t kDeleted = ~uint64_t{0};
+
+  Index();
+  ~Index();
+  Index(const Index&) = delete;
+  Index& operator=(const Index&) = delete;
+
+  // --- For any thread ------------------------------------------------------
+
+  std::optional<uint64_t> Find(uint64_t key_hash) const;
+
+  // Fetches what a Find() of the key will look at into the cache.
+  void Prefetch(uint64_t key_hash) const;
+
+  // The number of keys that are present.
+  size_t size() const { return live_.load(std::memory_order_relaxed); }
+
+  // Bytes of memory in use.
+  size_t memory() const;
+
+  // --- For the writer, one thread at a time --------------------------------
+
+  // Makes room for `count` further keys, so that that many calls of Set() or
+  // SetIfUnknown() cannot fail. RESOURCE_EXHAUSTED (ENOMEM).
+  absl::Status Reserve(size_t count);
+
+  // Both need room, see Reserve(). SetIfUnknown() does nothing if the key has
+  // been seen, present or deleted; its offset may be kDeleted.
+  void Set(uint64_t key_hash, uint64_t offset);
+  void SetIfUnknown(uint64_t key_hash, uint64_t offset);
+
+  // Returns whether the key was present.
+  bool Erase(uint64_t key_hash);
+
+  // The offsets of all keys that are present, in no order.
+  std::vector<uint64_t> Offsets() const;
+
+  // Forgets everything. Readers must not be around.
+  void Clear();
+
+ private:
+  struct Slot;
+  struct Table;
+
+  static uint64_t Position(const Table& table, uint64_t key_hash);
+  static uint64_t Probe(const Table& table, uint64_t key_hash);
+  // The slot that holds the key, or the empty one where it belongs.
+  static Slot& SlotFor(const Table& table, uint64_t key_hash);
+
+  absl::Status Grow(size_t live_wanted);
+  Table& WriterTable() const;
+  void Store(Slot& slot, uint64_t key_hash, uint64_t offset);
+
+  // The table in use, the last one of tables_.
+  std::atomic<Table*> table_{nullptr};
+  std::atomic<size_t> live_{0};
+
+  // For the writer. Former tables have given their memory back, but keep their
+  // addresses, so that a late reader finds empty slots there.
+  std::vector<std::unique_ptr<Table>> tables_;
+};
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_INDEX_H_

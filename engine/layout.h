@@ -1,0 +1,63 @@
+// Where an entry's parts lie, derived from its metadata: the bounds rules that
+// readers, recovery and iteration share.
+
+#ifndef VARVE_ENGINE_LAYOUT_H_
+#define VARVE_ENGINE_LAYOUT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "engine/entry.h"
+
+namespace varve {
+
+// CRC-32 of the payload of every tombstone, a single zero byte.
+inline constexpr uint32_t kTombstoneCrc32 = 0xd202ef8d;
+
+// The shape that an entry with metadata at `metadata_offset` has.
+enum class EntryShape { kInvalid, kValue, kTombstone };
+
+// `byte_before` is the byte before the metadata, which tells a tombstone from a
+// value of one byte.
+constexpr EntryShape ShapeOf(uint64_t prev_tail, uint64_t metadata_offset,
+                             std::byte byte_before) {
+  if (prev_tail >= metadata_offset) return EntryShape::kInvalid;
+  if (prev_tail + 1 == metadata_offset && byte_before == std::byte{0}) {
+    return EntryShape::kTombstone;
+  }
+  return Align64(prev_tail) < metadata_offset ? EntryShape::kValue
+                                              : EntryShape::kInvalid;
+}
+
+// The entry with metadata at `metadata_offset` (at least 1), of which
+// `before_metadata` points at the byte before it. Nothing if its bounds cannot
+// be those of an entry. The checksum is not looked at.
+inline std::optional<EntryLocation> LocateEntry(
+    const std::byte* before_metadata, uint64_t metadata_offset) {
+  const Metadata metadata = DecodeMetadata(before_metadata + 1);
+  const EntryShape shape =
+      ShapeOf(metadata.prev_tail, metadata_offset, *before_metadata);
+  if (shape == EntryShape::kInvalid) return std::nullopt;
+  const bool is_tombstone = shape == EntryShape::kTombstone;
+  const uint64_t start =
+      is_tombstone ? metadata.prev_tail : Align64(metadata.prev_tail);
+  return EntryLocation{.key_hash = metadata.key_hash,
+                       .payload_offset = start,
+                       .payload_size = metadata_offset - start,
+                       .prev_tail = metadata.prev_tail,
+                       .crc32 = metadata.crc32,
+                       .is_tombstone = is_tombstone};
+}
+
+// The same for the entry that ends at `end` in a file mapped at `data`, whose
+// bytes up to `end` are readable.
+inline std::optional<EntryLocation> LocateEntryEndingAt(const std::byte* data,
+                                                        uint64_t end) {
+  if (end < kTombstoneSize) return std::nullopt;  // the smallest entry
+  return LocateEntry(data + end - kTombstoneSize, end - kMetadataSize);
+}
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_LAYOUT_H_

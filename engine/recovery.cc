@@ -1,0 +1,171 @@
+#include "engine/recovery.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/byte_source.h"
+#include "engine/layout.h"
+#include "engine/status.h"
+#include "engine/tail_finder.h"
+
+namespace varve {
+namespace {
+
+// Entries whose index slots are fetched into the cache together.
+constexpr size_t kBlock = 64;
+
+// Fills `index` with the chain that ends at `tail`, the newest entry of each
+// key winning. False if the chain does not reach the start of the file.
+absl::StatusOr<bool> IndexChain(const std::byte* data, uint64_t tail,
+                                Index& index) {
+  std::array<EntryLocation, kBlock> block;
+  while (tail > 0) {
+    size_t count = 0;
+    for (; tail > 0 && count < kBlock; ++count) {
+      const std::optional<EntryLocation> entry =
+          LocateEntryEndingAt(data, tail);
+      if (!entry.has_value()) return false;
+      block[count] = *entry;
+      tail = entry->prev_tail;
+      index.Prefetch(entry->key_hash);
+    }
+    VARVE_RETURN_IF_ERROR(index.Reserve(count));
+    for (size_t i = 0; i < count; ++i) {
+      index.SetIfUnknown(block[i].key_hash, block[i].is_tombstone
+                                                ? Index::kDeleted
+                                                : block[i].metadata_offset());
+    }
+  }
+  return true;
+}
+
+class Recovery {
+ public:
+  Recovery(const RecoveryInput& input, Index& index)
+      : input_(input),
+        index_(index),
+        scan_(NewSource()),
+        probe_(NewSource()),
+        finder_(*scan_, *probe_) {}
+
+  absl::StatusOr<RecoveredTail> Run() {
+    RecoveredTail result;
+    VARVE_ASSIGN_OR_RETURN(result.tail, FindTail());
+    if (input_.durable_tail != nullptr) {
+      VARVE_RETURN_IF_ERROR(CheckNothingDurableBehind(result.tail));
+      VARVE_ASSIGN_OR_RETURN(result, CutAtTornEntry(result.tail));
+    }
+    if (result.tail == 0) {
+      return ErrorWithCode(
+          absl::StatusCode::kDataLoss, EIO,
+          absl::StrCat(input_.path,
+                       " is not a store: it holds no valid entry. "
+                       "It has not been changed"));
+    }
+    return result;
+  }
+
+ private:
+  std::unique_ptr<ByteSource> NewSource() const {
+    return input_.locked
+               ? ByteSource::FromMapping(*input_.mapping, input_.file_size)
+               : ByteSource::FromFile(*input_.file, input_.file_size);
+  }
+
+  const std::byte* data() const { return input_.mapping->data(); }
+
+  // Tail by structure and last checksum alone; 0 if there is none. Fills the
+  // index.
+  absl::StatusOr<uint64_t> FindTail() {
+    if (finder_.LastEntryIsWhole()) {
+      VARVE_ASSIGN_OR_RETURN(const bool reaches_start,
+                             IndexChain(data(), input_.file_size, index_));
+      if (reaches_start) return input_.file_size;
+    }
+    const uint64_t tail = finder_.FindTail();
+    VARVE_RETURN_IF_ERROR(IndexAnew(tail));
+    return tail;
+  }
+
+  absl::Status IndexAnew(uint64_t tail) {
+    index_.Clear();
+    VARVE_ASSIGN_OR_RETURN(const bool reaches_start,
+                           IndexChain(data(), tail, index_));
+    // The chain has been walked before: only a file that changes under us, or
+    // a disk that answers differently each time, comes here.
+    if (reaches_start) return absl::OkStatus();
+    return ErrorWithCode(
+        absl::StatusCode::kDataLoss, EIO,
+        absl::StrCat(input_.path, " changed while it was being opened"));
+  }
+
+  bool IsWhole(const EntryLocation& entry) {
+    return probe_->Crc32Of(0, entry.payload_offset, entry.payload_size) ==
+           entry.crc32;
+  }
+
+  // Length of the durable prefix that a whole entry vouches for.
+  uint64_t VouchedBy(const EntryLocation& entry) const {
+    return std::min(input_.durable_tail(EntryView(input_.mapping, entry)),
+                    entry.end());
+  }
+
+  // A torn write leaves nothing behind it that was synced. If something behind
+  // the tail knows of more, the chain is damaged there, and cutting would lose
+  // what is good.
+  absl::Status CheckNothingDurableBehind(uint64_t tail) {
+    uint64_t vouched = 0;
+    finder_.ForEachWholeEntry(tail, [&](const EntryLocation& entry) {
+      vouched = VouchedBy(entry);
+      return vouched <= tail;
+    });
+    if (vouched <= tail) return absl::OkStatus();
+    return ErrorWithCode(
+        absl::StatusCode::kDataLoss, EIO,
+        absl::StrFormat(
+            "%s is damaged at offset %d: the chain of entries breaks there, "
+            "though the file was whole up to offset %d once. Nothing has been "
+            "changed; `varve check %s` shows what is left",
+            input_.path, tail, vouched, input_.path));
+  }
+
+  // Verifies what is not known to have been synced, and drops it from the first
+  // entry on that did not reach the disk.
+  absl::StatusOr<RecoveredTail> CutAtTornEntry(uint64_t tail) {
+    RecoveredTail result{.tail = tail};
+    for (uint64_t end = tail; end > result.durable_tail;) {
+      // IndexChain() has been here.
+      const EntryLocation entry = *LocateEntryEndingAt(data(), end);
+      end = entry.prev_tail;
+      if (!IsWhole(entry)) {
+        result.tail = entry.prev_tail;
+      } else if (result.durable_tail == 0) {
+        result.durable_tail = VouchedBy(entry);
+      }
+    }
+    // What was vouched for is kept even where the tail was cut into it: that
+    // happens only if the vouched length is no tail of the chain.
+    result.durable_tail = std::min(result.durable_tail, result.tail);
+    if (result.tail < tail) VARVE_RETURN_IF_ERROR(IndexAnew(result.tail));
+    return result;
+  }
+
+  const RecoveryInput& input_;
+  Index& index_;
+  const std::unique_ptr<ByteSource> scan_;
+  const std::unique_ptr<ByteSource> probe_;
+  TailFinder finder_;
+};
+
+}  // namespace
+
+absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input,
+                                      Index& index) {
+  if (input.file_size == 0) return RecoveredTail{};
+  return Recovery(input, index).Run();
+}
+
+}  // namespace varve

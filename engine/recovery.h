@@ -1,0 +1,50 @@
+// Recovery: from the bytes of a file to tail and index (docs/format.md,
+// "Recovery"), and moving what lies behind the tail out of the way.
+
+#ifndef VARVE_ENGINE_RECOVERY_H_
+#define VARVE_ENGINE_RECOVERY_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "engine/entry.h"
+#include "engine/file.h"
+#include "engine/index.h"
+
+namespace varve {
+
+struct RecoveryInput {
+  std::string path;  // for messages
+  File* file = nullptr;
+  std::shared_ptr<const Mapping> mapping;  // covers the file
+  uint64_t file_size = 0;
+  // Whether the store's lock is held. If not, somebody may shorten the file.
+  bool locked = false;
+  // See OpenOptions::durable_tail; may be empty.
+  std::function<uint64_t(const EntryView& entry)> durable_tail;
+};
+
+struct RecoveredTail {
+  uint64_t tail = 0;
+  uint64_t durable_tail = 0;
+};
+
+// Finds the tail and fills `index`, which is empty. Writes nothing. DATA_LOSS
+// if the file is not empty and holds no valid entry, or if it is damaged below
+// a point that is known to have been synced.
+absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input, Index& index);
+
+// Copies the bytes of `file` from `tail` to `file_size` into a new file beside
+// the store, "<path>.torn-<tail>" or the like, makes it durable, and cuts them
+// off `file`. Returns the path of the new file. On failure the store is as it
+// was.
+absl::StatusOr<std::string> MoveTornBytes(FileSystem& file_system,
+                                          const std::string& path, File& file,
+                                          uint64_t tail, uint64_t file_size);
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_RECOVERY_H_

@@ -1,0 +1,173 @@
+// Compaction: the live entries copied into a file of their own, which then
+// takes the store's place.
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/byte_source.h"
+#include "engine/io_util.h"
+#include "engine/layout.h"
+#include "engine/status.h"
+#include "engine/store_impl.h"
+
+namespace varve {
+namespace {
+
+constexpr size_t kChunk = size_t{1} << 20;
+
+absl::Status Damaged(uint64_t metadata_offset) {
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrFormat("cannot compact: the entry with metadata at offset %d "
+                      "is damaged",
+                      metadata_offset));
+}
+
+// Copies entries into a new file, one behind the other.
+class Compactor {
+ public:
+  Compactor(const Generation& from, File& to)
+      : source_(ByteSource::FromFile(from.file(), from.tail())), to_(to) {
+    buffer_.reserve(kChunk);
+  }
+
+  uint64_t tail() const { return tail_; }
+  const std::vector<IndexUpdate>& index() const { return index_; }
+
+  // Copies the entry, verifying it.
+  absl::Status Copy(uint64_t metadata_offset) {
+    const std::byte* const bytes =
+        source_->At(metadata_offset - 1, kTombstoneSize);
+    if (bytes == nullptr) return Damaged(metadata_offset);
+    const std::optional<EntryLocation> entry =
+        LocateEntry(bytes, metadata_offset);
+    if (!entry.has_value()) return Damaged(metadata_offset);
+
+    static constexpr std::byte kZeros[kPayloadAlignment] = {};
+    VARVE_RETURN_IF_ERROR(Add({kZeros, Align64(tail_) - tail_}));
+    uint32_t crc = 0;
+    for (uint64_t at = entry->payload_offset; at < metadata_offset;) {
+      const size_t size = std::min<uint64_t>(kChunk, metadata_offset - at);
+      const std::byte* const payload = source_->At(at, size);
+      if (payload == nullptr) return Damaged(metadata_offset);
+      crc = Crc32(crc, {payload, size});
+      VARVE_RETURN_IF_ERROR(Add({payload, size}));
+      at += size;
+    }
+    if (crc != entry->crc32) return Damaged(metadata_offset);
+
+    index_.push_back({entry->key_hash, written_ + buffer_.size()});
+    std::byte metadata[kMetadataSize];
+    EncodeMetadata({entry->key_hash, tail_, crc}, metadata);
+    VARVE_RETURN_IF_ERROR(Add(metadata));
+    tail_ = written_ + buffer_.size();
+    return absl::OkStatus();
+  }
+
+  absl::Status Flush() {
+    VARVE_RETURN_IF_ERROR(WriteFully(to_, written_, buffer_));
+    written_ += buffer_.size();
+    buffer_.clear();
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Add(absl::Span<const std::byte> bytes) {
+    if (buffer_.size() + bytes.size() > kChunk) VARVE_RETURN_IF_ERROR(Flush());
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+    return absl::OkStatus();
+  }
+
+  const std::unique_ptr<ByteSource> source_;
+  File& to_;
+  std::vector<std::byte> buffer_;  // not written yet
+  uint64_t written_ = 0;
+  uint64_t tail_ = 0;
+  std::vector<IndexUpdate> index_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted(
+    const std::string& path) {
+  FileSystem& file_system = *options_.file_system;
+  const Generation& from = *generation_;
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, from.file().Info());
+  // One that a crash has left behind: nobody else may write it, as the store's
+  // lock is ours.
+  const absl::Status removed = file_system.Remove(path);
+  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  VARVE_ASSIGN_OR_RETURN(
+      std::unique_ptr<File> file,
+      file_system.Open(path, OpenMode::kCreateNew, info.mode & 07777));
+  VARVE_RETURN_IF_ERROR(KeepOwner(info, *file));
+  // Before it becomes the store, so that no other writer can get in between.
+  VARVE_RETURN_IF_ERROR(file->LockExclusive());
+
+  // From the index and not from the chain, which may have broken since opening.
+  std::vector<uint64_t> offsets = from.index().Offsets();
+  std::sort(offsets.begin(), offsets.end());  // oldest first
+  Compactor compactor(from, *file);
+  for (const uint64_t offset : offsets) {
+    VARVE_RETURN_IF_ERROR(compactor.Copy(offset));
+  }
+  VARVE_RETURN_IF_ERROR(compactor.Flush());
+  VARVE_RETURN_IF_ERROR(file->Sync());
+
+  VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
+                         MapGenerously(*file, compactor.tail()));
+  auto next = std::make_shared<Generation>(std::move(file), mapping);
+  VARVE_RETURN_IF_ERROR(next->Reserve(offsets.size()));
+  next->set_written_end(compactor.tail());
+  next->Publish(compactor.index(), compactor.tail());
+  return next;
+}
+
+void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
+  {
+    absl::MutexLock lock(&sync_mutex_);
+    // Before the switch: whoever syncs the new generation must not find the
+    // figures of the old one.
+    synced_generation_ = next.get();
+    durable_tail_ = next->tail();
+    must_sync_directory_ = false;
+  }
+  current_.store(next.get(), std::memory_order_seq_cst);
+  sections_.Synchronize();
+  // Those who pinned the old generation or a view keep what they need of it.
+  generation_ = std::move(next);
+  must_cut_back_ = false;
+  absl::MutexLock lock(&streams_mutex_);
+  for (StreamState* stream : streams_) stream->Relocate(*generation_);
+}
+
+absl::Status StoreImpl::Compact() {
+  FileSystem& file_system = *options_.file_system;
+  absl::MutexLock lock(&writer_mutex_);
+  PendingAppend seal = StartAppend();
+  VARVE_RETURN_IF_ERROR(Commit(seal));
+
+  const std::string path = absl::StrCat(file_path_, ".compact");
+  absl::StatusOr<std::shared_ptr<Generation>> next = BuildCompacted(path);
+  absl::Status status = next.status();
+  if (status.ok()) status = file_system.Rename(path, file_path_);
+  if (!status.ok()) {
+    file_system.Remove(path).IgnoreError();
+    return status;
+  }
+  // From here on the new file is the store, whatever happens.
+  status = file_system.SyncDirectoryOf(file_path_);
+  SwitchTo(*std::move(next));
+  if (!status.ok()) {
+    // A power cut may bring the old file back, without what would be appended.
+    absl::MutexLock sync_lock(&sync_mutex_);
+    FailSync(status);
+  }
+  return status;
+}
+
+}  // namespace varve

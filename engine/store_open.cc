@@ -1,0 +1,154 @@
+// Opening: the lock, recovery, and what a StoreImpl starts from.
+
+#include <stdlib.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "engine/recovery.h"
+#include "engine/status.h"
+#include "engine/store_impl.h"
+
+namespace varve {
+namespace {
+
+constexpr absl::Duration kLockPoll = absl::Milliseconds(20);
+
+// An absolute path without symbolic links: compaction must replace the file and
+// not a link to it, and the working directory may change.
+std::string FilePathOf(const std::string& path) {
+  char* const resolved = realpath(path.c_str(), nullptr);
+  if (resolved == nullptr) return path;
+  std::string result = resolved;
+  free(resolved);
+  return result;
+}
+
+absl::Status LockBefore(File& file, absl::Time deadline) {
+  while (true) {
+    const absl::Status status = file.LockExclusive();
+    const absl::Time now = absl::Now();
+    if (status.ok() || !absl::IsFailedPrecondition(status) || now >= deadline) {
+      return status;
+    }
+    // sleep: the kernel offers no wait for an OFD lock that ends by itself.
+    absl::SleepFor(std::min(kLockPoll, deadline - now));
+  }
+}
+
+struct LockedFile {
+  std::unique_ptr<File> file;
+  FileInfo info;
+};
+
+absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
+                                       const OpenOptions& options) {
+  FileSystem& file_system = *options.file_system;
+  const absl::Time deadline = absl::Now() + options.lock_wait;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(
+        std::unique_ptr<File> file,
+        file_system.Open(path, options.mode, options.permissions));
+    VARVE_RETURN_IF_ERROR(LockBefore(*file, deadline));
+    VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
+    // While we waited, compaction may have put another file in its place; the
+    // lock on this one would protect nothing.
+    const absl::StatusOr<FileInfo> named = file_system.Info(path);
+    if (named.ok() && named->device == info.device &&
+        named->inode == info.inode) {
+      return LockedFile{std::move(file), info};
+    }
+    if (!named.ok() && !absl::IsNotFound(named.status())) {
+      return named.status();
+    }
+  }
+}
+
+absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
+                                                 OpenOptions options) {
+  VARVE_ASSIGN_OR_RETURN(
+      std::unique_ptr<File> file,
+      options.file_system->Open(path, OpenMode::kRead, options.permissions));
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
+  // No more than there is: nothing will be added through this store.
+  VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
+                         file->Map(std::max<uint64_t>(info.size, 1)));
+  return StoreImpl::Opened{
+      .path = path,
+      .options = std::move(options),
+      .generation = std::make_shared<Generation>(std::move(file), mapping),
+      .recovery = {.file_size = info.size}};
+}
+
+absl::StatusOr<StoreImpl::Opened> OpenForWriting(const std::string& path,
+                                                 OpenOptions options) {
+  VARVE_ASSIGN_OR_RETURN(LockedFile locked, OpenAndLock(path, options));
+  VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
+                         MapGenerously(*locked.file, locked.info.size));
+  return StoreImpl::Opened{.path = path,
+                           .options = std::move(options),
+                           .generation = std::make_shared<Generation>(
+                               std::move(locked.file), mapping),
+                           .recovery = {.file_size = locked.info.size}};
+}
+
+absl::Status RunRecovery(StoreImpl::Opened& opened) {
+  Generation& generation = *opened.generation;
+  RecoveryReport& report = opened.recovery;
+  const bool is_locked = opened.options.mode != OpenMode::kRead;
+  VARVE_ASSIGN_OR_RETURN(const RecoveredTail recovered,
+                         Recover({.path = opened.path,
+                                  .file = &generation.file(),
+                                  .mapping = generation.mapping(),
+                                  .file_size = report.file_size,
+                                  .locked = is_locked,
+                                  .durable_tail = opened.options.durable_tail},
+                                 generation.mutable_index()));
+  report.tail = recovered.tail;
+  report.torn_bytes = report.file_size - report.tail;
+  report.durable_tail = recovered.durable_tail;
+  if (is_locked && report.torn_bytes > 0) {
+    VARVE_ASSIGN_OR_RETURN(
+        report.sidecar,
+        MoveTornBytes(*opened.options.file_system, FilePathOf(opened.path),
+                      generation.file(), report.tail, report.file_size));
+  }
+  generation.set_written_end(report.tail);
+  generation.Publish({}, report.tail);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
+    const std::string& path, OpenOptions options) {
+  VARVE_ASSIGN_OR_RETURN(Opened opened,
+                         options.mode == OpenMode::kRead
+                             ? OpenForReading(path, std::move(options))
+                             : OpenForWriting(path, std::move(options)));
+  VARVE_RETURN_IF_ERROR(RunRecovery(opened));
+  return std::make_unique<StoreImpl>(std::move(opened));
+}
+
+StoreImpl::StoreImpl(Opened opened)
+    : path_(std::move(opened.path)),
+      file_path_(FilePathOf(path_)),
+      options_(std::move(opened.options)),
+      recovery_(std::move(opened.recovery)),
+      current_(opened.generation.get()),
+      read_only_(options_.mode == OpenMode::kRead),
+      generation_(std::move(opened.generation)),
+      synced_generation_(current_.load(std::memory_order_relaxed)),
+      durable_tail_(recovery_.durable_tail),
+      // It may just have been created.
+      must_sync_directory_(recovery_.file_size == 0) {}
+
+StoreImpl::~StoreImpl() {
+  // One more attempt, so that the next open finds a clean end.
+  absl::MutexLock lock(&writer_mutex_);
+  FinishCuttingBack().IgnoreError();
+}
+
+}  // namespace varve

@@ -1,0 +1,67 @@
+// Durability: the group commit of StoreImpl.
+
+#include <algorithm>
+
+#include "engine/status.h"
+#include "engine/store_impl.h"
+
+namespace varve {
+
+uint64_t StoreImpl::durable_tail() const {
+  absl::MutexLock lock(&sync_mutex_);
+  return durable_tail_;
+}
+
+absl::Status StoreImpl::SyncNow(const Generation& generation,
+                                bool sync_directory) {
+  VARVE_RETURN_IF_ERROR(generation.file().Sync());
+  if (!sync_directory) return absl::OkStatus();
+  return options_.file_system->SyncDirectoryOf(file_path_);
+}
+
+void StoreImpl::FailSync(const absl::Status& status) {
+  // What the kernel could not write it may have forgotten: a later sync would
+  // succeed, and mean nothing.
+  sync_error_ = status;
+  read_only_.store(true, std::memory_order_release);
+}
+
+absl::StatusOr<uint64_t> StoreImpl::Sync() {
+  const std::shared_ptr<const Generation> generation = Pin();
+  const uint64_t wanted = generation->tail();
+  bool sync_directory = false;
+  {
+    absl::MutexLock lock(&sync_mutex_);
+    while (true) {
+      if (!sync_error_.ok()) return sync_error_;
+      // A new generation is durable from the start, and so is what it was made
+      // of.
+      const bool is_durable =
+          synced_generation_ != generation.get() ||
+          (durable_tail_ >= wanted && !must_sync_directory_);
+      if (is_durable || options_.mode == OpenMode::kRead) return durable_tail_;
+      if (!syncing_) break;
+      // That sync may have begun before our bytes were written. When it is over
+      // they are durable, or one of those who wait syncs for all of them.
+      sync_mutex_.Await(absl::Condition(
+          +[](bool* syncing) { return !*syncing; }, &syncing_));
+    }
+    syncing_ = true;
+    sync_directory = must_sync_directory_;
+  }
+  const uint64_t reached = generation->tail();
+  const absl::Status status = SyncNow(*generation, sync_directory);
+  absl::MutexLock lock(&sync_mutex_);
+  syncing_ = false;
+  if (!status.ok()) {
+    FailSync(status);
+    return status;
+  }
+  if (synced_generation_ == generation.get()) {
+    durable_tail_ = std::max(durable_tail_, reached);
+    must_sync_directory_ = false;
+  }
+  return durable_tail_;
+}
+
+}  // namespace varve
