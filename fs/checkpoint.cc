@@ -1,0 +1,86 @@
+#include "fs/checkpoint.h"
+
+#include <algorithm>
+#include <string>
+
+#include "engine/status.h"
+#include "fs/commit_record.h"
+
+namespace varve::fs {
+namespace {
+
+// About what a checkpoint takes for an inode and its name.
+constexpr uint64_t kBytesPerInode = 100;
+// Logs shorter than this are replayed quickly enough in any case.
+constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
+
+void AddContent(const Inode& inode, CommitWriter& writer) {
+  if (inode.whole_entry != Inode::kNone) {
+    writer.Add(SetContent{.ino = inode.ino, .extents = {inode.WholeExtent()}});
+    return;
+  }
+  if (inode.detail == nullptr || inode.detail->extents.empty()) return;
+  SetContent set{.ino = inode.ino};
+  for (const auto& [offset, extent] : inode.detail->extents.extents()) {
+    set.extents.push_back(extent);
+  }
+  writer.Add(set);
+}
+
+// Inodes come before their names, and directories before what is in them.
+void AddTree(const Tree& tree, CommitWriter& writer) {
+  tree.ForEach([&writer](const Inode& inode) {
+    writer.Add(PutInode{.ino = inode.ino, .attributes = inode.attributes});
+    AddContent(inode, writer);
+    if (inode.detail == nullptr) return;
+    for (const auto& [name, value] : inode.detail->xattrs) {
+      writer.Add(SetXattr{.ino = inode.ino, .name = name, .value = value});
+    }
+  });
+  tree.ForEach([&writer](const Inode& inode) {
+    if (!inode.is_directory()) return;
+    for (const Name* name = inode.directory().After(0); name != nullptr;
+         name = inode.directory().After(name->cookie)) {
+      writer.Add(PutName{
+          .parent = inode.ino, .ino = name->inode->ino, .name = name->text()});
+    }
+  });
+  for (const KeepUnfinished& range : tree.unfinished()) writer.Add(range);
+}
+
+}  // namespace
+
+bool CheckpointIsDue(Core& core) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  return core.log_bytes >
+         std::max(kMinLogBytes, core.tree.inode_count() * kBytesPerInode);
+}
+
+absl::Status WriteCheckpoint(Core& core, Timestamp now) {
+  Batch batch = core.store->BeginBatch();
+  CommitHeader header;
+  header.flags = CommitHeader::kCheckpoint;
+  header.sequence = core.last_sequence;
+  header.time = now;
+  header.batch_begin = batch.begin();
+  header.position = Align64(batch.begin());
+  header.durable_tail = core.store->durable_tail();
+  header.next_ino = core.next_ino;
+  header.next_data_id = core.next_data_id.load();
+  CommitWriter writer(header);
+  {
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    AddTree(core.tree, writer);
+  }
+  const std::string& payload = writer.payload();
+  const EntryLocation location = batch.Add(
+      core.identity.CheckpointKeyHash(),
+      absl::Span<const std::byte>(
+          reinterpret_cast<const std::byte*>(payload.data()), payload.size()));
+  VARVE_RETURN_IF_ERROR(batch.Commit());
+  core.checkpoint = location.metadata_offset();
+  core.log_bytes = 0;
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

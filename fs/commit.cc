@@ -1,0 +1,99 @@
+#include "fs/commit.h"
+
+#include <cassert>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+
+Commit::Commit(Core& core, Timestamp time, Stream* stream)
+    : core_(core), batch_(core.store->BeginBatch(stream)) {
+  header_.time = time;
+  header_.sequence = core.last_sequence + 1;
+  header_.next_ino = core.next_ino;
+  header_.checkpoint = core.checkpoint;
+  header_.durable_tail = core.store->durable_tail();
+  header_.batch_begin = batch_.begin();
+  end_ = batch_.begin();
+}
+
+std::optional<EntryLocation> Commit::FinishStream(uint64_t key_hash) {
+  const std::optional<EntryLocation> location = batch_.FinishStream(key_hash);
+  if (location.has_value()) end_ = location->end();
+  return location;
+}
+
+Extent Commit::AddEntry(uint64_t key_hash,
+                        absl::Span<const absl::Span<const std::byte>> pieces) {
+  assert(!writer_.has_value());
+  const EntryLocation location = batch_.Add(key_hash, pieces);
+  end_ = location.end();
+  return {.file_offset = 0,
+          .length = location.payload_size,
+          .store_offset = location.payload_offset,
+          .key_hash = key_hash,
+          .entry_offset = 0,
+          .entry_size = location.payload_size};
+}
+
+void Commit::AddTombstone(uint64_t key_hash) {
+  assert(!writer_.has_value());
+  end_ = batch_.AddTombstone(key_hash).end();
+}
+
+CommitWriter& Commit::writer() {
+  if (!writer_.has_value()) {
+    // All entries are there now, so the record's own place is known, and all
+    // ids are drawn.
+    header_.position = Align64(end_);
+    header_.next_data_id = core_.next_data_id.load();
+    writer_.emplace(header_);
+  }
+  return *writer_;
+}
+
+void Commit::Add(const Change& change) { writer().Add(change); }
+
+void Commit::AddInline(uint64_t ino, uint64_t file_offset,
+                       absl::string_view bytes) {
+  writer().AddInline(ino, file_offset, bytes);
+}
+
+absl::Status Commit::Finish() {
+  const uint64_t key_hash = core_.identity.CommitKeyHash(header_.sequence);
+  const std::string& payload = writer().payload();
+  const absl::Span<const std::byte> bytes(
+      reinterpret_cast<const std::byte*>(payload.data()), payload.size());
+  const EntryLocation location = batch_.Add(key_hash, bytes);
+  assert(location.payload_offset == header_.position);
+  VARVE_RETURN_IF_ERROR(batch_.Commit());
+  core_.last_sequence = header_.sequence;
+  core_.next_ino = header_.next_ino;
+  core_.log_bytes += location.size_on_disk();
+  core_.clean = header_.clean();
+  return ApplyToTree(key_hash, location.payload_offset);
+}
+
+absl::Status Commit::ApplyToTree(uint64_t key_hash, uint64_t payload_offset) {
+  auto reader =
+      CommitReader::Open(writer_->payload(), payload_offset, key_hash);
+  absl::Status status = reader.status();
+  absl::MutexLock lock(&core_.tree_mu);
+  while (status.ok()) {
+    const auto change = reader->Next();
+    status = change.status();
+    if (!status.ok() || !change->has_value()) break;
+    status = core_.tree.Apply(**change, header_.time);
+  }
+  if (!status.ok()) {
+    // The plan was wrong: a defect of this program, not of the store.
+    return absl::InternalError(absl::StrCat(
+        "commit ", header_.sequence, " does not apply: ", status.message()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

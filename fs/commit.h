@@ -1,0 +1,77 @@
+// Commit: one operation on its way into store and tree. Entries are added
+// first, then changes; Finish() appends all of it with one write and then
+// applies the changes to the tree in memory. If anything fails, neither has
+// changed.
+//
+//   Commit commit(core, now);
+//   Extent extent = commit.AddEntry(key_hash, bytes);
+//   commit.Add(PutInode{...});
+//   commit.Add(SetContent{ino, {extent}});
+//   return commit.Finish();
+//
+// The caller holds core.commit_mu, and must have planned the changes against
+// the tree as it is under that lock. Not thread-safe.
+
+#ifndef VARVE_FS_COMMIT_H_
+#define VARVE_FS_COMMIT_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "engine/store.h"
+#include "fs/change.h"
+#include "fs/commit_record.h"
+#include "fs/core.h"
+
+namespace varve::fs {
+
+class Commit {
+ public:
+  // Takes the store's writer lock until the object dies. `stream` as in
+  // Store::BeginBatch.
+  Commit(Core& core, Timestamp time, Stream* stream = nullptr)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
+  Commit(const Commit&) = delete;
+  Commit& operator=(const Commit&) = delete;
+
+  Timestamp time() const { return header_.time; }
+
+  // --- Numbers and entries; before the first change ---
+
+  uint64_t NewIno() { return header_.next_ino++; }
+
+  // Ends the stream as an entry of that key; nothing if it holds no bytes that
+  // are not sealed. Before any other entry.
+  std::optional<EntryLocation> FinishStream(uint64_t key_hash);
+  // Adds an entry, and returns the extent that is all of it, at file offset 0.
+  // The bytes must stay valid until Finish() returns.
+  Extent AddEntry(uint64_t key_hash,
+                  absl::Span<const absl::Span<const std::byte>> pieces);
+  void AddTombstone(uint64_t key_hash);
+
+  // --- Changes ---
+
+  void Add(const Change& change);
+  // Patches a file with bytes that lie in the record itself.
+  void AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
+  void set_flags(uint8_t flags) { header_.flags = flags; }
+
+  absl::Status Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+
+ private:
+  CommitWriter& writer();
+  absl::Status ApplyToTree(uint64_t key_hash, uint64_t payload_offset);
+
+  Core& core_;
+  Batch batch_;
+  CommitHeader header_;
+  uint64_t end_;  // where the entries added so far end
+  std::optional<CommitWriter> writer_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_COMMIT_H_

@@ -1,0 +1,346 @@
+#include "fs/commit_record.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr uint32_t kMagic = 0x31435256;  // "VRC1"
+
+// Kinds of changes, as stored. Never renumber.
+enum Kind : uint8_t {
+  kPutInode = 1,
+  kDropInode = 2,
+  kPutName = 3,
+  kDropName = 4,
+  kSetContent = 5,
+  kPatchContent = 6,
+  kSetXattr = 7,
+  kDropXattr = 8,
+  kKeepUnfinished = 9,
+};
+
+// Kinds of extents, as stored.
+enum ExtentKind : uint8_t {
+  kData = 0,
+  kHole = 1,
+  kInline = 2,
+  kWholeEntry = 3,  // all of one entry
+};
+
+// Bits of PutInode that say "this time is the commit's time".
+enum TimeBits : uint8_t { kAtime = 1, kMtime = 2, kCtime = 4, kBtime = 8 };
+
+void EncodeInode(const PutInode& put, Timestamp now, WireWriter out) {
+  const Attributes& a = put.attributes;
+  out.Varint(put.ino);
+  out.Varint(a.mode);
+  out.Varint(a.uid);
+  out.Varint(a.gid);
+  out.Varint(a.rdev);
+  out.Varint(a.size);
+  out.Varint(a.generation);
+  const std::pair<Timestamp, uint8_t> times[] = {{a.atime, kAtime},
+                                                 {a.mtime, kMtime},
+                                                 {a.ctime, kCtime},
+                                                 {a.btime, kBtime}};
+  uint8_t bits = 0;
+  for (const auto& [time, bit] : times) {
+    if (time == now) bits |= bit;
+  }
+  out.U8(bits);
+  for (const auto& [time, bit] : times) {
+    if (time != now) out.U64(time.packed());
+  }
+}
+
+PutInode DecodeInode(Timestamp now, WireReader& in) {
+  PutInode put;
+  Attributes& a = put.attributes;
+  put.ino = in.Varint();
+  a.mode = in.Varint32();
+  a.uid = in.Varint32();
+  a.gid = in.Varint32();
+  a.rdev = in.Varint32();
+  a.size = in.Varint();
+  a.generation = in.Varint32();
+  const uint8_t bits = in.U8();
+  const std::pair<Timestamp*, uint8_t> times[] = {{&a.atime, kAtime},
+                                                  {&a.mtime, kMtime},
+                                                  {&a.ctime, kCtime},
+                                                  {&a.btime, kBtime}};
+  for (const auto& [time, bit] : times) {
+    *time = (bits & bit) != 0 ? now : Timestamp::FromPacked(in.U64());
+  }
+  if (put.ino == 0 || a.size > kMaxFileSize) in.Fail();
+  return put;
+}
+
+void EncodeExtent(const Extent& extent, WireWriter out) {
+  if (extent.is_hole()) {
+    out.U8(kHole);
+    out.Varint(extent.file_offset);
+    out.Varint(extent.length);
+    return;
+  }
+  out.U8(extent.covers_entry() ? kWholeEntry : kData);
+  out.Varint(extent.file_offset);
+  out.Varint(extent.length);
+  out.Varint(extent.store_offset);
+  out.U64(extent.key_hash);
+  if (!extent.covers_entry()) {
+    out.Varint(extent.entry_offset);
+    out.Varint(extent.entry_size);
+  }
+}
+
+// The kind of a change and its encoded body.
+struct Encoder {
+  Timestamp now;
+  WireWriter out;
+
+  uint8_t operator()(const PutInode& c) {
+    EncodeInode(c, now, out);
+    return kPutInode;
+  }
+  uint8_t operator()(const DropInode& c) {
+    out.Varint(c.ino);
+    return kDropInode;
+  }
+  uint8_t operator()(const PutName& c) {
+    out.Varint(c.parent);
+    out.Varint(c.ino);
+    out.Bytes(c.name);
+    return kPutName;
+  }
+  uint8_t operator()(const DropName& c) {
+    out.Varint(c.parent);
+    out.Bytes(c.name);
+    return kDropName;
+  }
+  uint8_t operator()(const SetContent& c) {
+    Content(c.ino, c.extents);
+    return kSetContent;
+  }
+  uint8_t operator()(const PatchContent& c) {
+    Content(c.ino, c.extents);
+    return kPatchContent;
+  }
+  uint8_t operator()(const SetXattr& c) {
+    out.Varint(c.ino);
+    out.SizedBytes(c.name);
+    out.Bytes(c.value);
+    return kSetXattr;
+  }
+  uint8_t operator()(const DropXattr& c) {
+    out.Varint(c.ino);
+    out.Bytes(c.name);
+    return kDropXattr;
+  }
+  uint8_t operator()(const KeepUnfinished& c) {
+    out.Varint(c.begin);
+    out.Varint(c.end);
+    return kKeepUnfinished;
+  }
+
+ private:
+  void Content(uint64_t ino, const ExtentList& extents) {
+    out.Varint(ino);
+    for (const Extent& extent : extents) EncodeExtent(extent, out);
+  }
+};
+
+}  // namespace
+
+bool IsValidName(absl::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameSize && name != "." &&
+         name != ".." && name.find('/') == absl::string_view::npos &&
+         name.find('\0') == absl::string_view::npos;
+}
+
+CommitWriter::CommitWriter(const CommitHeader& header) : header_(header) {
+  WireWriter out(&payload_);
+  out.U32(kMagic);
+  out.U8(header.version);
+  out.U8(header.flags);
+  out.U64(header.time.packed());
+  out.Varint(header.sequence);
+  out.Varint(header.position);
+  out.Varint(header.batch_begin);
+  out.Varint(header.durable_tail);
+  out.Varint(header.next_ino);
+  out.Varint(header.next_data_id);
+  out.Varint(header.checkpoint);
+}
+
+void CommitWriter::AddBody(uint8_t kind, absl::string_view body) {
+  WireWriter out(&payload_);
+  out.U8(kind);
+  out.SizedBytes(body);
+}
+
+void CommitWriter::Add(const Change& change) {
+  scratch_.clear();
+  const uint8_t kind =
+      std::visit(Encoder{header_.time, WireWriter(&scratch_)}, change);
+  AddBody(kind, scratch_);
+}
+
+size_t CommitWriter::AddInline(uint64_t ino, uint64_t file_offset,
+                               absl::string_view bytes) {
+  scratch_.clear();
+  WireWriter out(&scratch_);
+  out.Varint(ino);
+  out.U8(kInline);
+  out.Varint(file_offset);
+  out.SizedBytes(bytes);
+  AddBody(kPatchContent, scratch_);
+  return payload_.size() - bytes.size();
+}
+
+absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
+                                                uint64_t payload_offset,
+                                                uint64_t key_hash) {
+  CommitReader reader(payload, payload_offset, key_hash);
+  WireReader& in = reader.in_;
+  CommitHeader& header = reader.header_;
+  if (in.U32() != kMagic) return DamageError("not a commit record");
+  header.version = in.U8();
+  if (in.ok() && header.version > kRecordVersion) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the store was written by a newer version of varve (record version ",
+        header.version, ", this program knows ", kRecordVersion,
+        "); use that version or a later one"));
+  }
+  header.flags = in.U8();
+  header.time = Timestamp::FromPacked(in.U64());
+  header.sequence = in.Varint();
+  header.position = in.Varint();
+  header.batch_begin = in.Varint();
+  header.durable_tail = in.Varint();
+  header.next_ino = in.Varint();
+  header.next_data_id = in.Varint();
+  header.checkpoint = in.Varint();
+  if (!in.ok()) return DamageError("the commit record's header is cut short");
+  return reader;
+}
+
+absl::StatusOr<std::optional<Change>> CommitReader::Next() {
+  if (in_.at_end()) {
+    if (!in_.ok()) return DamageError("malformed commit record");
+    return std::nullopt;
+  }
+  const uint8_t kind = in_.U8();
+  WireReader body(in_.SizedBytes());
+  if (!in_.ok()) {
+    return DamageError(
+        absl::StrCat("a change in commit ", header_.sequence, " is cut short"));
+  }
+  std::optional<Change> change = Decode(kind, body);
+  if (!change.has_value()) {
+    return absl::UnimplementedError(absl::StrCat(
+        "commit ", header_.sequence, " holds a change of the unknown kind ",
+        kind, ": a newer version of varve wrote it and is needed to write"));
+  }
+  if (!body.ok()) {
+    return DamageError(absl::StrCat("malformed change (kind ", kind,
+                                    ") in commit ", header_.sequence));
+  }
+  return change;
+}
+
+std::optional<Change> CommitReader::Decode(uint8_t kind, WireReader& in) const {
+  // The rest of the body, as a name.
+  const auto name = [&in] {
+    const absl::string_view result = in.rest();
+    if (!IsValidName(result)) in.Fail();
+    return result;
+  };
+  switch (kind) {
+    case kPutInode:
+      return DecodeInode(header_.time, in);
+    case kDropInode:
+      return DropInode{.ino = in.Varint()};
+    case kPutName: {
+      PutName put{.parent = in.Varint(), .ino = in.Varint()};
+      put.name = name();
+      return put;
+    }
+    case kDropName: {
+      DropName drop{.parent = in.Varint()};
+      drop.name = name();
+      return drop;
+    }
+    case kSetContent: {
+      SetContent set{.ino = in.Varint()};
+      set.extents = DecodeExtents(in);
+      return set;
+    }
+    case kPatchContent: {
+      PatchContent patch{.ino = in.Varint()};
+      patch.extents = DecodeExtents(in);
+      return patch;
+    }
+    case kSetXattr: {
+      SetXattr set{.ino = in.Varint(), .name = in.SizedBytes()};
+      set.value = in.rest();
+      if (set.name.empty() || set.name.size() > kMaxXattrNameSize ||
+          set.name.find('\0') != absl::string_view::npos ||
+          set.value.size() > kMaxXattrValueSize) {
+        in.Fail();
+      }
+      return set;
+    }
+    case kDropXattr: {
+      DropXattr drop{.ino = in.Varint()};
+      drop.name = in.rest();
+      return drop;
+    }
+    case kKeepUnfinished:
+      return KeepUnfinished{.begin = in.Varint(), .end = in.Varint()};
+    default:
+      return std::nullopt;
+  }
+}
+
+ExtentList CommitReader::DecodeExtents(WireReader& in) const {
+  ExtentList extents;
+  while (in.ok() && !in.at_end()) {
+    Extent e;
+    const uint8_t kind = in.U8();
+    e.file_offset = in.Varint();
+    e.length = in.Varint();
+    if (kind == kHole) {
+      e.store_offset = Extent::kHole;
+    } else if (kind == kInline) {
+      const absl::string_view bytes = in.Bytes(e.length);
+      e.entry_offset = in.ok() ? bytes.data() - payload_.data() : 0;
+      e.store_offset = payload_offset_ + e.entry_offset;
+      e.key_hash = key_hash_;
+      e.entry_size = payload_.size();
+    } else if (kind == kData || kind == kWholeEntry) {
+      e.store_offset = in.Varint();
+      e.key_hash = in.U64();
+      e.entry_offset = kind == kData ? in.Varint() : 0;
+      e.entry_size = kind == kData ? in.Varint() : e.length;
+      if (e.entry_offset > e.store_offset || e.entry_size < e.length ||
+          e.entry_offset > e.entry_size - e.length) {
+        in.Fail();
+      }
+    } else {
+      in.Fail();
+    }
+    if (e.length == 0 || e.length > kMaxFileSize ||
+        e.file_offset > kMaxFileSize - e.length) {
+      in.Fail();
+    }
+    extents.push_back(e);
+  }
+  return extents;
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,112 @@
+// The commit record: the one kind of entry by which the tree changes. The bytes
+// are specified in docs/format.md ("Commit record"); this is their only code.
+
+#ifndef VARVE_FS_COMMIT_RECORD_H_
+#define VARVE_FS_COMMIT_RECORD_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "fs/change.h"
+#include "fs/wire.h"
+
+namespace varve::fs {
+
+// The version of records that this code writes, and the newest it reads.
+inline constexpr uint8_t kRecordVersion = 1;
+
+// Limits that a reader enforces, so that a hostile record is an error.
+inline constexpr size_t kMaxNameSize = 255;
+inline constexpr size_t kMaxXattrNameSize = 255;
+inline constexpr size_t kMaxXattrValueSize = 65536;
+inline constexpr uint64_t kMaxFileSize = INT64_MAX;
+// A patch up to this size lies inside the record itself.
+inline constexpr uint64_t kMaxInlineSize = 4096;
+
+struct CommitHeader {
+  static constexpr uint8_t kClean = 1;       // the store was closed after it
+  static constexpr uint8_t kCheckpoint = 2;  // holds the whole tree
+
+  uint8_t version = kRecordVersion;
+  uint8_t flags = 0;
+  uint64_t sequence = 0;
+  Timestamp time;
+  uint64_t position = 0;  // where the record was written: its payload's offset
+  uint64_t batch_begin = 0;   // tail of the store before this commit's entries
+  uint64_t durable_tail = 0;  // length known to have been synced by then
+  uint64_t next_ino = 0;      // neither ever used before
+  uint64_t next_data_id = 0;
+  uint64_t checkpoint = 0;  // metadata offset of the checkpoint it builds on; 0
+                            // for none
+
+  bool clean() const { return (flags & kClean) != 0; }
+  bool is_checkpoint() const { return (flags & kCheckpoint) != 0; }
+};
+
+// Builds the payload of one record.
+class CommitWriter {
+ public:
+  explicit CommitWriter(const CommitHeader& header);
+
+  void Add(const Change& change);
+  // Adds a patch whose bytes lie in the record itself, and returns where they
+  // are, as an offset in the payload.
+  size_t AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
+
+  const std::string& payload() const { return payload_; }
+
+ private:
+  void AddBody(uint8_t kind, absl::string_view body);
+
+  CommitHeader header_;
+  std::string payload_;
+  std::string scratch_;
+};
+
+// Reads one record, change by change.
+class CommitReader {
+ public:
+  // `payload` must outlive the reader and the changes it gives out.
+  // `payload_offset` and `key_hash` are those of the entry, so that extents
+  // inside the record can be given as extents of the store. DATA_LOSS if it is
+  // not a record; UNIMPLEMENTED if it needs a newer version of the program.
+  static absl::StatusOr<CommitReader> Open(absl::string_view payload,
+                                           uint64_t payload_offset,
+                                           uint64_t key_hash);
+
+  const CommitHeader& header() const { return header_; }
+
+  // The next change, or nothing at the end. DATA_LOSS for a malformed change,
+  // UNIMPLEMENTED for a kind that this version does not know.
+  absl::StatusOr<std::optional<Change>> Next();
+
+ private:
+  CommitReader(absl::string_view payload, uint64_t payload_offset,
+               uint64_t key_hash)
+      : payload_(payload),
+        payload_offset_(payload_offset),
+        key_hash_(key_hash),
+        in_(payload) {}
+
+  std::optional<Change> Decode(uint8_t kind, WireReader& in) const;
+  ExtentList DecodeExtents(WireReader& in) const;
+
+  absl::string_view payload_;
+  uint64_t payload_offset_;
+  uint64_t key_hash_;
+  WireReader in_;
+  CommitHeader header_;
+};
+
+// Whether `name` can be a name in a directory: 1 to 255 bytes, no '/', no NUL,
+// neither "." nor "..".
+bool IsValidName(absl::string_view name);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_COMMIT_RECORD_H_

@@ -1,0 +1,309 @@
+// The half of ContentWriter that commits: how the pieces of a dirty file become
+// entries, and which changes say so.
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "engine/status.h"
+#include "fs/content_writer.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+using Piece = DirtyContent::Piece;
+
+// A file up to this size is written whole, as one plain entry, by the first
+// commit after it was opened.
+constexpr uint64_t kSmallFile = 4096;
+// Patches inside one commit record, all together.
+constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
+// How a file is read to be written again.
+constexpr uint64_t kCopyChunk = uint64_t{1} << 20;
+
+absl::Span<const std::byte> AsBytes(absl::string_view text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+// A payload that cannot be an entry of its own.
+bool IsSingleNul(absl::string_view bytes) {
+  return bytes.size() == 1 && bytes[0] == '\0';
+}
+
+Extent PartOfEntry(const EntryLocation& entry, uint64_t store_offset,
+                   uint64_t file_offset, uint64_t length) {
+  return {.file_offset = file_offset,
+          .length = length,
+          .store_offset = store_offset,
+          .key_hash = entry.key_hash,
+          .entry_offset = store_offset - entry.payload_offset,
+          .entry_size = entry.payload_size};
+}
+
+}  // namespace
+
+std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.tree.Find(ino);
+  if (inode == nullptr) return std::nullopt;
+  Target target;
+  target.attributes = inode->attributes;
+  target.path_hash = HashKey(Tree::PathOf(*inode));
+  target.was_plain = inode->whole_entry != Inode::kNone;
+  if (target.was_plain) target.old_entry = inode->WholeExtent();
+  return target;
+}
+
+absl::Status ContentWriter::Commit(OpenInode& open) {
+  if (!open.dirty.load(std::memory_order_acquire)) return absl::OkStatus();
+  absl::MutexLock lock(&open.mu);
+  return CommitLocked(open);
+}
+
+absl::Status ContentWriter::CommitLocked(OpenInode& open) {
+  if (!open.content.dirty()) return absl::OkStatus();
+  if (core_.store->read_only()) return PosixError(EROFS);
+  // A file that is already in a stream for the most part goes there whole.
+  if (open.stream != nullptr && open.content.memory_bytes() > kSmallFile) {
+    VARVE_RETURN_IF_ERROR(Spill(open));
+  }
+  const uint64_t memory = open.content.memory_bytes();
+  const uint64_t size = open.content.size();
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    const std::optional<Target> target = FindTarget(open.ino);
+    // Without a name there is nothing to commit it to; readers who still have
+    // it open see what is in memory.
+    if (!target.has_value()) return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(CommitTo(open, *target));
+  }
+  dirty_bytes_.fetch_sub(memory);
+  open.content.Reset(size);
+  open.stream.reset();
+  open.committed = true;
+  open.dirty.store(false, std::memory_order_release);
+  return absl::OkStatus();
+}
+
+bool ContentWriter::StreamIsWholeFile(OpenInode& open) {
+  if (open.stream == nullptr || !open.stream->sealed().empty() ||
+      open.stream->unsealed_size() != open.content.size()) {
+    return false;
+  }
+  for (const auto& [offset, piece] : open.content.pieces()) {
+    if (piece.kind != Piece::Kind::kSpilled ||
+        piece.store_offset != open.stream->unsealed_offset() + offset) {
+      return false;
+    }
+  }
+  return open.content.CoversWholeFile();
+}
+
+std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
+                                                 const Target& target,
+                                                 fs::Commit& commit,
+                                                 std::string& buffer) {
+  const DirtyContent& content = open.content;
+  if (StreamIsWholeFile(open)) {
+    const std::optional<EntryLocation> entry =
+        commit.FinishStream(target.path_hash);
+    if (!entry.has_value()) return std::nullopt;
+    return PartOfEntry(*entry, entry->payload_offset, 0, entry->payload_size);
+  }
+  if (open.stream != nullptr) return std::nullopt;
+  if (content.CoversWholeFile()) {
+    std::vector<absl::Span<const std::byte>> spans;
+    for (const auto& [offset, piece] : content.pieces()) {
+      if (piece.kind != Piece::Kind::kMemory) return std::nullopt;
+      if (IsSingleNul(piece.bytes) && content.size() == 1) return std::nullopt;
+      spans.push_back(AsBytes(piece.bytes));
+    }
+    return commit.AddEntry(target.path_hash, spans);
+  }
+  if (content.size() > kSmallFile || open.committed) return std::nullopt;
+  const auto map = reader_.MapDataLocked(open, 0);
+  if (!map.ok() || map->data.size() != 1 ||
+      map->data[0].end - map->data[0].begin != content.size()) {
+    return std::nullopt;
+  }
+  // A damaged base cannot be copied; it stays, and stays damaged.
+  const auto bytes = reader_.ReadLocked(open, 0, content.size());
+  if (!bytes.ok()) return std::nullopt;
+  buffer = bytes->ToString();
+  if (IsSingleNul(buffer)) return std::nullopt;
+  return commit.AddEntry(target.path_hash, {AsBytes(buffer)});
+}
+
+ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
+                                            fs::Commit& commit) {
+  Layout layout;
+  std::vector<EntryLocation> entries;  // that spilled bytes lie in, in order
+  if (open.stream != nullptr) {
+    const auto last = commit.FinishStream(NewDataKeyHash());
+    entries = open.stream->sealed();
+    if (last.has_value()) entries.push_back(*last);
+  }
+  std::vector<absl::Span<const std::byte>> gathered;
+  std::vector<Extent> gathered_extents;
+  uint64_t gathered_bytes = 0;
+  uint64_t inline_bytes = 0;
+  for (const auto& item : open.content.pieces()) {
+    const auto& [offset, piece] = item;
+    switch (piece.kind) {
+      case Piece::Kind::kHole:
+        layout.extents.push_back(Extent::Hole(offset, piece.length));
+        break;
+      case Piece::Kind::kShared:
+        layout.extents.push_back(piece.extent);
+        break;
+      case Piece::Kind::kSpilled: {
+        const auto entry = std::prev(
+            std::upper_bound(entries.begin(), entries.end(), piece.store_offset,
+                             [](uint64_t at, const EntryLocation& e) {
+                               return at < e.payload_offset;
+                             }));
+        layout.extents.push_back(
+            PartOfEntry(*entry, piece.store_offset, offset, piece.length));
+        break;
+      }
+      case Piece::Kind::kMemory:
+        // A single byte is always inline: it might be a NUL.
+        if (piece.length == 1 ||
+            (piece.length <= kMaxInlineSize &&
+             inline_bytes + piece.length <= kMaxInlineTotal)) {
+          inline_bytes += piece.length;
+          layout.inlined.push_back(&item);
+        } else {
+          gathered.push_back(AsBytes(piece.bytes));
+          gathered_extents.push_back({.file_offset = offset,
+                                      .length = piece.length,
+                                      .entry_offset = gathered_bytes});
+          gathered_bytes += piece.length;
+        }
+        break;
+    }
+  }
+  if (!gathered.empty()) {
+    const Extent entry = commit.AddEntry(NewDataKeyHash(), gathered);
+    for (Extent& extent : gathered_extents) {
+      extent.store_offset = entry.store_offset + extent.entry_offset;
+      extent.key_hash = entry.key_hash;
+      extent.entry_size = entry.entry_size;
+      layout.extents.push_back(extent);
+    }
+  }
+  return layout;
+}
+
+void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
+                                         const Extent& entry) {
+  // If the key's newest entry is another one, it is not ours to hide.
+  const auto newest = core_.store->FindHashed(entry.key_hash);
+  if (newest.has_value() && *newest == entry.entry_metadata_offset()) {
+    commit.AddTombstone(entry.key_hash);
+  }
+}
+
+absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
+  const DirtyContent& content = open.content;
+  fs::Commit commit(core_, Timestamp::Now(), open.stream.get());
+  PutInode put{.ino = open.ino, .attributes = target.attributes};
+  put.attributes.size = content.size();
+  {
+    absl::MutexLock lock(&open.stat_mu);
+    put.attributes.mtime = open.stat.mtime;
+    put.attributes.ctime = std::max(open.stat.ctime, put.attributes.ctime);
+  }
+  std::string buffer;  // outlives the commit's use of it
+  if (const auto plain = PlainExtent(open, target, commit, buffer)) {
+    if (target.was_plain && target.old_entry.key_hash != plain->key_hash) {
+      AddTombstoneIfNewest(commit, target.old_entry);
+    }
+    commit.Add(put);
+    commit.Add(SetContent{.ino = open.ino, .extents = {*plain}});
+    return commit.Finish();
+  }
+  Layout layout = LayOut(open, commit);
+  const bool replaced = content.base_limit() == 0 || content.CoversWholeFile();
+  if (replaced && target.was_plain) {
+    AddTombstoneIfNewest(commit, target.old_entry);
+  }
+  commit.Add(put);
+  if (replaced) {
+    commit.Add(SetContent{.ino = open.ino, .extents = layout.extents});
+  } else {
+    const uint64_t hole_end = std::min(target.attributes.size, content.size());
+    PatchContent patch{.ino = open.ino};
+    if (content.base_limit() < hole_end) {
+      patch.extents.push_back(
+          Extent::Hole(content.base_limit(), hole_end - content.base_limit()));
+    }
+    patch.extents.insert(patch.extents.end(), layout.extents.begin(),
+                         layout.extents.end());
+    if (!patch.extents.empty()) commit.Add(patch);
+  }
+  for (const auto* item : layout.inlined) {
+    commit.AddInline(open.ino, item->first, item->second.bytes);
+  }
+  return commit.Finish();
+}
+
+absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
+  if (core_.store->read_only()) return absl::OkStatus();
+  absl::MutexLock lock(&open.mu);
+  if (open.content.dirty()) return absl::OkStatus();
+  uint64_t size;
+  {
+    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+    const Inode* inode = core_.tree.Find(open.ino);
+    if (inode == nullptr || !inode->is_regular() ||
+        inode->whole_entry != Inode::kNone || inode->detail == nullptr) {
+      return absl::OkStatus();
+    }
+    size = inode->attributes.size;
+    const InodeDetail& detail = *inode->detail;
+    // Holes would become bytes, and a single byte may have to stay inline.
+    if (size <= 1 || detail.extents.data_bytes() != size) {
+      return absl::OkStatus();
+    }
+    if (detail.patched <= size / 2) return absl::OkStatus();
+  }
+  return CopyToPlain(open, size);
+}
+
+absl::Status ContentWriter::CopyToPlain(OpenInode& open, uint64_t size) {
+  std::unique_ptr<Stream> stream =
+      core_.store->BeginStream([this] { return NewDataKeyHash(); });
+  std::string first;
+  std::vector<std::pair<uint64_t, uint64_t>> written;  // store offset, length
+  for (uint64_t offset = 0; offset < size;) {
+    VARVE_ASSIGN_OR_RETURN(const ReadReply bytes,
+                           reader_.ReadLocked(open, offset, kCopyChunk));
+    const std::string chunk = bytes.ToString();
+    VARVE_ASSIGN_OR_RETURN(const uint64_t at, stream->Write(AsBytes(chunk)));
+    written.emplace_back(at, chunk.size());
+    offset += chunk.size();
+  }
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  const std::optional<Target> target = FindTarget(open.ino);
+  if (!target.has_value()) return absl::OkStatus();
+  fs::Commit commit(core_, Timestamp::Now(), stream.get());
+  const bool plain = stream->sealed().empty();
+  const auto last =
+      commit.FinishStream(plain ? target->path_hash : NewDataKeyHash());
+  std::vector<EntryLocation> entries = stream->sealed();
+  if (last.has_value()) entries.push_back(*last);
+  SetContent set{.ino = open.ino};
+  uint64_t file_offset = 0;
+  for (const EntryLocation& entry : entries) {
+    set.extents.push_back(PartOfEntry(entry, entry.payload_offset, file_offset,
+                                      entry.payload_size));
+    file_offset += entry.payload_size;
+  }
+  commit.Add(set);
+  return commit.Finish();
+}
+
+}  // namespace varve::fs

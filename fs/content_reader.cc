@@ -1,0 +1,328 @@
+#include "fs/content_reader.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/status.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr size_t kZeroBytes = size_t{1} << 20;
+char zeros[kZeroBytes];  // never written to
+
+// Below the system's limit on pieces of one writev (1024).
+constexpr size_t kMaxPieces = 512;
+// A tiny extent is cheaper to copy than to send as a piece of its own.
+constexpr uint64_t kMinPiece = 256;
+
+}  // namespace
+
+std::string ReadReply::ToString() const {
+  std::string text;
+  text.reserve(size_);
+  for (const struct iovec& piece : pieces_) {
+    text.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
+  }
+  return text;
+}
+
+void ReadReply::AddPiece(const void* data, size_t size) {
+  if (size == 0) return;
+  size_ += size;
+  if (!pieces_.empty() &&
+      static_cast<char*>(pieces_.back().iov_base) + pieces_.back().iov_len ==
+          data) {
+    pieces_.back().iov_len += size;
+    return;
+  }
+  pieces_.push_back({const_cast<void*>(data), size});
+}
+
+void ReadReply::AddPinned(const Store::PinnedBytes& bytes) {
+  if (bytes.bytes.size() < kMinPiece) {
+    AddCopy({reinterpret_cast<const char*>(bytes.bytes.data()),
+             bytes.bytes.size()});
+    return;
+  }
+  if (pins_.empty() || pins_.back() != bytes.pin) pins_.push_back(bytes.pin);
+  AddPiece(bytes.bytes.data(), bytes.bytes.size());
+}
+
+void ReadReply::AddCopy(absl::string_view bytes) {
+  // Bytes are appended to the last copy only where that cannot move those that
+  // a piece points to.
+  if (copies_.empty() ||
+      copies_.back()->capacity() - copies_.back()->size() < bytes.size()) {
+    copies_.push_back(std::make_unique<std::string>());
+    copies_.back()->reserve(std::max<size_t>(bytes.size(), 4096));
+  }
+  std::string& copy = *copies_.back();
+  copy.append(bytes.data(), bytes.size());
+  AddPiece(copy.data() + copy.size() - bytes.size(), bytes.size());
+}
+
+void ReadReply::AddZeros(uint64_t count) {
+  while (count > 0) {
+    const uint64_t part = std::min<uint64_t>(count, kZeroBytes);
+    size_ += part;
+    pieces_.push_back({zeros, part});
+    count -= part;
+  }
+}
+
+void ReadReply::LimitPieces(size_t count) {
+  if (pieces_.size() <= count) return;
+  auto all = std::make_unique<std::string>(ToString());
+  pieces_ = {{all->data(), all->size()}};
+  pins_.clear();
+  copies_.clear();
+  copies_.push_back(std::move(all));
+}
+
+std::string ContentReader::Describe(uint64_t ino) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.tree.Find(ino);
+  return inode == nullptr ? absl::StrCat("removed file (inode ", ino, ")")
+                          : absl::StrCat("file \"", Tree::PathOf(*inode), "\"");
+}
+
+absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
+                                                          uint64_t begin,
+                                                          uint64_t end,
+                                                          bool clip) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(ino);
+  if (inode == nullptr) return PosixError(ENOENT);
+  if (inode->is_directory()) return PosixError(EISDIR);
+  Source source;
+  source.size = inode->attributes.size;
+  if (clip) end = std::min(end, source.size);
+  if (begin >= end) return source;
+  if (inode->whole_entry != Inode::kNone) {
+    source.whole = true;
+    source.verified = inode->verified.load(std::memory_order_relaxed);
+    const Extent whole = inode->WholeExtent();
+    if (begin < whole.length) {
+      source.cover.push_back(whole.Slice(begin, std::min(end, whole.length)));
+    }
+    if (end > whole.length) {
+      const uint64_t from = std::max(begin, whole.length);
+      source.cover.push_back(Extent::Hole(from, end - from));
+    }
+  } else if (inode->detail != nullptr) {
+    source.cover = inode->detail->extents.Cover(begin, end);
+  } else {
+    source.cover.push_back(Extent::Hole(begin, end - begin));
+  }
+  return source;
+}
+
+absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
+                                        bool checksum) {
+  const auto damaged = [&](absl::string_view why) {
+    return DamageError(absl::StrFormat(
+        "%s: the entry with key hash %016x at offset %d is damaged (%s)",
+        Describe(ino), extent.key_hash, extent.payload_offset(), why));
+  };
+  const absl::StatusOr<EntryView> entry = core_.store->EntryEndingAt(
+      extent.entry_metadata_offset() + kMetadataSize);
+  if (!entry.ok()) return damaged(entry.status().message());
+  if (entry->key_hash() != extent.key_hash ||
+      entry->location().payload_offset != extent.payload_offset()) {
+    return damaged("its metadata is not the one expected");
+  }
+  if (!checksum) return absl::OkStatus();
+  const absl::Status status = core_.store->Verify(entry->location());
+  return status.ok() ? status : damaged(status.message());
+}
+
+absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,
+                                       const Extent& extent) {
+  if (source.verified) return absl::OkStatus();
+  // Bytes of a stream that is still being written have no metadata yet.
+  const uint64_t key = extent.payload_offset();
+  if (!source.whole) {
+    absl::ReaderMutexLock lock(&mu_);
+    if (verified_.contains(key)) return absl::OkStatus();
+  }
+  VARVE_RETURN_IF_ERROR(
+      VerifyEntry(ino, extent, extent.entry_size <= kMaxVerifiedSize));
+  if (!source.whole) {
+    absl::MutexLock lock(&mu_);
+    verified_.insert(key);
+    return absl::OkStatus();
+  }
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(ino);
+  if (inode != nullptr && inode->whole_entry == key) {
+    inode->verified.store(true, std::memory_order_relaxed);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ContentReader::AppendExtents(uint64_t ino, const Source& source,
+                                          ReadReply& reply) {
+  for (const Extent& extent : source.cover) {
+    if (extent.is_hole()) {
+      reply.AddZeros(extent.length);
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(VerifyOnce(ino, source, extent));
+    VARVE_ASSIGN_OR_RETURN(
+        const Store::PinnedBytes bytes,
+        core_.store->View(extent.store_offset, extent.length));
+    reply.AddPinned(bytes);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ReadReply> ContentReader::Read(uint64_t ino, OpenInode* open,
+                                              uint64_t offset, uint64_t size) {
+  if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->content.dirty()) return ReadLocked(*open, offset, size);
+  }
+  const uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
+  VARVE_ASSIGN_OR_RETURN(const Source source,
+                         Find(ino, offset, end, /*clip=*/true));
+  ReadReply reply;
+  VARVE_RETURN_IF_ERROR(AppendExtents(ino, source, reply));
+  reply.LimitPieces(kMaxPieces);
+  return reply;
+}
+
+absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
+                                                    uint64_t offset,
+                                                    uint64_t size) {
+  ReadReply reply;
+  const DirtyContent& content = open.content;
+  if (!content.dirty()) return Read(open.ino, nullptr, offset, size);
+  if (offset >= content.size()) return reply;
+  const uint64_t end = offset + std::min(size, content.size() - offset);
+
+  // Committed content below the base limit, zeros from there on.
+  const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
+    const uint64_t base_end = std::min(to, content.base_limit());
+    if (from < base_end) {
+      VARVE_ASSIGN_OR_RETURN(const Source source,
+                             Find(open.ino, from, base_end, /*clip=*/false));
+      VARVE_RETURN_IF_ERROR(AppendExtents(open.ino, source, reply));
+    }
+    reply.AddZeros(to - std::min(to, std::max(from, base_end)));
+    return absl::OkStatus();
+  };
+
+  uint64_t position = offset;
+  for (const DirtyContent::Slice& slice : content.Cover(offset, end)) {
+    VARVE_RETURN_IF_ERROR(fill(position, slice.offset));
+    switch (slice.kind) {
+      case DirtyContent::Piece::Kind::kMemory:
+        reply.AddCopy(slice.bytes);
+        break;
+      case DirtyContent::Piece::Kind::kHole:
+        reply.AddZeros(slice.length);
+        break;
+      case DirtyContent::Piece::Kind::kShared:
+        VARVE_RETURN_IF_ERROR(VerifyOnce(open.ino, Source{}, slice.extent));
+        [[fallthrough]];
+      case DirtyContent::Piece::Kind::kSpilled: {
+        VARVE_ASSIGN_OR_RETURN(
+            const Store::PinnedBytes bytes,
+            core_.store->View(slice.store_offset, slice.length));
+        reply.AddPinned(bytes);
+        break;
+      }
+    }
+    position = slice.offset + slice.length;
+  }
+  VARVE_RETURN_IF_ERROR(fill(position, end));
+  reply.LimitPieces(kMaxPieces);
+  return reply;
+}
+
+namespace {
+
+void AddRange(uint64_t begin, uint64_t end, ContentReader::DataMap& map) {
+  if (begin >= end) return;
+  if (!map.data.empty() && map.data.back().end == begin) {
+    map.data.back().end = end;
+  } else {
+    map.data.push_back({begin, end});
+  }
+}
+
+void AddExtents(const std::vector<Extent>& extents,
+                ContentReader::DataMap& map) {
+  for (const Extent& extent : extents) {
+    if (!extent.is_hole()) AddRange(extent.file_offset, extent.file_end(), map);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Extent>> ContentReader::CommittedExtents(
+    uint64_t ino, uint64_t begin, uint64_t end) {
+  VARVE_ASSIGN_OR_RETURN(Source source, Find(ino, begin, end, /*clip=*/true));
+  return std::move(source.cover);
+}
+
+absl::StatusOr<ContentReader::DataMap> ContentReader::MapData(uint64_t ino,
+                                                              OpenInode* open,
+                                                              uint64_t begin) {
+  if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->content.dirty()) return MapDataLocked(*open, begin);
+  }
+  VARVE_ASSIGN_OR_RETURN(const Source source,
+                         Find(ino, begin, kMaxFileSize, /*clip=*/true));
+  DataMap map{.size = source.size, .data = {}};
+  AddExtents(source.cover, map);
+  return map;
+}
+
+absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
+    OpenInode& open, uint64_t begin) {
+  const DirtyContent& content = open.content;
+  if (!content.dirty()) return MapData(open.ino, nullptr, begin);
+  DataMap map{.size = content.size(), .data = {}};
+  const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
+    to = std::min(to, content.base_limit());
+    if (from >= to) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const Source source,
+                           Find(open.ino, from, to, /*clip=*/false));
+    AddExtents(source.cover, map);
+    return absl::OkStatus();
+  };
+  uint64_t position = begin;
+  for (const DirtyContent::Slice& slice :
+       content.Cover(begin, content.size())) {
+    VARVE_RETURN_IF_ERROR(fill(position, slice.offset));
+    position = slice.offset + slice.length;
+    if (slice.kind != DirtyContent::Piece::Kind::kHole) {
+      AddRange(slice.offset, position, map);
+    }
+  }
+  VARVE_RETURN_IF_ERROR(fill(position, content.size()));
+  return map;
+}
+
+absl::Status ContentReader::VerifyAll(uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const Source source,
+                         Find(ino, 0, kMaxFileSize, /*clip=*/true));
+  absl::flat_hash_set<uint64_t> seen;
+  for (const Extent& extent : source.cover) {
+    if (extent.is_hole() || !seen.insert(extent.payload_offset()).second) {
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, /*checksum=*/true));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

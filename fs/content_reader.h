@@ -1,0 +1,117 @@
+// ContentReader: turns ranges of file content into bytes, straight from the
+// store's map, after every entry involved has been checked once.
+
+#ifndef VARVE_FS_CONTENT_READER_H_
+#define VARVE_FS_CONTENT_READER_H_
+
+#include <sys/uio.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "fs/core.h"
+#include "fs/open_files.h"
+
+namespace varve::fs {
+
+// The answer to a read: pieces to be sent one after the other. They are valid
+// as long as this object, and may be moved with it.
+class ReadReply {
+ public:
+  const std::vector<struct iovec>& pieces() const { return pieces_; }
+  uint64_t size() const { return size_; }
+  std::string ToString() const;
+
+  void AddPinned(const Store::PinnedBytes& bytes);
+  void AddCopy(absl::string_view bytes);
+  void AddZeros(uint64_t count);
+  // Makes sure that there are at most `count` pieces, by copying.
+  void LimitPieces(size_t count);
+
+ private:
+  void AddPiece(const void* data, size_t size);
+
+  std::vector<struct iovec> pieces_;
+  std::vector<std::shared_ptr<const Mapping>> pins_;
+  std::vector<std::unique_ptr<std::string>> copies_;
+  uint64_t size_ = 0;
+};
+
+// Thread-safe.
+class ContentReader {
+ public:
+  // Entries up to this size are compared with their checksum before the first
+  // byte of them is served.
+  static constexpr uint64_t kMaxVerifiedSize = uint64_t{1} << 20;
+
+  explicit ContentReader(Core& core) : core_(core) {}
+
+  // Up to `size` bytes at `offset` of a file as its writers see it; `open` may
+  // be null if it is certain that nothing is dirty. Short only at the end of
+  // the file. Errors: ENOENT, EISDIR; DATA_LOSS, naming file and entry, if the
+  // bytes are damaged.
+  absl::StatusOr<ReadReply> Read(uint64_t ino, OpenInode* open, uint64_t offset,
+                                 uint64_t size);
+
+  // The same for somebody who holds open.mu.
+  absl::StatusOr<ReadReply> ReadLocked(OpenInode& open, uint64_t offset,
+                                       uint64_t size)
+      ABSL_SHARED_LOCKS_REQUIRED(open.mu);
+
+  // Where there are bytes that are not holes, from file offset `begin` to the
+  // end of the file: merged, in order. `open` as for Read().
+  struct Range {
+    uint64_t begin;
+    uint64_t end;
+  };
+  struct DataMap {
+    uint64_t size = 0;  // of the file
+    std::vector<Range> data;
+  };
+  absl::StatusOr<DataMap> MapData(uint64_t ino, OpenInode* open,
+                                  uint64_t begin);
+  absl::StatusOr<DataMap> MapDataLocked(OpenInode& open, uint64_t begin)
+      ABSL_SHARED_LOCKS_REQUIRED(open.mu);
+
+  // The extents of [begin, end) of the committed content, holes included.
+  absl::StatusOr<std::vector<Extent>> CommittedExtents(uint64_t ino,
+                                                       uint64_t begin,
+                                                       uint64_t end);
+
+  // Checks every entry that committed content of the inode lies in, whatever
+  // its size.
+  absl::Status VerifyAll(uint64_t ino);
+
+ private:
+  // What has to be known of an inode to read it, copied under the tree's lock.
+  struct Source {
+    uint64_t size = 0;
+    std::vector<Extent> cover;
+    bool verified = false;  // of a whole entry
+    bool whole = false;
+  };
+  absl::StatusOr<Source> Find(uint64_t ino, uint64_t begin, uint64_t end,
+                              bool clip) const;
+  absl::Status AppendExtents(uint64_t ino, const Source& source,
+                             ReadReply& reply);
+  absl::Status VerifyOnce(uint64_t ino, const Source& source,
+                          const Extent& extent);
+  absl::Status VerifyEntry(uint64_t ino, const Extent& extent, bool checksum);
+  std::string Describe(uint64_t ino) const;
+
+  Core& core_;
+  absl::Mutex mu_;
+  // Payload offsets of checked entries, other than whole ones.
+  absl::flat_hash_set<uint64_t> verified_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_CONTENT_READER_H_

@@ -1,0 +1,181 @@
+#include "fs/content_writer.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "engine/status.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+// A file with more dirty bytes than this in memory is spilled.
+constexpr uint64_t kMaxFileMemory = uint64_t{4} << 20;
+// Sequential writes of this size and more go to a running stream directly.
+constexpr uint64_t kMinDirectWrite = uint64_t{128} << 10;
+// Pieces in memory are gathered up to this size to be spilled with one write.
+constexpr uint64_t kSpillChunk = uint64_t{1} << 20;
+
+absl::Span<const std::byte> AsBytes(absl::string_view text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+}  // namespace
+
+absl::Status ContentWriter::Prepare(OpenInode& open) {
+  if (core_.store->read_only()) return PosixError(EROFS);
+  if (open.content.dirty()) return absl::OkStatus();
+  absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(open.ino);
+  if (inode == nullptr) return PosixError(ENOENT);
+  open.content.Reset(inode->attributes.size);
+  return absl::OkStatus();
+}
+
+void ContentWriter::Finished(OpenInode& open, uint64_t memory_before,
+                             Timestamp now) {
+  dirty_bytes_.fetch_add(open.content.memory_bytes() - memory_before);
+  open.content.Touch();
+  absl::MutexLock lock(&open.stat_mu);
+  open.stat = {.dirty = true,
+               .size = open.content.size(),
+               .base_limit = open.content.base_limit(),
+               .piece_bytes = open.content.piece_bytes(),
+               .mtime = now,
+               .ctime = now};
+  open.dirty.store(true, std::memory_order_release);
+}
+
+Stream& ContentWriter::StreamOf(OpenInode& open) {
+  if (open.stream == nullptr) {
+    open.stream = core_.store->BeginStream([this] { return NewDataKeyHash(); });
+  }
+  return *open.stream;
+}
+
+absl::Status ContentWriter::Spill(OpenInode& open) {
+  const uint64_t memory_before = open.content.memory_bytes();
+  Stream& stream = StreamOf(open);
+  // Pieces gathered for the next write: file offset and length of each.
+  std::vector<std::pair<uint64_t, uint64_t>> gathered;
+  std::string buffer;
+  const auto write = [&](absl::string_view bytes) -> absl::Status {
+    VARVE_ASSIGN_OR_RETURN(uint64_t store_offset, stream.Write(AsBytes(bytes)));
+    for (const auto& [offset, length] : gathered) {
+      open.content.MarkSpilled(offset, length, store_offset);
+      store_offset += length;
+    }
+    gathered.clear();
+    buffer.clear();
+    return absl::OkStatus();
+  };
+  std::vector<std::pair<uint64_t, uint64_t>> in_memory;
+  for (const auto& [offset, piece] : open.content.pieces()) {
+    if (piece.kind == DirtyContent::Piece::Kind::kMemory) {
+      in_memory.emplace_back(offset, piece.length);
+    }
+  }
+  absl::Status status;
+  for (const auto& [offset, length] : in_memory) {
+    const absl::string_view bytes = open.content.pieces().at(offset).bytes;
+    if (buffer.empty() && length >= kSpillChunk) {
+      gathered.emplace_back(offset, length);
+      status = write(bytes);
+    } else {
+      gathered.emplace_back(offset, length);
+      buffer.append(bytes.data(), bytes.size());
+      if (buffer.size() >= kSpillChunk) status = write(buffer);
+    }
+    if (!status.ok()) break;
+  }
+  if (status.ok() && !buffer.empty()) status = write(buffer);
+  dirty_bytes_.fetch_add(open.content.memory_bytes() - memory_before);
+  return status;
+}
+
+absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
+                                        absl::string_view bytes,
+                                        Timestamp now) {
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  if (bytes.size() > kMaxFileSize || offset > kMaxFileSize - bytes.size()) {
+    return PosixError(EFBIG);
+  }
+  DirtyContent& content = open.content;
+  const bool over_budget = dirty_bytes_.load() + bytes.size() > budget_;
+  if (content.memory_bytes() > 0 &&
+      (over_budget || content.memory_bytes() + bytes.size() > kMaxFileMemory)) {
+    // Before the bytes are accepted, so that a full disk fails this write.
+    VARVE_RETURN_IF_ERROR(Spill(open));
+  }
+  const uint64_t memory_before = content.memory_bytes();
+  const bool direct = open.stream != nullptr && memory_before == 0 &&
+                      bytes.size() >= kMinDirectWrite &&
+                      offset == content.size();
+  if (direct) {
+    VARVE_ASSIGN_OR_RETURN(const uint64_t store_offset,
+                           open.stream->Write(AsBytes(bytes)));
+    content.MarkSpilled(offset, bytes.size(), store_offset);
+  } else {
+    content.Write(offset, bytes);
+  }
+  Finished(open, memory_before, now);
+  return absl::OkStatus();
+}
+
+absl::Status ContentWriter::Write(OpenInode& open, uint64_t offset,
+                                  absl::string_view bytes, Timestamp now) {
+  absl::MutexLock lock(&open.mu);
+  return WriteLocked(open, offset, bytes, now);
+}
+
+absl::StatusOr<uint64_t> ContentWriter::Append(OpenInode& open,
+                                               absl::string_view bytes,
+                                               Timestamp now) {
+  absl::MutexLock lock(&open.mu);
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  const uint64_t offset = open.content.size();
+  VARVE_RETURN_IF_ERROR(WriteLocked(open, offset, bytes, now));
+  return offset;
+}
+
+absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
+                                     Timestamp now) {
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  if (size > kMaxFileSize) return PosixError(EFBIG);
+  const uint64_t memory_before = open.content.memory_bytes();
+  open.content.Truncate(size);
+  Finished(open, memory_before, now);
+  return absl::OkStatus();
+}
+
+absl::Status ContentWriter::Punch(OpenInode& open, uint64_t offset,
+                                  uint64_t length, Timestamp now) {
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  const uint64_t memory_before = open.content.memory_bytes();
+  open.content.Punch(offset, length);
+  Finished(open, memory_before, now);
+  return absl::OkStatus();
+}
+
+absl::Status ContentWriter::Share(OpenInode& open,
+                                  const std::vector<Extent>& extents,
+                                  Timestamp now) {
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  const uint64_t memory_before = open.content.memory_bytes();
+  for (const Extent& extent : extents) open.content.Share(extent);
+  Finished(open, memory_before, now);
+  return absl::OkStatus();
+}
+
+void ContentWriter::Discard(OpenInode& open) {
+  absl::MutexLock lock(&open.mu);
+  dirty_bytes_.fetch_sub(open.content.memory_bytes());
+  open.content.Reset(0);
+  open.stream.reset();
+  open.dirty.store(false, std::memory_order_release);
+}
+
+}  // namespace varve::fs

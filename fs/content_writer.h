@@ -1,0 +1,114 @@
+// ContentWriter: gathers what is written to open files and commits it.
+//
+// Bytes gather in memory, per file. A file that gathers more than some MiB, or
+// any file once all together exceed the budget, is spilled: its bytes go to the
+// store through a stream, and become part of the file with its next commit. How
+// content is laid out in the store by a commit is described in
+// docs/architecture.md ("How a file lies in the store").
+
+#ifndef VARVE_FS_CONTENT_WRITER_H_
+#define VARVE_FS_CONTENT_WRITER_H_
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "fs/commit.h"
+#include "fs/content_reader.h"
+#include "fs/core.h"
+#include "fs/open_files.h"
+
+namespace varve::fs {
+
+// Thread-safe.
+class ContentWriter {
+ public:
+  // `reader` must outlive this. `budget` bounds the dirty bytes in memory.
+  ContentWriter(Core& core, ContentReader& reader, uint64_t budget)
+      : core_(core), reader_(reader), budget_(budget) {}
+
+  // Each of these makes the file dirty and its times `now`. Errors leave the
+  // file as it was.
+  absl::Status Write(OpenInode& open, uint64_t offset, absl::string_view bytes,
+                     Timestamp now) ABSL_LOCKS_EXCLUDED(open.mu);
+  // At the end of the file, wherever that is by then; returns the offset.
+  absl::StatusOr<uint64_t> Append(OpenInode& open, absl::string_view bytes,
+                                  Timestamp now) ABSL_LOCKS_EXCLUDED(open.mu);
+  absl::Status Truncate(OpenInode& open, uint64_t size, Timestamp now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  absl::Status Punch(OpenInode& open, uint64_t offset, uint64_t length,
+                     Timestamp now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  absl::Status Share(OpenInode& open, const std::vector<Extent>& extents,
+                     Timestamp now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+
+  // Commits what is dirty, as one commit. Nothing happens for a file that has
+  // no name any more.
+  absl::Status Commit(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
+  absl::Status CommitLocked(OpenInode& open)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+
+  // Writes a file of many pieces as one plain entry again, if that pays.
+  absl::Status MakePlainIfDue(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
+
+  // Forgets what is dirty.
+  void Discard(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
+
+  uint64_t dirty_bytes() const { return dirty_bytes_.load(); }
+
+ private:
+  // What a commit of content has to know of the inode.
+  struct Target {
+    Attributes attributes;
+    std::string path;
+    bool was_plain = false;  // one whole entry
+    Extent old_entry;        // if so
+    uint64_t path_hash = 0;
+  };
+  // How pieces end up in the store.
+  struct Layout {
+    ExtentList extents;  // of entries, and holes
+    std::vector<const DirtyContent::Pieces::value_type*> inlined;
+  };
+
+  // Starts the dirty content from the committed one.
+  absl::Status Prepare(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  void Finished(OpenInode& open, uint64_t memory_before, Timestamp now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  absl::Status WriteLocked(OpenInode& open, uint64_t offset,
+                           absl::string_view bytes, Timestamp now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  absl::Status Spill(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  Stream& StreamOf(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+
+  std::optional<Target> FindTarget(uint64_t ino)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  absl::Status CommitTo(OpenInode& open, const Target& target)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
+  std::optional<Extent> PlainExtent(OpenInode& open, const Target& target,
+                                    fs::Commit& commit, std::string& buffer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
+  bool StreamIsWholeFile(OpenInode& open)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  Layout LayOut(OpenInode& open, fs::Commit& commit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
+  void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
+  absl::Status CopyToPlain(OpenInode& open, uint64_t size)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  uint64_t NewDataKeyHash() {
+    return core_.identity.DataKeyHash(core_.next_data_id.fetch_add(1));
+  }
+
+  Core& core_;
+  ContentReader& reader_;
+  const uint64_t budget_;
+  std::atomic<uint64_t> dirty_bytes_{0};
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_CONTENT_WRITER_H_

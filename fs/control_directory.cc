@@ -1,0 +1,166 @@
+#include "fs/control_directory.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/status.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr uint64_t kStatus = ControlDirectory::kFirstIno + 1;
+constexpr uint64_t kStatusJson = ControlDirectory::kFirstIno + 2;
+constexpr uint64_t kUnnamed = ControlDirectory::kFirstIno + 3;
+constexpr uint64_t kFirstUnnamed = ControlDirectory::kFirstIno + 16;
+
+struct Member {
+  absl::string_view name;
+  uint64_t value;
+};
+
+}  // namespace
+
+ControlDirectory::ControlDirectory(Volume& volume, std::string status_members)
+    : volume_(volume),
+      status_members_(std::move(status_members)),
+      started_(Timestamp::Now()) {}
+
+Stat ControlDirectory::DirectoryStat(uint64_t ino) {
+  Stat stat{.ino = ino, .attributes = {.mode = S_IFDIR | 0500}, .nlink = 2};
+  stat.attributes.size = 4096;
+  return stat;
+}
+
+Stat ControlDirectory::FileStat(uint64_t ino, uint64_t size) const {
+  Stat stat{.ino = ino, .attributes = {.mode = S_IFREG | 0444}, .nlink = 1};
+  // Unnamed bytes may have been anybody's: they are for the owner of the root.
+  if (ino >= kFirstUnnamed) stat.attributes.mode = S_IFREG | 0400;
+  stat.attributes.size = size;
+  stat.attributes.mtime = stat.attributes.ctime = started_;
+  stat.attributes.atime = stat.attributes.btime = started_;
+  stat.blocks = (size + 511) / 512;
+  return stat;
+}
+
+void ControlDirectory::LoadUnnamed() {
+  if (loaded_) return;
+  loaded_ = true;
+  for (const EntryLocation& entry : volume_.Unnamed()) {
+    Unnamed unnamed{absl::StrFormat("%016x", entry.key_hash), entry};
+    by_name_.emplace(unnamed.name, unnamed_.size());
+    unnamed_.push_back(std::move(unnamed));
+  }
+}
+
+void ControlDirectory::Named(uint64_t key_hash) {
+  absl::MutexLock lock(&mu_);
+  const auto it = by_name_.find(absl::StrFormat("%016x", key_hash));
+  if (it == by_name_.end()) return;
+  unnamed_[it->second].name.clear();
+  by_name_.erase(it);
+}
+
+absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
+                                              absl::string_view name) {
+  if (parent == kFirstIno) {
+    if (name == "status") return GetAttributes(kStatus);
+    if (name == "status.json") return GetAttributes(kStatusJson);
+    if (name == "unnamed") return DirectoryStat(kUnnamed);
+    return PosixError(ENOENT);
+  }
+  if (parent != kUnnamed) return PosixError(ENOTDIR);
+  absl::MutexLock lock(&mu_);
+  LoadUnnamed();
+  const auto it = by_name_.find(std::string(name.data(), name.size()));
+  if (it == by_name_.end()) return PosixError(ENOENT);
+  return FileStat(kFirstUnnamed + it->second,
+                  unnamed_[it->second].entry.payload_size);
+}
+
+absl::StatusOr<Stat> ControlDirectory::GetAttributes(uint64_t ino) {
+  if (ino == kFirstIno || ino == kUnnamed) return DirectoryStat(ino);
+  if (ino == kStatus || ino == kStatusJson) {
+    VARVE_ASSIGN_OR_RETURN(const std::string text, StatusText(ino));
+    return FileStat(ino, text.size());
+  }
+  absl::MutexLock lock(&mu_);
+  const uint64_t index = ino - kFirstUnnamed;
+  if (index >= unnamed_.size()) return PosixError(ENOENT);
+  return FileStat(ino, unnamed_[index].entry.payload_size);
+}
+
+std::optional<uint64_t> ControlDirectory::KeyHashOf(uint64_t ino) {
+  absl::MutexLock lock(&mu_);
+  const uint64_t index = ino - kFirstUnnamed;
+  if (ino < kFirstUnnamed || index >= unnamed_.size()) return std::nullopt;
+  return unnamed_[index].entry.key_hash;
+}
+
+absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
+  if (ino != kStatus && ino != kStatusJson) return PosixError(ENOENT);
+  VARVE_ASSIGN_OR_RETURN(const SpaceInfo space, volume_.GetSpace());
+  const Member members[] = {
+      {"store_bytes", space.store_bytes},
+      {"live_bytes", space.live_bytes},
+      {"durable_bytes", volume_.store().durable_tail()},
+      {"inodes", space.inodes},
+      {"entries", volume_.store().size()},
+      {"host_free_bytes", space.host_available},
+      {"recovered_torn_bytes", volume_.store().recovery().torn_bytes},
+  };
+  const bool json = ino == kStatusJson;
+  std::string text = json ? "{" : "";
+  if (json && !status_members_.empty()) {
+    absl::StrAppend(&text, status_members_, ", ");
+  }
+  absl::StrAppend(&text, json ? "\"uuid\": \"" : "uuid: ",
+                  volume_.identity().UuidText(), json ? "\", " : "\n");
+  absl::StrAppend(&text, json ? "\"read_only\": " : "read_only: ",
+                  volume_.read_only() ? "true" : "false", json ? "" : "\n");
+  for (const Member& member : members) {
+    absl::StrAppend(&text, json ? ", \"" : "", member.name,
+                    json ? "\": " : ": ", member.value, json ? "" : "\n");
+  }
+  if (json) text += "}\n";
+  return text;
+}
+
+absl::Status ControlDirectory::ReadDirectory(
+    uint64_t ino, uint64_t cookie,
+    const std::function<bool(const Volume::Entry&)>& visit) {
+  struct Listed {
+    std::string name;
+    Stat stat;
+  };
+  std::vector<Listed> all = {{".", DirectoryStat(ino)},
+                             {"..", DirectoryStat(kFirstIno)}};
+  if (ino == kFirstIno) {
+    for (const char* name : {"status", "status.json", "unnamed"}) {
+      VARVE_ASSIGN_OR_RETURN(const Stat stat, Lookup(ino, name));
+      all.push_back({name, stat});
+    }
+  } else if (ino == kUnnamed) {
+    absl::MutexLock lock(&mu_);
+    LoadUnnamed();
+    for (size_t i = 0; i < unnamed_.size(); ++i) {
+      // Named ones keep their place, so that cookies stay valid.
+      all.push_back(
+          {unnamed_[i].name,
+           FileStat(kFirstUnnamed + i, unnamed_[i].entry.payload_size)});
+    }
+  } else {
+    return PosixError(ENOTDIR);
+  }
+  for (uint64_t i = cookie; i < all.size(); ++i) {
+    if (all[i].name.empty()) continue;
+    if (!visit({all[i].name, all[i].stat, i + 1})) break;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,79 @@
+// ControlDirectory: what is to be seen below `.varve` in the root of a mount.
+// The directory can be reached by name and is listed nowhere.
+//
+//   .varve/status        the state of store and tree, for people
+//   .varve/status.json   the same for programs
+//   .varve/unnamed/      the store's entries that have no name, read-only, each
+//                        under the 16 hex digits of its key hash; moving one
+//                        into the tree names it
+//
+// Thread-safe.
+
+#ifndef VARVE_FS_CONTROL_DIRECTORY_H_
+#define VARVE_FS_CONTROL_DIRECTORY_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "fs/volume.h"
+
+namespace varve::fs {
+
+class ControlDirectory {
+ public:
+  static constexpr absl::string_view kName = ".varve";
+  // Inode numbers from here on are of this directory; the tree never gets
+  // there.
+  static constexpr uint64_t kFirstIno = uint64_t{1} << 62;
+  static bool Owns(uint64_t ino) { return ino >= kFirstIno; }
+
+  // `status_members` as in FuseOptions.
+  ControlDirectory(Volume& volume, std::string status_members);
+
+  Stat Root() const { return DirectoryStat(kFirstIno); }
+  absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
+  absl::StatusOr<Stat> GetAttributes(uint64_t ino);
+  // The key hash of an unnamed entry; nothing for any other inode.
+  std::optional<uint64_t> KeyHashOf(uint64_t ino);
+  // The text of a status file, made anew; ENOENT for any other inode.
+  absl::StatusOr<std::string> StatusText(uint64_t ino);
+  // Calls `visit` with each name from behind `cookie` on, as
+  // Volume::ReadDirectory does.
+  absl::Status ReadDirectory(
+      uint64_t ino, uint64_t cookie,
+      const std::function<bool(const Volume::Entry&)>& visit);
+  // Says that an unnamed entry has been named.
+  void Named(uint64_t key_hash);
+
+ private:
+  struct Unnamed {
+    std::string name;
+    EntryLocation entry;
+  };
+
+  static Stat DirectoryStat(uint64_t ino);
+  Stat FileStat(uint64_t ino, uint64_t size) const;
+  void LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Volume& volume_;
+  const std::string status_members_;
+  const Timestamp started_;
+  absl::Mutex mu_;
+  // As of the first look, in order of their inode numbers; those named since
+  // are marked by an empty name.
+  bool loaded_ ABSL_GUARDED_BY(mu_) = false;
+  std::vector<Unnamed> unnamed_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, size_t> by_name_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_CONTROL_DIRECTORY_H_

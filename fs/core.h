@@ -1,0 +1,67 @@
+// Core: what every operation on a mounted tree works with — the store, the
+// tree in memory, and the locks on them.
+//
+// Lock order (an outer lock is taken before an inner one):
+//
+//   OpenInode::mu                content of one open file
+//     Core::commit_mu            the right to plan and append a commit
+//       the store's writer lock  (inside the engine)
+//         Core::tree_mu          the tree in memory
+//   OpenFiles::mu_, OpenInode::times_mu: leaves, nothing is taken below them
+//
+// commit_mu is held across the append's system call; tree_mu never is across
+// any. Whoever holds commit_mu knows that the tree stays as it is.
+
+#ifndef VARVE_FS_CORE_H_
+#define VARVE_FS_CORE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/store.h"
+#include "fs/identity.h"
+#include "fs/tree.h"
+
+namespace varve::fs {
+
+struct Core {
+  // Constant once the volume is open.
+  std::unique_ptr<Store> store;
+  Identity identity;
+
+  // Ids for data entries. Also drawn from by streams under the store's writer
+  // lock, hence atomic.
+  std::atomic<uint64_t> next_data_id{1};
+
+  absl::Mutex commit_mu;
+  uint64_t next_ino ABSL_GUARDED_BY(commit_mu) = kRootIno + 1;
+  uint64_t last_sequence ABSL_GUARDED_BY(commit_mu) = 0;
+  // Metadata offset of the newest checkpoint; 0 if there is none.
+  uint64_t checkpoint ABSL_GUARDED_BY(commit_mu) = 0;
+  // Bytes of commit records since then.
+  uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
+  // Whether the newest commit says that the store was closed.
+  bool clean ABSL_GUARDED_BY(commit_mu) = false;
+
+  absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
+  Tree tree ABSL_GUARDED_BY(tree_mu);
+  // Inodes without a name that somebody still has open or the kernel knows of.
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> orphans
+      ABSL_GUARDED_BY(tree_mu);
+
+  // The inode, be it in the tree or an orphan; null if it is neither.
+  const Inode* FindInode(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
+    if (const Inode* inode = tree.Find(ino)) return inode;
+    const auto it = orphans.find(ino);
+    return it == orphans.end() ? nullptr : it->second.get();
+  }
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_CORE_H_

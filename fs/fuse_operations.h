@@ -1,0 +1,31 @@
+// The handlers of FUSE requests: each turns one request into one call of the
+// volume (or of the control directory) and answers it.
+
+#ifndef VARVE_FS_FUSE_OPERATIONS_H_
+#define VARVE_FS_FUSE_OPERATIONS_H_
+
+#include <functional>
+#include <utility>
+
+#include "fs/control_directory.h"
+#include "fs/fuse_request.h"
+#include "fs/volume.h"
+
+namespace varve::fs {
+
+// What handlers work with; libfuse hands it back as the session's user data.
+struct FuseContext {
+  FuseContext(Volume& v, std::string status_members)
+      : volume(v), control(v, std::move(status_members)) {}
+
+  Volume& volume;
+  ControlDirectory control;
+  ErrorLog log;
+  std::function<void()> on_ready;
+};
+
+const struct fuse_lowlevel_ops& FuseOperations();
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_FUSE_OPERATIONS_H_

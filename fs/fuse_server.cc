@@ -1,0 +1,231 @@
+#include "fs/fuse_server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/fuse_operations.h"
+
+namespace varve::fs {
+namespace {
+
+// An owned file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+void Signal(const Descriptor& event) {
+  const uint64_t one = 1;
+  // Fails only when the counter is at its maximum, and then it is signalled.
+  [[maybe_unused]] const ssize_t written =
+      write(event.get(), &one, sizeof(one));
+}
+
+// Sends an answer. The pieces of an answer to a read lie in the store's map: if
+// they cannot be read (the disk fails, the file was cut short), the kernel says
+// EFAULT where this process, looking itself, would die of SIGBUS. The caller
+// then gets EIO.
+ssize_t SendAnswer(int fd, struct iovec* pieces, int count, void*) {
+  const ssize_t sent = writev(fd, pieces, count);
+  if (sent >= 0 || errno != EFAULT) return sent;
+  struct fuse_out_header {
+    uint32_t length;
+    int32_t error;
+    uint64_t unique;
+  } header;
+  if (pieces[0].iov_len < sizeof(header)) return sent;
+  std::memcpy(&header, pieces[0].iov_base, sizeof(header));
+  header.length = sizeof(header);
+  header.error = -EIO;
+  return write(fd, &header, sizeof(header)) < 0 ? -1 : sent;
+}
+
+ssize_t ReceiveRequest(int fd, void* buffer, size_t size, void*) {
+  return read(fd, buffer, size);
+}
+
+int ThreadCount(int asked_for) {
+  if (asked_for > 0) return asked_for;
+  const int processors = static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(2 * processors, 4, 16);
+}
+
+// Options for the kernel and libfuse, as they stand in /proc/mounts. A comma in
+// the name of the store would end the option.
+std::string JoinOptions(const FuseOptions& options) {
+  std::string source;
+  for (const char c : options.source) {
+    if (c == ',' || c == '\\') source += '\\';
+    source += c;
+  }
+  std::string joined =
+      absl::StrCat("default_permissions,subtype=varve,fsname=", source);
+  for (const std::string& option : options.mount_options) {
+    absl::StrAppend(&joined, ",", option);
+  }
+  return joined;
+}
+
+}  // namespace
+
+class FuseServer::Impl {
+ public:
+  Impl(Volume& volume, FuseOptions options)
+      : options_(std::move(options)),
+        context_(volume, options_.status_members),
+        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        end_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    context_.log = options_.on_error;
+  }
+
+  ~Impl() {
+    if (session_ == nullptr) return;
+    if (mounted_) fuse_session_unmount(session_);
+    fuse_session_destroy(session_);
+  }
+
+  absl::Status Mount();
+  absl::Status Serve(std::function<void()> on_ready);
+  void Stop() { Signal(stop_); }
+
+ private:
+  void Work();
+  void UnmountWhileServing();
+
+  const FuseOptions options_;
+  FuseContext context_;
+  struct fuse_session* session_ = nullptr;
+  bool mounted_ = false;
+  const Descriptor stop_;  // signalled by Stop()
+  const Descriptor end_;   // signalled when the workers are to end
+};
+
+absl::Status FuseServer::Impl::Mount() {
+  struct fuse_args args = FUSE_ARGS_INIT(0, nullptr);
+  const std::string joined = JoinOptions(options_);
+  bool ok = fuse_opt_add_arg(&args, "varve") == 0 &&
+            fuse_opt_add_arg(&args, "-o") == 0 &&
+            fuse_opt_add_arg(&args, joined.c_str()) == 0;
+  if (options_.debug) ok = ok && fuse_opt_add_arg(&args, "-d") == 0;
+  if (ok) {
+    const struct fuse_lowlevel_ops& operations = FuseOperations();
+    session_ =
+        fuse_session_new(&args, &operations, sizeof(operations), &context_);
+  }
+  fuse_opt_free_args(&args);
+  if (session_ == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a mount option is not known (", joined, ")"));
+  }
+  errno = 0;
+  if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) {
+    return SystemError(errno != 0 ? errno : EIO,
+                       absl::StrCat("cannot mount at ", options_.mountpoint));
+  }
+  mounted_ = true;
+  const int fd = fuse_session_fd(session_);
+  struct fuse_custom_io io = {};
+  io.writev = SendAnswer;
+  io.read = ReceiveRequest;
+  if (fuse_session_custom_io(session_, &io, fd) != 0 ||
+      fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
+    return SystemError(errno, "cannot set up the FUSE session");
+  }
+  return absl::OkStatus();
+}
+
+// One thread's loop: wait, receive, process.
+void FuseServer::Impl::Work() {
+  const Descriptor epoll(epoll_create1(EPOLL_CLOEXEC));
+  const int fuse_fd = fuse_session_fd(session_);
+  struct epoll_event event = {};
+  // Exclusive: one request wakes one thread.
+  event.events = EPOLLIN | EPOLLEXCLUSIVE;
+  event.data.fd = fuse_fd;
+  bool ok = epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fuse_fd, &event) == 0;
+  event.events = EPOLLIN;
+  event.data.fd = end_.get();
+  ok = ok && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, end_.get(), &event) == 0;
+  struct fuse_buf buffer = {};
+  while (ok && !fuse_session_exited(session_)) {
+    struct epoll_event ready;
+    const int count = epoll_wait(epoll.get(), &ready, 1, -1);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 || ready.data.fd == end_.get()) break;
+    const int received = fuse_session_receive_buf(session_, &buffer);
+    if (received == -EAGAIN || received == -EINTR) continue;
+    if (received <= 0) break;  // unmounted
+    fuse_session_process_buf(session_, &buffer);
+  }
+  std::free(buffer.mem);
+  Signal(end_);  // a mount that is gone is gone for all threads
+}
+
+// Requests go on being answered meanwhile: unmounting makes the kernel write
+// what it still holds.
+void FuseServer::Impl::UnmountWhileServing() {
+  const std::string& at = options_.mountpoint;
+  if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) return;
+  // In use, or not ours to unmount: have everything written at least; what is
+  // left is done by fuse_session_unmount() once the threads have ended.
+  const Descriptor root(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (root.get() >= 0) syncfs(root.get());
+}
+
+absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
+  context_.on_ready = std::move(on_ready);
+  std::vector<std::thread> workers;
+  for (int i = 0; i < ThreadCount(options_.threads); ++i) {
+    workers.emplace_back([this] { Work(); });
+  }
+  struct pollfd events[] = {{stop_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
+  while (poll(events, 2, -1) < 0 && errno == EINTR) {
+  }
+  if (events[0].revents != 0) UnmountWhileServing();
+  Signal(end_);
+  for (std::thread& worker : workers) worker.join();
+  fuse_session_unmount(session_);
+  mounted_ = false;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<FuseServer>> FuseServer::Mount(
+    Volume& volume, FuseOptions options) {
+  auto impl = std::make_unique<Impl>(volume, std::move(options));
+  VARVE_RETURN_IF_ERROR(impl->Mount());
+  return std::unique_ptr<FuseServer>(new FuseServer(std::move(impl)));
+}
+
+FuseServer::FuseServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+FuseServer::~FuseServer() = default;
+
+absl::Status FuseServer::Serve(std::function<void()> on_ready) {
+  return impl_->Serve(std::move(on_ready));
+}
+
+void FuseServer::Stop() { impl_->Stop(); }
+
+}  // namespace varve::fs

@@ -1,0 +1,53 @@
+// Identity: what makes a store the home of a tree. One entry under the key
+// "\0varve", written when a tree is first made in a store; and the reserved
+// keys, which nobody can produce who does not know the secret in it.
+
+#ifndef VARVE_FS_IDENTITY_H_
+#define VARVE_FS_IDENTITY_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/entry.h"
+#include "fs/commit_record.h"
+#include "fs/timestamp.h"
+
+namespace varve::fs {
+
+struct Identity {
+  // The key of the identity's own entry. No path has a NUL in it.
+  static absl::string_view Key() { return absl::string_view("\0varve", 6); }
+  // Bytes of the encoded identity; fixed.
+  static constexpr size_t kEncodedSize = 4 + 4 + 16 + 16 + 8 + 8;
+
+  std::array<uint8_t, 16> uuid{};
+  std::array<uint8_t, 16> secret{};
+  Timestamp created;
+  uint64_t features = 0;
+
+  // A new one, with random uuid and secret.
+  static Identity Make(Timestamp now);
+  std::string Encode() const;
+  // DATA_LOSS if it is malformed, UNIMPLEMENTED if it asks for features that
+  // this version does not know.
+  static absl::StatusOr<Identity> Decode(absl::string_view payload);
+
+  std::string UuidText() const;
+
+  uint64_t CommitKeyHash(uint64_t sequence) const;
+  uint64_t DataKeyHash(uint64_t id) const;
+  uint64_t CheckpointKeyHash() const;
+
+  // The header of the commit or checkpoint in `entry`, if it is one: of the
+  // right form, and under the key that its sequence number calls for. The
+  // checksum is not looked at.
+  std::optional<CommitHeader> AsCommit(const EntryView& entry) const;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_IDENTITY_H_

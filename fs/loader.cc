@@ -1,0 +1,220 @@
+#include "fs/loader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/commit_record.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+// A commit or checkpoint found in the chain.
+struct Record {
+  CommitHeader header;
+  EntryLocation location;
+
+  bool in_place() const { return header.position == location.payload_offset; }
+};
+
+// The identity, if it is the first entry of the file; most stores of ours are
+// so, and then one small read finds it.
+absl::StatusOr<std::optional<Identity>> FirstEntryIdentity(
+    FileSystem& file_system, const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
+                         file_system.Open(path, OpenMode::kRead, 0));
+  std::byte bytes[Identity::kEncodedSize + kMetadataSize];
+  // A read that fails or is cut short is no answer; the long way gives one.
+  const auto size = file->ReadAt(0, absl::MakeSpan(bytes));
+  if (!size.ok() || *size < sizeof(bytes)) return std::nullopt;
+  const Metadata metadata = DecodeMetadata(bytes + Identity::kEncodedSize);
+  const absl::Span<const std::byte> payload(bytes, Identity::kEncodedSize);
+  if (metadata.key_hash != HashKey(Identity::Key()) ||
+      metadata.prev_tail != 0 || metadata.crc32 != Crc32(0, payload)) {
+    return std::nullopt;
+  }
+  VARVE_ASSIGN_OR_RETURN(const Identity identity,
+                         Identity::Decode({reinterpret_cast<const char*>(bytes),
+                                           Identity::kEncodedSize}));
+  return identity;
+}
+
+class Loader {
+ public:
+  explicit Loader(Core& core) : core_(core), store_(*core.store) {}
+
+  absl::StatusOr<LoadResult> Load() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
+
+ private:
+  absl::Status FindRecords();
+  absl::Status WalkChain(bool whole);
+  absl::Status Replay(const Record& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
+  void ResolveExtents(Change& change) const;
+  void Resolve(Extent& extent) const;
+
+  Core& core_;
+  Store& store_;
+  LoadResult result_;
+  std::vector<Record> records_;
+};
+
+absl::Status Loader::WalkChain(bool whole) {
+  records_.clear();
+  result_.behind.clear();
+  std::optional<uint64_t> stop;  // nothing below is needed
+  return store_.ForEachInChain([&](const EntryView& entry) {
+    if (stop.has_value() && !whole && entry.location().end() <= *stop) {
+      return false;
+    }
+    const std::optional<CommitHeader> header = core_.identity.AsCommit(entry);
+    if (!header.has_value()) {
+      if (records_.empty()) result_.behind.push_back(entry.location());
+      return true;
+    }
+    records_.push_back({*header, entry.location()});
+    if (!records_.back().in_place()) result_.relocated = true;
+    if (!stop.has_value()) {
+      stop = header->is_checkpoint() ? entry.location().prev_tail
+                                     : header->checkpoint;
+    }
+    return true;
+  });
+}
+
+absl::Status Loader::FindRecords() {
+  VARVE_RETURN_IF_ERROR(WalkChain(/*whole=*/false));
+  if (result_.relocated) {
+    VARVE_RETURN_IF_ERROR(WalkChain(/*whole=*/true));
+    // Nothing can be told from the order of the entries any more.
+    result_.behind.clear();
+  }
+  std::sort(records_.begin(), records_.end(),
+            [](const Record& a, const Record& b) {
+              // A checkpoint bears the number of the last commit that it holds.
+              return std::pair(a.header.sequence, a.header.is_checkpoint()) <
+                     std::pair(b.header.sequence, b.header.is_checkpoint());
+            });
+  return absl::OkStatus();
+}
+
+void Loader::Resolve(Extent& extent) const {
+  if (extent.is_hole()) return;
+  const auto matches = [&](uint64_t metadata_offset) {
+    const auto entry = store_.EntryEndingAt(metadata_offset + kMetadataSize);
+    return entry.ok() && entry->key_hash() == extent.key_hash &&
+           entry->size() == extent.entry_size;
+  };
+  if (matches(extent.entry_metadata_offset())) return;
+  const std::optional<uint64_t> found = store_.FindHashed(extent.key_hash);
+  // If it is not there, reading it will say so.
+  if (!found.has_value() || !matches(*found)) return;
+  extent.store_offset = *found - extent.entry_size + extent.entry_offset;
+}
+
+void Loader::ResolveExtents(Change& change) const {
+  ExtentList* extents = nullptr;
+  if (auto* set = std::get_if<SetContent>(&change)) extents = &set->extents;
+  if (auto* patch = std::get_if<PatchContent>(&change)) {
+    extents = &patch->extents;
+  }
+  if (extents == nullptr) return;
+  for (Extent& extent : *extents) Resolve(extent);
+}
+
+absl::Status Loader::Replay(const Record& record) {
+  VARVE_RETURN_IF_ERROR(store_.Verify(record.location));
+  const uint64_t offset = record.location.payload_offset;
+  VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes bytes,
+                         store_.View(offset, record.location.payload_size));
+  VARVE_ASSIGN_OR_RETURN(
+      CommitReader reader,
+      CommitReader::Open({reinterpret_cast<const char*>(bytes.bytes.data()),
+                          bytes.bytes.size()},
+                         offset, record.location.key_hash));
+  std::optional<Timestamp> time;
+  if (!record.header.is_checkpoint()) time = record.header.time;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
+    if (!change.has_value()) return absl::OkStatus();
+    if (result_.relocated) ResolveExtents(*change);
+    VARVE_RETURN_IF_ERROR(core_.tree.Apply(*change, time));
+  }
+}
+
+absl::StatusOr<LoadResult> Loader::Load() {
+  VARVE_RETURN_IF_ERROR(FindRecords());
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  absl::MutexLock tree_lock(&core_.tree_mu);
+  // The newest checkpoint is where to start.
+  size_t first = records_.size();
+  while (first > 0 && !records_[first - 1].header.is_checkpoint()) --first;
+  if (first > 0) --first;
+  uint64_t next_data_id = 1;
+  for (size_t i = first; i < records_.size(); ++i) {
+    const Record& record = records_[i];
+    const CommitHeader& header = record.header;
+    const uint64_t expected =
+        header.is_checkpoint() ? header.sequence : core_.last_sequence + 1;
+    if (header.sequence != expected) {
+      return DamageError(absl::StrCat("commit ", expected,
+                                      " is missing from the store (the next "
+                                      "one found is ",
+                                      header.sequence, ")"));
+    }
+    VARVE_RETURN_IF_ERROR(
+        Annotate(Replay(record),
+                 absl::StrCat(header.is_checkpoint() ? "checkpoint" : "commit",
+                              " ", header.sequence, " at offset ",
+                              record.location.payload_offset)));
+    core_.last_sequence = header.sequence;
+    core_.next_ino = std::max(core_.next_ino, header.next_ino);
+    next_data_id = std::max(next_data_id, header.next_data_id);
+    if (header.is_checkpoint()) {
+      core_.checkpoint = record.location.metadata_offset();
+      core_.log_bytes = 0;
+    } else {
+      core_.log_bytes += record.location.size_on_disk();
+    }
+    result_.clean = header.clean();
+  }
+  core_.next_data_id.store(next_data_id);
+  core_.clean = result_.clean;
+  return std::move(result_);
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<Identity>> FindIdentity(FileSystem& file_system,
+                                                     const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(std::optional<Identity> identity,
+                         FirstEntryIdentity(file_system, path));
+  if (identity.has_value()) return identity;
+  OpenOptions options;
+  options.mode = OpenMode::kRead;
+  options.file_system = &file_system;
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store,
+                         Store::Open(path, options));
+  const absl::StatusOr<EntryView> entry = store->Read(Identity::Key());
+  if (absl::IsNotFound(entry.status())) return std::nullopt;
+  VARVE_RETURN_IF_ERROR(entry.status());
+  VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
+  VARVE_ASSIGN_OR_RETURN(identity, Identity::Decode(entry->payload_text()));
+  return identity;
+}
+
+std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
+  return [identity](const EntryView& entry) -> uint64_t {
+    const std::optional<CommitHeader> header = identity.AsCommit(entry);
+    if (!header.has_value()) return 0;
+    // A store is synced before it is marked as closed, and then once more.
+    return header->clean() ? entry.location().end() : header->durable_tail;
+  };
+}
+
+absl::StatusOr<LoadResult> LoadTree(Core& core) { return Loader(core).Load(); }
+
+}  // namespace varve::fs

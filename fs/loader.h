@@ -1,0 +1,46 @@
+// Reading a tree back from its store: the newest checkpoint, then every commit
+// after it in the order of their sequence numbers (docs/format.md, "Replay").
+
+#ifndef VARVE_FS_LOADER_H_
+#define VARVE_FS_LOADER_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/file.h"
+#include "engine/store.h"
+#include "fs/core.h"
+#include "fs/identity.h"
+
+namespace varve::fs {
+
+struct LoadResult {
+  // Whether the newest commit says that the store was closed properly.
+  bool clean = false;
+  // Entries behind the newest commit, newest first: another program's if the
+  // store was closed properly, else unfinished work.
+  std::vector<EntryLocation> behind;
+  // Whether the store was rearranged since its commits were written, as
+  // another program's compaction does.
+  bool relocated = false;
+};
+
+// The identity in the store file at `path`, found without opening it as a
+// store where possible; nothing if it has none. Nothing is written.
+absl::StatusOr<std::optional<Identity>> FindIdentity(FileSystem& file_system,
+                                                     const std::string& path);
+
+// For OpenOptions::durable_tail of a store with that identity.
+std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);
+
+// Fills core.tree and the counters of `core`; core.store and core.identity are
+// set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one needs
+// a newer version.
+absl::StatusOr<LoadResult> LoadTree(Core& core);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOADER_H_

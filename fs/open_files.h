@@ -1,0 +1,107 @@
+// The files that are open: what is shared by all opens of one inode.
+
+#ifndef VARVE_FS_OPEN_FILES_H_
+#define VARVE_FS_OPEN_FILES_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/store.h"
+#include "fs/dirty_content.h"
+#include "fs/timestamp.h"
+
+namespace varve::fs {
+
+// One inode that is open at least once.
+struct OpenInode {
+  explicit OpenInode(uint64_t number) : ino(number) {}
+
+  // What stat shows while content is dirty.
+  struct DirtyStat {
+    bool dirty = false;
+    uint64_t size = 0;
+    uint64_t base_limit = 0;   // committed content shows below this
+    uint64_t piece_bytes = 0;  // dirty bytes that are not holes
+    Timestamp mtime;
+    Timestamp ctime;
+  };
+
+  const uint64_t ino;
+
+  absl::Mutex mu;
+  DirtyContent content ABSL_GUARDED_BY(mu);
+  // Holds the spilled pieces of `content`.
+  std::unique_ptr<Stream> stream ABSL_GUARDED_BY(mu);
+  // Whether its content was committed since the first of the present opens.
+  bool committed ABSL_GUARDED_BY(mu) = false;
+
+  // Whether content.dirty(); may be read without `mu`, to find out quickly that
+  // there is nothing to do.
+  std::atomic<bool> dirty{false};
+
+  absl::Mutex stat_mu ABSL_ACQUIRED_AFTER(mu);
+  DirtyStat stat ABSL_GUARDED_BY(stat_mu);
+
+  uint32_t opens = 0;  // guarded by OpenFiles::mu_
+
+  DirtyStat GetStat() ABSL_LOCKS_EXCLUDED(stat_mu) {
+    if (!dirty.load(std::memory_order_acquire)) return {};
+    absl::MutexLock lock(&stat_mu);
+    return stat;
+  }
+};
+
+// Thread-safe.
+class OpenFiles {
+ public:
+  // The open inode, made if nobody has it open; counts one more open.
+  std::shared_ptr<OpenInode> Open(uint64_t ino) {
+    absl::MutexLock lock(&mu_);
+    std::shared_ptr<OpenInode>& open = inodes_[ino];
+    if (open == nullptr) open = std::make_shared<OpenInode>(ino);
+    ++open->opens;
+    return open;
+  }
+
+  // Ends one open; returns whether it was the last.
+  bool Close(OpenInode& open) {
+    absl::MutexLock lock(&mu_);
+    if (--open.opens > 0) return false;
+    inodes_.erase(open.ino);
+    return true;
+  }
+
+  // Whether this is the only open of the inode.
+  bool IsLast(const OpenInode& open) const {
+    absl::MutexLock lock(&mu_);
+    return open.opens == 1;
+  }
+
+  // Null if nobody has the inode open.
+  std::shared_ptr<OpenInode> Find(uint64_t ino) const {
+    absl::ReaderMutexLock lock(&mu_);
+    const auto it = inodes_.find(ino);
+    return it == inodes_.end() ? nullptr : it->second;
+  }
+
+  std::vector<std::shared_ptr<OpenInode>> All() const {
+    absl::ReaderMutexLock lock(&mu_);
+    std::vector<std::shared_ptr<OpenInode>> all;
+    for (const auto& [ino, open] : inodes_) all.push_back(open);
+    return all;
+  }
+
+ private:
+  mutable absl::Mutex mu_;
+  absl::flat_hash_map<uint64_t, std::shared_ptr<OpenInode>> inodes_
+      ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_OPEN_FILES_H_

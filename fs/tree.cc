@@ -1,0 +1,367 @@
+#include "fs/tree.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "absl/strings/str_cat.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+absl::Status NoInode(uint64_t ino) {
+  return DamageError(
+      absl::StrCat("a change names inode ", ino, ", which does not exist"));
+}
+
+InodeDetail& DetailOf(Inode& inode) {
+  if (inode.detail == nullptr) inode.detail = std::make_unique<InodeDetail>();
+  return *inode.detail;
+}
+
+}  // namespace
+
+Name* Name::New(Inode* parent, Inode* inode, absl::string_view text) {
+  void* memory = std::malloc(sizeof(Name) + text.size());
+  if (memory == nullptr) std::abort();
+  Name* name = new (memory)
+      Name{parent, inode, nullptr, 0, static_cast<uint8_t>(text.size())};
+  std::memcpy(name + 1, text.data(), text.size());
+  return name;
+}
+
+void Name::Delete(Name* name) { std::free(name); }
+
+Directory::~Directory() {
+  for (Name* name : by_text_) Name::Delete(name);
+}
+
+Name* Directory::Find(absl::string_view text) const {
+  const auto it = by_text_.find(text);
+  return it == by_text_.end() ? nullptr : *it;
+}
+
+const Name* Directory::After(uint64_t cookie) const {
+  const auto it = by_cookie_.upper_bound(cookie);
+  return it == by_cookie_.end() ? nullptr : *it;
+}
+
+void Directory::Insert(Name* name) {
+  name->cookie = next_cookie_++;
+  by_text_.insert(name);
+  by_cookie_.insert(by_cookie_.end(), name);
+}
+
+void Directory::Remove(Name* name) {
+  by_text_.erase(name);
+  by_cookie_.erase(name);
+  Name::Delete(name);
+}
+
+Tree::Tree() {
+  auto root = std::make_unique<Inode>();
+  root->ino = kRootIno;
+  root->attributes.mode = S_IFDIR | 0755;
+  root->link_count = 2;
+  DetailOf(*root);
+  inodes_.emplace(kRootIno, std::move(root));
+}
+
+Tree::~Tree() = default;
+
+const Inode* Tree::Find(uint64_t ino) const {
+  const auto it = inodes_.find(ino);
+  return it == inodes_.end() ? nullptr : it->second.get();
+}
+
+Inode* Tree::FindMutable(uint64_t ino) {
+  const auto it = inodes_.find(ino);
+  return it == inodes_.end() ? nullptr : it->second.get();
+}
+
+const Inode* Tree::Lookup(const Inode& directory,
+                          absl::string_view name) const {
+  const Name* found = directory.directory().Find(name);
+  return found == nullptr ? nullptr : found->inode;
+}
+
+const Inode* Tree::Resolve(absl::string_view path) const {
+  const Inode* inode = root();
+  while (!path.empty()) {
+    if (!inode->is_directory()) return nullptr;
+    const size_t slash = path.find('/');
+    inode = Lookup(*inode, path.substr(0, slash));
+    if (inode == nullptr) return nullptr;
+    path = slash == absl::string_view::npos ? "" : path.substr(slash + 1);
+  }
+  return inode;
+}
+
+std::string Tree::PathOf(const Name& name) {
+  size_t size = name.size;
+  for (const Name* up = name.parent->names; up; up = up->parent->names) {
+    size += up->size + 1;
+  }
+  // Filled from the end.
+  std::string path(size, '/');
+  size_t end = size;
+  for (const Name* n = &name; n != nullptr; n = n->parent->names) {
+    end -= n->size;
+    std::memcpy(&path[end], n->text().data(), n->size);
+    if (end > 0) --end;  // the slash before it
+  }
+  return path;
+}
+
+std::string Tree::PathOf(const Inode& inode) {
+  return inode.names == nullptr ? std::string() : PathOf(*inode.names);
+}
+
+bool Tree::IsWithin(const Inode& inode, const Inode& directory) {
+  for (const Inode* up = &inode;; up = up->parent()) {
+    if (up == &directory) return true;
+    if (up == up->parent()) return false;
+  }
+}
+
+ExtentMap Tree::ContentOf(const Inode& inode) {
+  if (inode.whole_entry == Inode::kNone) {
+    return inode.detail == nullptr ? ExtentMap() : inode.detail->extents;
+  }
+  ExtentMap content;
+  content.Overlay(inode.WholeExtent());
+  return content;
+}
+
+void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
+  std::vector<const Inode*> pending = {root()};
+  absl::flat_hash_set<uint64_t> linked;  // inodes of several names, seen once
+  while (!pending.empty()) {
+    const Inode* inode = pending.back();
+    pending.pop_back();
+    visit(*inode);
+    if (!inode->is_directory()) continue;
+    for (const Name* name = inode->directory().After(0); name != nullptr;
+         name = inode->directory().After(name->cookie)) {
+      const Inode* child = name->inode;
+      if (!child->is_directory() && child->link_count > 1 &&
+          !linked.insert(child->ino).second) {
+        continue;
+      }
+      pending.push_back(child);
+    }
+  }
+}
+
+std::vector<std::string> Tree::CheckConsistency() const {
+  std::vector<std::string> problems;
+  for (const auto& [ino, inode] : inodes_) {
+    if (inode->names == nullptr && !inode->is_root()) {
+      problems.push_back(absl::StrCat("inode ", ino, " has no name"));
+    }
+  }
+  std::sort(problems.begin(), problems.end());
+  return problems;
+}
+
+absl::Status Tree::Apply(const Change& change, std::optional<Timestamp> time) {
+  return std::visit([&](const auto& c) { return Do(c, time); }, change);
+}
+
+void Tree::CountContent(const Inode& inode, int sign) {
+  if (inode.is_regular()) {
+    content_bytes_ += static_cast<uint64_t>(sign) * inode.attributes.size;
+  }
+}
+
+void Tree::ExpandWholeEntry(Inode& inode) {
+  if (inode.whole_entry == Inode::kNone) return;
+  DetailOf(inode).extents.Overlay(inode.WholeExtent());
+  inode.whole_entry = Inode::kNone;
+}
+
+absl::Status Tree::Do(const PutInode& change, std::optional<Timestamp>) {
+  Inode* inode = FindMutable(change.ino);
+  const uint32_t type = change.attributes.mode & S_IFMT;
+  if (inode == nullptr) {
+    auto made = std::make_unique<Inode>();
+    made->ino = change.ino;
+    made->attributes = change.attributes;
+    if (S_ISDIR(type)) {
+      made->link_count = 2;
+      DetailOf(*made);
+    }
+    CountContent(*made, 1);
+    inodes_.emplace(change.ino, std::move(made));
+    return absl::OkStatus();
+  }
+  if ((inode->attributes.mode & S_IFMT) != type) {
+    return DamageError(
+        absl::StrCat("a change alters the type of inode ", change.ino));
+  }
+  if (change.attributes.size != inode->attributes.size) {
+    ExpandWholeEntry(*inode);
+    if (inode->detail != nullptr) {
+      inode->detail->extents.Truncate(change.attributes.size);
+    }
+  }
+  CountContent(*inode, -1);
+  inode->attributes = change.attributes;
+  CountContent(*inode, 1);
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const DropInode& change, std::optional<Timestamp>) {
+  const auto it = inodes_.find(change.ino);
+  if (it == inodes_.end()) return NoInode(change.ino);
+  Inode& inode = *it->second;
+  if (inode.names != nullptr || inode.is_root() ||
+      (inode.is_directory() && !inode.directory().empty())) {
+    return DamageError(absl::StrCat("a change drops inode ", change.ino,
+                                    ", which is still in use"));
+  }
+  CountContent(inode, -1);
+  inode.link_count = 0;
+  std::unique_ptr<Inode> dropped = std::move(it->second);
+  inodes_.erase(it);
+  if (on_drop_) on_drop_(std::move(dropped));
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
+  Inode* parent = FindMutable(change.parent);
+  Inode* inode = FindMutable(change.ino);
+  if (parent == nullptr) return NoInode(change.parent);
+  if (inode == nullptr) return NoInode(change.ino);
+  if (!parent->is_directory()) {
+    return DamageError(absl::StrCat("a change puts a name into inode ",
+                                    change.parent, ", which is no directory"));
+  }
+  if (parent->directory().Find(change.name) != nullptr) {
+    return DamageError(
+        absl::StrCat("a change puts a name that is taken into "
+                     "directory ",
+                     change.parent));
+  }
+  if (inode->is_directory()) {
+    // A directory has one name. A non-empty one must not come to lie in itself.
+    if (inode->is_root() || inode->names != nullptr || inode == parent ||
+        (!inode->directory().empty() && IsWithin(*parent, *inode))) {
+      return DamageError(absl::StrCat("a change makes directory ", change.ino,
+                                      " lie in itself or in two places"));
+    }
+    ++parent->link_count;
+  } else {
+    ++inode->link_count;
+  }
+  Name* name = Name::New(parent, inode, change.name);
+  // The first name stays the first, because it decides the path.
+  Name** link =
+      inode->names == nullptr ? &inode->names : &inode->names->next_link;
+  name->next_link = *link;
+  *link = name;
+  parent->detail->names.Insert(name);
+  ++name_count_;
+  if (time.has_value()) {
+    parent->attributes.mtime = parent->attributes.ctime = *time;
+    inode->attributes.ctime = *time;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
+  Inode* parent = FindMutable(change.parent);
+  if (parent == nullptr || !parent->is_directory()) {
+    return NoInode(change.parent);
+  }
+  Name* name = parent->directory().Find(change.name);
+  if (name == nullptr) {
+    return DamageError(
+        absl::StrCat("a change drops a name that is not in "
+                     "directory ",
+                     change.parent));
+  }
+  Inode* inode = name->inode;
+  Name** link = &inode->names;
+  while (*link != name) link = &(*link)->next_link;
+  *link = name->next_link;
+  if (inode->is_directory()) {
+    --parent->link_count;
+  } else {
+    --inode->link_count;
+  }
+  parent->detail->names.Remove(name);
+  --name_count_;
+  if (time.has_value()) {
+    parent->attributes.mtime = parent->attributes.ctime = *time;
+    inode->attributes.ctime = *time;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const SetContent& change, std::optional<Timestamp>) {
+  Inode* inode = FindMutable(change.ino);
+  if (inode == nullptr || inode->is_directory()) return NoInode(change.ino);
+  inode->whole_entry = Inode::kNone;
+  inode->verified.store(false, std::memory_order_relaxed);
+  if (inode->detail != nullptr) {
+    inode->detail->extents.Clear();
+    inode->detail->patched = 0;
+  }
+  if (change.extents.size() == 1 && change.extents[0].covers_entry() &&
+      change.extents[0].file_offset == 0 &&
+      change.extents[0].length == inode->attributes.size) {
+    inode->whole_entry = change.extents[0].store_offset;
+    inode->whole_entry_hash = change.extents[0].key_hash;
+    if (inode->detail != nullptr && inode->detail->xattrs.empty()) {
+      inode->detail.reset();
+    }
+    return absl::OkStatus();
+  }
+  for (const Extent& extent : change.extents) {
+    DetailOf(*inode).extents.Overlay(extent);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const PatchContent& change, std::optional<Timestamp>) {
+  Inode* inode = FindMutable(change.ino);
+  if (inode == nullptr || inode->is_directory()) return NoInode(change.ino);
+  ExpandWholeEntry(*inode);
+  InodeDetail& detail = DetailOf(*inode);
+  for (const Extent& extent : change.extents) {
+    detail.extents.Overlay(extent);
+    if (!extent.is_hole()) detail.patched += extent.length;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const SetXattr& change, std::optional<Timestamp>) {
+  Inode* inode = FindMutable(change.ino);
+  if (inode == nullptr) return NoInode(change.ino);
+  DetailOf(*inode).xattrs.insert_or_assign(
+      std::string(change.name.data(), change.name.size()),
+      std::string(change.value.data(), change.value.size()));
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const DropXattr& change, std::optional<Timestamp>) {
+  Inode* inode = FindMutable(change.ino);
+  if (inode == nullptr) return NoInode(change.ino);
+  if (inode->detail == nullptr ||
+      inode->detail->xattrs.erase(
+          std::string(change.name.data(), change.name.size())) == 0) {
+    return DamageError(absl::StrCat("a change drops an attribute that inode ",
+                                    change.ino, " does not have"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Tree::Do(const KeepUnfinished& change, std::optional<Timestamp>) {
+  unfinished_.push_back(change);
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,299 @@
+// Volume: a directory tree kept in a store, with POSIX semantics and without
+// FUSE. The FUSE adapter, the command-line tools and the tests all work through
+// it.
+//
+// What each call promises: an operation that changes names, attributes or
+// extended attributes has been appended to the store when it returns. Bytes
+// that were written are appended by Flush (each close), Fsync, or the last
+// Release; Fsync also makes them, and everything appended before, durable.
+//
+// Errors are PosixErrors (ErrnoOf gives the number) for requests that POSIX
+// forbids, DATA_LOSS (EIO) for damage, and the engine's for failed I/O. A call
+// that fails has changed nothing.
+//
+// Thread rules: all methods may be called from any thread at any time, except
+// Close(), which needs to be the last. Permissions are not checked here: the
+// kernel does (default_permissions).
+
+#ifndef VARVE_FS_VOLUME_H_
+#define VARVE_FS_VOLUME_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "engine/store.h"
+#include "fs/content_reader.h"
+#include "fs/content_writer.h"
+#include "fs/core.h"
+#include "fs/open_files.h"
+#include "fs/timestamp.h"
+
+namespace varve::fs {
+
+struct VolumeOptions {
+  bool read_only = false;
+  bool create = false;  // make the store if there is no such file
+  absl::Duration lock_wait = absl::ZeroDuration();
+  // Dirty bytes that may be in memory, over all files.
+  uint64_t dirty_budget = uint64_t{64} << 20;
+  FileSystem* file_system = RealFileSystem();  // not owned
+  std::function<Timestamp()> now = &Timestamp::Now;
+  // How often what was appended is made durable although nobody asks.
+  absl::Duration sync_interval = absl::Seconds(5);
+  // Owner of a root directory that has to be made.
+  uint32_t root_uid = 0;
+  uint32_t root_gid = 0;
+};
+
+struct Stat {
+  uint64_t ino = 0;
+  Attributes attributes;
+  uint32_t nlink = 0;
+  uint64_t blocks = 0;  // of 512 bytes
+};
+
+// Who asks.
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
+struct AttributeRequest {
+  std::optional<uint32_t> mode;  // permission bits
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<uint64_t> size;
+  std::optional<Timestamp> atime;
+  std::optional<Timestamp> mtime;
+};
+
+// One open of a file.
+struct Handle {
+  std::shared_ptr<OpenInode> inode;
+  int flags = 0;  // as of open(2)
+};
+
+struct SpaceInfo {
+  uint64_t host_total = 0;  // bytes
+  uint64_t host_free = 0;
+  uint64_t host_available = 0;
+  uint64_t store_bytes = 0;  // length of the store
+  uint64_t live_bytes = 0;   // sizes of all files
+  uint64_t inodes = 0;
+};
+
+class Commit;
+
+class Volume {
+ public:
+  // Opens the store, and makes a tree in it if it has none. What was recovered
+  // is in store().recovery() and notes(). Errors: those of Store::Open;
+  // UNIMPLEMENTED if a newer version is needed; DATA_LOSS if commits are
+  // damaged or missing.
+  static absl::StatusOr<std::unique_ptr<Volume>> Open(const std::string& path,
+                                                      VolumeOptions options);
+  ~Volume();
+
+  // Commits what is dirty, writes a checkpoint, and marks the store as cleanly
+  // closed. The volume can only be destroyed after it.
+  absl::Status Close();
+
+  Store& store() { return *core_.store; }
+  const Identity& identity() const { return core_.identity; }
+  bool read_only() const { return core_.store->read_only(); }
+  // Sentences about what was unusual in opening the store, for the log.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  // --- Names (volume_names.cc) ---
+  // Each of these that returns a Stat counts one kernel reference to the
+  // inode, to be given back by Forget().
+
+  absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
+  // A file of any type but directory and symlink. `mode` has type and
+  // permissions.
+  absl::StatusOr<Stat> MakeNode(uint64_t parent, absl::string_view name,
+                                uint32_t mode, uint32_t rdev, Caller caller);
+  absl::StatusOr<Stat> MakeDirectory(uint64_t parent, absl::string_view name,
+                                     uint32_t mode, Caller caller);
+  absl::StatusOr<Stat> MakeSymlink(uint64_t parent, absl::string_view name,
+                                   absl::string_view target, Caller caller);
+  absl::StatusOr<Stat> Link(uint64_t ino, uint64_t parent,
+                            absl::string_view name);
+  absl::Status Unlink(uint64_t parent, absl::string_view name);
+  absl::Status RemoveDirectory(uint64_t parent, absl::string_view name);
+  // `flags`: RENAME_NOREPLACE or RENAME_EXCHANGE.
+  absl::Status Rename(uint64_t parent, absl::string_view name,
+                      uint64_t new_parent, absl::string_view new_name,
+                      uint32_t flags);
+  void Forget(uint64_t ino, uint64_t count);
+
+  struct Entry {
+    absl::string_view name;
+    Stat stat;
+    uint64_t cookie;  // where to go on behind this entry
+  };
+  // Calls `visit` for "." and ".." and the names in the directory, from behind
+  // `cookie` on (0 is the start), until it returns false. Names that come or
+  // go meanwhile may or may not be seen; all others are, once. `visit` must not
+  // call the volume. Counts a kernel reference, if `reference`, for each entry
+  // but "." and ".." for which `visit` returned true.
+  absl::Status ReadDirectory(uint64_t ino, uint64_t cookie, bool reference,
+                             const std::function<bool(const Entry&)>& visit);
+
+  // --- Attributes (volume_attributes.cc) ---
+
+  absl::StatusOr<Stat> GetAttributes(uint64_t ino);
+  // `handle` is null if the request came by path; a change of size is then
+  // committed at once, and else with the file's content.
+  absl::StatusOr<Stat> SetAttributes(uint64_t ino,
+                                     const AttributeRequest& request,
+                                     const Handle* handle);
+  absl::StatusOr<std::string> ReadSymlink(uint64_t ino);
+  // `flags`: XATTR_CREATE, XATTR_REPLACE.
+  absl::Status SetXattr(uint64_t ino, absl::string_view name,
+                        absl::string_view value, int flags);
+  absl::StatusOr<std::string> GetXattr(uint64_t ino, absl::string_view name);
+  // All names, each followed by a NUL.
+  absl::StatusOr<std::string> ListXattrs(uint64_t ino);
+  absl::Status RemoveXattr(uint64_t ino, absl::string_view name);
+  absl::StatusOr<SpaceInfo> GetSpace();
+
+  // --- Files (volume_files.cc) ---
+
+  // O_TRUNC in `flags` empties the file, which is committed with what is then
+  // written.
+  absl::StatusOr<std::unique_ptr<Handle>> Open(uint64_t ino, int flags);
+  absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Create(
+      uint64_t parent, absl::string_view name, uint32_t mode, int flags,
+      Caller caller);
+  absl::StatusOr<ReadReply> Read(const Handle& handle, uint64_t offset,
+                                 uint64_t size);
+  absl::Status Write(const Handle& handle, uint64_t offset,
+                     absl::string_view bytes);
+  absl::Status Flush(const Handle& handle);
+  absl::Status Fsync(const Handle& handle);
+  absl::Status SyncAll();  // everything appended so far
+  // Ends the open. Errors were told by Flush; what still fails is returned for
+  // the log.
+  absl::Status Release(std::unique_ptr<Handle> handle);
+  absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
+                         uint64_t length);
+  // SEEK_DATA and SEEK_HOLE.
+  absl::StatusOr<uint64_t> Seek(const Handle& handle, uint64_t offset,
+                                int whence);
+  // Shares the bytes; nothing is copied that is in the store already.
+  absl::StatusOr<uint64_t> CopyRange(const Handle& from, uint64_t from_offset,
+                                     const Handle& to, uint64_t to_offset,
+                                     uint64_t length);
+
+  // --- Entries without a name (volume_unnamed.cc) ---
+
+  // The live entries of the store that belong to no file and were there when
+  // the volume was opened, newest first.
+  std::vector<EntryLocation> Unnamed();
+  absl::StatusOr<ReadReply> ReadUnnamed(uint64_t key_hash, uint64_t offset,
+                                        uint64_t size);
+  // Gives unnamed entries the keys as paths, making directories as needed. A
+  // status for each key: NOT_FOUND if no unnamed entry has its hash;
+  // ALREADY_EXISTS if the path is taken; INVALID_ARGUMENT if it is none.
+  std::vector<absl::Status> Adopt(absl::Span<const std::string> keys,
+                                  Caller caller);
+  // Makes the unnamed entry a file of that name. ENOENT, EEXIST…
+  absl::Status AdoptAs(uint64_t key_hash, uint64_t parent,
+                       absl::string_view name, Caller caller);
+
+  // --- For tools ---
+
+  // Calls `visit` with the tree, which stays as it is meanwhile.
+  void WithTree(const std::function<void(const Tree&)>& visit);
+  // For reading and verifying what is committed.
+  ContentReader& reader() { return reader_; }
+
+ private:
+  struct NewInode;
+
+  explicit Volume(VolumeOptions options);
+
+  // volume_open.cc
+  absl::Status Load();
+  absl::Status MakeTree();
+  absl::Status TakeOver(const std::vector<EntryLocation>& behind);
+  absl::Status KeepUnfinishedData();
+  absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  void SyncPeriodically();
+
+  // volume_names.cc
+  absl::StatusOr<const Inode*> FindDirectory(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  absl::StatusOr<const Inode*> FindNamed(uint64_t parent,
+                                         absl::string_view name) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  absl::Status CheckFree(uint64_t parent, absl::string_view name) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  absl::StatusOr<uint64_t> Make(uint64_t parent, absl::string_view name,
+                                const NewInode& made, Caller caller);
+  absl::StatusOr<Stat> MakeAndReference(uint64_t parent, absl::string_view name,
+                                        const NewInode& made, Caller caller);
+  absl::Status Remove(uint64_t parent, absl::string_view name, bool directory);
+  struct RenamePlan;
+  absl::StatusOr<RenamePlan> PlanRename(uint64_t parent, absl::string_view name,
+                                        uint64_t new_parent,
+                                        absl::string_view new_name,
+                                        uint32_t flags) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  absl::Status CommitRename(const RenamePlan& plan)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  void TombstoneContent(Commit& commit, const Inode& inode);
+  void DropIfUnused(uint64_t ino);
+
+  Stat StatOf(const Inode& inode) const;
+  absl::StatusOr<Stat> Reference(uint64_t ino);
+
+  // volume_attributes.cc
+  absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle);
+  absl::Status CommitAttributes(uint64_t ino, const AttributeRequest& request);
+  absl::StatusOr<const Inode*> FindForXattr(uint64_t ino,
+                                            absl::string_view name) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+
+  // volume_files.cc
+  absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  absl::Status CloseOne(OpenInode& open);
+
+  // volume_unnamed.cc
+  absl::Status AdoptPath(absl::string_view path, const EntryLocation& entry,
+                         Caller caller);
+  void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
+                  uint64_t parent, absl::string_view name, Caller caller);
+
+  const VolumeOptions options_;
+  std::vector<std::string> notes_;
+  Core core_;
+  ContentReader reader_;
+  ContentWriter writer_;
+  OpenFiles open_files_;
+  uint64_t tail_at_open_ = 0;
+  bool closed_ = false;
+
+  absl::Mutex syncer_mu_;
+  bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
+  std::thread syncer_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_VOLUME_H_

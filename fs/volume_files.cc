@@ -1,0 +1,177 @@
+// Open files.
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/status.h"
+#include "fs/error.h"
+#include "fs/volume.h"
+
+namespace varve::fs {
+namespace {
+
+bool OpensForWriting(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
+
+}  // namespace
+
+absl::StatusOr<const Inode*> Volume::FindRegular(uint64_t ino) const {
+  const Inode* inode = core_.FindInode(ino);
+  if (inode == nullptr) return PosixError(ENOENT);
+  if (inode->is_directory()) return PosixError(EISDIR);
+  if (!inode->is_regular()) return PosixError(EINVAL);
+  return inode;
+}
+
+absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
+  if (read_only() && (OpensForWriting(flags) || (flags & O_TRUNC) != 0)) {
+    return PosixError(EROFS);
+  }
+  auto handle = std::make_unique<Handle>();
+  handle->flags = flags;
+  {
+    // With the lock held, the inode cannot be dropped before it counts as open.
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_RETURN_IF_ERROR(FindRegular(ino).status());
+    handle->inode = open_files_.Open(ino);
+  }
+  if ((flags & O_TRUNC) != 0) {
+    OpenInode& open = *handle->inode;
+    absl::Status status;
+    {
+      absl::MutexLock lock(&open.mu);
+      status = writer_.Truncate(open, 0, options_.now());
+    }
+    if (!status.ok()) {
+      CloseOne(open).IgnoreError();  // the first error is the one to tell
+      return status;
+    }
+  }
+  return handle;
+}
+
+absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
+                                       uint64_t size) {
+  return reader_.Read(handle.inode->ino, handle.inode.get(), offset, size);
+}
+
+absl::Status Volume::Write(const Handle& handle, uint64_t offset,
+                           absl::string_view bytes) {
+  VARVE_RETURN_IF_ERROR(
+      writer_.Write(*handle.inode, offset, bytes, options_.now()));
+  if ((handle.flags & (O_SYNC | O_DSYNC)) != 0) return Fsync(handle);
+  return absl::OkStatus();
+}
+
+absl::Status Volume::Flush(const Handle& handle) {
+  return writer_.Commit(*handle.inode);
+}
+
+absl::Status Volume::Fsync(const Handle& handle) {
+  VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));
+  return SyncAll();
+}
+
+absl::Status Volume::SyncAll() { return core_.store->Sync().status(); }
+
+absl::Status Volume::CloseOne(OpenInode& open) {
+  absl::Status status = writer_.Commit(open);
+  if (status.ok() && open_files_.IsLast(open)) {
+    // Layout only: if it fails, the file stays in pieces.
+    writer_.MakePlainIfDue(open).IgnoreError();
+  }
+  if (!open_files_.Close(open)) return status;
+  if (open.dirty.load(std::memory_order_acquire)) writer_.Discard(open);
+  DropIfUnused(open.ino);
+  return status;
+}
+
+absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
+  return CloseOne(*handle->inode);
+}
+
+absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
+                               uint64_t length) {
+  if (length == 0) return PosixError(EINVAL);
+  if (length > kMaxFileSize || offset > kMaxFileSize - length) {
+    return PosixError(EFBIG);
+  }
+  const bool keep_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
+  const int kind = mode & ~FALLOC_FL_KEEP_SIZE;
+  const bool punches = (kind == FALLOC_FL_PUNCH_HOLE && keep_size) ||
+                       kind == FALLOC_FL_ZERO_RANGE;
+  if (kind != 0 && !punches) return PosixError(EOPNOTSUPP);
+  const Timestamp now = options_.now();
+  OpenInode& open = *handle.inode;
+  absl::MutexLock lock(&open.mu);
+  VARVE_ASSIGN_OR_RETURN(const ContentReader::DataMap map,
+                         reader_.MapDataLocked(open, kMaxFileSize));
+  const uint64_t end = offset + length;
+  if (punches && offset < map.size) {
+    VARVE_RETURN_IF_ERROR(
+        writer_.Punch(open, offset, std::min(end, map.size) - offset, now));
+  }
+  if (!keep_size && end > map.size) {
+    VARVE_RETURN_IF_ERROR(writer_.Truncate(open, end, now));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> Volume::Seek(const Handle& handle, uint64_t offset,
+                                      int whence) {
+  VARVE_ASSIGN_OR_RETURN(
+      const ContentReader::DataMap map,
+      reader_.MapData(handle.inode->ino, handle.inode.get(), offset));
+  if (offset >= map.size) return PosixError(ENXIO);
+  const ContentReader::Range* first = nullptr;
+  for (const ContentReader::Range& range : map.data) {
+    if (range.end > offset) {
+      first = &range;
+      break;
+    }
+  }
+  if (whence == SEEK_DATA) {
+    if (first == nullptr) return PosixError(ENXIO);
+    return std::max(offset, first->begin);
+  }
+  if (whence != SEEK_HOLE) return PosixError(EINVAL);
+  if (first == nullptr || first->begin > offset) return offset;
+  return std::min(first->end, map.size);
+}
+
+absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
+                                           uint64_t from_offset,
+                                           const Handle& to, uint64_t to_offset,
+                                           uint64_t length) {
+  length = std::min(length, kMaxFileSize);
+  if (to_offset > kMaxFileSize - length) return PosixError(EFBIG);
+  // What is to be shared has to be in the store.
+  VARVE_RETURN_IF_ERROR(writer_.Commit(*from.inode));
+  if (from.inode->dirty.load(std::memory_order_acquire)) {
+    // A removed file cannot be committed; its bytes are read and written.
+    VARVE_ASSIGN_OR_RETURN(
+        const ReadReply bytes,
+        Read(from, from_offset, std::min<uint64_t>(length, 1 << 20)));
+    if (bytes.size() == 0) return 0;
+    VARVE_RETURN_IF_ERROR(Write(to, to_offset, bytes.ToString()));
+    return bytes.size();
+  }
+  VARVE_ASSIGN_OR_RETURN(std::vector<Extent> extents,
+                         reader_.CommittedExtents(from.inode->ino, from_offset,
+                                                  from_offset + length));
+  uint64_t copied = 0;
+  for (Extent& extent : extents) {
+    copied += extent.length;
+    extent.file_offset = extent.file_offset - from_offset + to_offset;
+  }
+  if (copied == 0) return 0;
+  absl::MutexLock lock(&to.inode->mu);
+  VARVE_RETURN_IF_ERROR(writer_.Share(*to.inode, extents, options_.now()));
+  return copied;
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,274 @@
+// Opening and closing of a volume.
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/checkpoint.h"
+#include "fs/commit.h"
+#include "fs/error.h"
+#include "fs/loader.h"
+#include "fs/volume.h"
+
+namespace varve::fs {
+namespace {
+
+// A checkpoint is written at every clean close of trees up to about this size,
+// and of larger ones when the log has grown in proportion.
+constexpr uint64_t kSmallTreeInodes = 10'000;
+constexpr uint64_t kCloseLogShare = 800;  // inodes per 100 KiB of log
+
+absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
+                                       const VolumeOptions& options) {
+  OpenOptions result;
+  result.mode = options.read_only ? OpenMode::kRead
+                                  : (options.create ? OpenMode::kCreate
+                                                    : OpenMode::kReadWrite);
+  result.lock_wait = options.lock_wait;
+  result.file_system = options.file_system;
+  const absl::StatusOr<FileInfo> info = options.file_system->Info(path);
+  if (info.ok() && info->size > 0) {
+    const auto identity = FindIdentity(*options.file_system, path);
+    // What is not a store is refused by Store::Open, in better words.
+    if (identity.ok() && identity->has_value()) {
+      result.durable_tail = DurableTailOf(**identity);
+    } else if (absl::IsUnimplemented(identity.status())) {
+      return identity.status();
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Volume::Volume(VolumeOptions options)
+    : options_(std::move(options)),
+      reader_(core_),
+      writer_(core_, reader_, options_.dirty_budget) {}
+
+absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
+                                                     VolumeOptions options) {
+  VARVE_ASSIGN_OR_RETURN(OpenOptions open_options, OptionsFor(path, options));
+  auto volume = std::unique_ptr<Volume>(new Volume(std::move(options)));
+  volume->closed_ = true;  // nothing to close until all is loaded
+  VARVE_ASSIGN_OR_RETURN(volume->core_.store,
+                         Store::Open(path, std::move(open_options)));
+  VARVE_RETURN_IF_ERROR(volume->Load());
+  volume->closed_ = false;
+  if (!volume->read_only()) {
+    volume->syncer_ =
+        std::thread([v = volume.get()] { v->SyncPeriodically(); });
+  }
+  return volume;
+}
+
+Volume::~Volume() {
+  if (!closed_) Close().IgnoreError();  // those who care call Close()
+}
+
+absl::Status Volume::Load() {
+  Store& store = *core_.store;
+  if (store.recovery().torn_bytes > 0) {
+    notes_.push_back(absl::StrCat(
+        "the store ended in ", store.recovery().torn_bytes,
+        " bytes of an unfinished write",
+        store.recovery().sidecar.empty()
+            ? std::string(", which are left alone")
+            : absl::StrCat(", moved to ", store.recovery().sidecar)));
+  }
+  tail_at_open_ = store.tail();
+  {
+    absl::MutexLock lock(&core_.tree_mu);
+    core_.tree.set_on_drop([this](std::unique_ptr<Inode> inode) {
+      core_.tree_mu.AssertHeld();
+      const uint64_t ino = inode->ino;
+      if (inode->kernel_references.load() > 0 ||
+          open_files_.Find(ino) != nullptr) {
+        core_.orphans.emplace(ino, std::move(inode));
+      }
+    });
+  }
+  const absl::StatusOr<EntryView> identity = store.Read(Identity::Key());
+  if (!identity.ok() && !absl::IsNotFound(identity.status())) {
+    return identity.status();
+  }
+  if (!identity.ok()) {
+    // No tree yet: a new store, or one of another program.
+    core_.identity = Identity::Make(options_.now());
+    return read_only() ? absl::OkStatus() : MakeTree();
+  }
+  VARVE_RETURN_IF_ERROR(store.Verify(identity->location()));
+  VARVE_ASSIGN_OR_RETURN(core_.identity,
+                         Identity::Decode(identity->payload_text()));
+  VARVE_ASSIGN_OR_RETURN(const LoadResult loaded, LoadTree(core_));
+  if (loaded.relocated) {
+    notes_.push_back("the store was compacted by another program");
+  }
+  if (loaded.clean) return TakeOver(loaded.behind);
+  {
+    absl::MutexLock lock(&core_.commit_mu);
+    if (core_.last_sequence > 0) {
+      notes_.push_back(
+          "the store was not closed properly; its last commit is " +
+          absl::StrCat(core_.last_sequence));
+    }
+  }
+  return read_only() ? absl::OkStatus() : KeepUnfinishedData();
+}
+
+absl::Status Volume::MakeTree() {
+  const std::string payload = core_.identity.Encode();
+  absl::MutexLock lock(&core_.commit_mu);
+  const Timestamp now = options_.now();
+  Commit commit(core_, now);
+  commit.AddEntry(
+      HashKey(Identity::Key()),
+      {absl::Span<const std::byte>(
+          reinterpret_cast<const std::byte*>(payload.data()), payload.size())});
+  Attributes root;
+  root.mode = S_IFDIR | 0755;
+  root.uid = options_.root_uid;
+  root.gid = options_.root_gid;
+  root.atime = root.mtime = root.ctime = root.btime = now;
+  commit.Add(PutInode{.ino = kRootIno, .attributes = root});
+  return commit.Finish();
+}
+
+absl::Status Volume::TakeOver(const std::vector<EntryLocation>& behind) {
+  if (behind.empty()) return absl::OkStatus();
+  // The newest word on each key, and the files that have those keys as paths.
+  absl::flat_hash_map<uint64_t, const EntryLocation*> newest;
+  for (const EntryLocation& entry : behind) {
+    newest.emplace(entry.key_hash, &entry);  // behind is newest first
+  }
+  std::vector<Change> changes;
+  std::vector<std::string> names;  // that the changes point to
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  const Timestamp now = options_.now();
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    core_.tree.ForEach([&](const Inode& inode) {
+      if (!inode.is_regular()) return;
+      const auto it = newest.find(HashKey(Tree::PathOf(inode)));
+      if (it == newest.end()) return;
+      const EntryLocation& entry = *it->second;
+      if (!entry.is_tombstone) {
+        PutInode put{.ino = inode.ino, .attributes = inode.attributes};
+        put.attributes.size = entry.payload_size;
+        put.attributes.mtime = put.attributes.ctime = now;
+        changes.push_back(put);
+        changes.push_back(
+            SetContent{.ino = inode.ino,
+                       .extents = {{.file_offset = 0,
+                                    .length = entry.payload_size,
+                                    .store_offset = entry.payload_offset,
+                                    .key_hash = entry.key_hash,
+                                    .entry_offset = 0,
+                                    .entry_size = entry.payload_size}}});
+      } else if (inode.whole_entry_hash == entry.key_hash &&
+                 inode.whole_entry != Inode::kNone) {
+        changes.push_back(DropName{.parent = inode.parent()->ino,
+                                   .name = inode.names->text()});
+        if (inode.link_count == 1) changes.push_back(DropInode{inode.ino});
+      }
+    });
+  }
+  if (changes.empty()) return absl::OkStatus();
+  notes_.push_back(absl::StrCat("another program changed files in the store (",
+                                newest.size(), " keys)"));
+  if (!read_only()) {
+    Commit commit(core_, now);
+    for (const Change& change : changes) commit.Add(change);
+    return commit.Finish();
+  }
+  absl::MutexLock lock(&core_.tree_mu);
+  for (const Change& change : changes) {
+    VARVE_RETURN_IF_ERROR(core_.tree.Apply(change, now));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Volume::KeepUnfinishedData() {
+  const uint64_t first = core_.next_data_id.load();
+  uint64_t next = first;
+  while (core_.store->ExistsHashed(core_.identity.DataKeyHash(next))) ++next;
+  if (next == first) return absl::OkStatus();
+  core_.next_data_id.store(next);
+  absl::MutexLock lock(&core_.commit_mu);
+  Commit commit(core_, options_.now());
+  commit.Add(KeepUnfinished{.begin = first, .end = next});
+  return commit.Finish();
+}
+
+absl::Status Volume::CheckpointIfDue() {
+  if (!CheckpointIsDue(core_)) return absl::OkStatus();
+  return WriteCheckpoint(core_, options_.now());
+}
+
+void Volume::SyncPeriodically() {
+  absl::MutexLock lock(&syncer_mu_);
+  while (!stop_syncer_) {
+    syncer_mu_.AwaitWithTimeout(absl::Condition(&stop_syncer_),
+                                options_.sync_interval);
+    if (stop_syncer_) return;
+    syncer_mu_.Unlock();
+    if (!core_.store->read_only() &&
+        core_.store->durable_tail() < core_.store->tail()) {
+      // A failure makes the store read-only, and the next caller is told why.
+      core_.store->Sync().IgnoreError();
+    }
+    if (!core_.store->read_only()) {
+      absl::MutexLock commit_lock(&core_.commit_mu);
+      // A checkpoint is no more than a shortcut: without it the log is longer.
+      CheckpointIfDue().IgnoreError();
+    }
+    syncer_mu_.Lock();
+  }
+}
+
+absl::Status Volume::Close() {
+  if (closed_) return absl::OkStatus();
+  closed_ = true;
+  if (syncer_.joinable()) {
+    {
+      absl::MutexLock lock(&syncer_mu_);
+      stop_syncer_ = true;
+    }
+    syncer_.join();
+  }
+  absl::Status result;
+  for (const auto& open : open_files_.All()) {
+    result.Update(writer_.Commit(*open));
+    writer_.Discard(*open);
+  }
+  if (read_only()) return result;
+  absl::MutexLock lock(&core_.commit_mu);
+  if (core_.clean) return result;  // nothing was changed
+  uint64_t inodes;
+  {
+    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+    inodes = core_.tree.inode_count();
+  }
+  const uint64_t log_limit =
+      inodes < kSmallTreeInodes ? 0 : inodes / kCloseLogShare * (100 << 10);
+  if (core_.log_bytes > log_limit) {
+    result.Update(WriteCheckpoint(core_, options_.now()));
+  }
+  // What the mark vouches for is durable before the mark is.
+  result.Update(core_.store->Sync().status());
+  if (!result.ok()) return result;
+  Commit commit(core_, options_.now());
+  commit.set_flags(CommitHeader::kClean);
+  result.Update(commit.Finish());
+  result.Update(core_.store->Sync().status());
+  return result;
+}
+
+void Volume::WithTree(const std::function<void(const Tree&)>& visit) {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  visit(core_.tree);
+}
+
+}  // namespace varve::fs

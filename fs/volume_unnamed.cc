@@ -1,0 +1,198 @@
+// Entries without a name: those that another program wrote, and those that an
+// unclean stop left behind.
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/status.h"
+#include "fs/commit.h"
+#include "fs/error.h"
+#include "fs/volume.h"
+
+namespace varve::fs {
+namespace {
+
+// Payload offsets of all entries that some file's content lies in.
+absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
+  absl::flat_hash_set<uint64_t> in_use;
+  tree.ForEach([&in_use](const Inode& inode) {
+    if (inode.whole_entry != Inode::kNone) in_use.insert(inode.whole_entry);
+    if (inode.detail == nullptr) return;
+    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
+      in_use.insert(extent.payload_offset());
+    }
+  });
+  return in_use;
+}
+
+bool IsUnfinished(const Tree& tree, uint64_t data_id) {
+  return std::any_of(tree.unfinished().begin(), tree.unfinished().end(),
+                     [data_id](const KeepUnfinished& range) {
+                       return range.begin <= data_id && data_id < range.end;
+                     });
+}
+
+}  // namespace
+
+std::vector<EntryLocation> Volume::Unnamed() {
+  absl::flat_hash_set<uint64_t> in_use;
+  // Key hashes that are the tree's own.
+  absl::flat_hash_set<uint64_t> reserved = {HashKey(Identity::Key()),
+                                            core_.identity.CheckpointKeyHash()};
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    in_use = EntriesInUse(core_.tree);
+    for (uint64_t id = 1; id < core_.next_data_id.load(); ++id) {
+      if (!IsUnfinished(core_.tree, id)) {
+        reserved.insert(core_.identity.DataKeyHash(id));
+      }
+    }
+  }
+  std::vector<EntryLocation> unnamed;
+  core_.store->ForEach([&](const EntryView& entry) {
+    const EntryLocation& location = entry.location();
+    if (location.end() <= tail_at_open_ &&
+        !in_use.contains(location.payload_offset) &&
+        !reserved.contains(location.key_hash) &&
+        !core_.identity.AsCommit(entry).has_value()) {
+      unnamed.push_back(location);
+    }
+    return true;
+  });
+  return unnamed;
+}
+
+absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
+                                              uint64_t offset, uint64_t size) {
+  VARVE_ASSIGN_OR_RETURN(const EntryView entry,
+                         core_.store->ReadHashed(key_hash));
+  const EntryLocation& location = entry.location();
+  ReadReply reply;
+  if (offset >= location.payload_size) return reply;
+  if (location.payload_size <= ContentReader::kMaxVerifiedSize) {
+    VARVE_RETURN_IF_ERROR(core_.store->Verify(location));
+  }
+  VARVE_ASSIGN_OR_RETURN(
+      const Store::PinnedBytes bytes,
+      core_.store->View(location.payload_offset + offset,
+                        std::min(size, location.payload_size - offset)));
+  reply.AddPinned(bytes);
+  return reply;
+}
+
+void Volume::AddAdopted(Commit& commit, const EntryLocation& entry,
+                        uint64_t ino, uint64_t parent, absl::string_view name,
+                        Caller caller) {
+  PutInode put{.ino = ino};
+  put.attributes.mode = S_IFREG | 0644;
+  put.attributes.uid = caller.uid;
+  put.attributes.gid = caller.gid;
+  put.attributes.size = entry.payload_size;
+  put.attributes.atime = put.attributes.mtime = commit.time();
+  put.attributes.ctime = put.attributes.btime = commit.time();
+  commit.Add(put);
+  commit.Add(PutName{.parent = parent, .ino = ino, .name = name});
+  commit.Add(SetContent{.ino = ino,
+                        .extents = {{.file_offset = 0,
+                                     .length = entry.payload_size,
+                                     .store_offset = entry.payload_offset,
+                                     .key_hash = entry.key_hash,
+                                     .entry_offset = 0,
+                                     .entry_size = entry.payload_size}}});
+}
+
+absl::Status Volume::AdoptPath(absl::string_view path,
+                               const EntryLocation& entry, Caller caller) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(path, '/');
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  // The deepest directory on the way that exists.
+  uint64_t parent = kRootIno;
+  size_t depth = 0;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Inode* directory = core_.tree.root();
+    for (; depth < parts.size(); ++depth) {
+      if (!directory->is_directory()) {
+        return absl::AlreadyExistsError(
+            absl::StrCat(Tree::PathOf(*directory), " is not a directory"));
+      }
+      const Inode* next = core_.tree.Lookup(*directory, parts[depth]);
+      if (next == nullptr) break;
+      directory = next;
+    }
+    if (depth == parts.size()) {
+      return absl::AlreadyExistsError("there is a file of that name already");
+    }
+    parent = directory->ino;
+    VARVE_RETURN_IF_ERROR(CheckFree(parent, parts[depth]));
+  }
+  Commit commit(core_, options_.now());
+  std::vector<uint64_t> inos;  // of the directories and, last, the file
+  for (size_t i = depth; i < parts.size(); ++i) inos.push_back(commit.NewIno());
+  for (size_t i = depth; i + 1 < parts.size(); ++i) {
+    PutInode put{.ino = inos[i - depth]};
+    put.attributes.mode = S_IFDIR | 0755;
+    put.attributes.uid = caller.uid;
+    put.attributes.gid = caller.gid;
+    put.attributes.atime = put.attributes.mtime = commit.time();
+    put.attributes.ctime = put.attributes.btime = commit.time();
+    commit.Add(put);
+    commit.Add(PutName{.parent = parent, .ino = put.ino, .name = parts[i]});
+    parent = put.ino;
+  }
+  AddAdopted(commit, entry, inos.back(), parent, parts.back(), caller);
+  return commit.Finish();
+}
+
+std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
+                                        Caller caller) {
+  absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
+  for (const EntryLocation& entry : Unnamed()) {
+    unnamed.emplace(entry.key_hash, entry);
+  }
+  std::vector<absl::Status> results;
+  for (const std::string& key : keys) {
+    const auto valid = [](absl::string_view part) { return IsValidName(part); };
+    const std::vector<absl::string_view> parts = absl::StrSplit(key, '/');
+    const auto it = unnamed.find(HashKey(key));
+    if (it == unnamed.end()) {
+      results.push_back(
+          absl::NotFoundError("no unnamed entry of the store has this key"));
+    } else if (!std::all_of(parts.begin(), parts.end(), valid)) {
+      results.push_back(absl::InvalidArgumentError(
+          "the key cannot be a path: each part between slashes needs 1 to 255 "
+          "bytes, no NUL, and must not be \".\" or \"..\""));
+    } else {
+      results.push_back(AdoptPath(key, it->second, caller));
+      if (results.back().ok()) unnamed.erase(it);
+    }
+  }
+  return results;
+}
+
+absl::Status Volume::AdoptAs(uint64_t key_hash, uint64_t parent,
+                             absl::string_view name, Caller caller) {
+  if (read_only()) return PosixError(EROFS);
+  const std::vector<EntryLocation> unnamed = Unnamed();
+  const auto it = std::find_if(
+      unnamed.begin(), unnamed.end(),
+      [key_hash](const EntryLocation& e) { return e.key_hash == key_hash; });
+  if (it == unnamed.end()) return PosixError(ENOENT);
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_RETURN_IF_ERROR(CheckFree(parent, name));
+  }
+  Commit commit(core_, options_.now());
+  AddAdopted(commit, *it, commit.NewIno(), parent, name, caller);
+  return commit.Finish();
+}
+
+}  // namespace varve::fs
