@@ -36,7 +36,8 @@ Extent Commit::AddEntry(uint64_t key_hash,
           .store_offset = location.payload_offset,
           .key_hash = key_hash,
           .entry_offset = 0,
-          .entry_size = location.payload_size};
+          .entry_size = location.payload_size,
+          .entry_crc32 = location.crc32};
 }
 
 void Commit::AddTombstone(uint64_t key_hash) {
@@ -74,12 +75,12 @@ absl::Status Commit::Finish() {
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
-  return ApplyToTree(key_hash, location.payload_offset);
+  return ApplyToTree(location);
 }
 
-absl::Status Commit::ApplyToTree(uint64_t key_hash, uint64_t payload_offset) {
-  auto reader =
-      CommitReader::Open(writer_->payload(), payload_offset, key_hash);
+absl::Status Commit::ApplyToTree(const EntryLocation& record) {
+  auto reader = CommitReader::Open(writer_->payload(), record.payload_offset,
+                                   record.key_hash, record.crc32);
   absl::Status status = reader.status();
   absl::MutexLock lock(&core_.tree_mu);
   while (status.ok()) {

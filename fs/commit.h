@@ -63,7 +63,7 @@ class Commit {
 
  private:
   CommitWriter& writer();
-  absl::Status ApplyToTree(uint64_t key_hash, uint64_t payload_offset);
+  absl::Status ApplyToTree(const EntryLocation& record);
 
   Core& core_;
   Batch batch_;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/status.h"
 #include "fs/error.h"
 
 namespace varve::fs {
@@ -29,7 +30,7 @@ enum ExtentKind : uint8_t {
   kData = 0,
   kHole = 1,
   kInline = 2,
-  kWholeEntry = 3,  // all of one entry
+  kWholeEntry = 3,  // all of one entry, which is this file's own
 };
 
 // Bits of PutInode that say "this time is the commit's time".
@@ -87,12 +88,13 @@ void EncodeExtent(const Extent& extent, WireWriter out) {
     out.Varint(extent.length);
     return;
   }
-  out.U8(extent.covers_entry() ? kWholeEntry : kData);
+  out.U8(extent.owns_entry() ? kWholeEntry : kData);
   out.Varint(extent.file_offset);
   out.Varint(extent.length);
   out.Varint(extent.store_offset);
   out.U64(extent.key_hash);
-  if (!extent.covers_entry()) {
+  out.U32(extent.entry_crc32);
+  if (!extent.owns_entry()) {
     out.Varint(extent.entry_offset);
     out.Varint(extent.entry_size);
   }
@@ -202,23 +204,18 @@ size_t CommitWriter::AddInline(uint64_t ino, uint64_t file_offset,
   return payload_.size() - bytes.size();
 }
 
-absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
-                                                uint64_t payload_offset,
-                                                uint64_t key_hash) {
-  CommitReader reader(payload, payload_offset, key_hash);
-  WireReader& in = reader.in_;
-  CommitHeader& header = reader.header_;
+namespace {
+
+absl::StatusOr<CommitHeader> ParseHeader(WireReader& in) {
+  CommitHeader header;
   if (in.U32() != kMagic) return DamageError("not a commit record");
+  // These are the same in all versions, so that any reader can tell a record
+  // that it cannot read from bytes that are none.
   header.version = in.U8();
-  if (in.ok() && header.version > kRecordVersion) {
-    return absl::UnimplementedError(absl::StrCat(
-        "the store was written by a newer version of varve (record version ",
-        header.version, ", this program knows ", kRecordVersion,
-        "); use that version or a later one"));
-  }
   header.flags = in.U8();
   header.time = Timestamp::FromPacked(in.U64());
   header.sequence = in.Varint();
+  if (in.ok() && header.version > kRecordVersion) return header;
   header.position = in.Varint();
   header.batch_begin = in.Varint();
   header.durable_tail = in.Varint();
@@ -226,6 +223,29 @@ absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
   header.next_data_id = in.Varint();
   header.checkpoint = in.Varint();
   if (!in.ok()) return DamageError("the commit record's header is cut short");
+  return header;
+}
+
+}  // namespace
+
+absl::StatusOr<CommitHeader> CommitReader::ReadHeader(
+    absl::string_view payload) {
+  WireReader in(payload);
+  return ParseHeader(in);
+}
+
+absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
+                                                uint64_t payload_offset,
+                                                uint64_t key_hash,
+                                                uint32_t crc32) {
+  CommitReader reader(payload, payload_offset, key_hash, crc32);
+  VARVE_ASSIGN_OR_RETURN(reader.header_, ParseHeader(reader.in_));
+  if (reader.header_.version > kRecordVersion) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the store was written by a newer version of varve (record version ",
+        reader.header_.version, ", this program knows ", kRecordVersion,
+        "); use that version or a later one"));
+  }
   return reader;
 }
 
@@ -322,11 +342,15 @@ ExtentList CommitReader::DecodeExtents(WireReader& in) const {
       e.store_offset = payload_offset_ + e.entry_offset;
       e.key_hash = key_hash_;
       e.entry_size = payload_.size();
+      e.entry_crc32 = crc32_;
     } else if (kind == kData || kind == kWholeEntry) {
       e.store_offset = in.Varint();
       e.key_hash = in.U64();
+      e.entry_crc32 = in.U32();
       e.entry_offset = kind == kData ? in.Varint() : 0;
       e.entry_size = kind == kData ? in.Varint() : e.length;
+      e.shared =
+          kind == kData && e.entry_offset == 0 && e.length == e.entry_size;
       if (e.entry_offset > e.store_offset || e.entry_size < e.length ||
           e.entry_offset > e.entry_size - e.length) {
         in.Fail();

@@ -72,25 +72,32 @@ class CommitWriter {
 class CommitReader {
  public:
   // `payload` must outlive the reader and the changes it gives out.
-  // `payload_offset` and `key_hash` are those of the entry, so that extents
-  // inside the record can be given as extents of the store. DATA_LOSS if it is
-  // not a record; UNIMPLEMENTED if it needs a newer version of the program.
+  // `payload_offset`, `key_hash` and `crc32` are those of the entry, so that
+  // extents inside the record can be given as extents of the store. DATA_LOSS
+  // if it is not a record; UNIMPLEMENTED if it needs a newer version of the
+  // program.
   static absl::StatusOr<CommitReader> Open(absl::string_view payload,
                                            uint64_t payload_offset,
-                                           uint64_t key_hash);
+                                           uint64_t key_hash, uint32_t crc32);
+
+  // Just the header. Of a record of a newer version, only the fields up to the
+  // sequence number are set.
+  static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
 
   const CommitHeader& header() const { return header_; }
 
-  // The next change, or nothing at the end. DATA_LOSS for a malformed change,
-  // UNIMPLEMENTED for a kind that this version does not know.
+  // The next change, or nothing at the end. DATA_LOSS for a malformed change.
+  // UNIMPLEMENTED for a kind that this version does not know; the next call
+  // goes on behind it.
   absl::StatusOr<std::optional<Change>> Next();
 
  private:
   CommitReader(absl::string_view payload, uint64_t payload_offset,
-               uint64_t key_hash)
+               uint64_t key_hash, uint32_t crc32)
       : payload_(payload),
         payload_offset_(payload_offset),
         key_hash_(key_hash),
+        crc32_(crc32),
         in_(payload) {}
 
   std::optional<Change> Decode(uint8_t kind, WireReader& in) const;
@@ -99,6 +106,7 @@ class CommitReader {
   absl::string_view payload_;
   uint64_t payload_offset_;
   uint64_t key_hash_;
+  uint32_t crc32_;
   WireReader in_;
   CommitHeader header_;
 };

@@ -39,7 +39,8 @@ Extent PartOfEntry(const EntryLocation& entry, uint64_t store_offset,
           .store_offset = store_offset,
           .key_hash = entry.key_hash,
           .entry_offset = store_offset - entry.payload_offset,
-          .entry_size = entry.payload_size};
+          .entry_size = entry.payload_size,
+          .entry_crc32 = entry.crc32};
 }
 
 }  // namespace
@@ -62,11 +63,18 @@ absl::Status ContentWriter::Commit(OpenInode& open) {
   return CommitLocked(open);
 }
 
+absl::Status ContentWriter::CommitUnlessEmptied(OpenInode& open) {
+  if (!open.dirty.load(std::memory_order_acquire)) return absl::OkStatus();
+  absl::MutexLock lock(&open.mu);
+  if (open.content.only_emptied()) return absl::OkStatus();
+  return CommitLocked(open);
+}
+
 absl::Status ContentWriter::CommitLocked(OpenInode& open) {
   if (!open.content.dirty()) return absl::OkStatus();
   if (core_.store->read_only()) return PosixError(EROFS);
-  // A file that is already in a stream for the most part goes there whole.
-  if (open.stream != nullptr && open.content.memory_bytes() > kSmallFile) {
+  // A file that has begun in a stream goes there whole.
+  if (open.stream != nullptr && open.content.memory_bytes() > 0) {
     VARVE_RETURN_IF_ERROR(Spill(open));
   }
   const uint64_t memory = open.content.memory_bytes();
@@ -106,13 +114,15 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
                                                  fs::Commit& commit,
                                                  std::string& buffer) {
   const DirtyContent& content = open.content;
+  if (content.size() == 0) return std::nullopt;
   if (StreamIsWholeFile(open)) {
     const std::optional<EntryLocation> entry =
         commit.FinishStream(target.path_hash);
     if (!entry.has_value()) return std::nullopt;
     return PartOfEntry(*entry, entry->payload_offset, 0, entry->payload_size);
   }
-  if (open.stream != nullptr) return std::nullopt;
+  // There is no entry without bytes.
+  if (open.stream != nullptr || content.size() == 0) return std::nullopt;
   if (content.CoversWholeFile()) {
     std::vector<absl::Span<const std::byte>> spans;
     for (const auto& [offset, piece] : content.pieces()) {
@@ -157,6 +167,7 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
         break;
       case Piece::Kind::kShared:
         layout.extents.push_back(piece.extent);
+        layout.extents.back().shared = true;
         break;
       case Piece::Kind::kSpilled: {
         const auto entry = std::prev(
@@ -191,6 +202,7 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
       extent.store_offset = entry.store_offset + extent.entry_offset;
       extent.key_hash = entry.key_hash;
       extent.entry_size = entry.entry_size;
+      extent.entry_crc32 = entry.entry_crc32;
       layout.extents.push_back(extent);
     }
   }

@@ -134,7 +134,8 @@ absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
       extent.entry_metadata_offset() + kMetadataSize);
   if (!entry.ok()) return damaged(entry.status().message());
   if (entry->key_hash() != extent.key_hash ||
-      entry->location().payload_offset != extent.payload_offset()) {
+      entry->location().payload_offset != extent.payload_offset() ||
+      entry->checksum() != extent.entry_crc32) {
     return damaged("its metadata is not the one expected");
   }
   if (!checksum) return absl::OkStatus();

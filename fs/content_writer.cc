@@ -63,7 +63,11 @@ absl::Status ContentWriter::Spill(OpenInode& open) {
   std::vector<std::pair<uint64_t, uint64_t>> gathered;
   std::string buffer;
   const auto write = [&](absl::string_view bytes) -> absl::Status {
-    VARVE_ASSIGN_OR_RETURN(uint64_t store_offset, stream.Write(AsBytes(bytes)));
+    const absl::StatusOr<uint64_t> at = stream.Write(AsBytes(bytes));
+    // A single NUL cannot begin an entry: it stays in memory.
+    if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(at.status());
+    uint64_t store_offset = *at;
     for (const auto& [offset, length] : gathered) {
       open.content.MarkSpilled(offset, length, store_offset);
       store_offset += length;

@@ -46,6 +46,12 @@ class ContentWriter {
   absl::Status Share(OpenInode& open, const std::vector<Extent>& extents,
                      Timestamp now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
 
+  // Like Commit(), for one of possibly many closes: a file that was emptied and
+  // not yet written to is left for the last close. A shell that redirects into
+  // a file closes a descriptor of it before the program has written anything,
+  // and a crash must not leave the file empty then.
+  absl::Status CommitUnlessEmptied(OpenInode& open)
+      ABSL_LOCKS_EXCLUDED(open.mu);
   // Commits what is dirty, as one commit. Nothing happens for a file that has
   // no name any more.
   absl::Status Commit(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);

@@ -14,6 +14,7 @@ constexpr uint64_t kMaxMemoryPiece = uint64_t{8} << 20;
 
 void DirtyContent::Reset(uint64_t committed_size) {
   dirty_ = false;
+  emptied_ = false;
   size_ = committed_size;
   base_limit_ = committed_size;
   memory_bytes_ = 0;
@@ -55,6 +56,7 @@ DirtyContent::Piece DirtyContent::Cut(const Piece& piece, uint64_t skip,
 void DirtyContent::Insert(uint64_t offset, Piece piece) {
   if (piece.length == 0) return;
   Count(piece, 1);
+  emptied_ = false;
   pieces_.emplace(offset, std::move(piece));
 }
 
@@ -125,6 +127,7 @@ void DirtyContent::Truncate(uint64_t size) {
   Carve(size, UINT64_MAX);
   base_limit_ = std::min(base_limit_, size);
   size_ = size;
+  emptied_ = size == 0;
 }
 
 void DirtyContent::Punch(uint64_t offset, uint64_t length) {

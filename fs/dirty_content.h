@@ -45,6 +45,9 @@ class DirtyContent {
   // Bytes of pieces that are not holes.
   uint64_t piece_bytes() const { return piece_bytes_; }
 
+  // Whether all that happened is that the file was emptied.
+  bool only_emptied() const { return dirty_ && emptied_; }
+
   // Starts from a committed file of that size, with nothing dirty.
   void Reset(uint64_t committed_size);
   // Makes it dirty without a change of content (its times changed).
@@ -87,6 +90,7 @@ class DirtyContent {
   static Piece Cut(const Piece& piece, uint64_t skip, uint64_t length);
 
   bool dirty_ = false;
+  bool emptied_ = false;  // truncated to nothing, and no piece since
   uint64_t size_ = 0;
   uint64_t base_limit_ = 0;
   uint64_t memory_bytes_ = 0;

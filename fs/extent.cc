@@ -11,7 +11,7 @@ bool Continues(const Extent& a, const Extent& b) {
   return a.file_end() == b.file_offset &&
          a.store_offset + a.length == b.store_offset &&
          a.key_hash == b.key_hash && a.payload_offset() == b.payload_offset() &&
-         a.entry_size == b.entry_size;
+         a.entry_size == b.entry_size && a.shared == b.shared;
 }
 
 }  // namespace

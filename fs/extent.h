@@ -24,6 +24,10 @@ struct Extent {
   uint64_t key_hash = 0;
   uint64_t entry_offset = 0;
   uint64_t entry_size = 0;
+  // The checksum of that entry: tells it from another one of the same key.
+  uint32_t entry_crc32 = 0;
+  // The entry belongs to another file too, which decides about its key.
+  bool shared = false;
 
   bool is_hole() const { return store_offset == kHole; }
   uint64_t file_end() const { return file_offset + length; }
@@ -31,8 +35,9 @@ struct Extent {
   uint64_t entry_metadata_offset() const {
     return payload_offset() + entry_size;
   }
-  bool covers_entry() const {
-    return !is_hole() && entry_offset == 0 && length == entry_size;
+  // Whether it is all of an entry that belongs to this file alone.
+  bool owns_entry() const {
+    return !is_hole() && !shared && entry_offset == 0 && length == entry_size;
   }
 
   // The part of this extent that lies in [begin, end) of the file; the two

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "fs/fuse_call.h"
+#include "fs/fuse_channel.h"
 
 namespace varve::fs {
 namespace {
@@ -43,6 +44,11 @@ void Open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info* info) {
   absl::StatusOr<std::unique_ptr<Handle>> handle =
       call.volume.Open(ino, info->flags);
   if (!handle.ok()) return call.request.Done(handle.status());
+  if ((info->flags & O_TRUNC) != 0 && RequestDropsPrivileges()) {
+    const absl::Status status = call.volume.DropPrivileges(ino);
+    // The file opens all the same; the bits stay, and the log tells.
+    if (!status.ok() && call.context.log) call.context.log(status, "open");
+  }
   PutHandle(*std::move(handle), info);
   call.request.Opened(info);
 }
@@ -79,8 +85,14 @@ void Write(fuse_req_t req, fuse_ino_t, const char* bytes, size_t size,
   Call call(req, "write");
   const OpenFile& file = FileOf(info);
   if (file.handle == nullptr) return call.request.Error(EBADF);
-  const absl::Status status = call.volume.Write(
-      *file.handle, static_cast<uint64_t>(offset), {bytes, size});
+  absl::Status status;
+  if (RequestDropsPrivileges()) {
+    status = call.volume.DropPrivileges(file.handle->inode->ino);
+  }
+  if (status.ok()) {
+    status = call.volume.Write(*file.handle, static_cast<uint64_t>(offset),
+                               {bytes, size});
+  }
   if (!status.ok()) return call.request.Done(status);
   call.request.Written(size);
 }

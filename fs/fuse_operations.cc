@@ -13,6 +13,7 @@
 #include "engine/status.h"
 #include "fs/error.h"
 #include "fs/fuse_call.h"
+#include "fs/fuse_channel.h"
 
 namespace varve::fs {
 namespace {
@@ -106,8 +107,11 @@ void SetAttributes(fuse_req_t req, fuse_ino_t ino, struct stat* attributes,
   Call call(req, "setattr");
   if (InControl(ino)) return call.request.Error(EPERM);
   const Handle* handle = info == nullptr ? nullptr : FileOf(info).handle.get();
-  call.request.Attributes(
-      call.volume.SetAttributes(ino, ToRequest(*attributes, to_set), handle));
+  AttributeRequest request = ToRequest(*attributes, to_set);
+  // With nothing to set, it is the kernel taking away privileges before a
+  // write; the answer is how it learns the new mode.
+  request.drop_privileges = RequestDropsPrivileges() || to_set == 0;
+  call.request.Attributes(call.volume.SetAttributes(ino, request, handle));
 }
 
 void ReadLink(fuse_req_t req, fuse_ino_t ino) {

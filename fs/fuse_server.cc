@@ -6,17 +6,16 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
-#include <cstring>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
+#include "fs/fuse_channel.h"
 #include "fs/fuse_operations.h"
 
 namespace varve::fs {
@@ -42,29 +41,6 @@ void Signal(const Descriptor& event) {
   // Fails only when the counter is at its maximum, and then it is signalled.
   [[maybe_unused]] const ssize_t written =
       write(event.get(), &one, sizeof(one));
-}
-
-// Sends an answer. The pieces of an answer to a read lie in the store's map: if
-// they cannot be read (the disk fails, the file was cut short), the kernel says
-// EFAULT where this process, looking itself, would die of SIGBUS. The caller
-// then gets EIO.
-ssize_t SendAnswer(int fd, struct iovec* pieces, int count, void*) {
-  const ssize_t sent = writev(fd, pieces, count);
-  if (sent >= 0 || errno != EFAULT) return sent;
-  struct fuse_out_header {
-    uint32_t length;
-    int32_t error;
-    uint64_t unique;
-  } header;
-  if (pieces[0].iov_len < sizeof(header)) return sent;
-  std::memcpy(&header, pieces[0].iov_base, sizeof(header));
-  header.length = sizeof(header);
-  header.error = -EIO;
-  return write(fd, &header, sizeof(header)) < 0 ? -1 : sent;
-}
-
-ssize_t ReceiveRequest(int fd, void* buffer, size_t size, void*) {
-  return read(fd, buffer, size);
 }
 
 int ThreadCount(int asked_for) {
@@ -147,9 +123,7 @@ absl::Status FuseServer::Impl::Mount() {
   }
   mounted_ = true;
   const int fd = fuse_session_fd(session_);
-  struct fuse_custom_io io = {};
-  io.writev = SendAnswer;
-  io.read = ReceiveRequest;
+  const struct fuse_custom_io io = FuseChannelIo();
   if (fuse_session_custom_io(session_, &io, fd) != 0 ||
       fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
     return SystemError(errno, "cannot set up the FUSE session");

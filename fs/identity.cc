@@ -103,15 +103,14 @@ uint64_t Identity::CheckpointKeyHash() const {
 
 std::optional<CommitHeader> Identity::AsCommit(const EntryView& entry) const {
   if (entry.is_tombstone()) return std::nullopt;
-  const auto reader = CommitReader::Open(
-      entry.payload_text(), entry.location().payload_offset, entry.key_hash());
-  if (!reader.ok()) return std::nullopt;
-  const CommitHeader& header = reader->header();
-  const uint64_t expected = header.is_checkpoint()
+  const absl::StatusOr<CommitHeader> header =
+      CommitReader::ReadHeader(entry.payload_text());
+  if (!header.ok()) return std::nullopt;
+  const uint64_t expected = header->is_checkpoint()
                                 ? CheckpointKeyHash()
-                                : CommitKeyHash(header.sequence);
+                                : CommitKeyHash(header->sequence);
   if (expected != entry.key_hash()) return std::nullopt;
-  return header;
+  return *header;
 }
 
 }  // namespace varve::fs

@@ -76,6 +76,8 @@ absl::Status Loader::WalkChain(bool whole) {
       return true;
     }
     records_.push_back({*header, entry.location()});
+    // Of a newer version, only replaying it tells what is wrong with it.
+    if (header->version > kRecordVersion) return true;
     if (!records_.back().in_place()) result_.relocated = true;
     if (!stop.has_value()) {
       stop = header->is_checkpoint() ? entry.location().prev_tail
@@ -106,7 +108,8 @@ void Loader::Resolve(Extent& extent) const {
   const auto matches = [&](uint64_t metadata_offset) {
     const auto entry = store_.EntryEndingAt(metadata_offset + kMetadataSize);
     return entry.ok() && entry->key_hash() == extent.key_hash &&
-           entry->size() == extent.entry_size;
+           entry->size() == extent.entry_size &&
+           entry->checksum() == extent.entry_crc32;
   };
   if (matches(extent.entry_metadata_offset())) return;
   const std::optional<uint64_t> found = store_.FindHashed(extent.key_hash);
@@ -134,11 +137,18 @@ absl::Status Loader::Replay(const Record& record) {
       CommitReader reader,
       CommitReader::Open({reinterpret_cast<const char*>(bytes.bytes.data()),
                           bytes.bytes.size()},
-                         offset, record.location.key_hash));
+                         offset, record.location.key_hash,
+                         record.location.crc32));
   std::optional<Timestamp> time;
   if (!record.header.is_checkpoint()) time = record.header.time;
   while (true) {
-    VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
+    absl::StatusOr<std::optional<Change>> next = reader.Next();
+    // A reader may do without what it does not know; a writer may not.
+    if (absl::IsUnimplemented(next.status()) && store_.read_only()) {
+      result_.notes.push_back(std::string(next.status().message()));
+      continue;
+    }
+    VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, std::move(next));
     if (!change.has_value()) return absl::OkStatus();
     if (result_.relocated) ResolveExtents(*change);
     VARVE_RETURN_IF_ERROR(core_.tree.Apply(*change, time));
@@ -209,7 +219,11 @@ absl::StatusOr<std::optional<Identity>> FindIdentity(FileSystem& file_system,
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
   return [identity](const EntryView& entry) -> uint64_t {
     const std::optional<CommitHeader> header = identity.AsCommit(entry);
-    if (!header.has_value()) return 0;
+    // A record that was moved speaks of another arrangement of the store.
+    if (!header.has_value() ||
+        header->position != entry.location().payload_offset) {
+      return 0;
+    }
     // A store is synced before it is marked as closed, and then once more.
     return header->clean() ? entry.location().end() : header->durable_tail;
   };

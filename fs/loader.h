@@ -26,6 +26,8 @@ struct LoadResult {
   // Whether the store was rearranged since its commits were written, as
   // another program's compaction does.
   bool relocated = false;
+  // What was passed over, in sentences.
+  std::vector<std::string> notes;
 };
 
 // The identity in the store file at `path`, found without opening it as a

@@ -301,7 +301,7 @@ absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
   return absl::OkStatus();
 }
 
-absl::Status Tree::Do(const SetContent& change, std::optional<Timestamp>) {
+absl::Status Tree::Do(const SetContent& change, std::optional<Timestamp> time) {
   Inode* inode = FindMutable(change.ino);
   if (inode == nullptr || inode->is_directory()) return NoInode(change.ino);
   inode->whole_entry = Inode::kNone;
@@ -310,18 +310,29 @@ absl::Status Tree::Do(const SetContent& change, std::optional<Timestamp>) {
     inode->detail->extents.Clear();
     inode->detail->patched = 0;
   }
-  if (change.extents.size() == 1 && change.extents[0].covers_entry() &&
+  if (change.extents.size() == 1 && change.extents[0].owns_entry() &&
       change.extents[0].file_offset == 0 &&
       change.extents[0].length == inode->attributes.size) {
     inode->whole_entry = change.extents[0].store_offset;
     inode->whole_entry_hash = change.extents[0].key_hash;
+    inode->whole_entry_crc32 = change.extents[0].entry_crc32;
     if (inode->detail != nullptr && inode->detail->xattrs.empty()) {
       inode->detail.reset();
     }
     return absl::OkStatus();
   }
+  uint64_t total = 0;
+  uint64_t largest = 0;
   for (const Extent& extent : change.extents) {
     DetailOf(*inode).extents.Overlay(extent);
+    if (extent.is_hole()) continue;
+    total += extent.length;
+    largest = std::max(largest, extent.length);
+  }
+  // A checkpoint does not say how a file came to lie in pieces: all but the
+  // largest one count as patches.
+  if (!time.has_value() && total > 0) {
+    DetailOf(*inode).patched = total - largest;
   }
   return absl::OkStatus();
 }

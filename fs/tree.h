@@ -123,6 +123,7 @@ struct Inode {
   // its key hash. Else kNone, and the content is in detail->extents.
   uint64_t whole_entry = kNone;
   uint64_t whole_entry_hash = 0;
+  uint32_t whole_entry_crc32 = 0;
   std::unique_ptr<InodeDetail> detail;
 
   // Whether the entry in whole_entry has been compared with its checksum.
@@ -146,7 +147,8 @@ struct Inode {
             .store_offset = whole_entry,
             .key_hash = whole_entry_hash,
             .entry_offset = 0,
-            .entry_size = attributes.size};
+            .entry_size = attributes.size,
+            .entry_crc32 = whole_entry_crc32};
   }
 };
 

@@ -78,6 +78,9 @@ struct AttributeRequest {
   std::optional<uint64_t> size;
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;
+  // Also take away what a change of size takes away: set-user-id,
+  // set-group-id, capabilities. A change of owner always does.
+  bool drop_privileges = false;
 };
 
 // One open of a file.
@@ -183,6 +186,9 @@ class Volume {
                                  uint64_t size);
   absl::Status Write(const Handle& handle, uint64_t offset,
                      absl::string_view bytes);
+  // Takes set-user-id, set-group-id (of a file that its group may execute) and
+  // the capabilities away from a file, as a write by an ordinary user does.
+  absl::Status DropPrivileges(uint64_t ino);
   absl::Status Flush(const Handle& handle);
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
@@ -254,6 +260,10 @@ class Volume {
                                         absl::string_view new_name,
                                         uint32_t flags) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  struct Rekeying;
+  Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
+                        absl::string_view from_name, const Inode& to_parent,
+                        absl::string_view to_name) const;
   absl::Status CommitRename(const RenamePlan& plan)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void TombstoneContent(Commit& commit, const Inode& inode);
@@ -272,7 +282,8 @@ class Volume {
   // volume_files.cc
   absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  absl::Status CloseOne(OpenInode& open);
+  // Ends one open; `wrote` says whether it was one for writing.
+  absl::Status CloseOne(OpenInode& open, bool wrote);
 
   // volume_unnamed.cc
   absl::Status AdoptPath(absl::string_view path, const EntryLocation& entry,
@@ -283,7 +294,8 @@ class Volume {
   const VolumeOptions options_;
   std::vector<std::string> notes_;
   Core core_;
-  ContentReader reader_;
+  // Mutable: it remembers what it has verified.
+  mutable ContentReader reader_;
   ContentWriter writer_;
   OpenFiles open_files_;
   uint64_t tail_at_open_ = 0;

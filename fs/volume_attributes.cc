@@ -19,7 +19,27 @@ namespace {
 // What the kernel passes on in one list.
 constexpr size_t kMaxXattrList = 65536;
 
+constexpr absl::string_view kCapabilities = "security.capability";
+
+// The mode without the bits that a write by an ordinary user takes away. A
+// set-group-id bit without group execution means something else, and stays.
+uint32_t WithoutPrivileges(uint32_t mode) {
+  if (!S_ISREG(mode)) return mode;
+  mode &= ~static_cast<uint32_t>(S_ISUID);
+  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<uint32_t>(S_ISGID);
+  return mode;
+}
+
+bool HasCapabilities(const Inode& inode) {
+  return inode.detail != nullptr &&
+         inode.detail->xattrs.contains(std::string(kCapabilities));
+}
+
 void Update(const AttributeRequest& request, Timestamp now, Attributes& a) {
+  if (request.uid.has_value() || request.gid.has_value() ||
+      request.drop_privileges) {
+    a.mode = WithoutPrivileges(a.mode);
+  }
   if (request.mode.has_value()) {
     a.mode = (a.mode & S_IFMT) | (*request.mode & 07777);
   }
@@ -45,15 +65,19 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_RETURN_IF_ERROR(FindRegular(ino).status());
   }
-  // Held open for the time of the change if it is not anyway.
+  if (handle != nullptr) {
+    absl::MutexLock lock(&handle->inode->mu);
+    return writer_.Truncate(*handle->inode, size, options_.now());
+  }
+  // Held open for the time of the change, if it is not anyway.
   const std::shared_ptr<OpenInode> open = open_files_.Open(ino);
   absl::Status status;
   {
     absl::MutexLock lock(&open->mu);
     status = writer_.Truncate(*open, size, options_.now());
-    if (status.ok() && handle == nullptr) status = writer_.CommitLocked(*open);
+    if (status.ok()) status = writer_.CommitLocked(*open);
   }
-  const absl::Status closed = CloseOne(*open);
+  const absl::Status closed = CloseOne(*open, /*wrote=*/false);
   return status.ok() ? closed : status;
 }
 
@@ -62,6 +86,7 @@ absl::Status Volume::CommitAttributes(uint64_t ino,
   absl::MutexLock commit_lock(&core_.commit_mu);
   const Timestamp now = options_.now();
   PutInode put{.ino = ino};
+  bool drop_capabilities = false;
   {
     absl::MutexLock lock(&core_.tree_mu);
     if (const auto orphan = core_.orphans.find(ino);
@@ -72,10 +97,16 @@ absl::Status Volume::CommitAttributes(uint64_t ino,
     const Inode* inode = core_.tree.Find(ino);
     if (inode == nullptr) return PosixError(ENOENT);
     put.attributes = inode->attributes;
+    drop_capabilities = HasCapabilities(*inode) &&
+                        (request.uid.has_value() || request.gid.has_value() ||
+                         request.drop_privileges);
   }
   Update(request, now, put.attributes);
   Commit commit(core_, now);
   commit.Add(put);
+  if (drop_capabilities) {
+    commit.Add(DropXattr{.ino = ino, .name = kCapabilities});
+  }
   VARVE_RETURN_IF_ERROR(commit.Finish());
   // Content that is still to be committed brings its own times with it.
   if (const auto open = open_files_.Find(ino)) {
@@ -86,6 +117,19 @@ absl::Status Volume::CommitAttributes(uint64_t ino,
   return absl::OkStatus();
 }
 
+absl::Status Volume::DropPrivileges(uint64_t ino) {
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Inode* inode = core_.FindInode(ino);
+    if (inode == nullptr) return PosixError(ENOENT);
+    const uint32_t mode = inode->attributes.mode;
+    if (WithoutPrivileges(mode) == mode && !HasCapabilities(*inode)) {
+      return absl::OkStatus();
+    }
+  }
+  return CommitAttributes(ino, {.drop_privileges = true});
+}
+
 absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
                                            const AttributeRequest& request,
                                            const Handle* handle) {
@@ -94,8 +138,8 @@ absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
     VARVE_RETURN_IF_ERROR(SetSize(ino, *request.size, handle));
   }
   if (request.mode.has_value() || request.uid.has_value() ||
-      request.gid.has_value() || request.atime.has_value() ||
-      request.mtime.has_value()) {
+      request.gid.has_value() || request.drop_privileges ||
+      request.atime.has_value() || request.mtime.has_value()) {
     VARVE_RETURN_IF_ERROR(CommitAttributes(ino, request));
   }
   return GetAttributes(ino);
@@ -127,7 +171,8 @@ absl::StatusOr<const Inode*> Volume::FindForXattr(
 absl::Status Volume::SetXattr(uint64_t ino, absl::string_view name,
                               absl::string_view value, int flags) {
   if (read_only()) return PosixError(EROFS);
-  if (name.empty() || name.size() > kMaxXattrNameSize) {
+  if (name.empty() || name.size() > kMaxXattrNameSize ||
+      name.find('\0') != absl::string_view::npos) {
     return PosixError(ERANGE);
   }
   if (value.size() > kMaxXattrValueSize) return PosixError(E2BIG);

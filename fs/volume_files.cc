@@ -47,7 +47,8 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
       status = writer_.Truncate(open, 0, options_.now());
     }
     if (!status.ok()) {
-      CloseOne(open).IgnoreError();  // the first error is the one to tell
+      CloseOne(open, /*wrote=*/false)
+          .IgnoreError();  // the first error is the one to tell
       return status;
     }
   }
@@ -68,7 +69,9 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
 }
 
 absl::Status Volume::Flush(const Handle& handle) {
-  return writer_.Commit(*handle.inode);
+  // A reader that closes must not commit half of what a writer writes.
+  if (!OpensForWriting(handle.flags)) return absl::OkStatus();
+  return writer_.CommitUnlessEmptied(*handle.inode);
 }
 
 absl::Status Volume::Fsync(const Handle& handle) {
@@ -78,20 +81,27 @@ absl::Status Volume::Fsync(const Handle& handle) {
 
 absl::Status Volume::SyncAll() { return core_.store->Sync().status(); }
 
-absl::Status Volume::CloseOne(OpenInode& open) {
-  absl::Status status = writer_.Commit(open);
-  if (status.ok() && open_files_.IsLast(open)) {
+absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
+  const bool last = open_files_.IsLast(open);
+  absl::Status status;
+  // What others are in the middle of writing is theirs to commit.
+  if (wrote || last) status = writer_.Commit(open);
+  if (last && status.ok()) {
     // Layout only: if it fails, the file stays in pieces.
     writer_.MakePlainIfDue(open).IgnoreError();
   }
   if (!open_files_.Close(open)) return status;
-  if (open.dirty.load(std::memory_order_acquire)) writer_.Discard(open);
+  if (open.dirty.load(std::memory_order_acquire)) {
+    // Of two closes at once, each may have taken the other for the last.
+    status.Update(writer_.Commit(open));
+    writer_.Discard(open);
+  }
   DropIfUnused(open.ino);
   return status;
 }
 
 absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
-  return CloseOne(*handle->inode);
+  return CloseOne(*handle->inode, OpensForWriting(handle->flags));
 }
 
 absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,

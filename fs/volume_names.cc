@@ -55,6 +55,15 @@ struct Volume::RenamePlan {
   bool nothing_to_do = false;
 };
 
+// What happens to the content of a plain file that gets another path.
+struct Volume::Rekeying {
+  const Inode* inode = nullptr;
+  bool leaves_key = false;       // its old key is to be hidden
+  uint64_t new_hash = 0;         // the key of its new path
+  Store::PinnedBytes payload{};  // what is to be written there; may be empty
+  std::optional<Extent> copied{};
+};
+
 Stat Volume::StatOf(const Inode& inode) const {
   Stat stat{.ino = inode.ino,
             .attributes = inode.attributes,
@@ -255,11 +264,23 @@ absl::StatusOr<Stat> Volume::Link(uint64_t ino, uint64_t parent,
 }
 
 void Volume::TombstoneContent(Commit& commit, const Inode& inode) {
-  if (!inode.is_regular() || inode.whole_entry == Inode::kNone) return;
+  if (!inode.is_regular()) return;
+  Extent entry;
+  if (inode.whole_entry != Inode::kNone) {
+    entry = inode.WholeExtent();
+  } else {
+    if (inode.detail == nullptr) return;
+    // A file that was plain and has been patched since.
+    const uint64_t path_hash = HashKey(Tree::PathOf(inode));
+    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
+      if (extent.key_hash == path_hash && !extent.shared) entry = extent;
+    }
+    if (entry.length == 0) return;
+  }
   // If the key's newest entry is another one, it is not this file's to hide.
-  const auto newest = core_.store->FindHashed(inode.whole_entry_hash);
-  if (newest == inode.WholeExtent().entry_metadata_offset()) {
-    commit.AddTombstone(inode.whole_entry_hash);
+  const auto newest = core_.store->FindHashed(entry.key_hash);
+  if (newest == entry.entry_metadata_offset()) {
+    commit.AddTombstone(entry.key_hash);
   }
 }
 
@@ -349,54 +370,80 @@ absl::StatusOr<Volume::RenamePlan> Volume::PlanRename(
   return plan;
 }
 
+Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
+                                      const Inode& from_parent,
+                                      absl::string_view from_name,
+                                      const Inode& to_parent,
+                                      absl::string_view to_name) const {
+  Rekeying plan{.inode = &inode};
+  // The first name decides the key; what other names do is no matter of it.
+  if (!inode.is_regular() || inode.names->parent != &from_parent ||
+      inode.names->text() != from_name) {
+    return plan;
+  }
+  plan.leaves_key = true;
+  if (inode.whole_entry == Inode::kNone) return plan;
+  std::string path = Tree::PathOf(to_parent);
+  if (!path.empty()) path += '/';
+  path.append(to_name.data(), to_name.size());
+  plan.new_hash = HashKey(path);
+  if (core_.store->FindHashed(plan.new_hash) ==
+      inode.WholeExtent().entry_metadata_offset()) {
+    // It lies under that key already, having been there before.
+    plan.leaves_key = false;
+    return plan;
+  }
+  if (inode.attributes.size <= kMaxCopiedByRename) {
+    // Damage must not be given a fresh checksum: such a file is moved by
+    // reference, and stays damaged.
+    auto bytes = core_.store->View(inode.whole_entry, inode.attributes.size);
+    if (bytes.ok() && reader_.VerifyAll(inode.ino).ok()) {
+      plan.payload = *std::move(bytes);
+    }
+  }
+  return plan;
+}
+
 absl::Status Volume::CommitRename(const RenamePlan& plan) {
-  const Inode& moved = *plan.moved;
   const bool removes =
       plan.replaced != nullptr && !plan.exchange &&
       (plan.replaced->is_directory() || plan.replaced->link_count == 1);
-  Store::PinnedBytes payload;
-  std::optional<Extent> copied;
-  uint64_t new_hash = 0;
-  // A small plain file takes its bytes along, so that it stays plain.
-  const bool plain = moved.is_regular() && moved.whole_entry != Inode::kNone &&
-                     moved.names->parent == plan.from_parent &&
-                     moved.names->text() == plan.from_name;
-  if (plain) {
-    std::string path = Tree::PathOf(*plan.to_parent);
-    if (!path.empty()) path += '/';
-    path.append(plan.to_name.data(), plan.to_name.size());
-    new_hash = HashKey(path);
-  }
-  // Not if it lies under that key already, having been there before.
-  const bool changes_key = plain && new_hash != moved.whole_entry_hash;
-  if (changes_key && !plan.exchange &&
-      moved.attributes.size <= kMaxCopiedByRename) {
-    // Damage must not be given a fresh checksum.
-    VARVE_RETURN_IF_ERROR(reader_.VerifyAll(moved.ino));
-    VARVE_ASSIGN_OR_RETURN(
-        payload, core_.store->View(moved.whole_entry, moved.attributes.size));
+  std::vector<Rekeying> rekeyings = {
+      PlanRekeying(*plan.moved, *plan.from_parent, plan.from_name,
+                   *plan.to_parent, plan.to_name)};
+  if (plan.exchange) {
+    rekeyings.push_back(PlanRekeying(*plan.replaced, *plan.to_parent,
+                                     plan.to_name, *plan.from_parent,
+                                     plan.from_name));
   }
   Commit commit(core_, options_.now());
+  // Tombstones first: they must not hide what is written under the same key.
   if (removes) TombstoneContent(commit, *plan.replaced);
-  if (!payload.bytes.empty()) {
-    copied = commit.AddEntry(new_hash, {payload.bytes});
+  for (const Rekeying& rekeying : rekeyings) {
+    if (rekeying.leaves_key) TombstoneContent(commit, *rekeying.inode);
   }
-  if (changes_key) TombstoneContent(commit, moved);
-  if (plan.exchange) TombstoneContent(commit, *plan.replaced);
+  for (Rekeying& rekeying : rekeyings) {
+    if (rekeying.payload.bytes.empty()) continue;
+    rekeying.copied =
+        commit.AddEntry(rekeying.new_hash, {rekeying.payload.bytes});
+  }
   commit.Add(DropName{.parent = plan.from_parent->ino, .name = plan.from_name});
   if (plan.replaced != nullptr) {
     commit.Add(DropName{.parent = plan.to_parent->ino, .name = plan.to_name});
     if (removes) commit.Add(DropInode{.ino = plan.replaced->ino});
   }
-  commit.Add(PutName{
-      .parent = plan.to_parent->ino, .ino = moved.ino, .name = plan.to_name});
+  commit.Add(PutName{.parent = plan.to_parent->ino,
+                     .ino = plan.moved->ino,
+                     .name = plan.to_name});
   if (plan.exchange) {
     commit.Add(PutName{.parent = plan.from_parent->ino,
                        .ino = plan.replaced->ino,
                        .name = plan.from_name});
   }
-  if (copied.has_value()) {
-    commit.Add(SetContent{.ino = moved.ino, .extents = {*copied}});
+  for (const Rekeying& rekeying : rekeyings) {
+    if (!rekeying.copied.has_value()) continue;
+    commit.Add(
+        SetContent{.ino = rekeying.inode->ino, .extents = {*rekeying.copied}});
   }
   return commit.Finish();
 }

@@ -103,6 +103,7 @@ absl::Status Volume::Load() {
   VARVE_ASSIGN_OR_RETURN(core_.identity,
                          Identity::Decode(identity->payload_text()));
   VARVE_ASSIGN_OR_RETURN(const LoadResult loaded, LoadTree(core_));
+  notes_.insert(notes_.end(), loaded.notes.begin(), loaded.notes.end());
   if (loaded.relocated) {
     notes_.push_back("the store was compacted by another program");
   }
@@ -166,7 +167,8 @@ absl::Status Volume::TakeOver(const std::vector<EntryLocation>& behind) {
                                     .store_offset = entry.payload_offset,
                                     .key_hash = entry.key_hash,
                                     .entry_offset = 0,
-                                    .entry_size = entry.payload_size}}});
+                                    .entry_size = entry.payload_size,
+                                    .entry_crc32 = entry.crc32}}});
       } else if (inode.whole_entry_hash == entry.key_hash &&
                  inode.whole_entry != Inode::kNone) {
         changes.push_back(DropName{.parent = inode.parent()->ino,
@@ -191,9 +193,16 @@ absl::Status Volume::TakeOver(const std::vector<EntryLocation>& behind) {
 }
 
 absl::Status Volume::KeepUnfinishedData() {
+  // Ids are drawn one after the other, but those of a commit that failed were
+  // never used.
+  constexpr uint64_t kMaxGap = 256;
   const uint64_t first = core_.next_data_id.load();
   uint64_t next = first;
-  while (core_.store->ExistsHashed(core_.identity.DataKeyHash(next))) ++next;
+  for (uint64_t id = first; id < next + kMaxGap; ++id) {
+    if (core_.store->ExistsHashed(core_.identity.DataKeyHash(id))) {
+      next = id + 1;
+    }
+  }
   if (next == first) return absl::OkStatus();
   core_.next_data_id.store(next);
   absl::MutexLock lock(&core_.commit_mu);

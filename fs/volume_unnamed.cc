@@ -105,7 +105,8 @@ void Volume::AddAdopted(Commit& commit, const EntryLocation& entry,
                                      .store_offset = entry.payload_offset,
                                      .key_hash = entry.key_hash,
                                      .entry_offset = 0,
-                                     .entry_size = entry.payload_size}}});
+                                     .entry_size = entry.payload_size,
+                                     .entry_crc32 = entry.crc32}}});
 }
 
 absl::Status Volume::AdoptPath(absl::string_view path,

@@ -1,0 +1,112 @@
+#include "fs/fuse_channel.h"
+
+#include <errno.h>
+#include <linux/fuse.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+
+namespace varve::fs {
+namespace {
+
+thread_local bool drops_privileges = false;
+// The unique number of the INIT request while its answer is awaited; the kernel
+// sends one INIT per connection, before anything else.
+thread_local uint64_t init_unique = 0;
+
+// The fields of a request behind its header, if it is as long as that.
+template <typename T>
+bool ReadBody(const void* request, size_t size, T& body) {
+  if (size < sizeof(fuse_in_header) + sizeof(T)) return false;
+  std::memcpy(&body, static_cast<const char*>(request) + sizeof(fuse_in_header),
+              sizeof(T));
+  return true;
+}
+
+bool DropsPrivileges(uint32_t opcode, const void* request, size_t size) {
+  switch (opcode) {
+    case FUSE_WRITE: {
+      fuse_write_in body;
+      return ReadBody(request, size, body) &&
+             (body.write_flags & FUSE_WRITE_KILL_SUIDGID) != 0;
+    }
+    case FUSE_SETATTR: {
+      fuse_setattr_in body;
+      return ReadBody(request, size, body) &&
+             (body.valid & FATTR_KILL_SUIDGID) != 0;
+    }
+    case FUSE_OPEN: {
+      fuse_open_in body;
+      return ReadBody(request, size, body) &&
+             (body.open_flags & FUSE_OPEN_KILL_SUIDGID) != 0;
+    }
+    default:
+      return false;
+  }
+}
+
+void NoteInit(const fuse_in_header& header, const void* request, size_t size) {
+  fuse_init_in body;
+  if (ReadBody(request, size, body) &&
+      (body.flags & FUSE_HANDLE_KILLPRIV_V2) != 0) {
+    init_unique = header.unique;
+  }
+}
+
+ssize_t Receive(int fd, void* buffer, size_t size, void*) {
+  const ssize_t received = read(fd, buffer, size);
+  if (received < static_cast<ssize_t>(sizeof(fuse_in_header))) return received;
+  fuse_in_header header;
+  std::memcpy(&header, buffer, sizeof(header));
+  const auto length = static_cast<size_t>(received);
+  drops_privileges = DropsPrivileges(header.opcode, buffer, length);
+  if (header.opcode == FUSE_INIT) NoteInit(header, buffer, length);
+  return received;
+}
+
+// Adds to an answer to INIT what libfuse does not know of.
+void AmendInit(const fuse_out_header& header, struct iovec* pieces, int count) {
+  if (init_unique == 0 || header.unique != init_unique) return;
+  init_unique = 0;
+  constexpr size_t kFlags = offsetof(fuse_init_out, flags);
+  if (header.error != 0 || count != 2 ||
+      pieces[1].iov_len < kFlags + sizeof(uint32_t)) {
+    return;
+  }
+  uint32_t flags;
+  char* const at = static_cast<char*>(pieces[1].iov_base) + kFlags;
+  std::memcpy(&flags, at, sizeof(flags));
+  flags |= FUSE_HANDLE_KILLPRIV_V2;
+  std::memcpy(at, &flags, sizeof(flags));
+}
+
+ssize_t Send(int fd, struct iovec* pieces, int count, void*) {
+  fuse_out_header header;
+  if (count > 0 && pieces[0].iov_len >= sizeof(header)) {
+    std::memcpy(&header, pieces[0].iov_base, sizeof(header));
+    AmendInit(header, pieces, count);
+  }
+  const ssize_t sent = writev(fd, pieces, count);
+  if (sent >= 0 || errno != EFAULT) return sent;
+  // Bytes of the store's map that cannot be read (its disk fails, or it was cut
+  // short) are EFAULT to the kernel, where this process, touching them, would
+  // die of SIGBUS.
+  header.len = sizeof(header);
+  header.error = -EIO;
+  return write(fd, &header, sizeof(header)) < 0 ? -1 : sent;
+}
+
+}  // namespace
+
+struct fuse_custom_io FuseChannelIo() {
+  struct fuse_custom_io io = {};
+  io.writev = Send;
+  io.read = Receive;
+  return io;
+}
+
+bool RequestDropsPrivileges() { return drops_privileges; }
+
+}  // namespace varve::fs
