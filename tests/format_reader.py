@@ -65,6 +65,8 @@ def entry_at(data, metadata):
     if metadata < 1 or metadata + METADATA_SIZE > len(data):
         return None
     key_hash, prev_tail, crc = struct.unpack_from("<QQI", data, metadata)
+    if key_hash == prev_tail == crc == 0:
+        return None
     if prev_tail + 1 == metadata and data[prev_tail] == 0:
         return Entry(key_hash, prev_tail, 1, prev_tail, crc, True)
     start = align64(prev_tail)
@@ -78,9 +80,7 @@ def matches_checksum(data, entry):
 
 
 def is_whole(data, entry):
-    if entry is None or not any(data[entry.metadata:entry.end]):
-        return False
-    return matches_checksum(data, entry)
+    return entry is not None and matches_checksum(data, entry)
 
 
 def chain(data, tail):
@@ -113,17 +113,28 @@ def next_end(data, tail):
     return None
 
 
+def is_sound(data, tail):
+    entries = chain(data, tail)
+    if not entries:
+        return entries is not None
+    first = entries[-1]
+    if matches_checksum(data, first):
+        return True
+    end = next_end(data, 0)
+    return end is None or end >= first.end
+
+
 def find_tail(data):
     """Rules 1 to 4."""
     size = len(data)
     if size == 0:
         return 0
-    if is_whole(data, entry_at(data, size - METADATA_SIZE)) and chain(data, size) is not None:
+    if is_whole(data, entry_at(data, size - METADATA_SIZE)) and is_sound(data, size):
         return size
     tail = 0
     for metadata in range(size - METADATA_SIZE, 0, -1):
         entry = entry_at(data, metadata)
-        if entry and chain(data, entry.prev_tail) is not None and is_whole(data, entry):
+        if entry and entry.crc and is_sound(data, entry.prev_tail) and is_whole(data, entry):
             tail = entry.end
             break
     while (end := next_end(data, tail)) is not None:
@@ -271,8 +282,6 @@ class Record:
         if self.fields.take(4) != b"VRC1":
             raise Damage("no commit record")
         self.version = self.fields.u8()
-        if self.version > 1:
-            raise TooNew("record version %d" % self.version)
         self.flags = self.fields.u8()
         self.time = self.fields.u64()
         (self.sequence, self.position, self.batch_begin, self.durable_tail, self.next_ino,
@@ -306,6 +315,7 @@ class Tree:
             self._index()
         self.inodes = {1: Inode()}
         self.unfinished = []
+        self.unknown_kinds = set()
         self.last_sequence = 0
         self.next_data_id = 1
         self.is_clean = False
@@ -349,7 +359,7 @@ class Tree:
             return None
         try:
             record = Record(self.data, entry)
-        except (Damage, TooNew):
+        except Damage:
             return None
         if record.flags & CHECKPOINT:
             expected = self.reserved_hash(b"k")
@@ -359,7 +369,7 @@ class Tree:
 
     def _vouched_by(self, entry):
         record = self.record_in(entry)
-        if record is None:
+        if record is None or record.position != entry.start:
             return 0
         return entry.end if record.flags & CLEAN else min(record.durable_tail, entry.end)
 
@@ -379,6 +389,8 @@ class Tree:
             if not is_checkpoint and record.sequence != self.last_sequence + 1:
                 raise Damage("commit %d is missing" % (self.last_sequence + 1))
             self.payload(record.entry)
+            if record.version > 1:
+                raise TooNew("record version %d" % record.version)
             for kind, body in record.changes():
                 self._apply(kind, body, record)
             self.last_sequence = record.sequence
@@ -394,9 +406,10 @@ class Tree:
             5: self._set_content, 6: self._patch_content, 7: self._set_xattr,
             8: self._drop_xattr, 9: self._keep_unfinished,
         }
-        if kind not in handlers:
-            raise TooNew("change of kind %d" % kind)
-        handlers[kind](body, record)
+        if kind in handlers:
+            handlers[kind](body, record)
+        else:
+            self.unknown_kinds.add(kind)
 
     def _inode(self, ino):
         if ino not in self.inodes:
