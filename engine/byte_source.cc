@@ -30,16 +30,22 @@ class FileSource final : public ByteSource {
   FileSource(File& file, uint64_t size) : ByteSource(size), file_(file) {}
 
   const std::byte* At(uint64_t offset, size_t length) override {
-    if (offset < buffer_offset_ ||
-        offset + length > buffer_offset_ + buffer_.size()) {
-      // Begins at a multiple of the window, so that walking backwards as well
-      // as scanning forwards finds its next bytes there already.
-      const uint64_t window = length <= kSmall ? kSmallWindow : kLargeWindow;
-      buffer_offset_ = offset - offset % window;
-      const uint64_t end =
-          std::min(std::max(offset + length, buffer_offset_ + window), size());
-      buffer_.resize(end - buffer_offset_);
-      if (!ReadExactly(file_, buffer_offset_, absl::MakeSpan(buffer_)).ok()) {
+    if (!IsBuffered(offset, length)) {
+      uint64_t begin = offset;
+      uint64_t end = offset + length;
+      // Small pieces close to each other come from walking a chain or copying
+      // entries, which goes on in the same direction. Others come from looking
+      // at random places, and must not cost a window each.
+      if (length <= kSmall && offset < buffer_offset_ &&
+          buffer_offset_ - offset < kWindow) {
+        begin = end > kWindow ? end - kWindow : 0;
+      } else if (length <= kSmall && offset >= buffer_offset_ &&
+                 offset - buffer_offset_ < buffer_.size() + kWindow) {
+        end = std::min(offset + kWindow, size());
+      }
+      buffer_offset_ = begin;
+      buffer_.resize(end - begin);
+      if (!ReadExactly(file_, begin, absl::MakeSpan(buffer_)).ok()) {
         buffer_.clear();
         return nullptr;
       }
@@ -48,10 +54,10 @@ class FileSource final : public ByteSource {
   }
 
   uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
-    crc_buffer_.resize(kLargeWindow);
+    crc_buffer_.resize(kChunk);
     while (length > 0) {
-      const auto chunk = absl::MakeSpan(crc_buffer_)
-                             .first(std::min<uint64_t>(length, kLargeWindow));
+      const auto chunk =
+          absl::MakeSpan(crc_buffer_).first(std::min<uint64_t>(length, kChunk));
       // Inverting what has been computed so far is as good as any wrong value.
       if (!ReadExactly(file_, offset, chunk).ok()) return ~crc;
       crc = Crc32(crc, chunk);
@@ -63,8 +69,13 @@ class FileSource final : public ByteSource {
 
  private:
   static constexpr size_t kSmall = 4096;
-  static constexpr uint64_t kSmallWindow = uint64_t{64} << 10;
-  static constexpr uint64_t kLargeWindow = uint64_t{1} << 20;
+  static constexpr uint64_t kWindow = uint64_t{64} << 10;
+  static constexpr size_t kChunk = size_t{1} << 20;
+
+  bool IsBuffered(uint64_t offset, size_t length) const {
+    return offset >= buffer_offset_ &&
+           offset + length <= buffer_offset_ + buffer_.size();
+  }
 
   File& file_;
   std::vector<std::byte> buffer_;

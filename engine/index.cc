@@ -130,13 +130,13 @@ absl::Status Index::Reserve(size_t count) {
   if (table != nullptr && table->used + count <= LimitOf(table->capacity)) {
     return absl::OkStatus();
   }
-  return Grow(size() + count);
+  return Grow((remembers_deleted_ ? table->used : size()) + count);
 }
 
-absl::Status Index::Grow(size_t live_wanted) {
+absl::Status Index::Grow(size_t keys_wanted) {
   auto table = std::make_unique<Table>();
   // Half full afterwards, and replaced when it is 80 % full.
-  table->capacity = std::max<uint64_t>(kMinimumCapacity, live_wanted * 2);
+  table->capacity = std::max<uint64_t>(kMinimumCapacity, keys_wanted * 2);
   void* const memory = mmap(nullptr, table->bytes(), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
@@ -151,7 +151,8 @@ absl::Status Index::Grow(size_t live_wanted) {
   for (uint64_t i = 0; old != nullptr && i < old->capacity; ++i) {
     const uint64_t offset =
         old->slots[i].offset.load(std::memory_order_relaxed);
-    if (offset == kEmpty || offset == kDeleted) continue;
+    if (offset == kEmpty) continue;
+    if (offset == kDeleted && !remembers_deleted_) continue;
     const uint64_t key_hash =
         old->slots[i].key_hash.load(std::memory_order_relaxed);
     Slot& slot = SlotFor(*table, key_hash);
@@ -185,6 +186,7 @@ void Index::Set(uint64_t key_hash, uint64_t offset) {
 }
 
 void Index::SetIfUnknown(uint64_t key_hash, uint64_t offset) {
+  remembers_deleted_ = true;
   Slot& slot = SlotFor(WriterTable(), key_hash);
   if (slot.offset.load(std::memory_order_relaxed) != kEmpty) return;
   Store(slot, key_hash, offset);
@@ -215,6 +217,7 @@ void Index::Clear() {
   table_.store(nullptr, std::memory_order_relaxed);
   tables_.clear();
   live_.store(0, std::memory_order_relaxed);
+  remembers_deleted_ = false;
 }
 
 }  // namespace varve

@@ -55,10 +55,14 @@ class Index {
   // SetIfUnknown() cannot fail. RESOURCE_EXHAUSTED (ENOMEM).
   absl::Status Reserve(size_t count);
 
-  // Both need room, see Reserve(). SetIfUnknown() does nothing if the key has
-  // been seen, present or deleted; its offset may be kDeleted.
+  // Needs room, see Reserve().
   void Set(uint64_t key_hash, uint64_t offset);
+
+  // For filling the index newest entry first: does nothing if the key has been
+  // seen, present or deleted. `offset` may be kDeleted. Needs room. From the
+  // first call on all deleted keys are remembered, until ForgetDeleted().
   void SetIfUnknown(uint64_t key_hash, uint64_t offset);
+  void ForgetDeleted() { remembers_deleted_ = false; }
 
   // Returns whether the key was present.
   bool Erase(uint64_t key_hash);
@@ -78,7 +82,7 @@ class Index {
   // The slot that holds the key, or the empty one where it belongs.
   static Slot& SlotFor(const Table& table, uint64_t key_hash);
 
-  absl::Status Grow(size_t live_wanted);
+  absl::Status Grow(size_t keys_wanted);
   Table& WriterTable() const;
   void Store(Slot& slot, uint64_t key_hash, uint64_t offset);
 
@@ -89,6 +93,7 @@ class Index {
   // For the writer. Former tables have given their memory back, but keep their
   // addresses, so that a late reader finds empty slots there.
   std::vector<std::unique_ptr<Table>> tables_;
+  bool remembers_deleted_ = false;  // growing keeps them
 };
 
 }  // namespace varve

@@ -32,10 +32,16 @@ constexpr EntryShape ShapeOf(uint64_t prev_tail, uint64_t metadata_offset,
 
 // The entry with metadata at `metadata_offset` (at least 1), of which
 // `before_metadata` points at the byte before it. Nothing if its bounds cannot
-// be those of an entry. The checksum is not looked at.
+// be those of an entry. The checksum is not looked at. All zeros are refused:
+// they are what a lost page leaves, and would claim everything before them as
+// the payload of the first entry.
 inline std::optional<EntryLocation> LocateEntry(
     const std::byte* before_metadata, uint64_t metadata_offset) {
   const Metadata metadata = DecodeMetadata(before_metadata + 1);
+  if (metadata.key_hash == 0 && metadata.prev_tail == 0 &&
+      metadata.crc32 == 0) {
+    return std::nullopt;
+  }
   const EntryShape shape =
       ShapeOf(metadata.prev_tail, metadata_offset, *before_metadata);
   if (shape == EntryShape::kInvalid) return std::nullopt;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -18,17 +19,21 @@ namespace {
 constexpr size_t kBlock = 64;
 
 // Fills `index` with the chain that ends at `tail`, the newest entry of each
-// key winning. False if the chain does not reach the start of the file.
-absl::StatusOr<bool> IndexChain(const std::byte* data, uint64_t tail,
-                                Index& index) {
+// key winning. Returns the first entry of the chain; nothing if the chain does
+// not reach the start of the file.
+absl::StatusOr<std::optional<EntryLocation>> IndexChain(const std::byte* data,
+                                                        uint64_t tail,
+                                                        Index& index) {
+  std::optional<EntryLocation> first;
   std::array<EntryLocation, kBlock> block;
   while (tail > 0) {
     size_t count = 0;
     for (; tail > 0 && count < kBlock; ++count) {
       const std::optional<EntryLocation> entry =
           LocateEntryEndingAt(data, tail);
-      if (!entry.has_value()) return false;
+      if (!entry.has_value()) return std::optional<EntryLocation>();
       block[count] = *entry;
+      first = entry;
       tail = entry->prev_tail;
       index.Prefetch(entry->key_hash);
     }
@@ -39,7 +44,7 @@ absl::StatusOr<bool> IndexChain(const std::byte* data, uint64_t tail,
                                                 : block[i].metadata_offset());
     }
   }
-  return true;
+  return first;
 }
 
 class Recovery {
@@ -49,7 +54,7 @@ class Recovery {
         index_(index),
         scan_(NewSource()),
         probe_(NewSource()),
-        finder_(*scan_, *probe_) {}
+        finder_(*scan_, *probe_, input.locked) {}
 
   absl::StatusOr<RecoveredTail> Run() {
     RecoveredTail result;
@@ -58,6 +63,7 @@ class Recovery {
       VARVE_RETURN_IF_ERROR(CheckNothingDurableBehind(result.tail));
       VARVE_ASSIGN_OR_RETURN(result, CutAtTornEntry(result.tail));
     }
+    index_.ForgetDeleted();
     if (result.tail == 0) {
       return ErrorWithCode(
           absl::StatusCode::kDataLoss, EIO,
@@ -81,9 +87,11 @@ class Recovery {
   // index.
   absl::StatusOr<uint64_t> FindTail() {
     if (finder_.LastEntryIsWhole()) {
-      VARVE_ASSIGN_OR_RETURN(const bool reaches_start,
+      VARVE_ASSIGN_OR_RETURN(const std::optional<EntryLocation> first,
                              IndexChain(data(), input_.file_size, index_));
-      if (reaches_start) return input_.file_size;
+      if (first.has_value() && finder_.BeginsTheFile(*first)) {
+        return input_.file_size;
+      }
     }
     const uint64_t tail = finder_.FindTail();
     VARVE_RETURN_IF_ERROR(IndexAnew(tail));
@@ -92,11 +100,12 @@ class Recovery {
 
   absl::Status IndexAnew(uint64_t tail) {
     index_.Clear();
-    VARVE_ASSIGN_OR_RETURN(const bool reaches_start,
+    if (tail == 0) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const std::optional<EntryLocation> first,
                            IndexChain(data(), tail, index_));
+    if (first.has_value()) return absl::OkStatus();
     // The chain has been walked before: only a file that changes under us, or
     // a disk that answers differently each time, comes here.
-    if (reaches_start) return absl::OkStatus();
     return ErrorWithCode(
         absl::StatusCode::kDataLoss, EIO,
         absl::StrCat(input_.path, " changed while it was being opened"));

@@ -31,7 +31,9 @@ absl::Status Damaged(uint64_t metadata_offset) {
 class Compactor {
  public:
   Compactor(const Generation& from, File& to)
-      : source_(ByteSource::FromFile(from.file(), from.tail())), to_(to) {
+      : mapping_(from.mapping()),
+        source_(ByteSource::FromFile(from.file(), from.tail())),
+        to_(to) {
     buffer_.reserve(kChunk);
   }
 
@@ -40,11 +42,8 @@ class Compactor {
 
   // Copies the entry, verifying it.
   absl::Status Copy(uint64_t metadata_offset) {
-    const std::byte* const bytes =
-        source_->At(metadata_offset - 1, kTombstoneSize);
-    if (bytes == nullptr) return Damaged(metadata_offset);
     const std::optional<EntryLocation> entry =
-        LocateEntry(bytes, metadata_offset);
+        LocateEntry(mapping_->data() + metadata_offset - 1, metadata_offset);
     if (!entry.has_value()) return Damaged(metadata_offset);
 
     static constexpr std::byte kZeros[kPayloadAlignment] = {};
@@ -82,6 +81,8 @@ class Compactor {
     return absl::OkStatus();
   }
 
+  const std::shared_ptr<const Mapping> mapping_;
+  // Payloads are read and not mapped: a failing disk must be an error.
   const std::unique_ptr<ByteSource> source_;
   File& to_;
   std::vector<std::byte> buffer_;  // not written yet

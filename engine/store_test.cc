@@ -16,8 +16,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "engine/fault_file.h"
-#include "engine/test_util.h"
+#include "engine/store_test_fixture.h"
 
 namespace varve {
 namespace {
@@ -25,50 +24,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-class StoreTest : public testing::Test {
- protected:
-  StoreTest() { Open(OpenMode::kCreate); }
-
-  std::string Path(absl::string_view name = "store") const {
-    return directory_.File(name);
-  }
-  void Open(OpenMode mode) {
-    store_.reset();
-    auto store = Store::Open(Path(), {.mode = mode});
-    ASSERT_THAT(store, IsOk());
-    store_ = *std::move(store);
-  }
-  std::unique_ptr<Store> OpenOther(absl::string_view name) const {
-    auto store = Store::Open(Path(name), {.mode = OpenMode::kCreate});
-    EXPECT_THAT(store, IsOk());
-    return *std::move(store);
-  }
-  EntryLocation Write(absl::string_view key, absl::string_view payload) {
-    const auto entry = store_->Write(key, Bytes(payload));
-    EXPECT_THAT(entry, IsOk());
-    return entry.value_or(EntryLocation{});
-  }
-  std::string Read(absl::string_view key) const {
-    const auto entry = store_->Read(key);
-    if (!entry.ok())
-      return absl::StrCat("(", absl::StatusCodeToString(entry.status().code()),
-                          ")");
-    return std::string(entry->payload_text());
-  }
-  std::vector<std::string> Live() const {
-    std::vector<std::string> payloads;
-    store_->ForEach([&](const EntryView& entry) {
-      payloads.emplace_back(entry.payload_text());
-      return true;
-    });
-    return payloads;
-  }
-  // What the store file holds, with the store left open.
-  std::string File() const { return ReadWholeFile(Path()); }
-
-  const TemporaryDirectory directory_;
-  std::unique_ptr<Store> store_;
-};
+using StoreTest = StoreFixture;
 
 TEST_F(StoreTest, IsEmptyAtFirst) {
   EXPECT_TRUE(store_->empty());
@@ -109,7 +65,7 @@ TEST_F(StoreTest, NewestEntryWins) {
   Write("a", "new");
   EXPECT_EQ(Read("a"), "new");
   EXPECT_EQ(store_->size(), 1);
-  Open(OpenMode::kReadWrite);
+  Open();
   EXPECT_EQ(Read("a"), "new");
   EXPECT_EQ(store_->size(), 1);
 }
@@ -140,7 +96,7 @@ TEST_F(StoreTest, DeletedKeysAreAbsent) {
   EXPECT_FALSE(store_->Exists("a"));
   EXPECT_TRUE(store_->Exists("b"));
   EXPECT_EQ(store_->size(), 1);
-  Open(OpenMode::kReadWrite);
+  Open();
   EXPECT_FALSE(store_->Exists("a"));
   EXPECT_EQ(store_->size(), 1);
   Write("a", "again");
@@ -183,7 +139,7 @@ TEST_F(StoreTest, BatchOfMoreThanOneWriteIsWhole) {
     items.push_back({HashKey(absl::StrCat(i)), Bytes(payloads[i])});
   }
   ASSERT_THAT(store_->WriteBatchHashed(items), IsOk());
-  Open(OpenMode::kReadWrite);
+  Open();
   EXPECT_EQ(store_->size(), kCount);
   for (int i = 0; i < kCount; ++i) {
     ASSERT_TRUE(Read(absl::StrCat(i)) == payloads[i]) << i;
@@ -211,7 +167,7 @@ TEST_F(StoreTest, RenameKeepsDamageVisible) {
   std::string bytes = File();
   bytes[a.payload_offset] ^= 1;
   WriteWholeFile(Path(), bytes);
-  Open(OpenMode::kReadWrite);
+  Open();
   ASSERT_THAT(store_->Rename("a", "c"), IsOk());
   const auto entry = store_->Read("c");
   ASSERT_THAT(entry, IsOk());
@@ -417,22 +373,18 @@ TEST_F(StoreTest, SecondWriterCanWait) {
 }
 
 TEST_F(StoreTest, MappingGrowsWithTheFile) {
-  store_.reset();
-  FaultFileSystem file_system;
-  file_system.set_max_mapping(1 << 16);
-  auto store = Store::Open(Path(), {.file_system = &file_system});
-  ASSERT_THAT(store, IsOk());
-  store_ = *std::move(store);
+  file_system_.set_max_mapping(1 << 16);
+  Open();
   Write("first", "first");
   const EntryView first = *store_->Read("first");
-  file_system.set_max_mapping(1 << 24);
+  file_system_.set_max_mapping(1 << 24);
   const std::string large = Pattern(1, 1 << 20);
   Write("large", large);
   EXPECT_TRUE(Read("large") == large);
   EXPECT_EQ(first.payload_text(), "first");
   EXPECT_EQ(Read("first"), "first");
   // Where no mapping can cover it, nothing is written.
-  file_system.set_max_mapping(1 << 21);
+  file_system_.set_max_mapping(1 << 21);
   EXPECT_THAT(store_->Write("huge", Bytes(std::string(1 << 22, 'x'))),
               HasErrorNumber(ENOMEM));
   EXPECT_EQ(File().size(), store_->tail());

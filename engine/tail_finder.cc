@@ -11,18 +11,21 @@ namespace {
 
 constexpr uint64_t kWindow = uint64_t{1} << 20;
 
-// Checksums may cover this many bytes, and four times those scanned.
+// Checksums may cover this many bytes, and twice those scanned.
 constexpr uint64_t kFreeChecksums = uint64_t{64} << 20;
-constexpr uint64_t kChecksumsPerScanned = 4;
+constexpr uint64_t kChecksumsPerScanned = 2;
 constexpr size_t kMaximumDeferred = 64;
 
 // Every sixteenth tail of a walked chain is remembered: a later walk repeats at
 // most fifteen steps, and memory stays small for stores of any size.
 constexpr uint64_t kSampledSteps = 16;
 
-// After so many steps through chains that lead nowhere, made-up bytes are
-// likelier than a store, and the scan from the start is cheaper.
-constexpr uint64_t kWastedSteps = uint64_t{1} << 24;
+// So many bytes scanned forwards cost as much as one step of a walk. When more
+// steps have led nowhere than the scan from the start would cost, made-up bytes
+// are likelier than a store.
+constexpr uint64_t kBytesPerStep = 256;
+constexpr uint64_t kBytesPerReadingStep = 4096;
+constexpr uint64_t kFreeSteps = uint64_t{1} << 16;
 
 // From `position` in a zero byte of data[0..size), the end of the zeros.
 size_t EndOfZeros(const std::byte* data, size_t position, size_t size) {
@@ -35,8 +38,14 @@ size_t EndOfZeros(const std::byte* data, size_t position, size_t size) {
 
 }  // namespace
 
-TailFinder::TailFinder(ByteSource& scan, ByteSource& probe)
-    : scan_(scan), probe_(probe) {}
+TailFinder::TailFinder(ByteSource& scan, ByteSource& probe,
+                       bool probes_are_cheap)
+    : scan_(scan),
+      probe_(probe),
+      wasted_steps_limit_(kFreeSteps +
+                          scan.size() / (probes_are_cheap
+                                             ? kBytesPerStep
+                                             : kBytesPerReadingStep)) {}
 
 bool TailFinder::HasValidChecksum(const EntryLocation& entry) {
   return probe_.Crc32Of(0, entry.payload_offset, entry.payload_size) ==
@@ -49,16 +58,13 @@ bool TailFinder::LastEntryIsWhole() {
   const std::byte* const last =
       probe_.At(size - kTombstoneSize, kTombstoneSize);
   if (last == nullptr) return false;
-  // Zeros are what a crash leaves behind. There are lengths of zeros for which
-  // they would pass as an entry.
-  if (EndOfZeros(last + 1, 0, kMetadataSize) == kMetadataSize) return false;
   const std::optional<EntryLocation> entry =
       LocateEntry(last, size - kMetadataSize);
   return entry.has_value() && HasValidChecksum(*entry);
 }
 
-void TailFinder::ForEachCandidate(
-    uint64_t low, const std::function<bool(const EntryLocation&)>& visit) {
+template <typename Visit>
+void TailFinder::ForEachCandidate(uint64_t low, const Visit& visit) {
   const uint64_t size = scan_.size();
   if (size < low + kTombstoneSize) return;
   // Metadata offsets from `low` + 1 up to, not including, `end` are to be seen.
@@ -103,13 +109,33 @@ void TailFinder::ForEachWholeEntry(
   });
 }
 
+bool TailFinder::BeginsTheFile(const EntryLocation& first) {
+  if (first.prev_tail != 0) return false;
+  const auto known = known_chains_.find(first.end());
+  if (known != known_chains_.end()) return known->second;
+  // Whoever makes up many of them gets no more than this.
+  bool begins = checksummed_ + first.payload_size <=
+                kFreeChecksums + kChecksumsPerScanned * scan_.size();
+  if (begins) {
+    checksummed_ += first.payload_size;
+    begins = HasValidChecksum(first);
+  }
+  if (!begins) {
+    // Damaged, or not the first. If it is not, the first is to be found.
+    if (!first_end_.has_value()) first_end_ = EndOfNext(0);
+    begins = !first_end_->has_value() || **first_end_ >= first.end();
+  }
+  known_chains_[first.end()] = begins;
+  return begins;
+}
+
 bool TailFinder::ChainIsSound(uint64_t tail) {
   std::vector<uint64_t> sample;
   bool sound = false;
   uint64_t steps = 0;
   for (uint64_t at = tail;; ++steps) {
     if (at == 0) {
-      sound = true;
+      sound = true;  // of nothing
       break;
     }
     if (at < kTombstoneSize) break;
@@ -124,6 +150,10 @@ bool TailFinder::ChainIsSound(uint64_t tail) {
     const std::optional<EntryLocation> entry =
         LocateEntry(bytes, at - kMetadataSize);
     if (!entry.has_value()) break;
+    if (entry->prev_tail == 0) {
+      sound = BeginsTheFile(*entry);
+      break;
+    }
     if (steps % kSampledSteps == 0) sample.push_back(at);
     at = entry->prev_tail;
   }
@@ -135,7 +165,12 @@ bool TailFinder::ChainIsSound(uint64_t tail) {
 uint64_t TailFinder::FindBase() {
   uint64_t base = 0;
   ForEachCandidate(0, [&](const EntryLocation& entry) {
-    if (!ChainIsSound(entry.prev_tail)) return wasted_steps_ < kWastedSteps;
+    // What the metadata of a small entry and the pad behind it look like from a
+    // few bytes further on. If it is an entry, it will be found from another.
+    if (entry.crc32 == 0) return true;
+    if (!ChainIsSound(entry.prev_tail)) {
+      return wasted_steps_ < wasted_steps_limit_;
+    }
     if (!WithinChecksumBudget(entry)) {
       if (deferred_.size() < kMaximumDeferred) deferred_.push_back(entry);
       return true;
@@ -179,7 +214,11 @@ std::optional<uint64_t> TailFinder::EndOfNext(uint64_t tail) {
         i = zeros_end - kMetadataSize;
         continue;
       }
-      crc = probe_.Crc32Of(crc, crc_end, at + i - crc_end);
+      if (crc_end < at) {
+        crc = probe_.Crc32Of(crc, crc_end, at - crc_end);
+        crc_end = at;
+      }
+      crc = Crc32(crc, {data + (crc_end - at), at + i - crc_end});
       crc_end = at + i;
       if (crc == LoadLittle32(data + i + 16)) return crc_end + kMetadataSize;
     }

@@ -26,11 +26,17 @@ class TailFinder {
  public:
   // Two views of one file, for use at the same time: `scan` for the position
   // of a scan, `probe` for whatever it makes us look at. Not owned.
-  TailFinder(ByteSource& scan, ByteSource& probe);
+  // `probes_are_cheap` if they need no system call.
+  TailFinder(ByteSource& scan, ByteSource& probe, bool probes_are_cheap);
 
   // Whether an entry with a valid checksum ends at the end of the file. Its
   // chain is not looked at.
   bool LastEntryIsWhole();
+
+  // Whether `first`, which claims to begin at the start of the file, does.
+  // Where a part of its metadata was lost, an entry of any place does so, and
+  // hides everything before it.
+  bool BeginsTheFile(const EntryLocation& first);
 
   // The end of the newest entry that is whole and whose chain reaches the start
   // of the file through valid bounds; 0 if there is none.
@@ -43,8 +49,8 @@ class TailFinder {
       uint64_t low, const std::function<bool(const EntryLocation&)>& visit);
 
  private:
-  void ForEachCandidate(uint64_t low,
-                        const std::function<bool(const EntryLocation&)>& visit);
+  template <typename Visit>
+  void ForEachCandidate(uint64_t low, const Visit& visit);
   bool HasValidChecksum(const EntryLocation& entry);
   // Whether the checksum of `entry` may be computed, given that the backward
   // scan has come down to it. Counts it if so.
@@ -65,7 +71,12 @@ class TailFinder {
   // ChainIsSound() has walked.
   absl::flat_hash_map<uint64_t, bool> known_chains_;
   uint64_t wasted_steps_ = 0;  // of walks that ended nowhere
-  uint64_t checksummed_ = 0;   // bytes
+  const uint64_t wasted_steps_limit_;
+  uint64_t checksummed_ = 0;  // bytes
+
+  // The end of the whole entry at the start of the file that scanning forwards
+  // finds, once it has been looked for.
+  std::optional<std::optional<uint64_t>> first_end_;
 
   // Candidates passed over as their checksum would have cost too much, newest
   // first.
