@@ -490,11 +490,11 @@ class Tree:
                 extent.entry_offset = body.at - record.entry.start
                 extent.entry_size = record.entry.size
                 body.take(extent.length)
-            elif kind in (0, 3):
+            elif kind in (0, 3, 4):
                 extent.store_offset, extent.key_hash, extent.crc = (
                     body.varint(), body.u64(), body.u32())
                 extent.entry_size = extent.length
-                if kind == 0:
+                if kind != 3:
                     extent.entry_offset, extent.entry_size = body.varint(), body.varint()
                 if (extent.entry_offset > extent.store_offset
                         or extent.entry_offset + extent.length > extent.entry_size):

@@ -14,24 +14,19 @@ import os
 import random
 import re
 import shutil
-import signal
 import stat
 import struct
-import subprocess
-import tempfile
-import time
 import unittest
 import zlib
 
 import format_reader
 import junit
-from format_reader import Damage, NotAStore, Tree, chain, find_tail
+from format_reader import Damage, NotAStore, TooNew, Tree, chain, find_tail
+from mounted import MountedStore, varve
 from xxh3 import xxh3_64
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = os.path.dirname(os.path.realpath(__file__))
 TOP = os.path.dirname(HERE)
-VARVE = os.environ.get("VARVE", os.path.join(TOP, "tools", "varve"))
-WAIT_SECONDS = 30
 
 
 def read(path):
@@ -44,7 +39,7 @@ def write(path, data):
         file.write(data)
 
 
-# --- A writer of entries ------------------------------------------------------
+# --- A writer of entries, and of commit records -------------------------------
 
 
 def append_value(data, key_hash, payload):
@@ -66,6 +61,26 @@ def compact(data):
             result = append_value(result, entry.key_hash, payload)
         seen.add(entry.key_hash)
     return result
+
+
+def varint(value):
+    encoded = b""
+    while value >= 0x80:
+        encoded += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return encoded + bytes([value])
+
+
+def append_commit(data, changes, version=1):
+    """One commit more, of (kind, body) pairs."""
+    tree = Tree(data)
+    sequence = tree.last_sequence + 1
+    header = b"VRC1" + bytes([version, 0]) + struct.pack("<Q", 1 << 61)
+    for number in (sequence, format_reader.align64(len(data)), len(data), len(data), 1 << 20,
+                   tree.next_data_id, 0):
+        header += varint(number)
+    body = b"".join(bytes([kind]) + varint(len(rest)) + rest for kind, rest in changes)
+    return append_value(data, tree.reserved_hash(b"c", sequence), header + body)
 
 
 class Golden(unittest.TestCase):
@@ -151,51 +166,28 @@ class Recovery(unittest.TestCase):
 # --- A mount ------------------------------------------------------------------
 
 
-class Mount:
-    def __init__(self, store, directory):
-        self.store, self.directory = store, directory
-        os.makedirs(directory, exist_ok=True)
-        subprocess.run([VARVE, "mount", store, directory], check=True)
-
-    def unmount(self):
-        subprocess.run([VARVE, "umount", self.directory], check=True)
-
-    def kill(self):
-        """As a crash of the daemon would; then takes the dead mount away."""
-        with open(os.path.join(self.directory, ".varve", "status.json"), encoding="utf-8") as file:
-            pid = json.load(file)["pid"]
-        os.kill(pid, signal.SIGKILL)
-        deadline = time.monotonic() + WAIT_SECONDS
-        while os.path.exists("/proc/%d" % pid):
-            with open("/proc/%d/stat" % pid, encoding="utf-8") as file:
-                if file.read().rpartition(")")[2].split()[0] == "Z":
-                    break
-            if time.monotonic() > deadline:
-                raise AssertionError("the daemon does not die")
-            time.sleep(0.01)
-        self.unmount()
-
-
-@unittest.skipUnless(os.path.exists("/dev/fuse"), "nothing can be mounted without /dev/fuse")
 class MountTestCase(unittest.TestCase):
     def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="varve-format-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.store = os.path.join(self.folder, "s.varve")
-        self.root = os.path.join(self.folder, "mount")
+        self.mounted = MountedStore()
+        self.addCleanup(shutil.rmtree, self.mounted.base, ignore_errors=True)
+        self.store = str(self.mounted.path)
         self.maxDiff = None
 
-    def mount(self, store=None):
-        mounted = Mount(store or self.store, self.root)
-        self.addCleanup(self.take_away)
-        return mounted
+    def mount(self):
+        """Returns the store, mounted until the end of the test at the latest."""
+        if not os.path.exists(self.mounted.root):
+            self.enterContext(self.mounted)
+        else:
+            self.mounted.mount()
+        return self.mounted
 
-    def take_away(self):
-        if os.path.ismount(self.root):
-            subprocess.run([VARVE, "umount", "--lazy", self.root], check=False)
+    def kill(self):
+        """Crashes the daemon, and takes the dead mount away."""
+        self.mounted.kill()
+        self.mounted.umount()
 
     def path(self, name):
-        return os.path.join(self.root, name)
+        return os.path.join(str(self.mounted.root), name)
 
     def put(self, name, content):
         write(self.path(name), content)
@@ -215,11 +207,11 @@ class MountTestCase(unittest.TestCase):
 
     def mounted_contents(self):
         found = {}
-        for folder, _, names in os.walk(self.root):
+        for folder, _, names in os.walk(self.path("")):
             for name in names:
                 path = os.path.join(folder, name)
                 if os.path.isfile(path) and not os.path.islink(path):
-                    found[os.path.relpath(path, self.root)] = read(path)
+                    found[os.path.relpath(path, self.path(""))] = read(path)
         return found
 
     # Everything that the kernel and the reader both know of an inode.
@@ -252,11 +244,11 @@ class MountTestCase(unittest.TestCase):
         )
 
     def mounted_tree(self):
-        found = {b"": self.seen_by_kernel(self.root)}
-        for folder, folders, names in os.walk(self.root):
+        found = {b"": self.seen_by_kernel(self.path(""))}
+        for folder, folders, names in os.walk(self.path("")):
             for name in folders + names:
                 path = os.path.join(folder, name)
-                found[os.fsencode(os.path.relpath(path, self.root))] = self.seen_by_kernel(path)
+                found[os.fsencode(os.path.relpath(path, self.path("")))] = self.seen_by_kernel(path)
         return found
 
     def stored_tree(self, data):
@@ -328,7 +320,7 @@ class TreeOfAMount(MountTestCase):
         expected = self.mounted_tree()
         self.assertGreater(len(expected), 20)
         while_mounted = read(self.store)
-        mounted.unmount()
+        mounted.umount()
         closed = read(self.store)
         self.assertEqual(self.stored_tree(closed), expected)
         self.assertEqual(self.stored_tree(while_mounted), expected)
@@ -338,32 +330,32 @@ class TreeOfAMount(MountTestCase):
     def test_a_second_mount_starts_from_a_checkpoint(self):
         mounted = self.mount()
         self.make_everything()
-        mounted.unmount()
+        mounted.umount()
         mounted = self.mount()
         self.patch("folder/plain", 5, b"patched")
         self.put("new", b"new")
         os.unlink(self.path("patched"))
         expected = self.mounted_tree()
-        mounted.unmount()
+        mounted.umount()
         self.assertEqual(self.stored_tree(read(self.store)), expected)
 
     def test_a_plain_file_is_the_entry_of_its_path(self):
         mounted = self.mount()
         os.mkdir(self.path("a"))
         self.put("a/plain", b"these bytes")
-        mounted.unmount()
+        mounted.umount()
         data = read(self.store)
         entry = Tree(data).live(xxh3_64(b"a/plain"))
         self.assertEqual(data[entry.start:entry.metadata], b"these bytes")
 
     def test_a_killed_daemon_leaves_what_was_committed(self):
-        mounted = self.mount()
+        self.mount()
         self.make_everything()
         expected = self.mounted_tree()
         with open(self.path("one"), "wb") as unfinished:
             unfinished.write(b"never closed")
             unfinished.flush()
-            mounted.kill()
+            self.kill()
             try:
                 unfinished.close()
             except OSError:
@@ -374,11 +366,11 @@ class TreeOfAMount(MountTestCase):
     def test_a_torn_end_is_ignored(self):
         mounted = self.mount()
         self.put("a", b"first")
-        mounted.unmount()
+        mounted.umount()
         closed = read(self.store)
         mounted = self.mount()
         self.put("a", b"second")
-        mounted.unmount()
+        mounted.umount()
         longer = read(self.store)
         for size in range(len(closed), len(longer), 11):
             self.assertIn(self.contents(longer[:size])["a"], (b"first", b"second"))
@@ -387,7 +379,7 @@ class TreeOfAMount(MountTestCase):
     def test_damage_in_what_was_synced_is_damage(self):
         mounted = self.mount()
         self.put("a", b"first content")
-        mounted.unmount()
+        mounted.umount()
         data = bytearray(read(self.store))
         data[data.index(b"first content")] ^= 1
         with self.assertRaises(Damage):
@@ -409,7 +401,7 @@ class OtherPrograms(MountTestCase):
         os.unlink(self.path("a"))
         os.symlink("b", self.path("link"))
         expected = self.mounted_tree()
-        mounted.unmount()
+        mounted.umount()
         compacted = compact(read(self.store))
         self.assertTrue(Tree(compacted).is_relocated)
         self.assertEqual(self.stored_tree(compacted), expected)
@@ -418,7 +410,7 @@ class OtherPrograms(MountTestCase):
         self.assertEqual(self.mounted_tree(), expected)
         self.put("new", b"new")
         expected = self.mounted_tree()
-        mounted.unmount()
+        mounted.umount()
         self.assertEqual(self.stored_tree(read(self.store)), expected)
 
     def test_bytes_that_compaction_dropped_are_an_error_and_not_others(self):
@@ -426,7 +418,7 @@ class OtherPrograms(MountTestCase):
         self.put("a", b"old" * 30000)
         self.clone("a", "clone")
         self.put("a", b"new" * 30000)  # the same key and size
-        mounted.unmount()
+        mounted.umount()
         data = read(self.store)
         self.assertEqual(self.contents(data)["clone"], b"old" * 30000)
         write(self.store, compact(data))
@@ -438,14 +430,14 @@ class OtherPrograms(MountTestCase):
         self.assertEqual(read(self.path("a")), b"new" * 30000)
         with self.assertRaises(OSError):
             read(self.path("clone"))
-        mounted.unmount()
+        mounted.umount()
 
     def test_entries_behind_a_clean_end_change_files(self):
         mounted = self.mount()
         os.mkdir(self.path("dir"))
         for name in ("dir/overwritten", "deleted", "kept"):
             self.put(name, name.encode())
-        mounted.unmount()
+        mounted.umount()
         data = read(self.store)
         data = append_value(data, xxh3_64(b"dir/overwritten"), b"first try")
         data = append_value(data, xxh3_64(b"dir/overwritten"), b"by another program")
@@ -460,13 +452,13 @@ class OtherPrograms(MountTestCase):
         self.assertEqual(self.mounted_contents(), expected)
         unnamed = self.path(".varve/unnamed/%016x" % xxh3_64(b"unheard of"))
         self.assertEqual(read(unnamed), b"unnamed")
-        mounted.unmount()
+        mounted.umount()
         self.assertEqual(self.contents(read(self.store)), expected)
 
     def test_entries_behind_an_unclean_end_change_nothing(self):
         mounted = self.mount()
         self.put("a", b"committed")
-        mounted.kill()
+        self.kill()
         data = append_value(read(self.store), xxh3_64(b"a"), b"of nobody's")
         write(self.store, data)
         self.assertEqual(self.contents(data), {"a": b"committed"})
@@ -476,18 +468,60 @@ class OtherPrograms(MountTestCase):
         self.assertEqual(self.mounted_contents(), {"a": b"committed"})
         unnamed = self.path(".varve/unnamed/%016x" % xxh3_64(b"a"))
         self.assertEqual(read(unnamed), b"of nobody's")
-        mounted.unmount()
+        mounted.umount()
 
     def test_a_store_of_another_program_gets_a_tree(self):
         shutil.copy(os.path.join(HERE, "golden", "path_keys.store"), self.store)
         before = read(self.store)
         mounted = self.mount()
         self.put("new", b"new")
-        mounted.unmount()
+        mounted.umount()
         data = read(self.store)
         self.assertEqual(data[:len(before)], before)
         self.assertEqual(self.contents(data), {"new": b"new"})
         self.assertEqual(len(Tree(data).unnamed()), 9)
+
+
+class LaterVersions(MountTestCase):
+    """Section 11."""
+
+    TOO_NEW = 15  # exit status of the command
+
+    def make(self):
+        mounted = self.mount()
+        self.put("a", b"content")
+        mounted.umount()
+        return read(self.store)
+
+    def command(self, *arguments):
+        return varve(*arguments, check=False).returncode
+
+    def test_a_commit_that_another_program_wrote_is_applied(self):
+        data = self.make()
+        write(self.store, append_commit(data, [(3, b"\x01\x02b"), (4, b"\x01a")]))
+        self.assertEqual(self.contents(read(self.store)), {"b": b"content"})
+        mounted = self.mount()
+        self.assertEqual(self.mounted_contents(), {"b": b"content"})
+        mounted.umount()
+
+    def test_a_change_of_an_unknown_kind_is_for_readers_only(self):
+        data = append_commit(self.make(), [(200, b"from the future")])
+        write(self.store, data)
+        self.assertEqual(Tree(data).unknown_kinds, {200})
+        self.assertEqual(self.contents(data), {"a": b"content"})
+        self.assertEqual(self.command("get", self.store, "a"), 0)
+        self.assertEqual(self.command("put", self.store, "a", os.devnull), self.TOO_NEW)
+        self.assertEqual(self.command("mount", self.store, self.mounted.root), self.TOO_NEW)
+        self.assertEqual(read(self.store), data)
+
+    def test_a_record_of_a_later_version_is_for_nobody(self):
+        data = append_commit(self.make(), [], version=2)
+        write(self.store, data)
+        with self.assertRaises(TooNew):
+            Tree(data)
+        self.assertEqual(self.command("get", self.store, "a"), self.TOO_NEW)
+        self.assertEqual(self.command("mount", self.store, self.mounted.root), self.TOO_NEW)
+        self.assertEqual(read(self.store), data)
 
 
 if __name__ == "__main__":
