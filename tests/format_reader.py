@@ -374,9 +374,24 @@ class Tree:
         return entry.end if record.flags & CLEAN else min(record.durable_tail, entry.end)
 
     # 7, 10
+    def _find_records(self):
+        needed, stop = [], None
+        for entry in self.chain:
+            if stop is not None and entry.end <= stop:
+                break
+            record = self.record_in(entry)
+            if record is None:
+                continue
+            needed.append(record)
+            if stop is None and record.version <= 1:
+                stop = entry.prev_tail if record.flags & CHECKPOINT else record.checkpoint
+        self.is_relocated = any(r.version <= 1 and r.position != r.entry.start for r in needed)
+        if not self.is_relocated:
+            return needed
+        return [record for entry in self.chain if (record := self.record_in(entry))]
+
     def _replay(self):
-        records = [record for entry in self.chain if (record := self.record_in(entry))]
-        self.is_relocated = any(r.position != r.entry.start for r in records)
+        records = self._find_records()
         behind = []
         for entry in self.chain:
             if self.record_in(entry):

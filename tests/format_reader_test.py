@@ -411,7 +411,16 @@ class OtherPrograms(MountTestCase):
         self.put("new", b"new")
         expected = self.mounted_tree()
         mounted.umount()
-        self.assertEqual(self.stored_tree(read(self.store)), expected)
+        data = read(self.store)
+        self.assertEqual(self.stored_tree(data), expected)
+        # The new checkpoint is where it belongs.
+        self.assertFalse(Tree(data).is_relocated)
+        data = append_value(data, xxh3_64(b"new"), b"newer")
+        write(self.store, data)
+        self.assertEqual(self.contents(data)["new"], b"newer")
+        mounted = self.mount()
+        self.assertEqual(read(self.path("new")), b"newer")
+        mounted.umount()
 
     def test_bytes_that_compaction_dropped_are_an_error_and_not_others(self):
         mounted = self.mount()
