@@ -31,6 +31,7 @@ enum ExtentKind : uint8_t {
   kHole = 1,
   kInline = 2,
   kWholeEntry = 3,  // all of one entry, which is this file's own
+  kShared = 4,      // bytes of an entry that belongs to another file
 };
 
 // Bits of PutInode that say "this time is the commit's time".
@@ -88,7 +89,7 @@ void EncodeExtent(const Extent& extent, WireWriter out) {
     out.Varint(extent.length);
     return;
   }
-  out.U8(extent.owns_entry() ? kWholeEntry : kData);
+  out.U8(extent.shared ? kShared : extent.owns_entry() ? kWholeEntry : kData);
   out.Varint(extent.file_offset);
   out.Varint(extent.length);
   out.Varint(extent.store_offset);
@@ -343,14 +344,14 @@ ExtentList CommitReader::DecodeExtents(WireReader& in) const {
       e.key_hash = key_hash_;
       e.entry_size = payload_.size();
       e.entry_crc32 = crc32_;
-    } else if (kind == kData || kind == kWholeEntry) {
+    } else if (kind == kData || kind == kWholeEntry || kind == kShared) {
       e.store_offset = in.Varint();
       e.key_hash = in.U64();
       e.entry_crc32 = in.U32();
-      e.entry_offset = kind == kData ? in.Varint() : 0;
-      e.entry_size = kind == kData ? in.Varint() : e.length;
-      e.shared =
-          kind == kData && e.entry_offset == 0 && e.length == e.entry_size;
+      const bool whole = kind == kWholeEntry;
+      e.entry_offset = whole ? 0 : in.Varint();
+      e.entry_size = whole ? e.length : in.Varint();
+      e.shared = kind == kShared;
       if (e.entry_offset > e.store_offset || e.entry_size < e.length ||
           e.entry_offset > e.entry_size - e.length) {
         in.Fail();

@@ -344,7 +344,7 @@ absl::Status Tree::Do(const PatchContent& change, std::optional<Timestamp>) {
   InodeDetail& detail = DetailOf(*inode);
   for (const Extent& extent : change.extents) {
     detail.extents.Overlay(extent);
-    if (!extent.is_hole()) detail.patched += extent.length;
+    if (!extent.is_hole() && !extent.shared) detail.patched += extent.length;
   }
   return absl::OkStatus();
 }
