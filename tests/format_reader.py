@@ -99,7 +99,7 @@ def chain(data, tail):
 
 
 def next_end(data, tail):
-    """Where the entry that follows `tail` ends, or None: rule 3.2."""
+    """Where the entry that follows `tail` ends, or None: rule 2.2."""
     entry = entry_at(data, tail + 1)
     if entry and entry.is_tombstone and entry.prev_tail == tail and entry.crc == TOMBSTONE_CRC:
         return entry.end
@@ -125,7 +125,7 @@ def is_sound(data, tail):
 
 
 def find_tail(data):
-    """Rules 1 to 4."""
+    """Rules 1 to 3."""
     size = len(data)
     if size == 0:
         return 0
@@ -145,7 +145,7 @@ def find_tail(data):
 
 
 def find_durable_tail(data, tail, vouched_by):
-    """Rule 5; `vouched_by` says how much an entry vouches for, or 0."""
+    """Rule 4; `vouched_by` says how much an entry vouches for, or 0."""
     for metadata in range(len(data) - METADATA_SIZE, tail, -1):
         entry = entry_at(data, metadata)
         if entry and entry.prev_tail >= tail and is_whole(data, entry):
