@@ -53,7 +53,8 @@ class Loader {
   absl::Status WalkChain(bool whole);
   absl::Status Replay(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
-  void ResolveExtents(Change& change) const;
+  // Notes what they name, and finds where it lies now.
+  void LookAtExtents(Change& change, bool in_checkpoint);
   void Resolve(Extent& extent) const;
 
   Core& core_;
@@ -118,14 +119,17 @@ void Loader::Resolve(Extent& extent) const {
   extent.store_offset = *found - extent.entry_size + extent.entry_offset;
 }
 
-void Loader::ResolveExtents(Change& change) const {
+void Loader::LookAtExtents(Change& change, bool in_checkpoint) {
   ExtentList* extents = nullptr;
   if (auto* set = std::get_if<SetContent>(&change)) extents = &set->extents;
   if (auto* patch = std::get_if<PatchContent>(&change)) {
     extents = &patch->extents;
   }
   if (extents == nullptr) return;
-  for (Extent& extent : *extents) Resolve(extent);
+  for (Extent& extent : *extents) {
+    if (result_.relocated) Resolve(extent);
+    if (!in_checkpoint) result_.named.insert(extent.key_hash);
+  }
 }
 
 absl::Status Loader::Replay(const Record& record) {
@@ -150,7 +154,7 @@ absl::Status Loader::Replay(const Record& record) {
     }
     VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, std::move(next));
     if (!change.has_value()) return absl::OkStatus();
-    if (result_.relocated) ResolveExtents(*change);
+    LookAtExtents(*change, record.header.is_checkpoint());
     VARVE_RETURN_IF_ERROR(core_.tree.Apply(*change, time));
   }
 }
@@ -186,6 +190,7 @@ absl::StatusOr<LoadResult> Loader::Load() {
     if (header.is_checkpoint()) {
       core_.checkpoint = record.location.metadata_offset();
       core_.log_bytes = 0;
+      result_.first_data_id = header.next_data_id;
     } else {
       core_.log_bytes += record.location.size_on_disk();
     }

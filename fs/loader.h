@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/file.h"
@@ -26,6 +27,10 @@ struct LoadResult {
   // Whether the store was rearranged since its commits were written, as
   // another program's compaction does.
   bool relocated = false;
+  // Data ids below this one were drawn before the checkpoint.
+  uint64_t first_data_id = 1;
+  // The key hashes of all entries that a commit after the checkpoint names.
+  absl::flat_hash_set<uint64_t> named;
   // What was passed over, in sentences.
   std::vector<std::string> notes;
 };

@@ -99,6 +99,7 @@ struct SpaceInfo {
 };
 
 class Commit;
+struct LoadResult;
 
 class Volume {
  public:
@@ -236,8 +237,10 @@ class Volume {
   // volume_open.cc
   absl::Status Load();
   absl::Status MakeTree();
-  absl::Status TakeOver(const std::vector<EntryLocation>& behind);
-  absl::Status KeepUnfinishedData();
+  // What another program has done to the store while it was closed.
+  absl::Status TakeOver(const LoadResult& loaded);
+  // Entries of data that an unclean stop left without a commit.
+  absl::Status KeepUnfinishedData(const LoadResult& loaded);
   absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void SyncPeriodically();
 

@@ -41,6 +41,35 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
   return result;
 }
 
+// The changes by which what another program wrote under the path of a file
+// becomes the file's content, or removes it.
+void AddForeign(const Inode& inode, const EntryLocation& entry, Timestamp now,
+                std::vector<Change>& changes) {
+  if (!entry.is_tombstone) {
+    PutInode put{.ino = inode.ino, .attributes = inode.attributes};
+    put.attributes.size = entry.payload_size;
+    put.attributes.mtime = put.attributes.ctime = now;
+    changes.push_back(put);
+    changes.push_back(
+        SetContent{.ino = inode.ino,
+                   .extents = {{.file_offset = 0,
+                                .length = entry.payload_size,
+                                .store_offset = entry.payload_offset,
+                                .key_hash = entry.key_hash,
+                                .entry_offset = 0,
+                                .entry_size = entry.payload_size,
+                                .entry_crc32 = entry.crc32}}});
+    return;
+  }
+  if (inode.whole_entry_hash != entry.key_hash ||
+      inode.whole_entry == Inode::kNone) {
+    return;
+  }
+  changes.push_back(
+      DropName{.parent = inode.parent()->ino, .name = inode.names->text()});
+  if (inode.link_count == 1) changes.push_back(DropInode{inode.ino});
+}
+
 }  // namespace
 
 Volume::Volume(VolumeOptions options)
@@ -107,7 +136,14 @@ absl::Status Volume::Load() {
   if (loaded.relocated) {
     notes_.push_back("the store was compacted by another program");
   }
-  if (loaded.clean) return TakeOver(loaded.behind);
+  if (loaded.clean) VARVE_RETURN_IF_ERROR(TakeOver(loaded));
+  if (loaded.relocated && !read_only()) {
+    // So that the next open need not look for everything again.
+    absl::MutexLock lock(&core_.commit_mu);
+    VARVE_RETURN_IF_ERROR(WriteCheckpoint(core_, options_.now()));
+    core_.clean = false;
+  }
+  if (loaded.clean) return absl::OkStatus();
   {
     absl::MutexLock lock(&core_.commit_mu);
     if (core_.last_sequence > 0) {
@@ -116,7 +152,7 @@ absl::Status Volume::Load() {
           absl::StrCat(core_.last_sequence));
     }
   }
-  return read_only() ? absl::OkStatus() : KeepUnfinishedData();
+  return read_only() ? absl::OkStatus() : KeepUnfinishedData(loaded);
 }
 
 absl::Status Volume::MakeTree() {
@@ -137,49 +173,37 @@ absl::Status Volume::MakeTree() {
   return commit.Finish();
 }
 
-absl::Status Volume::TakeOver(const std::vector<EntryLocation>& behind) {
-  if (behind.empty()) return absl::OkStatus();
-  // The newest word on each key, and the files that have those keys as paths.
-  absl::flat_hash_map<uint64_t, const EntryLocation*> newest;
-  for (const EntryLocation& entry : behind) {
-    newest.emplace(entry.key_hash, &entry);  // behind is newest first
+absl::Status Volume::TakeOver(const LoadResult& loaded) {
+  // The newest word of the other program on each key.
+  absl::flat_hash_map<uint64_t, EntryLocation> newest;
+  for (const EntryLocation& entry : loaded.behind) {
+    newest.emplace(entry.key_hash, entry);  // behind is newest first
   }
+  if (newest.empty() && !loaded.relocated) return absl::OkStatus();
   std::vector<Change> changes;
-  std::vector<std::string> names;  // that the changes point to
   absl::MutexLock commit_lock(&core_.commit_mu);
   const Timestamp now = options_.now();
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     core_.tree.ForEach([&](const Inode& inode) {
-      if (!inode.is_regular()) return;
-      const auto it = newest.find(HashKey(Tree::PathOf(inode)));
-      if (it == newest.end()) return;
-      const EntryLocation& entry = *it->second;
-      if (!entry.is_tombstone) {
-        PutInode put{.ino = inode.ino, .attributes = inode.attributes};
-        put.attributes.size = entry.payload_size;
-        put.attributes.mtime = put.attributes.ctime = now;
-        changes.push_back(put);
-        changes.push_back(
-            SetContent{.ino = inode.ino,
-                       .extents = {{.file_offset = 0,
-                                    .length = entry.payload_size,
-                                    .store_offset = entry.payload_offset,
-                                    .key_hash = entry.key_hash,
-                                    .entry_offset = 0,
-                                    .entry_size = entry.payload_size,
-                                    .entry_crc32 = entry.crc32}}});
-      } else if (inode.whole_entry_hash == entry.key_hash &&
+      if (!inode.is_regular() || inode.names == nullptr) return;
+      const uint64_t hash = HashKey(Tree::PathOf(inode));
+      if (const auto it = newest.find(hash); it != newest.end()) {
+        AddForeign(inode, it->second, now, changes);
+      } else if (loaded.relocated && inode.whole_entry_hash == hash &&
                  inode.whole_entry != Inode::kNone) {
-        changes.push_back(DropName{.parent = inode.parent()->ino,
-                                   .name = inode.names->text()});
-        if (inode.link_count == 1) changes.push_back(DropInode{inode.ino});
+        // Nothing can be told from the order of entries; but what lies under
+        // the file's own key and is not what was committed is new.
+        const absl::StatusOr<EntryView> entry = core_.store->ReadHashed(hash);
+        if (entry.ok() && entry->location().metadata_offset() !=
+                              inode.WholeExtent().entry_metadata_offset()) {
+          AddForeign(inode, entry->location(), now, changes);
+        }
       }
     });
   }
   if (changes.empty()) return absl::OkStatus();
-  notes_.push_back(absl::StrCat("another program changed files in the store (",
-                                newest.size(), " keys)"));
+  notes_.push_back("another program changed files in the store");
   if (!read_only()) {
     Commit commit(core_, now);
     for (const Change& change : changes) commit.Add(change);
@@ -192,22 +216,37 @@ absl::Status Volume::TakeOver(const std::vector<EntryLocation>& behind) {
   return absl::OkStatus();
 }
 
-absl::Status Volume::KeepUnfinishedData() {
+absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
   // Ids are drawn one after the other, but those of a commit that failed were
   // never used.
   constexpr uint64_t kMaxGap = 256;
-  const uint64_t first = core_.next_data_id.load();
-  uint64_t next = first;
-  for (uint64_t id = first; id < next + kMaxGap; ++id) {
-    if (core_.store->ExistsHashed(core_.identity.DataKeyHash(id))) {
-      next = id + 1;
+  uint64_t next = core_.next_data_id.load();
+  std::vector<KeepUnfinished> ranges;
+  for (uint64_t id = loaded.first_data_id; id < next + kMaxGap; ++id) {
+    const uint64_t hash = core_.identity.DataKeyHash(id);
+    if (!core_.store->ExistsHashed(hash)) continue;
+    next = std::max(next, id + 1);
+    if (loaded.named.contains(hash)) continue;
+    if (!ranges.empty() && ranges.back().end == id) {
+      ranges.back().end = id + 1;
+    } else {
+      ranges.push_back({.begin = id, .end = id + 1});
     }
   }
-  if (next == first) return absl::OkStatus();
+  // An earlier mount may have kept them already.
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    for (const KeepUnfinished& kept : core_.tree.unfinished()) {
+      std::erase_if(ranges, [&kept](const KeepUnfinished& range) {
+        return kept.begin <= range.begin && range.end <= kept.end;
+      });
+    }
+  }
   core_.next_data_id.store(next);
+  if (ranges.empty()) return absl::OkStatus();
   absl::MutexLock lock(&core_.commit_mu);
   Commit commit(core_, options_.now());
-  commit.Add(KeepUnfinished{.begin = first, .end = next});
+  for (const KeepUnfinished& range : ranges) commit.Add(range);
   return commit.Finish();
 }
 
