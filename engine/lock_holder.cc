@@ -30,7 +30,7 @@ std::optional<int> NextNumber(DIR* directory) {
 }
 
 // fdinfo lists the locks of one open file description, for example
-// "lock:	1: OFDLCK  ADVISORY  WRITE -1 fe:00:1234 0 EOF".
+// "lock:  1: OFDLCK  ADVISORY  WRITE -1 fe:00:1234 0 EOF".
 bool ListsOfdLock(const std::string& fdinfo_path) {
   std::ifstream fdinfo(fdinfo_path);
   std::string line;

@@ -43,6 +43,16 @@ Extent PartOfEntry(const EntryLocation& entry, uint64_t store_offset,
           .entry_crc32 = entry.crc32};
 }
 
+// The same for an entry that is known as an extent; `part` says which of its
+// bytes, and where they are in the file.
+Extent PartOf(const Extent& entry, Extent part) {
+  part.store_offset = entry.store_offset + part.entry_offset;
+  part.key_hash = entry.key_hash;
+  part.entry_size = entry.entry_size;
+  part.entry_crc32 = entry.entry_crc32;
+  return part;
+}
+
 }  // namespace
 
 std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
@@ -198,12 +208,8 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
   }
   if (!gathered.empty()) {
     const Extent entry = commit.AddEntry(NewDataKeyHash(), gathered);
-    for (Extent& extent : gathered_extents) {
-      extent.store_offset = entry.store_offset + extent.entry_offset;
-      extent.key_hash = entry.key_hash;
-      extent.entry_size = entry.entry_size;
-      extent.entry_crc32 = entry.entry_crc32;
-      layout.extents.push_back(extent);
+    for (const Extent& part : gathered_extents) {
+      layout.extents.push_back(PartOf(entry, part));
     }
   }
   return layout;

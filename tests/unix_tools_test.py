@@ -47,17 +47,18 @@ class TreeTest(unittest.TestCase):
         tree = TREES[0]
         with MountedStore() as store:
             archive = store.base / "in.tar"
-            run("tar", "--format=posix", "-C", os.path.dirname(tree), "-cf", archive, os.path.basename(tree))
+            parent, name = os.path.split(tree)
+            run("tar", "--format=posix", "-C", parent, "-cf", archive, name)
             run("tar", "-C", store / "", "-xpf", archive)
             store.remount()
-            copy = store / os.path.basename(tree)
+            copy = store / name
             self.assert_same(tree, copy)
             out = store.base / "out"
             out.mkdir()
             second = store.base / "out.tar"
-            run("tar", "--format=posix", "-C", store / "", "-cf", second, os.path.basename(tree))
+            run("tar", "--format=posix", "-C", store / "", "-cf", second, name)
             run("tar", "-C", out, "-xpf", second)
-            self.assert_same(tree, out / os.path.basename(tree))
+            self.assert_same(tree, out / name)
 
     def test_second_rsync_moves_nothing(self):
         tree = TREES[0]
