@@ -122,6 +122,16 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
                   volume_.identity().UuidText(), json ? "\", " : "\n");
   absl::StrAppend(&text, json ? "\"read_only\": " : "read_only: ",
                   volume_.read_only() ? "true" : "false", json ? "" : "\n");
+  if (const absl::Status failure = volume_.failure(); !failure.ok()) {
+    // Escaped for JSON by leaving out what would need it.
+    std::string reason(failure.message());
+    std::erase_if(reason, [](unsigned char c) {
+      return c < ' ' || c == '"' || c == '\\';
+    });
+    absl::StrAppend(&text,
+                    json ? ", \"read_only_reason\": \"" : "read_only_reason: ",
+                    reason, json ? "\"" : "\n");
+  }
   for (const Member& member : members) {
     absl::StrAppend(&text, json ? ", \"" : "", member.name,
                     json ? "\": " : ": ", member.value, json ? "" : "\n");

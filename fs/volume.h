@@ -53,6 +53,9 @@ struct VolumeOptions {
   std::function<Timestamp()> now = &Timestamp::Now;
   // How often what was appended is made durable although nobody asks.
   absl::Duration sync_interval = absl::Seconds(5);
+  // Told of failures that no caller hears of: in background work, and in what
+  // follows a close. Called from any thread; may be empty.
+  std::function<void(const absl::Status&)> on_incident = nullptr;
   // Owner of a root directory that has to be made.
   uint32_t root_uid = 0;
   uint32_t root_gid = 0;
@@ -118,6 +121,8 @@ class Volume {
   Store& store() { return *core_.store; }
   const Identity& identity() const { return core_.identity; }
   bool read_only() const { return core_.store->read_only(); }
+  // Why the volume became read-only; OK if it did not.
+  absl::Status failure() const ABSL_LOCKS_EXCLUDED(failure_mu_);
   // Sentences about what was unusual in opening the store, for the log.
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -243,6 +248,9 @@ class Volume {
   absl::Status KeepUnfinishedData(const LoadResult& loaded);
   absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void SyncPeriodically();
+  // Syncs the store, and remembers why it fails.
+  absl::Status SyncStore();
+  void Report(const absl::Status& status) const;
 
   // volume_names.cc
   absl::StatusOr<const Inode*> FindDirectory(uint64_t ino) const
@@ -303,6 +311,9 @@ class Volume {
   OpenFiles open_files_;
   uint64_t tail_at_open_ = 0;
   bool closed_ = false;
+
+  mutable absl::Mutex failure_mu_;
+  absl::Status failure_ ABSL_GUARDED_BY(failure_mu_);
 
   absl::Mutex syncer_mu_;
   bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;

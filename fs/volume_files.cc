@@ -79,7 +79,7 @@ absl::Status Volume::Fsync(const Handle& handle) {
   return SyncAll();
 }
 
-absl::Status Volume::SyncAll() { return core_.store->Sync().status(); }
+absl::Status Volume::SyncAll() { return SyncStore(); }
 
 absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
   const bool last = open_files_.IsLast(open);
@@ -88,7 +88,7 @@ absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
   if (wrote || last) status = writer_.Commit(open);
   if (last && status.ok()) {
     // Layout only: if it fails, the file stays in pieces.
-    writer_.MakePlainIfDue(open).IgnoreError();
+    Report(writer_.MakePlainIfDue(open));
   }
   if (!open_files_.Close(open)) return status;
   if (open.dirty.load(std::memory_order_acquire)) {

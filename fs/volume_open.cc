@@ -255,6 +255,24 @@ absl::Status Volume::CheckpointIfDue() {
   return WriteCheckpoint(core_, options_.now());
 }
 
+absl::Status Volume::SyncStore() {
+  const absl::Status status = core_.store->Sync().status();
+  if (!status.ok() && core_.store->read_only()) {
+    absl::MutexLock lock(&failure_mu_);
+    failure_.Update(status);  // the first one is the reason
+  }
+  return status;
+}
+
+absl::Status Volume::failure() const {
+  absl::MutexLock lock(&failure_mu_);
+  return failure_;
+}
+
+void Volume::Report(const absl::Status& status) const {
+  if (!status.ok() && options_.on_incident) options_.on_incident(status);
+}
+
 void Volume::SyncPeriodically() {
   absl::MutexLock lock(&syncer_mu_);
   while (!stop_syncer_) {
@@ -264,13 +282,12 @@ void Volume::SyncPeriodically() {
     syncer_mu_.Unlock();
     if (!core_.store->read_only() &&
         core_.store->durable_tail() < core_.store->tail()) {
-      // A failure makes the store read-only, and the next caller is told why.
-      core_.store->Sync().IgnoreError();
+      Report(SyncStore());
     }
     if (!core_.store->read_only()) {
       absl::MutexLock commit_lock(&core_.commit_mu);
       // A checkpoint is no more than a shortcut: without it the log is longer.
-      CheckpointIfDue().IgnoreError();
+      Report(CheckpointIfDue());
     }
     syncer_mu_.Lock();
   }
@@ -305,12 +322,12 @@ absl::Status Volume::Close() {
     result.Update(WriteCheckpoint(core_, options_.now()));
   }
   // What the mark vouches for is durable before the mark is.
-  result.Update(core_.store->Sync().status());
+  result.Update(SyncStore());
   if (!result.ok()) return result;
   Commit commit(core_, options_.now());
   commit.set_flags(CommitHeader::kClean);
   result.Update(commit.Finish());
-  result.Update(core_.store->Sync().status());
+  result.Update(SyncStore());
   return result;
 }
 
