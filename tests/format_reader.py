@@ -411,8 +411,8 @@ class Tree:
             self.last_sequence = record.sequence
             self.next_data_id = max(self.next_data_id, record.next_data_id)
             self.is_clean = record.flags & CLEAN != 0
-        if self.is_clean and not self.is_relocated:
-            self._take_over(behind)
+        if self.is_clean:
+            self._take_over([] if self.is_relocated else behind)
 
     # 5.2
     def _apply(self, kind, body, record):
@@ -561,13 +561,14 @@ class Tree:
         newest = {}
         for entry in behind:
             newest.setdefault(entry.key_hash, entry)
-        if not newest:
+        if not newest and not self.is_relocated:
             return
         for path, ino in list(self.walk()):
             inode = self.inodes[ino]
             if not stat.S_ISREG(inode.mode) or inode.links[0] != self._link_of(path):
                 continue
-            entry = newest.get(xxh3_64(path))
+            key_hash = xxh3_64(path)
+            entry = self._new_after_move(inode, key_hash) or newest.get(key_hash)
             if entry is None:
                 continue
             if not entry.is_tombstone:
@@ -579,6 +580,16 @@ class Tree:
                 del self.inodes[parent].names[name]
                 if not inode.links:
                     del self.inodes[ino]
+
+    def _new_after_move(self, inode, key_hash):
+        """What another program wrote under the key of a file that lies there: 10."""
+        if not self.is_relocated or len(inode.extents) != 1:
+            return None
+        extent, entry = inode.extents[0], self.live(key_hash)
+        is_whole_file = extent.offset == 0 and extent.length == extent.entry_size == inode.size
+        if extent.key_hash != key_hash or not is_whole_file or entry is None:
+            return None
+        return None if self._is_meant(entry, extent) else entry
 
     def _link_of(self, path):
         directory, _, name = path.rpartition(b"/")

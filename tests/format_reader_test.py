@@ -422,6 +422,22 @@ class OtherPrograms(MountTestCase):
         self.assertEqual(read(self.path("new")), b"newer")
         mounted.umount()
 
+    def test_new_content_in_a_compacted_store_is_taken_over(self):
+        mounted = self.mount()
+        self.put("a", b"old content")
+        self.put("b", b"kept")
+        mounted.umount()
+        data = compact(append_value(read(self.store), xxh3_64(b"a"), b"new content"))
+        self.assertTrue(Tree(data).is_relocated)
+        write(self.store, data)
+        expected = {"a": b"new content", "b": b"kept"}
+        self.assertEqual(self.contents(data), expected)
+        mounted = self.mount()
+        self.assertEqual(self.mounted_contents(), expected)
+        mounted.umount()
+        self.assertFalse(Tree(read(self.store)).is_relocated)
+        self.assertEqual(self.contents(read(self.store)), expected)
+
     def test_bytes_that_compaction_dropped_are_an_error_and_not_others(self):
         mounted = self.mount()
         self.put("a", b"old" * 30000)
