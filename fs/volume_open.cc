@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/checkpoint.h"
@@ -185,6 +186,12 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
   const Timestamp now = options_.now();
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
+    // Entries that are some file's content already.
+    absl::flat_hash_set<uint64_t> owned;
+    if (loaded.relocated) {
+      core_.tree.ForEach(
+          [&owned](const Inode& inode) { owned.insert(inode.whole_entry); });
+    }
     core_.tree.ForEach([&](const Inode& inode) {
       if (!inode.is_regular() || inode.names == nullptr) return;
       const uint64_t hash = HashKey(Tree::PathOf(inode));
@@ -195,8 +202,7 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
         // Nothing can be told from the order of entries; but what lies under
         // the file's own key and is not what was committed is new.
         const absl::StatusOr<EntryView> entry = core_.store->ReadHashed(hash);
-        if (entry.ok() && entry->location().metadata_offset() !=
-                              inode.WholeExtent().entry_metadata_offset()) {
+        if (entry.ok() && !owned.contains(entry->location().payload_offset)) {
           AddForeign(inode, entry->location(), now, changes);
         }
       }
