@@ -1,0 +1,97 @@
+// varve adopt
+
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/status.h"
+#include "fs/volume.h"
+#include "tools/varve/command.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/open_store.h"
+
+namespace varve::tools {
+namespace {
+
+constexpr char kDetails[] =
+    R"(A store keeps only the hashes of keys, so entries that another program wrote
+have no names. Each line of KEYS-FILE is a key; where an unnamed entry has its
+hash, that entry becomes a file with the key as its path. Keys without such an
+entry are counted and otherwise ignored.
+
+Example:
+  varve adopt old.store keys.txt
+  printf 'docs/a\0docs/b\0' | varve adopt -0 old.store -
+)";
+
+struct Arguments {
+  std::string store;
+  std::string keys_file;
+  bool null_separated = false;
+};
+
+absl::StatusOr<std::vector<std::string>> ReadKeys(const Arguments& arguments) {
+  const bool from_input = arguments.keys_file == "-";
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadHostFile(from_input ? "/dev/stdin" : arguments.keys_file));
+  std::vector<std::string> keys =
+      absl::StrSplit(text, arguments.null_separated ? '\0' : '\n');
+  // What comes after the last separator.
+  if (!keys.empty() && keys.back().empty()) keys.pop_back();
+  return keys;
+}
+
+absl::Status Adopt(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
+                         ReadKeys(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
+  size_t adopted = 0;
+  size_t absent = 0;
+  size_t failed = 0;
+  absl::Status first_failure;
+  const std::vector<absl::Status> results =
+      volume->Adopt(keys, CurrentCaller());
+  for (size_t i = 0; i < results.size(); ++i) {
+    if (results[i].ok()) {
+      ++adopted;
+    } else if (absl::IsNotFound(results[i])) {
+      ++absent;
+    } else {
+      ++failed;
+      first_failure.Update(
+          Explain(results[i], absl::StrCat("cannot adopt \"", keys[i], "\"")));
+    }
+  }
+  first_failure.Update(Explain(volume->Close(), "cannot close the store"));
+  VARVE_RETURN_IF_ERROR(Print(
+      absl::StrCat(adopted, " of ", keys.size(), " keys adopted; ", absent,
+                   " have no unnamed entry", failed == 0 ? "" : "; ",
+                   failed == 0 ? "" : absl::StrCat(failed, " failed"), "\n")));
+  return first_failure;
+}
+
+}  // namespace
+
+void AddAdoptCommand(CLI::App& app, Action& action) {
+  CLI::App& command = AddCommand(
+      app, "adopt", "Give entries of another program their names", kDetails);
+  auto arguments = std::make_shared<Arguments>();
+  command.add_option("STORE", arguments->store, "The store")->required();
+  command
+      .add_option("KEYS-FILE", arguments->keys_file,
+                  "The keys; - is standard input")
+      ->required();
+  command.add_flag("-0,--null", arguments->null_separated,
+                   "Keys end with NUL instead of a line break");
+  OnCommand(command, action, std::move(arguments), &Adopt);
+}
+
+}  // namespace varve::tools

@@ -1,0 +1,164 @@
+#include "tools/varve/checker.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/status.h"
+#include "fs/tree.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/open_store.h"
+
+namespace varve::tools {
+namespace {
+
+// What one file's content lies in.
+struct FileExtents {
+  std::string path;
+  std::vector<fs::Extent> extents;
+};
+
+std::vector<FileExtents> AllExtents(fs::Volume& volume) {
+  std::vector<FileExtents> files;
+  volume.WithTree([&files](const fs::Tree& tree) {
+    tree.ForEach([&files](const fs::Inode& inode) {
+      if (inode.is_directory()) return;
+      FileExtents file{.path = fs::Tree::PathOf(inode), .extents = {}};
+      const fs::ExtentMap content = fs::Tree::ContentOf(inode);
+      for (const auto& [offset, extent] : content.extents()) {
+        file.extents.push_back(extent);
+      }
+      files.push_back(std::move(file));
+    });
+  });
+  return files;
+}
+
+}  // namespace
+
+absl::StatusOr<CheckResult> Checker::Check() {
+  // The volume's own store, so that what counts as torn is what a mount would
+  // take for torn.
+  const auto volume = OpenVolumeForReading(path_);
+  if (volume.ok()) {
+    CheckStore((*volume)->store());
+    if (result_.has_tree) CheckTree(**volume);
+    return std::move(result_);
+  }
+  if (!absl::IsDataLoss(volume.status())) return volume.status();
+  VARVE_ASSIGN_OR_RETURN(const auto store, OpenStore(path_, OpenMode::kRead));
+  CheckStore(*store);
+  result_.problems.push_back(
+      {.kind = Problem::Kind::kTree,
+       .message = absl::StrCat("the tree cannot be read: ",
+                               volume.status().message())});
+  return std::move(result_);
+}
+
+void Checker::CheckStore(const Store& store) {
+  if (store.recovery().torn_bytes > 0) {
+    result_.notes.push_back(absl::StrCat(
+        "the store ends in ", store.recovery().torn_bytes,
+        " bytes of a write that is not finished; they do not count"));
+  }
+  result_.has_tree = store.Exists(fs::Identity::Key());
+  CheckChain(store);
+  CheckEntries(store);
+}
+
+void Checker::CheckChain(const Store& store) {
+  const absl::Status status = store.ForEachInChain([this](const EntryView&) {
+    ++result_.chain_entries;
+    return true;
+  });
+  if (!status.ok()) {
+    result_.problems.push_back({.kind = Problem::Kind::kChain,
+                                .message = std::string(status.message())});
+  }
+}
+
+void Checker::AddDamagedEntry(const EntryLocation& entry,
+                              const absl::Status& status) {
+  bad_.emplace(entry.payload_offset, result_.problems.size());
+  result_.problems.push_back({.kind = Problem::Kind::kEntry,
+                              .message = std::string(status.message()),
+                              .offset = entry.payload_offset,
+                              .key_hash = entry.key_hash});
+}
+
+void Checker::CheckEntries(const Store& store) {
+  absl::Mutex mu;
+  store.ForEachParallel([&](const EntryView& entry) {
+    const absl::Status status = store.Verify(entry.location());
+    absl::MutexLock lock(&mu);
+    ++result_.live_entries;
+    result_.verified_bytes += entry.size();
+    if (status.ok()) {
+      good_.insert(entry.location().payload_offset);
+    } else {
+      AddDamagedEntry(entry.location(), status);
+    }
+  });
+  // The order in which threads came along means nothing.
+  std::sort(result_.problems.begin(), result_.problems.end(),
+            [](const Problem& a, const Problem& b) {
+              return std::pair(a.kind, a.offset) < std::pair(b.kind, b.offset);
+            });
+  for (size_t i = 0; i < result_.problems.size(); ++i) {
+    const Problem& problem = result_.problems[i];
+    if (problem.offset.has_value()) bad_[*problem.offset] = i;
+  }
+}
+
+void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
+                          const std::string& file) {
+  const uint64_t offset = extent.payload_offset();
+  const auto entry =
+      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize);
+  if (!entry.ok() || entry->key_hash() != extent.key_hash ||
+      entry->location().payload_offset != offset) {
+    result_.problems.push_back(
+        {.kind = Problem::Kind::kContent,
+         .message =
+             absl::StrCat("the content at file offset ", extent.file_offset,
+                          " lies in an entry that is not there"),
+         .offset = offset,
+         .key_hash = extent.key_hash,
+         .files = {file}});
+    return;
+  }
+  if (good_.contains(offset)) return;
+  if (!bad_.contains(offset)) {
+    // Not a live entry: one that the tree keeps although its key has moved on.
+    const absl::Status status = store.Verify(entry->location());
+    result_.verified_bytes += entry->size();
+    if (status.ok()) {
+      good_.insert(offset);
+      return;
+    }
+    AddDamagedEntry(entry->location(), status);
+  }
+  std::vector<std::string>& files = result_.problems[bad_[offset]].files;
+  if (files.empty() || files.back() != file) files.push_back(file);
+}
+
+void Checker::CheckTree(fs::Volume& volume) {
+  volume.WithTree([this](const fs::Tree& tree) {
+    for (std::string& message : tree.CheckConsistency()) {
+      result_.problems.push_back(
+          {.kind = Problem::Kind::kTree, .message = std::move(message)});
+    }
+  });
+  const std::vector<FileExtents> files = AllExtents(volume);
+  result_.files = files.size();
+  for (const FileExtents& file : files) {
+    for (const fs::Extent& extent : file.extents) {
+      CheckExtent(volume.store(), extent, file.path);
+    }
+  }
+}
+
+}  // namespace varve::tools

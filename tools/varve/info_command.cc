@@ -1,0 +1,143 @@
+// varve info
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "engine/status.h"
+#include "fs/tree.h"
+#include "fs/volume.h"
+#include "tools/varve/command.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/mountinfo.h"
+#include "tools/varve/open_store.h"
+
+namespace varve::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr char kDetails[] =
+    R"(Of a store, which may be mounted at the same time: what it holds. Of the
+directory where one is mounted: what its daemon says, which is also to be read
+in .varve/status there.
+
+Example:
+  varve info photos.varve
+  varve info --json ~/photos
+)";
+
+struct Arguments {
+  std::string path;
+  bool json = false;
+};
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', /*ensure_ascii=*/false,
+                   Json::error_handler_t::replace) +
+         "\n";
+}
+
+// "name: value" lines for people.
+std::string Lines(const Json& json) {
+  std::string text;
+  for (const auto& [name, value] : json.items()) {
+    if (value.is_array()) {
+      for (const Json& item : value) {
+        absl::StrAppendFormat(&text, "%s: %s\n", name,
+                              Printable(item.get<std::string>()));
+      }
+    } else {
+      absl::StrAppendFormat(&text, "%s: %s\n", name,
+                            value.is_string()
+                                ? Printable(value.get<std::string>())
+                                : value.dump());
+    }
+  }
+  return text;
+}
+
+absl::Status InfoOfMount(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const std::string directory,
+                         RealPathOfLast(arguments.path));
+  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
+  const auto mount = FindMountAt(mounts, directory);
+  if (!mount.has_value() || !mount->is_varve()) {
+    return ExitError(ExitStatus::kRefused,
+                     absl::StrCat("no store is mounted at ", arguments.path));
+  }
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadHostFile(JoinPath(
+          directory, arguments.json ? ".varve/status.json" : ".varve/status")));
+  return Print(text);
+}
+
+absl::StatusOr<Json> Describe(const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolumeForReading(path));
+  Json json;
+  json["store"] = path;
+  const auto mounts = ReadMountInfo();
+  const auto real = RealPath(path);
+  if (mounts.ok() && real.ok()) {
+    json["store"] = *real;
+    json["mounted_at"] = MountpointsOf(*mounts, *real);
+  }
+  const Store& store = volume->store();
+  json["store_bytes"] = store.recovery().file_size;
+  json["entries"] = store.size();
+  json["torn_bytes"] = store.recovery().torn_bytes;
+  json["durable_bytes"] = store.recovery().durable_tail;
+  json["compaction_would_save_bytes"] = store.EstimateCompactionSavings();
+  const bool has_tree = store.Exists(fs::Identity::Key());
+  json["has_tree"] = has_tree;
+  if (has_tree) {
+    json["uuid"] = volume->identity().UuidText();
+    volume->WithTree([&json](const fs::Tree& tree) {
+      json["inodes"] = tree.inode_count();
+      json["names"] = tree.name_count();
+      json["live_bytes"] = tree.content_bytes();
+    });
+  }
+  json["unnamed_entries"] = volume->Unnamed().size();
+  // Of a store that is mounted they would speak of its present use.
+  const bool in_use =
+      json.contains("mounted_at") && !json["mounted_at"].empty();
+  json["notes"] = in_use ? std::vector<std::string>() : volume->notes();
+  return json;
+}
+
+absl::Status Info(const Arguments& arguments) {
+  struct stat info;
+  if (stat(arguments.path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
+    return InfoOfMount(arguments);
+  }
+  VARVE_ASSIGN_OR_RETURN(const Json json, Describe(arguments.path));
+  return Print(arguments.json ? Dump(json) : Lines(json));
+}
+
+}  // namespace
+
+void AddInfoCommand(CLI::App& app, Action& action) {
+  CLI::App& command =
+      AddCommand(app, "info", "Tell about a store or a mount", kDetails);
+  auto arguments = std::make_shared<Arguments>();
+  command
+      .add_option("PATH", arguments->path,
+                  "A store, or the directory where one is mounted")
+      ->required();
+  command.add_flag("--json", arguments->json, "As JSON");
+  OnCommand(command, action, std::move(arguments), &Info);
+}
+
+}  // namespace varve::tools

@@ -1,0 +1,114 @@
+// varve: the command. Everything it can do is a subcommand; see command.h.
+
+#include <signal.h>
+#include <stdio.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tools/varve/command.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/version.h"
+
+namespace {
+
+using varve::tools::ExitStatus;
+
+constexpr char kDescription[] =
+    "Varve keeps a directory tree in one append-only file, and mounts it.";
+
+constexpr char kExample[] =
+    R"(Example:
+  varve mount photos.varve ~/photos
+  cp -r /media/camera ~/photos
+  varve umount ~/photos
+  varve check photos.varve
+
+`varve COMMAND --help` tells about each command, with an example.
+
+)";
+
+int Fail(ExitStatus exit_status, absl::string_view sentence) {
+  const std::string line =
+      absl::StrCat("varve: ", varve::tools::Printable(sentence), "\n");
+  if (!sentence.empty()) fputs(line.c_str(), stderr);
+  return static_cast<int>(exit_status);
+}
+
+// What the parser did not understand, as one sentence.
+std::string UsageSentence(const CLI::ParseError& error,
+                          const std::vector<std::string>& words) {
+  // The parser sees a missing command where it does not know the one given.
+  const size_t depth = !words.empty() && words[0] == "raw" ? 1 : 0;
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
+      absl::StrContains(error.what(), "subcommand")) {
+    return words.size() > depth
+               ? absl::StrCat("unknown command: ", words[depth])
+               : std::string("a command is missing");
+  }
+  std::string sentence = error.what();
+  // But not the name of an argument.
+  if (sentence.size() > 1 && !absl::ascii_isupper(sentence[1])) {
+    sentence[0] = absl::ascii_tolower(sentence[0]);
+  }
+  return sentence;
+}
+
+// How far the command was understood: "varve raw read".
+std::string CommandOf(const CLI::App& app) {
+  const auto commands = app.get_subcommands();
+  if (commands.empty()) return app.get_name();
+  return absl::StrCat(app.get_name(), " ", CommandOf(*commands.front()));
+}
+
+// The parser takes words from the back. It takes "[a,b]" for two words where
+// any number of them may stand, as in `varve rm`; the NUL, which no argument
+// has by itself, keeps it from doing so.
+std::vector<std::string> ForParser(const std::vector<std::string>& words) {
+  std::vector<std::string> reversed(words.rbegin(), words.rend());
+  if (words.empty() || words[0] != "rm") return reversed;
+  for (std::string& word : reversed) {
+    if (absl::StartsWith(word, "[")) word += '\0';
+  }
+  return reversed;
+}
+
+int Run(const std::vector<std::string>& words) {
+  CLI::App app(kDescription, "varve");
+  app.require_subcommand(1);
+  app.set_version_flag("--version",
+                       absl::StrCat("varve ", varve::tools::kVersion));
+  app.footer(kExample + varve::tools::ExitStatusHelp());
+  varve::tools::Action action;
+  varve::tools::AddMountCommand(app, action);
+  varve::tools::AddUmountCommand(app, action);
+  varve::tools::AddInfoCommand(app, action);
+  varve::tools::AddLsCommand(app, action);
+  varve::tools::AddContentCommands(app, action);
+  varve::tools::AddNameCommands(app, action);
+  varve::tools::AddCheckCommand(app, action);
+  varve::tools::AddAdoptCommand(app, action);
+  varve::tools::AddRawCommands(app, action);
+  try {
+    app.parse(ForParser(words));
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return Fail(ExitStatus::kUsage,
+                absl::StrCat(UsageSentence(error, words), " (see ",
+                             CommandOf(app), " --help)"));
+  }
+  const absl::Status status = action();
+  return Fail(varve::tools::ExitStatusOf(status), status.message());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return Run(std::vector<std::string>(argv + 1, argv + argc));
+}

@@ -1,0 +1,118 @@
+// varve mount
+
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/status.h"
+#include "tools/varve/command.h"
+#include "tools/varve/daemonize.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/log.h"
+#include "tools/varve/mount_options.h"
+#include "tools/varve/mountpoint.h"
+#include "tools/varve/serve.h"
+
+namespace varve::tools {
+namespace {
+
+constexpr char kDetails[] =
+    R"(Options for -o, separated by commas:
+  ro, rw                      read-only; the default is rw
+  create, nocreate            whether to make the store if there is none
+                              (default: create)
+  threads=N                   threads that answer requests
+  debug                       log every request (with -f)
+  allow_other                 let other users in; unless root mounts, it needs
+                              user_allow_other in /etc/fuse.conf
+  allow_root                  let root in
+  suid, dev                   for root only; the default is nosuid,nodev
+  noexec, noatime, sync, dirsync, max_read=N, auto_unmount
+                              as mount(8) and mount.fuse3(8) describe them
+default_permissions is always on. What fstab(5) uses is accepted and ignored.
+
+Example:
+  varve mount photos.varve ~/photos
+  varve mount -o ro,allow_other photos.varve /mnt/photos
+)";
+
+struct Arguments {
+  std::string store;
+  std::string directory;
+  std::vector<std::string> options;
+  bool create = false;
+  bool foreground = false;
+};
+
+absl::StatusOr<ServeRequest> Prepare(const Arguments& arguments) {
+  ServeRequest request;
+  VARVE_ASSIGN_OR_RETURN(
+      request.options, ParseMountOptions(arguments.options, CurrentMounter()));
+  MountOptions& options = request.options;
+  if (arguments.create && options.read_only) {
+    return ExitError(ExitStatus::kUsage,
+                     "a store cannot be created by a read-only mount");
+  }
+  options.create = (options.create || arguments.create) && !options.read_only;
+  VARVE_RETURN_IF_ERROR(CheckFuse());
+  VARVE_ASSIGN_OR_RETURN(request.store,
+                         FindStore(arguments.store, options.create));
+  VARVE_ASSIGN_OR_RETURN(request.directory,
+                         PrepareMountpoint(arguments.directory, request.store));
+  VARVE_RETURN_IF_ERROR(CheckStoreIsOutside(request.store, request.directory));
+  return request;
+}
+
+absl::Status ServeDetached(const ServeRequest& request,
+                           std::function<absl::Status()> ready) {
+  bool detached = false;
+  // The daemon must not keep the directory it was started in from being
+  // unmounted. All paths are absolute by now.
+  if (chdir("/") != 0) return SystemError(errno, "cannot enter /");
+  const absl::Status status = ServeStore(request, [&] {
+    LogToSystem();
+    detached = true;
+    return ready();
+  });
+  if (detached && !status.ok()) LogError(std::string(status.message()));
+  return status;
+}
+
+absl::Status Mount(const Arguments& arguments) {
+  LogToStandardError();
+  VARVE_ASSIGN_OR_RETURN(const ServeRequest request, Prepare(arguments));
+  if (arguments.foreground) {
+    return ServeStore(request, [] { return absl::OkStatus(); });
+  }
+  return RunDetached([&request](std::function<absl::Status()> ready) {
+    return ServeDetached(request, std::move(ready));
+  });
+}
+
+}  // namespace
+
+void AddMountCommand(CLI::App& app, Action& action) {
+  CLI::App& command =
+      AddCommand(app, "mount", "Mount a store at a directory", kDetails);
+  auto arguments = std::make_shared<Arguments>();
+  command.add_option("STORE", arguments->store, "The store")->required();
+  command.add_option("DIR", arguments->directory, "Where to mount it")
+      ->required();
+  command
+      .add_option("-o,--options", arguments->options,
+                  "Mount options; see below")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
+  command.add_flag("--create", arguments->create,
+                   "Make the store if there is none, in spite of -o nocreate");
+  command.add_flag("-f,--foreground", arguments->foreground,
+                   "Stay in the foreground, and log to standard error");
+  OnCommand(command, action, std::move(arguments), &Mount);
+}
+
+}  // namespace varve::tools

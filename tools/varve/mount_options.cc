@@ -1,0 +1,216 @@
+#include "tools/varve/mount_options.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/status.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+
+namespace varve::tools {
+namespace {
+
+// Options that are on or off, and what says so.
+struct Switches {
+  bool read_only = false;
+  bool nosuid = true;  // as fusermount3 has it for everybody
+  bool nodev = true;
+  bool noexec = false;
+  bool noatime = false;
+  bool sync = false;
+  bool dirsync = false;
+  bool allow_other = false;
+  bool allow_root = false;
+  bool auto_unmount = false;
+  bool create = true;
+  bool debug = false;
+};
+
+struct Switch {
+  const char* name;
+  bool Switches::*target;
+  bool value;
+};
+
+constexpr Switch kSwitches[] = {
+    {"ro", &Switches::read_only, true},
+    {"rw", &Switches::read_only, false},
+    {"nosuid", &Switches::nosuid, true},
+    {"suid", &Switches::nosuid, false},
+    {"nodev", &Switches::nodev, true},
+    {"dev", &Switches::nodev, false},
+    {"noexec", &Switches::noexec, true},
+    {"exec", &Switches::noexec, false},
+    {"noatime", &Switches::noatime, true},
+    {"atime", &Switches::noatime, false},
+    {"sync", &Switches::sync, true},
+    {"async", &Switches::sync, false},
+    {"dirsync", &Switches::dirsync, true},
+    {"allow_other", &Switches::allow_other, true},
+    {"allow_root", &Switches::allow_root, true},
+    {"auto_unmount", &Switches::auto_unmount, true},
+    {"create", &Switches::create, true},
+    {"nocreate", &Switches::create, false},
+    {"debug", &Switches::debug, true},
+};
+
+// Handed on with their value.
+constexpr absl::string_view kPassed[] = {
+    "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext="};
+
+// Meant for mount(8), systemd or nobody, or true of Varve anyway.
+constexpr absl::string_view kIgnored[] = {
+    "auto",       "noauto",   "defaults",   "default_permissions",
+    "user",       "nouser",   "users",      "owner",
+    "group",      "_netdev",  "nofail",     "relatime",
+    "norelatime", "diratime", "nodiratime", "strictatime",
+    "lazytime",   "silent",   "loud"};
+constexpr absl::string_view kIgnoredPrefixes[] = {
+    "x-", "X-", "comment=", "user=", "subtype="};
+
+// Splits at commas; "\," is a comma inside an option.
+std::vector<std::string> SplitList(absl::string_view list) {
+  std::vector<std::string> options(1);
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (list[i] == ',') {
+      options.emplace_back();
+      continue;
+    }
+    if (list[i] == '\\' && i + 1 < list.size()) ++i;
+    options.back() += list[i];
+  }
+  return options;
+}
+
+bool IsIgnored(absl::string_view option) {
+  return std::find(std::begin(kIgnored), std::end(kIgnored), option) !=
+             std::end(kIgnored) ||
+         std::any_of(std::begin(kIgnoredPrefixes), std::end(kIgnoredPrefixes),
+                     [option](absl::string_view prefix) {
+                       return absl::StartsWith(option, prefix);
+                     });
+}
+
+absl::Status BadOption(absl::string_view option, absl::string_view why) {
+  return ExitError(ExitStatus::kUsage,
+                   absl::StrCat("mount option ", Printable(option), " ", why));
+}
+
+// One option. Switches are collected apart, since the last one counts.
+absl::Status ParseOption(const std::string& option, Switches& switches,
+                         MountOptions& options) {
+  for (const Switch& known : kSwitches) {
+    if (option == known.name) {
+      switches.*known.target = known.value;
+      return absl::OkStatus();
+    }
+  }
+  for (const absl::string_view prefix : kPassed) {
+    if (absl::StartsWith(option, prefix)) {
+      options.kernel_options.push_back(option);
+      return absl::OkStatus();
+    }
+  }
+  if (IsIgnored(option)) return absl::OkStatus();
+  absl::string_view value = option;
+  if (absl::ConsumePrefix(&value, "threads=")) {
+    constexpr int kMaxThreads = 1024;
+    if (!absl::SimpleAtoi(value, &options.threads) || options.threads < 1 ||
+        options.threads > kMaxThreads) {
+      return BadOption(option, "needs a number from 1 to 1024");
+    }
+    return absl::OkStatus();
+  }
+  if (absl::StartsWith(option, "fsname=")) {
+    return BadOption(option,
+                     "is not possible: the source of the mount is "
+                     "always the path of the store");
+  }
+  return BadOption(option, "is not known (see varve mount --help)");
+}
+
+absl::Status CheckAllowed(const Switches& switches, const Mounter& mounter) {
+  if (switches.allow_other && switches.allow_root) {
+    return ExitError(
+        ExitStatus::kUsage,
+        "mount options allow_other and allow_root exclude each other");
+  }
+  if ((switches.allow_other || switches.allow_root) &&
+      !mounter.may_allow_other) {
+    return ExitError(
+        ExitStatus::kNoPermission,
+        absl::StrCat("mount option ",
+                     switches.allow_other ? "allow_other" : "allow_root",
+                     " needs the line user_allow_other in /etc/fuse.conf, "
+                     "unless root mounts"));
+  }
+  if ((!switches.nosuid || !switches.nodev) && !mounter.is_root) {
+    return ExitError(
+        ExitStatus::kNoPermission,
+        absl::StrCat("mount option ", switches.nosuid ? "dev" : "suid",
+                     " is for root only"));
+  }
+  return absl::OkStatus();
+}
+
+void AddKernelOptions(const Switches& switches, MountOptions& options) {
+  const auto add = [&options](const char* name) {
+    options.kernel_options.emplace_back(name);
+  };
+  if (switches.read_only) add("ro");
+  add(switches.nosuid ? "nosuid" : "suid");
+  add(switches.nodev ? "nodev" : "dev");
+  if (switches.noexec) add("noexec");
+  if (switches.noatime) add("noatime");
+  if (switches.sync) add("sync");
+  if (switches.dirsync) add("dirsync");
+  if (switches.allow_other) add("allow_other");
+  if (switches.allow_root) add("allow_root");
+  if (switches.auto_unmount) add("auto_unmount");
+}
+
+}  // namespace
+
+bool AllowsOther(absl::string_view fuse_conf_text) {
+  for (const absl::string_view line : absl::StrSplit(fuse_conf_text, '\n')) {
+    if (absl::StripAsciiWhitespace(line) == "user_allow_other") return true;
+  }
+  return false;
+}
+
+Mounter CurrentMounter(const std::string& fuse_conf) {
+  Mounter mounter;
+  mounter.is_root = geteuid() == 0;
+  // Who cannot read the file gets the stricter answer, as from fusermount3.
+  const absl::StatusOr<std::string> text = ReadHostFile(fuse_conf);
+  mounter.may_allow_other =
+      mounter.is_root || (text.ok() && AllowsOther(*text));
+  return mounter;
+}
+
+absl::StatusOr<MountOptions> ParseMountOptions(
+    absl::Span<const std::string> lists, const Mounter& mounter) {
+  MountOptions options;
+  Switches switches;
+  for (const std::string& list : lists) {
+    for (const std::string& option : SplitList(list)) {
+      if (option.empty()) continue;
+      VARVE_RETURN_IF_ERROR(ParseOption(option, switches, options));
+    }
+  }
+  VARVE_RETURN_IF_ERROR(CheckAllowed(switches, mounter));
+  options.read_only = switches.read_only;
+  options.create = switches.create;
+  options.debug = switches.debug;
+  AddKernelOptions(switches, options);
+  return options;
+}
+
+}  // namespace varve::tools

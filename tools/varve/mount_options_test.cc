@@ -1,0 +1,148 @@
+#include "tools/varve/mount_options.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tools/varve/exit_status.h"
+
+namespace varve::tools {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr Mounter kRoot = {.is_root = true, .may_allow_other = true};
+constexpr Mounter kUser = {.is_root = false, .may_allow_other = false};
+
+// The options of a list that has to be accepted.
+MountOptions Parse(const std::string& list, const Mounter& mounter = kRoot) {
+  const auto options = ParseMountOptions({list}, mounter);
+  EXPECT_TRUE(options.ok()) << list << ": " << options.status();
+  return options.value_or(MountOptions());
+}
+
+// The failure of a list that must not be.
+absl::Status Refusal(const std::string& list, const Mounter& mounter = kRoot) {
+  const auto options = ParseMountOptions({list}, mounter);
+  EXPECT_FALSE(options.ok()) << list;
+  return options.status();
+}
+
+std::string Message(const absl::Status& status) {
+  return std::string(status.message());
+}
+
+TEST(MountOptionsTest, WithoutOptionsNosuidAndNodevAreOn) {
+  const MountOptions options = Parse("");
+  EXPECT_FALSE(options.read_only);
+  EXPECT_TRUE(options.create);
+  EXPECT_EQ(options.threads, 0);
+  EXPECT_THAT(options.kernel_options, ElementsAre("nosuid", "nodev"));
+}
+
+TEST(MountOptionsTest, ReadOnlyIsForTheStoreAndForTheKernel) {
+  const MountOptions options = Parse("ro");
+  EXPECT_TRUE(options.read_only);
+  EXPECT_THAT(options.kernel_options, Contains("ro"));
+}
+
+TEST(MountOptionsTest, TheLastOfContradictingOptionsCounts) {
+  EXPECT_FALSE(Parse("ro,rw").read_only);
+  EXPECT_TRUE(Parse("rw,ro").read_only);
+  EXPECT_THAT(Parse("noexec,exec").kernel_options, Not(Contains("noexec")));
+  EXPECT_THAT(Parse("exec,noexec").kernel_options, Contains("noexec"));
+  EXPECT_FALSE(Parse("create,nocreate").create);
+  // As mount(8) expands fstab's "user,suid".
+  EXPECT_THAT(Parse("noexec,nosuid,nodev,suid").kernel_options,
+              Contains("suid"));
+}
+
+TEST(MountOptionsTest, SeveralListsAreTakenInOrder) {
+  const auto options = ParseMountOptions({"ro,threads=3", "rw"}, kRoot);
+  ASSERT_TRUE(options.ok());
+  EXPECT_FALSE(options->read_only);
+  EXPECT_EQ(options->threads, 3);
+}
+
+TEST(MountOptionsTest, WhatFstabAndTheKernelAddIsIgnored) {
+  const MountOptions options = Parse(
+      "defaults,auto,noauto,user,user=me,users,_netdev,nofail,relatime,"
+      "x-systemd.automount,x-gvfs-show,comment=a,default_permissions,"
+      "subtype=other,,");
+  EXPECT_THAT(options.kernel_options, ElementsAre("nosuid", "nodev"));
+}
+
+TEST(MountOptionsTest, KernelOptionsArePassedOn) {
+  const MountOptions options =
+      Parse("allow_other,noatime,sync,dirsync,max_read=65536,auto_unmount");
+  for (const char* passed : {"allow_other", "noatime", "sync", "dirsync",
+                             "max_read=65536", "auto_unmount"}) {
+    EXPECT_THAT(options.kernel_options, Contains(passed));
+  }
+}
+
+TEST(MountOptionsTest, ThreadsNeedANumber) {
+  EXPECT_EQ(Parse("threads=8").threads, 8);
+  for (const char* bad :
+       {"threads=", "threads=0", "threads=-1", "threads=x", "threads=9999"}) {
+    const absl::Status status = Refusal(bad);
+    EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
+    EXPECT_THAT(Message(status), HasSubstr(bad));
+  }
+}
+
+TEST(MountOptionsTest, UnknownOptionsAreNamed) {
+  const absl::Status status = Refusal("ro,allow_othr");
+  EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
+  EXPECT_THAT(Message(status), HasSubstr("allow_othr is not known"));
+  for (const char* unknown : {"threads", "max_read", "uid=0", "fd=3"}) {
+    EXPECT_EQ(ExitStatusOf(Refusal(unknown)), ExitStatus::kUsage) << unknown;
+  }
+}
+
+TEST(MountOptionsTest, TheSourceCannotBeOverridden) {
+  EXPECT_THAT(Message(Refusal("fsname=x")), HasSubstr("path of the store"));
+}
+
+TEST(MountOptionsTest, AnEscapedCommaIsPartOfTheOption) {
+  EXPECT_THAT(Parse("context=a\\,b").kernel_options, Contains("context=a,b"));
+}
+
+TEST(MountOptionsTest, OthersNeedPermissionToBeLetIn) {
+  for (const char* option : {"allow_other", "allow_root"}) {
+    const absl::Status status = Refusal(option, kUser);
+    EXPECT_EQ(ExitStatusOf(status), ExitStatus::kNoPermission);
+    EXPECT_THAT(Message(status), HasSubstr("user_allow_other"));
+    Parse(option, {.is_root = false, .may_allow_other = true});
+    Parse(option, kRoot);
+  }
+  EXPECT_EQ(ExitStatusOf(Refusal("allow_other,allow_root")),
+            ExitStatus::kUsage);
+}
+
+TEST(MountOptionsTest, SuidAndDevAreForRoot) {
+  EXPECT_THAT(Parse("suid,dev").kernel_options, ElementsAre("suid", "dev"));
+  EXPECT_EQ(ExitStatusOf(Refusal("suid", kUser)), ExitStatus::kNoPermission);
+  EXPECT_THAT(Message(Refusal("dev", kUser)), HasSubstr("dev is for root"));
+}
+
+TEST(FuseConfTest, TheLineHasToStandAlone) {
+  EXPECT_TRUE(AllowsOther("mount_max = 5\nuser_allow_other\n"));
+  EXPECT_TRUE(AllowsOther("  user_allow_other  "));
+  EXPECT_FALSE(AllowsOther("#user_allow_other\n"));
+  EXPECT_FALSE(AllowsOther("no user_allow_other\n"));
+  EXPECT_FALSE(AllowsOther(""));
+}
+
+TEST(FuseConfTest, AMissingFileAllowsNothing) {
+  const Mounter mounter = CurrentMounter("/nonexistent/fuse.conf");
+  EXPECT_EQ(mounter.may_allow_other, mounter.is_root);
+}
+
+}  // namespace
+}  // namespace varve::tools

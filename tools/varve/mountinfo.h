@@ -1,0 +1,49 @@
+// The kernel's list of mounts (/proc/self/mountinfo): which store is mounted
+// where. Reading it touches no mount, so it also works for dead ones.
+//
+// Thread-safe: free functions without state.
+
+#ifndef VARVE_TOOLS_VARVE_MOUNTINFO_H_
+#define VARVE_TOOLS_VARVE_MOUNTINFO_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace varve::tools {
+
+struct MountInfo {
+  uint64_t id = 0;
+  uint64_t parent_id = 0;  // of the mount that it lies on
+  std::string directory;   // where it is mounted
+  std::string type;        // "fuse.varve" for ours
+  std::string source;      // for ours, the absolute path of the store
+  bool read_only = false;
+
+  bool is_varve() const { return type == "fuse.varve"; }
+  friend bool operator==(const MountInfo&, const MountInfo&) = default;
+};
+
+// Lines that are malformed are left out.
+std::vector<MountInfo> ParseMountInfo(absl::string_view text);
+
+// The mounts that this process sees.
+absl::StatusOr<std::vector<MountInfo>> ReadMountInfo();
+
+// The mount that is visible at `directory`, which is absolute and free of
+// symbolic links: the topmost if there are several. Nothing if `directory` is
+// no mountpoint.
+std::optional<MountInfo> FindMountAt(const std::vector<MountInfo>& mounts,
+                                     absl::string_view directory);
+
+// Where the store is mounted as one of ours.
+std::vector<std::string> MountpointsOf(const std::vector<MountInfo>& mounts,
+                                       absl::string_view store);
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_MOUNTINFO_H_

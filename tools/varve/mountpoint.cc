@@ -1,0 +1,180 @@
+#include "tools/varve/mountpoint.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "engine/status.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/mountinfo.h"
+#include "tools/varve/open_store.h"
+#include "tools/varve/unmount.h"
+
+namespace varve::tools {
+namespace {
+
+// A daemon that is being killed gives up the kernel's connection a moment
+// before its lock.
+constexpr absl::Duration kWaitForOwner = absl::Seconds(5);
+
+absl::Status ClearDeadMount(const std::string& directory) {
+  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
+  const std::optional<MountInfo> mount = FindMountAt(mounts, directory);
+  if (!mount.has_value() || !mount->is_varve()) {
+    return ExitError(
+        ExitStatus::kRefused,
+        absl::StrCat(directory, " is a dead mount of ",
+                     mount.has_value() ? mount->type : "unknown type",
+                     " (its endpoint is not connected); unmount that first"));
+  }
+  const absl::Status status = WaitUntilUnlocked(mount->source, kWaitForOwner);
+  if (!status.ok()) {
+    return ExitError(ExitStatus::kBusy,
+                     absl::StrCat(directory,
+                                  " is a dead mount, left as it is because its "
+                                  "owner may still be alive (",
+                                  status.message(), "); `varve umount ",
+                                  directory, "` takes it away"));
+  }
+  return Unmount(directory, UnmountMode::kLazy);
+}
+
+absl::Status CheckNotMounted(const std::string& directory,
+                             const std::string& store) {
+  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
+  const std::optional<MountInfo> mount = FindMountAt(mounts, directory);
+  if (!mount.has_value() || !mount->is_varve() || mount->source != store) {
+    return absl::OkStatus();
+  }
+  const std::optional<pid_t> pid = DaemonOf(directory);
+  return ExitError(
+      ExitStatus::kRefused,
+      absl::StrCat(store, " is already mounted at ", directory,
+                   pid.has_value() ? absl::StrCat(" by pid ", *pid) : ""));
+}
+
+// As fusermount3 will demand, in words of our own.
+absl::Status CheckOwnMountpoint(const std::string& directory,
+                                const struct stat& info) {
+  if (geteuid() == 0) return absl::OkStatus();
+  const bool others = (info.st_mode & S_ISVTX) != 0 && info.st_uid != geteuid();
+  if (!others && access(directory.c_str(), W_OK) == 0) return absl::OkStatus();
+  return ExitError(
+      ExitStatus::kNoPermission,
+      absl::StrCat("mounting at ", directory,
+                   " needs a directory of your own that you may write to"));
+}
+
+}  // namespace
+
+absl::Status CheckFuse() {
+  if (access("/dev/fuse", F_OK) != 0) {
+    return ExitError(ExitStatus::kNoFuse,
+                     "FUSE is not available: there is no /dev/fuse (load the "
+                     "kernel's module `fuse`, or pass the device into the "
+                     "container)");
+  }
+  if (access("/dev/fuse", R_OK | W_OK) != 0) {
+    return ExitError(ExitStatus::kNoPermission,
+                     "permission denied for /dev/fuse");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> FindStore(const std::string& path,
+                                      bool may_create) {
+  const absl::StatusOr<std::string> real = RealPathOfLast(path);
+  if (!real.ok()) {
+    const int number = SystemErrorNumber(real.status()).value_or(0);
+    if (number != ENOENT)
+      return Annotate(real.status(), "cannot find the store");
+    const bool has_directory = RealPath(DirectoryOf(path)).ok();
+    return ExitError(
+        ExitStatus::kNotFound,
+        has_directory
+            ? absl::StrCat("the store ", path, " is a link to nothing")
+            : absl::StrCat("the directory of the store, ", DirectoryOf(path),
+                           ", does not exist"));
+  }
+  struct stat info;
+  if (stat(real->c_str(), &info) == 0) {
+    if (S_ISDIR(info.st_mode)) {
+      return ExitError(
+          ExitStatus::kWrongKind,
+          absl::StrCat(path, " is a directory; a store is a file"));
+    }
+    return real;
+  }
+  if (errno != ENOENT) {
+    return SystemError(errno, absl::StrCat("cannot open ", path));
+  }
+  if (!may_create) {
+    return ExitError(ExitStatus::kNotFound,
+                     absl::StrCat("there is no store ", path));
+  }
+  return real;
+}
+
+absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
+                                              const std::string& store) {
+  absl::StatusOr<std::string> real = RealPathOfLast(directory);
+  if (!real.ok()) {
+    if (SystemErrorNumber(real.status()) != ENOENT) {
+      return Annotate(real.status(), "cannot find the mountpoint");
+    }
+  } else {
+    // Dead mounts can lie on top of each other.
+    constexpr int kMaxStacked = 16;
+    for (int i = 0; i < kMaxStacked && IsDeadMount(*real); ++i) {
+      VARVE_RETURN_IF_ERROR(ClearDeadMount(*real));
+    }
+  }
+  struct stat info;
+  if (!real.ok() || stat(real->c_str(), &info) != 0) {
+    if (!real.ok() || errno == ENOENT) {
+      return ExitError(
+          ExitStatus::kNotFound,
+          absl::StrCat("the mountpoint ", directory, " does not exist"));
+    }
+    return SystemError(errno,
+                       absl::StrCat("cannot use the mountpoint ", directory));
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return ExitError(
+        ExitStatus::kWrongKind,
+        absl::StrCat("the mountpoint ", directory, " is not a directory"));
+  }
+  VARVE_RETURN_IF_ERROR(CheckNotMounted(*real, store));
+  VARVE_RETURN_IF_ERROR(CheckOwnMountpoint(*real, info));
+  return real;
+}
+
+absl::Status CheckStoreIsOutside(const std::string& store,
+                                 const std::string& directory) {
+  struct stat mountpoint;
+  if (stat(directory.c_str(), &mountpoint) != 0) {
+    return SystemError(errno, absl::StrCat("cannot stat ", directory));
+  }
+  // By device and inode: a bind mount gives one directory several paths.
+  std::string above = store;
+  do {
+    above = DirectoryOf(above);
+    struct stat info;
+    if (stat(above.c_str(), &info) == 0 && info.st_dev == mountpoint.st_dev &&
+        info.st_ino == mountpoint.st_ino) {
+      return ExitError(
+          ExitStatus::kRefused,
+          absl::StrCat("the store ", store, " lies inside the mountpoint ",
+                       directory, ", which would hide it"));
+    }
+  } while (above != "/");
+  return absl::OkStatus();
+}
+
+}  // namespace varve::tools

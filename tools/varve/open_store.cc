@@ -1,0 +1,126 @@
+#include "tools/varve/open_store.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "engine/status.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/mountinfo.h"
+
+namespace varve::tools {
+namespace {
+
+// Where the store is mounted, for messages; nothing if that cannot be told.
+std::vector<std::string> WhereMounted(const std::string& path) {
+  const absl::StatusOr<std::string> real = RealPath(path);
+  const auto mounts = ReadMountInfo();
+  if (!real.ok() || !mounts.ok()) return {};
+  return MountpointsOf(*mounts, *real);
+}
+
+bool IsLocked(const absl::Status& status) {
+  return SystemErrorNumber(status) == EWOULDBLOCK;
+}
+
+// What is said of a store that could not be opened.
+absl::Status Improve(const absl::Status& status, const std::string& path) {
+  if (IsLocked(status)) {
+    const std::vector<std::string> directories = WhereMounted(path);
+    return ExitError(
+        ExitStatus::kBusy,
+        directories.empty()
+            ? std::string(status.message())
+            : absl::StrCat(status.message(), "; it is mounted at ",
+                           absl::StrJoin(directories, " and "),
+                           ": use the files there, or unmount it first"));
+  }
+  switch (SystemErrorNumber(status).value_or(0)) {
+    case ENOENT:
+      return ExitError(ExitStatus::kNotFound,
+                       absl::StrCat("there is no store ", path));
+    case EISDIR:
+      return ExitError(
+          ExitStatus::kWrongKind,
+          absl::StrCat(path, " is a directory; a store is a file"));
+    case EINVAL:
+      return ExitError(ExitStatus::kWrongKind,
+                       absl::StrCat(path, " is not a regular file"));
+    case EROFS:
+      return ExitError(ExitStatus::kReadOnly,
+                       absl::StrCat(path, " lies on a read-only file system"));
+    default:
+      return status;
+  }
+}
+
+// The engine's words say it all.
+absl::Status NotAStore(const absl::Status& status) {
+  return ExitError(ExitStatus::kNotAStore, status.message());
+}
+
+// Whether the store can be opened at all. Tells a file that is no store from
+// one whose tree is damaged.
+absl::Status CheckIsStore(const std::string& path) {
+  OpenOptions options;
+  options.mode = OpenMode::kRead;
+  const absl::Status status = Store::Open(path, options).status();
+  return absl::IsDataLoss(status) ? NotAStore(status) : absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
+                                                 OpenMode mode) {
+  OpenOptions options;
+  options.mode = mode;
+  auto store = Store::Open(path, options);
+  if (store.ok()) return store;
+  if (absl::IsDataLoss(store.status())) return NotAStore(store.status());
+  return Improve(store.status(), path);
+}
+
+absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
+    const std::string& path, fs::VolumeOptions options) {
+  const fs::Caller caller = CurrentCaller();
+  options.root_uid = caller.uid;
+  options.root_gid = caller.gid;
+  auto volume = fs::Volume::Open(path, std::move(options));
+  if (volume.ok()) return volume;
+  if (absl::IsDataLoss(volume.status())) {
+    VARVE_RETURN_IF_ERROR(CheckIsStore(path));
+    return Annotate(volume.status(), path);
+  }
+  return Improve(volume.status(), path);
+}
+
+absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
+    const std::string& path) {
+  fs::VolumeOptions options;
+  options.read_only = true;
+  return OpenVolume(path, std::move(options));
+}
+
+fs::Caller CurrentCaller() { return {.uid = geteuid(), .gid = getegid()}; }
+
+absl::Status WaitUntilUnlocked(const std::string& path, absl::Duration limit) {
+  const absl::Time deadline = absl::Now() + limit;
+  while (true) {
+    // The lock goes with the file.
+    VARVE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<File> file,
+        RealFileSystem()->Open(path, OpenMode::kReadWrite, 0));
+    const absl::Status status = file->LockExclusive();
+    if (!IsLocked(status) || absl::Now() >= deadline) return status;
+    // sleep: the kernel offers no wait for a lock with a time limit.
+    absl::SleepFor(absl::Milliseconds(50));
+  }
+}
+
+}  // namespace varve::tools

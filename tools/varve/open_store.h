@@ -1,0 +1,40 @@
+// Opening a store for a command: the failures that users run into, each as one
+// clear sentence with its exit status.
+//
+// Thread-safe: free functions without state.
+
+#ifndef VARVE_TOOLS_VARVE_OPEN_STORE_H_
+#define VARVE_TOOLS_VARVE_OPEN_STORE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "engine/store.h"
+#include "fs/volume.h"
+
+namespace varve::tools {
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
+                                                 OpenMode mode);
+
+// The root directory, if it has to be made, will be the caller's.
+absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
+    const std::string& path, fs::VolumeOptions options);
+// For commands that only look; works while the store is mounted.
+absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
+    const std::string& path);
+
+// The caller of this process, as owner of what it makes.
+fs::Caller CurrentCaller();
+
+// Waits until nobody holds the writer's lock of the store. FAILED_PRECONDITION
+// naming the holder if it still does at the end; NOT_FOUND if there is no such
+// store; otherwise why the lock cannot be tried.
+absl::Status WaitUntilUnlocked(const std::string& path, absl::Duration limit);
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_OPEN_STORE_H_

@@ -1,0 +1,123 @@
+#include "tools/varve/raw_tree.h"
+
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/identity.h"
+#include "fs/tree.h"
+#include "fs/volume.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/open_store.h"
+
+namespace varve::tools {
+namespace {
+
+// Whether the newest commit in the chain says so. What lies behind it was
+// written by others, into a store that was at rest.
+bool WasClosedProperly(const Store& store, const fs::Identity& identity) {
+  bool clean = false;
+  const absl::Status walked = store.ForEachInChain([&](const EntryView& entry) {
+    const auto commit = identity.AsCommit(entry);
+    if (!commit.has_value()) return true;
+    clean = commit->clean();
+    return false;
+  });
+  return walked.ok() && clean && store.recovery().torn_bytes == 0;
+}
+
+// Recovers the tree, if there is one that needs it, as a mount would.
+absl::Status CloseTreeProperly(const std::string& path) {
+  {
+    OpenOptions options;
+    options.mode = OpenMode::kRead;
+    const auto store = Store::Open(path, options);
+    // Whoever opens it for writing finds out why, and says so.
+    if (!store.ok()) return absl::OkStatus();
+    const auto entry = (*store)->Read(fs::Identity::Key());
+    if (!entry.ok()) return absl::OkStatus();
+    const auto identity = fs::Identity::Decode(entry->payload_text());
+    if (identity.ok() && WasClosedProperly(**store, *identity)) {
+      return absl::OkStatus();
+    }
+  }
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(path, {}));
+  return Explain(volume->Close(), absl::StrCat("cannot close ", path));
+}
+
+// An entry that holds bytes of a file.
+struct NeededEntry {
+  uint64_t key_hash;
+  uint64_t metadata_offset;
+  std::string file;
+};
+
+std::vector<NeededEntry> NeededEntries(fs::Volume& volume) {
+  std::vector<NeededEntry> needed;
+  volume.WithTree([&needed](const fs::Tree& tree) {
+    tree.ForEach([&needed](const fs::Inode& inode) {
+      if (inode.is_directory()) return;
+      const fs::ExtentMap content = fs::Tree::ContentOf(inode);
+      for (const auto& [offset, extent] : content.extents()) {
+        needed.push_back({extent.key_hash, extent.entry_metadata_offset(),
+                          fs::Tree::PathOf(inode)});
+      }
+    });
+  });
+  return needed;
+}
+
+absl::Status CompactUnderTree(const std::string& path) {
+  std::vector<NeededEntry> needed;
+  uint64_t tail = 0;
+  {
+    // Opened for writing, so that the tree takes over what others have written:
+    // after compaction it could not tell any more.
+    VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(path, {}));
+    needed = NeededEntries(*volume);
+    VARVE_RETURN_IF_ERROR(
+        Explain(volume->Close(), absl::StrCat("cannot close ", path)));
+    tail = volume->store().tail();
+  }
+  VARVE_ASSIGN_OR_RETURN(const auto store,
+                         OpenStore(path, OpenMode::kReadWrite));
+  if (store->tail() != tail) {
+    return ExitError(
+        ExitStatus::kBusy,
+        absl::StrCat(path, " was written to meanwhile; try again"));
+  }
+  for (const NeededEntry& entry : needed) {
+    if (store->FindHashed(entry.key_hash) == entry.metadata_offset) continue;
+    return ExitError(
+        ExitStatus::kRefused,
+        absl::StrCat("a raw compaction would lose content of the file \"",
+                     entry.file,
+                     "\", which lies in an entry whose key has "
+                     "been deleted or overwritten; it takes a compaction that "
+                     "knows the tree, which this version does not have"));
+  }
+  return store->Compact();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Store>> OpenStoreForRawWriting(
+    const std::string& path, OpenMode mode) {
+  VARVE_RETURN_IF_ERROR(CloseTreeProperly(path));
+  return OpenStore(path, mode);
+}
+
+absl::Status CompactRaw(const std::string& path) {
+  {
+    VARVE_ASSIGN_OR_RETURN(const auto store,
+                           OpenStoreForRawWriting(path, OpenMode::kReadWrite));
+    if (!store->Exists(fs::Identity::Key())) return store->Compact();
+  }
+  return CompactUnderTree(path);
+}
+
+}  // namespace varve::tools

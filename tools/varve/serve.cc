@@ -1,0 +1,170 @@
+#include "tools/varve/serve.h"
+
+#include <errno.h>
+#include <fuse3/fuse_log.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "engine/status.h"
+#include "fs/fuse_server.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/log.h"
+#include "tools/varve/open_store.h"
+#include "tools/varve/version.h"
+
+namespace varve::tools {
+namespace {
+
+// The daemon before this one may still be closing the store.
+constexpr absl::Duration kLockWait = absl::Seconds(5);
+
+// What signal handlers can reach: global because they get no argument.
+std::atomic<fs::FuseServer*> server_to_stop{nullptr};
+std::atomic<bool> stop_asked_for{false};
+
+void OnStopSignal(int) {
+  const int saved_errno = errno;
+  stop_asked_for.store(true);
+  if (fs::FuseServer* server = server_to_stop.load()) server->Stop();
+  errno = saved_errno;
+}
+
+// As long as it lives, signals that would end the process stop the server
+// instead.
+class StopBySignals {
+ public:
+  explicit StopBySignals(fs::FuseServer* server) {
+    server_to_stop.store(server);
+    // Asked for between the installation of the handlers and now.
+    if (stop_asked_for.load()) server->Stop();
+  }
+  ~StopBySignals() { server_to_stop.store(nullptr); }
+  StopBySignals(const StopBySignals&) = delete;
+  StopBySignals& operator=(const StopBySignals&) = delete;
+
+  static void Install() {
+    struct sigaction action = {};
+    action.sa_handler = OnStopSignal;
+    action.sa_flags = SA_RESTART;
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+      sigaction(number, &action, nullptr);
+    }
+    signal(SIGPIPE, SIG_IGN);
+  }
+};
+
+// libfuse's own messages: into the log, where they would be lost with standard
+// error otherwise.
+void OnFuseLog(enum fuse_log_level level, const char* format, va_list values) {
+  char line[1024];
+  vsnprintf(line, sizeof(line), format, values);
+  const std::string text(absl::StripSuffix(line, "\n"));
+  if (level >= FUSE_LOG_INFO) {
+    LogInfo(text);
+  } else {
+    LogWarning(text);
+  }
+}
+
+std::string StatusMembers(const ServeRequest& request) {
+  const nlohmann::ordered_json status = {
+      {"pid", getpid()},
+      {"store", request.store},
+      {"version", kVersion},
+      {"started",
+       absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone())},
+  };
+  // A path need not be UTF-8.
+  const std::string object =
+      status.dump(-1, ' ', /*ensure_ascii=*/false,
+                  nlohmann::ordered_json::error_handler_t::replace);
+  return object.substr(1, object.size() - 2);
+}
+
+fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
+  fs::FuseOptions options;
+  options.mountpoint = request.directory;
+  options.source = request.store;
+  options.mount_options = request.options.kernel_options;
+  options.threads = request.options.threads;
+  options.debug = request.options.debug;
+  options.on_error = [](const absl::Status& status,
+                        absl::string_view operation) {
+    LogError(absl::StrCat(operation, ": ", status.message()));
+  };
+  options.status_members = StatusMembers(request);
+  return options;
+}
+
+absl::StatusOr<std::unique_ptr<fs::FuseServer>> Mount(
+    fs::Volume& volume, const ServeRequest& request) {
+  auto server = fs::FuseServer::Mount(volume, FuseOptionsFor(request));
+  const int number = SystemErrorNumber(server.status()).value_or(0);
+  if (number == ENODEV || number == ENXIO) {
+    return ExitError(
+        ExitStatus::kNoFuse,
+        absl::StrCat("FUSE is not available: ", server.status().message()));
+  }
+  return server;
+}
+
+absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
+                   const std::function<absl::Status()>& on_ready) {
+  StopBySignals::Install();
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<fs::FuseServer> server,
+                         Mount(volume, request));
+  const StopBySignals stopping(server.get());
+  return server->Serve([&] {
+    if (const absl::Status status = on_ready(); !status.ok()) {
+      LogError(absl::StrCat("stopping: ", status.message()));
+      server->Stop();
+      return;
+    }
+    LogInfo(absl::StrCat(request.store, " is mounted at ", request.directory,
+                         volume.read_only() ? " (read-only)" : ""));
+  });
+}
+
+}  // namespace
+
+absl::Status ServeStore(const ServeRequest& request,
+                        const std::function<absl::Status()>& on_ready) {
+  // Modes of files are what callers asked for, which the kernel has masked.
+  umask(0);
+  fuse_set_log_func(OnFuseLog);
+  fs::VolumeOptions options;
+  options.read_only = request.options.read_only;
+  options.create = request.options.create;
+  options.lock_wait = kLockWait;
+  options.on_incident = [](const absl::Status& status) {
+    LogError(std::string(status.message()));
+  };
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<fs::Volume> volume,
+                         OpenVolume(request.store, std::move(options)));
+  for (const std::string& note : volume->notes()) {
+    LogWarning(absl::StrCat(request.store, ": ", note));
+  }
+  absl::Status status = Serve(*volume, request, on_ready);
+  // Also after a failure: what was written is to be kept.
+  const absl::Status closed = volume->Close();
+  status.Update(
+      Explain(closed, absl::StrCat("closing ", request.store, " failed")));
+  if (status.ok()) {
+    LogInfo(absl::StrCat(request.store, " is unmounted and closed"));
+  }
+  return status;
+}
+
+}  // namespace varve::tools

@@ -1,0 +1,112 @@
+#include "tools/varve/tree_path.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <deque>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "engine/status.h"
+#include "fs/error.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/open_store.h"
+
+namespace varve::tools {
+namespace {
+
+constexpr int kMaxLinks = 40;  // as the kernel has it
+
+std::vector<std::string> Split(absl::string_view path) {
+  std::vector<std::string> parts;
+  for (const absl::string_view part :
+       absl::StrSplit(path, '/', absl::SkipEmpty())) {
+    if (part != ".") parts.emplace_back(part);
+  }
+  return parts;
+}
+
+// Volume::Lookup without the reference that it counts for the kernel.
+absl::StatusOr<fs::Stat> Look(fs::Volume& volume, uint64_t parent,
+                              absl::string_view name) {
+  auto stat = volume.Lookup(parent, name);
+  if (stat.ok()) volume.Forget(stat->ino, 1);
+  return stat;
+}
+
+}  // namespace
+
+absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
+                                LastLink last_link) {
+  const std::vector<std::string> parts = Split(path);
+  std::deque<std::string> to_go(parts.begin(), parts.end());
+  Place place{.parent = fs::kRootIno, .name = "."};
+  VARVE_ASSIGN_OR_RETURN(place.found, volume.GetAttributes(fs::kRootIno));
+  int links = 0;
+  while (!to_go.empty()) {
+    // The part before has to be a directory that exists.
+    if (!place.found.has_value()) return fs::PosixError(ENOENT);
+    if (!S_ISDIR(place.found->attributes.mode)) {
+      return fs::PosixError(ENOTDIR);
+    }
+    const uint64_t directory = place.found->ino;
+    std::string name = std::move(to_go.front());
+    to_go.pop_front();
+    auto stat = Look(volume, directory, name);
+    if (!stat.ok() && fs::ErrnoOf(stat.status()) != ENOENT) {
+      return stat.status();
+    }
+    if (stat.ok() && S_ISLNK(stat->attributes.mode) &&
+        (!to_go.empty() || last_link == LastLink::kFollow)) {
+      if (++links > kMaxLinks) return fs::PosixError(ELOOP);
+      VARVE_ASSIGN_OR_RETURN(const std::string target,
+                             volume.ReadSymlink(stat->ino));
+      if (absl::StartsWith(target, "/")) {
+        return ExitError(ExitStatus::kRefused,
+                         absl::StrCat("the symbolic link \"", name,
+                                      "\" leads out of the store"));
+      }
+      const std::vector<std::string> more = Split(target);
+      to_go.insert(to_go.begin(), more.begin(), more.end());
+      continue;  // from the same directory
+    }
+    place = {.parent = directory, .name = std::move(name)};
+    if (stat.ok()) place.found = *stat;
+  }
+  return place;
+}
+
+absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
+                                      absl::string_view path,
+                                      LastLink last_link) {
+  VARVE_ASSIGN_OR_RETURN(const Place place, FindPlace(volume, path, last_link));
+  if (!place.found.has_value()) return fs::PosixError(ENOENT);
+  return *place.found;
+}
+
+absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
+                         uint32_t mode) {
+  std::vector<std::string> parts = Split(path);
+  if (!parts.empty()) parts.pop_back();
+  std::string so_far;
+  for (const std::string& part : parts) {
+    absl::StrAppend(&so_far, "/", part);
+    VARVE_ASSIGN_OR_RETURN(const Place place,
+                           FindPlace(volume, so_far, LastLink::kFollow));
+    if (place.found.has_value()) continue;
+    VARVE_ASSIGN_OR_RETURN(
+        const fs::Stat made,
+        volume.MakeDirectory(place.parent, place.name, mode, CurrentCaller()));
+    volume.Forget(made.ino, 1);
+  }
+  return absl::OkStatus();
+}
+
+std::string Cannot(absl::string_view verb, absl::string_view path) {
+  return absl::StrCat("cannot ", verb, " \"", path, "\"");
+}
+
+}  // namespace varve::tools

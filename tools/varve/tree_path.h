@@ -1,0 +1,51 @@
+// Finding things in the tree of a store by path, as the kernel would: symbolic
+// links are followed, but not out of the store.
+//
+// Thread-safe: free functions without state.
+
+#ifndef VARVE_TOOLS_VARVE_TREE_PATH_H_
+#define VARVE_TOOLS_VARVE_TREE_PATH_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "fs/volume.h"
+
+namespace varve::tools {
+
+// What a path leads to: a name in a directory that exists.
+struct Place {
+  uint64_t parent = 0;
+  std::string name;  // "." for the root
+  // What has that name; nothing if it is free.
+  std::optional<fs::Stat> found;
+};
+
+// Whether a symbolic link that is the last part of a path is followed.
+enum class LastLink { kFollow, kKeep };
+
+// Paths are relative to the root; a leading slash changes nothing. ENOENT,
+// ENOTDIR, ELOOP; ExitStatus::kRefused for a link that leads out of the store.
+absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
+                                LastLink last_link);
+
+// The same, but ENOENT unless there is something of that name.
+absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
+                                      absl::string_view path,
+                                      LastLink last_link);
+
+// Makes the directories on the way to the last part of the path that do not
+// exist.
+absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
+                         uint32_t mode);
+
+// "cannot <verb> \"<path>\"", for Explain().
+std::string Cannot(absl::string_view verb, absl::string_view path);
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_TREE_PATH_H_

@@ -1,0 +1,124 @@
+#include "tools/varve/unmount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "engine/status.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+
+namespace varve::tools {
+namespace {
+
+absl::Status Busy(const std::string& directory) {
+  return ExitError(
+      ExitStatus::kBusy,
+      absl::StrCat(directory, " is in use; `lsof ", directory,
+                   "` shows by whom, and --lazy unmounts it nevertheless"));
+}
+
+struct Finished {
+  int exit_status = 0;
+  std::string error_output;
+};
+
+// Runs a program and waits for it.
+absl::StatusOr<Finished> Run(const std::vector<std::string>& arguments) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return SystemError(errno, "cannot fork");
+  const Descriptor reader(ends[0]);
+  Descriptor writer(ends[1]);
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, writer.get(), STDERR_FILENO);
+  std::vector<char*> argv;
+  for (const std::string& argument : arguments) {
+    argv.push_back(const_cast<char*>(argument.c_str()));
+  }
+  argv.push_back(nullptr);
+  pid_t child = 0;
+  const int error =
+      posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) {
+    return ExitError(
+        ExitStatus::kNoFuse,
+        absl::StrCat("cannot run ", arguments[0], " (package fuse3)"));
+  }
+  writer.Reset();
+  constexpr size_t kMaxOutput = size_t{64} << 10;
+  VARVE_ASSIGN_OR_RETURN(std::string output,
+                         ReadSome(reader.get(), kMaxOutput, arguments[0]));
+  int state = 0;
+  while (waitpid(child, &state, 0) < 0 && errno == EINTR) {
+  }
+  return Finished{WIFEXITED(state) ? WEXITSTATUS(state) : 128,
+                  std::move(output)};
+}
+
+absl::Status UnmountByHelper(const std::string& directory, UnmountMode mode) {
+  std::vector<std::string> arguments = {"fusermount3", "-u"};
+  if (mode == UnmountMode::kLazy) arguments.emplace_back("-z");
+  arguments.emplace_back("--");
+  arguments.push_back(directory);
+  VARVE_ASSIGN_OR_RETURN(const Finished finished, Run(arguments));
+  if (finished.exit_status == 0) return absl::OkStatus();
+  // It tells the reason in words only, which it does not translate.
+  if (absl::StrContains(finished.error_output, "busy")) return Busy(directory);
+  const bool forbidden =
+      absl::StrContains(finished.error_output, "not permitted") ||
+      absl::StrContains(finished.error_output, "not found in");
+  return ExitError(
+      forbidden ? ExitStatus::kNoPermission : ExitStatus::kFailure,
+      absl::StrCat("cannot unmount ", directory, ": ",
+                   Printable(absl::StripSuffix(finished.error_output, "\n"))));
+}
+
+}  // namespace
+
+absl::Status Unmount(const std::string& directory, UnmountMode mode) {
+  if (geteuid() != 0) return UnmountByHelper(directory, mode);
+  const int flags =
+      UMOUNT_NOFOLLOW | (mode == UnmountMode::kLazy ? MNT_DETACH : 0);
+  if (umount2(directory.c_str(), flags) == 0) return absl::OkStatus();
+  if (errno == EBUSY) return Busy(directory);
+  return SystemError(errno, absl::StrCat("cannot unmount ", directory));
+}
+
+bool IsDeadMount(const std::string& directory) {
+  // A stat would be answered by the kernel from what it remembers of the dead.
+  struct statvfs info;
+  return statvfs(directory.c_str(), &info) != 0 &&
+         (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+std::optional<pid_t> DaemonOf(const std::string& directory) {
+  const auto text = ReadHostFile(JoinPath(directory, ".varve/status.json"));
+  if (!text.ok()) return std::nullopt;
+  const nlohmann::json status =
+      nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  if (!status.is_object()) return std::nullopt;
+  const auto member = status.find("pid");
+  if (member == status.end() || !member->is_number_integer()) {
+    return std::nullopt;
+  }
+  const auto pid = member->get<pid_t>();
+  // In another container the number may be somebody else's.
+  const auto name = ReadHostFile(absl::StrCat("/proc/", pid, "/comm"));
+  if (!name.ok() || *name != "varve\n") return std::nullopt;
+  return pid;
+}
+
+}  // namespace varve::tools
