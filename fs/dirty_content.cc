@@ -172,6 +172,7 @@ bool DirtyContent::CoversWholeFile() const {
 std::vector<DirtyContent::Slice> DirtyContent::Cover(uint64_t begin,
                                                      uint64_t end) const {
   std::vector<Slice> result;
+  if (begin >= end) return result;
   for (auto it = FirstEndingAfter(begin);
        it != pieces_.end() && it->first < end; ++it) {
     const Piece& piece = it->second;

@@ -95,6 +95,7 @@ uint64_t ExtentMap::data_bytes() const {
 
 std::vector<Extent> ExtentMap::Cover(uint64_t begin, uint64_t end) const {
   std::vector<Extent> result;
+  if (begin >= end) return result;
   uint64_t position = begin;
   for (auto it = FirstEndingAfter(begin);
        it != extents_.end() && it->second.file_offset < end; ++it) {
