@@ -41,18 +41,22 @@ struct Arguments {
   std::optional<double> timeout_seconds;
 };
 
+absl::Status Missing(const std::string& directory) {
+  return ExitError(ExitStatus::kNotFound,
+                   absl::StrCat(directory, " does not exist"));
+}
+
 absl::StatusOr<MountInfo> FindMount(const std::string& directory) {
   const absl::StatusOr<std::string> real = RealPathOfLast(directory);
-  if (!real.ok()) {
-    if (SystemErrorNumber(real.status()) == ENOENT) {
-      return ExitError(ExitStatus::kNotFound,
-                       absl::StrCat(directory, " does not exist"));
-    }
-    return real.status();
-  }
+  if (SystemErrorNumber(real.status()) == ENOENT) return Missing(directory);
+  if (!real.ok()) return real.status();
   VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
   const std::optional<MountInfo> mount = FindMountAt(mounts, *real);
   if (mount.has_value() && mount->is_varve()) return *mount;
+  if (!mount.has_value() && access(real->c_str(), F_OK) != 0 &&
+      errno == ENOENT) {
+    return Missing(directory);
+  }
   return ExitError(
       ExitStatus::kRefused,
       absl::StrCat(
