@@ -125,6 +125,11 @@ class Refused(MountTest):
             self.assertIn(option.split(",")[-1], text)
         self.assertFalse((self.folder / "s").exists())
 
+    def test_options_that_the_kernel_refuses(self):
+        text = self.refused("mount", "-o", "context=none", self.store, self.mnt, status=USAGE)
+        self.assertIn("the kernel refuses the options", text)
+        self.assertFalse(self.is_mounted())
+
     def test_a_missing_mountpoint(self):
         text = self.refused("mount", "s", "nomnt", status=NOT_FOUND)
         self.assertIn("the mountpoint nomnt does not exist", text)

@@ -6,14 +6,18 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -21,6 +25,7 @@
 #include "fs/fuse_server.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/log.h"
+#include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/version.h"
 
@@ -65,12 +70,20 @@ class StopBySignals {
   }
 };
 
-// libfuse's own messages: into the log, where they would be lost with standard
-// error otherwise.
+// Where libfuse's messages go while it mounts: they say why it cannot. Global
+// because libfuse hands its callback nothing.
+std::vector<std::string>* messages_of_mounting = nullptr;
+
+// libfuse's own messages: into the log, as standard error is closed sooner or
+// later.
 void OnFuseLog(enum fuse_log_level level, const char* format, va_list values) {
   char line[1024];
   vsnprintf(line, sizeof(line), format, values);
   const std::string text(absl::StripSuffix(line, "\n"));
+  if (messages_of_mounting != nullptr && level < FUSE_LOG_INFO) {
+    messages_of_mounting->push_back(text);
+    return;
+  }
   if (level >= FUSE_LOG_INFO) {
     LogInfo(text);
   } else {
@@ -110,14 +123,39 @@ fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
 
 absl::StatusOr<std::unique_ptr<fs::FuseServer>> Mount(
     fs::Volume& volume, const ServeRequest& request) {
+  std::vector<std::string> messages;
+  messages_of_mounting = &messages;
   auto server = fs::FuseServer::Mount(volume, FuseOptionsFor(request));
-  const int number = SystemErrorNumber(server.status()).value_or(0);
-  if (number == ENODEV || number == ENXIO) {
-    return ExitError(
-        ExitStatus::kNoFuse,
-        absl::StrCat("FUSE is not available: ", server.status().message()));
+  messages_of_mounting = nullptr;
+  if (server.ok()) {
+    for (const std::string& message : messages) LogWarning(message);
+    return server;
   }
-  return server;
+  const std::string why =
+      absl::StrCat(server.status().message(), messages.empty() ? "" : " (",
+                   absl::StrJoin(messages, "; "), messages.empty() ? "" : ")");
+  switch (SystemErrorNumber(server.status()).value_or(0)) {
+    case ENODEV:
+    case ENXIO:
+      return ExitError(ExitStatus::kNoFuse,
+                       absl::StrCat("FUSE is not available: ", why));
+    case EINVAL:
+      return ExitError(ExitStatus::kUsage,
+                       absl::StrCat("the kernel refuses the options: ", why));
+    default:
+      return ExitError(ExitStatusOf(server.status()), why);
+  }
+}
+
+// Whether the mount is there and answers. Blocks as long as its first answers
+// take.
+bool IsUsable(const ServeRequest& request) {
+  struct statvfs info;
+  const auto mounts = ReadMountInfo();
+  if (!mounts.ok()) return false;
+  const auto mount = FindMountAt(*mounts, request.directory);
+  return mount.has_value() && mount->source == request.store &&
+         statvfs(request.directory.c_str(), &info) == 0;
 }
 
 absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
@@ -126,7 +164,9 @@ absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<fs::FuseServer> server,
                          Mount(volume, request));
   const StopBySignals stopping(server.get());
-  return server->Serve([&] {
+  const auto announce = [&] {
+    // If it is not, serving has ended, and says why.
+    if (!IsUsable(request)) return;
     if (const absl::Status status = on_ready(); !status.ok()) {
       LogError(absl::StrCat("stopping: ", status.message()));
       server->Stop();
@@ -134,7 +174,13 @@ absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
     }
     LogInfo(absl::StrCat(request.store, " is mounted at ", request.directory,
                          volume.read_only() ? " (read-only)" : ""));
-  });
+  };
+  // The server is ready to answer only after it has said so; hence the thread.
+  std::thread announcer;
+  const absl::Status status =
+      server->Serve([&] { announcer = std::thread(announce); });
+  if (announcer.joinable()) announcer.join();
+  return status;
 }
 
 }  // namespace
@@ -156,12 +202,16 @@ absl::Status ServeStore(const ServeRequest& request,
   for (const std::string& note : volume->notes()) {
     LogWarning(absl::StrCat(request.store, ": ", note));
   }
-  absl::Status status = Serve(*volume, request, on_ready);
+  bool was_ready = false;
+  absl::Status status = Serve(*volume, request, [&] {
+    was_ready = true;
+    return on_ready();
+  });
   // Also after a failure: what was written is to be kept.
   const absl::Status closed = volume->Close();
   status.Update(
       Explain(closed, absl::StrCat("closing ", request.store, " failed")));
-  if (status.ok()) {
+  if (status.ok() && was_ready) {
     LogInfo(absl::StrCat(request.store, " is unmounted and closed"));
   }
   return status;
