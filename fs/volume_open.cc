@@ -139,9 +139,10 @@ absl::Status Volume::Load() {
   }
   if (loaded.clean) VARVE_RETURN_IF_ERROR(TakeOver(loaded));
   if (loaded.relocated && !read_only()) {
-    // So that the next open need not look for everything again.
+    // So that the next open need not look for everything again; on a full disk
+    // it will have to.
     absl::MutexLock lock(&core_.commit_mu);
-    VARVE_RETURN_IF_ERROR(WriteCheckpoint(core_, options_.now()));
+    Report(WriteCheckpoint(core_, options_.now()));
     core_.clean = false;
   }
   if (loaded.clean) return absl::OkStatus();
@@ -153,7 +154,9 @@ absl::Status Volume::Load() {
           absl::StrCat(core_.last_sequence));
     }
   }
-  return read_only() ? absl::OkStatus() : KeepUnfinishedData(loaded);
+  // On a full disk the tree is usable all the same.
+  if (!read_only()) Report(KeepUnfinishedData(loaded));
+  return absl::OkStatus();
 }
 
 absl::Status Volume::MakeTree() {
@@ -171,7 +174,9 @@ absl::Status Volume::MakeTree() {
   root.gid = options_.root_gid;
   root.atime = root.mtime = root.ctime = root.btime = now;
   commit.Add(PutInode{.ino = kRootIno, .attributes = root});
-  return commit.Finish();
+  VARVE_RETURN_IF_ERROR(commit.Finish());
+  // A power cut now must not leave a file that is no store, and in the way.
+  return SyncStore();
 }
 
 absl::Status Volume::TakeOver(const LoadResult& loaded) {
