@@ -1,14 +1,11 @@
 #include "engine/append.h"
 
+#include <cstring>
+
 #include "engine/io_util.h"
 #include "engine/layout.h"
 
 namespace varve {
-namespace {
-
-constexpr std::array<std::byte, kPayloadAlignment> kZeros = {};
-
-}  // namespace
 
 uint32_t Crc32OfPieces(PayloadPieces pieces) {
   uint32_t crc = 0;
@@ -33,25 +30,50 @@ absl::Status CheckPayload(PayloadPieces pieces) {
   return absl::OkStatus();
 }
 
+void Append::Start(uint64_t tail, uint64_t write_offset) {
+  tail_ = tail;
+  write_offset_ = write_offset;
+  end_ = write_offset;
+}
+
+std::byte* Append::AddSpace(size_t size) {
+  if (size > space_.size()) {
+    further_chunks_.emplace_back(new std::byte[kFurtherChunk]);
+    space_ = absl::MakeSpan(further_chunks_.back().get(), kFurtherChunk);
+  }
+  std::byte* const bytes = space_.data();
+  space_.remove_prefix(size);
+  if (!pieces_.empty() && static_cast<std::byte*>(pieces_.back().iov_base) +
+                                  pieces_.back().iov_len ==
+                              bytes) {
+    pieces_.back().iov_len += size;
+  } else {
+    pieces_.push_back({.iov_base = bytes, .iov_len = size});
+  }
+  end_ += size;
+  return bytes;
+}
+
 void Append::AddPad() {
-  AddBytes(absl::MakeSpan(kZeros).first(Align64(end_) - end_));
+  const size_t size = Align64(end_) - end_;
+  if (size > 0) std::memset(AddSpace(size), 0, size);
 }
 
 void Append::AddBytes(absl::Span<const std::byte> bytes) {
   if (bytes.empty()) return;
+  if (bytes.size() <= kCopiedSize) {
+    std::memcpy(AddSpace(bytes.size()), bytes.data(), bytes.size());
+    return;
+  }
   pieces_.push_back(PieceOf(bytes));
   end_ += bytes.size();
 }
 
-void Append::AddTrailer(const EntryLocation& entry, size_t size) {
-  Trailer& trailer = trailers_.emplace_back();
-  trailer.front() = std::byte{0};
+void Append::AddMetadata(const EntryLocation& entry) {
   EncodeMetadata({.key_hash = entry.key_hash,
                   .prev_tail = entry.prev_tail,
                   .crc32 = entry.crc32},
-                 trailer.data() + 1);
-  pieces_.push_back({.iov_base = nullptr, .iov_len = size});
-  end_ += size;
+                 AddSpace(kMetadataSize));
   tail_ = end_;
   updates_.push_back({entry.key_hash, entry.is_tombstone
                                           ? Index::kDeleted
@@ -66,7 +88,7 @@ EntryLocation Append::Add(uint64_t key_hash, PayloadPieces payload,
   entry.payload_offset = end_;
   for (const absl::Span<const std::byte> piece : payload) AddBytes(piece);
   entry.payload_size = end_ - entry.payload_offset;
-  AddTrailer(entry, kMetadataSize);
+  AddMetadata(entry);
   return entry;
 }
 
@@ -77,7 +99,8 @@ EntryLocation Append::AddTombstone(uint64_t key_hash) {
                                .prev_tail = tail_,
                                .crc32 = kTombstoneCrc32,
                                .is_tombstone = true};
-  AddTrailer(entry, kTombstoneSize);
+  *AddSpace(1) = std::byte{0};
+  AddMetadata(entry);
   return entry;
 }
 
@@ -88,7 +111,7 @@ EntryLocation Append::AddEndOfStream(uint64_t key_hash, uint32_t crc32) {
                                .payload_size = end_ - start,
                                .prev_tail = tail_,
                                .crc32 = crc32};
-  AddTrailer(entry, kMetadataSize);
+  AddMetadata(entry);
   return entry;
 }
 
@@ -98,13 +121,6 @@ void Append::AddStreamBytes(absl::Span<const std::byte> bytes, bool is_first) {
 }
 
 absl::Status Append::Write(File& file) {
-  size_t next = 0;
-  for (struct iovec& piece : pieces_) {
-    if (piece.iov_base == nullptr) {
-      Trailer& trailer = trailers_[next++];
-      piece.iov_base = trailer.data() + (trailer.size() - piece.iov_len);
-    }
-  }
   return WriteFully(file, write_offset_, absl::MakeSpan(pieces_));
 }
 

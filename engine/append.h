@@ -1,5 +1,8 @@
 // Append: the bytes of one append, put together in memory, and what they will
-// do to the index once they are written. Payloads are referred to, not copied.
+// do to the index once they are written.
+//
+// Payloads are referred to, not copied, but for small ones: a piece of its own
+// costs the kernel more than copying them next to their metadata costs us.
 //
 // Not thread-safe.
 
@@ -8,9 +11,10 @@
 
 #include <sys/uio.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
@@ -32,10 +36,14 @@ absl::Status CheckPayload(PayloadPieces pieces);
 
 class Append {
  public:
-  // The first entry follows the one that ends at `tail`. The first byte goes to
-  // `write_offset`: the same, or the end of the stream that lies there.
-  Append(uint64_t tail, uint64_t write_offset)
-      : tail_(tail), write_offset_(write_offset), end_(write_offset) {}
+  Append() = default;
+  Append(const Append&) = delete;
+  Append& operator=(const Append&) = delete;
+
+  // To be called first. The first entry follows the one that ends at `tail`.
+  // The first byte goes to `write_offset`: the same, or the end of the stream
+  // that lies there.
+  void Start(uint64_t tail, uint64_t write_offset);
 
   uint64_t tail() const { return tail_; }  // once written
   uint64_t write_offset() const { return write_offset_; }
@@ -59,22 +67,29 @@ class Append {
   absl::Status Write(File& file);
 
  private:
-  // Metadata, with the byte before it that a tombstone has.
-  using Trailer = std::array<std::byte, kTombstoneSize>;
+  static constexpr size_t kCopiedSize = 1024;  // of pieces, at most
+  static constexpr size_t kFirstChunk = kCopiedSize + 128;
+  static constexpr size_t kFurtherChunk = size_t{64} << 10;
 
+  // Adds `size` bytes for the caller to fill in at once.
+  std::byte* AddSpace(size_t size);
   void AddPad();
   void AddBytes(absl::Span<const std::byte> bytes);
-  // Adds the last `size` bytes of a new trailer, and the update of the index.
-  void AddTrailer(const EntryLocation& entry, size_t size);
+  // Adds the metadata, and the update of the index.
+  void AddMetadata(const EntryLocation& entry);
 
-  uint64_t tail_;
-  const uint64_t write_offset_;
-  uint64_t end_;
-  // A piece without an address stands for the next of the trailers, which move
-  // until all have been added.
-  absl::InlinedVector<struct iovec, 8> pieces_;
-  absl::InlinedVector<Trailer, 2> trailers_;
+  uint64_t tail_ = 0;
+  uint64_t write_offset_ = 0;
+  uint64_t end_ = 0;
+  absl::InlinedVector<struct iovec, 4> pieces_;
   absl::InlinedVector<IndexUpdate, 2> updates_;
+
+  // What is copied, is padding or is metadata lies in chunks, which do not
+  // move. Most appends need the first one only.
+  std::byte first_chunk_[kFirstChunk];
+  std::vector<std::unique_ptr<std::byte[]>> further_chunks_;
+  absl::Span<std::byte> space_ =
+      absl::MakeSpan(first_chunk_);  // not in use yet
 };
 
 }  // namespace varve

@@ -190,7 +190,9 @@ class Store {
 
   // Reads the payload through the seam (never by the map, so that a failing
   // disk is an error and not a signal) and compares its checksum. DATA_LOSS
-  // (EIO) naming key hash and offsets if it does not match.
+  // (EIO) naming key hash and offsets if it does not match. OUT_OF_RANGE where
+  // no entry can be. Compact() moves entries: a location from before means
+  // nothing afterwards.
   absl::Status Verify(const EntryLocation& entry) const;
 
   // The number of live keys; tombstones never count.
@@ -220,7 +222,8 @@ class Store {
   // Replaces the file by one that holds just the live entries, oldest first,
   // each verified on the way (DATA_LOSS, and the store is as before, if one is
   // damaged). Durable when it returns; a crash leaves the old or the new file.
-  // Writers wait, readers do not; views stay valid.
+  // Writers wait, readers do not; views stay valid. An active stream is sealed.
+  // FAILED_PRECONDITION if another file has taken the store's place.
   absl::Status Compact();
 
  private:

@@ -1,5 +1,6 @@
 // StoreImpl: every way to append, but for streams.
 
+#include <algorithm>
 #include <cerrno>
 #include <optional>
 #include <utility>
@@ -12,6 +13,11 @@
 #include "engine/store_impl.h"
 
 namespace varve {
+namespace {
+
+constexpr size_t kPrefetchedUpdates = 16;
+
+}  // namespace
 
 absl::Status NoSuchKey(uint64_t key_hash) {
   return absl::NotFoundError(
@@ -27,12 +33,12 @@ absl::Status StoreImpl::CheckWritable() const {
           : absl::StrCat(path_, " serves only reads since a sync has failed"));
 }
 
-PendingAppend StoreImpl::StartAppend(const StreamState* finishing) {
+void StoreImpl::StartAppend(PendingAppend& pending,
+                            const StreamState* finishing) {
   const uint64_t tail = generation_->tail();
   const uint64_t end = active_ == nullptr ? tail : active_->unsealed().end();
-  PendingAppend pending{.append = Append(tail, end)};
+  pending.append.Start(tail, end);
   if (active_ != nullptr && active_ != finishing) SealActiveStream(pending);
-  return pending;
 }
 
 void StoreImpl::EndActiveStream(PendingAppend& pending, uint64_t key_hash) {
@@ -46,7 +52,9 @@ void StoreImpl::SealActiveStream(PendingAppend& pending) {
   EndActiveStream(pending,
                   is_live ? active_->FallbackKeyHash() : UnusedKeyHash());
   pending.ended_by_sealing = true;
-  // At no time, and after no crash, is a dead piece to be seen as an entry.
+  // In the same write, so that a dead piece is never seen as an entry. (Only a
+  // crash that tears the write apart right here could leave it as one, under a
+  // key that means nothing.)
   if (!is_live) pending.append.AddTombstone(pending.ended_entry.key_hash);
 }
 
@@ -56,6 +64,11 @@ absl::Status StoreImpl::WriteBytes(Append& append) {
   // Whatever else can fail comes before the first byte is written.
   VARVE_RETURN_IF_ERROR(generation_->Reserve(append.updates().size()));
   VARVE_RETURN_IF_ERROR(generation_->EnsureMapped(append.end()));
+  // The cache misses of the index pass while the kernel copies.
+  for (const IndexUpdate& update : append.updates().first(
+           std::min(append.updates().size(), kPrefetchedUpdates))) {
+    generation_->index().Prefetch(update.key_hash);
+  }
   const absl::Status status = append.Write(generation_->file());
   if (!status.ok()) {
     CutBackTo(append.write_offset());
@@ -99,7 +112,8 @@ absl::StatusOr<EntryLocation> StoreImpl::WriteWithChecksum(
     uint64_t key_hash, absl::Span<const std::byte> payload, uint32_t crc32) {
   VARVE_RETURN_IF_ERROR(CheckPayload({payload}));
   absl::MutexLock lock(&writer_mutex_);
-  PendingAppend pending = StartAppend();
+  PendingAppend pending;
+  StartAppend(pending);
   const EntryLocation entry = pending.append.Add(key_hash, {payload}, crc32);
   VARVE_RETURN_IF_ERROR(Commit(pending));
   return entry;
@@ -119,7 +133,8 @@ absl::Status StoreImpl::WriteBatch(absl::Span<const BatchItem> items) {
   }
   if (items.empty()) return CheckWritable();
   absl::MutexLock lock(&writer_mutex_);
-  PendingAppend pending = StartAppend();
+  PendingAppend pending;
+  StartAppend(pending);
   for (size_t i = 0; i < items.size(); ++i) {
     pending.append.Add(items[i].key_hash, {items[i].payload}, checksums[i]);
   }
@@ -140,7 +155,8 @@ absl::StatusOr<size_t> StoreImpl::Delete(
     }
   }
   if (present.empty()) return size_t{0};
-  PendingAppend pending = StartAppend();
+  PendingAppend pending;
+  StartAppend(pending);
   for (const uint64_t key_hash : present) pending.append.AddTombstone(key_hash);
   VARVE_RETURN_IF_ERROR(Commit(pending));
   return present.size();
@@ -157,7 +173,8 @@ absl::Status StoreImpl::Rename(uint64_t from, uint64_t to) {
   if (!offset.has_value()) return NoSuchKey(from);
   VARVE_ASSIGN_OR_RETURN(const EntryView entry,
                          generation_->ViewOf(from, *offset));
-  PendingAppend pending = StartAppend();
+  PendingAppend pending;
+  StartAppend(pending);
   // The old checksum, as in CopyTo(): if the payload is damaged, a new checksum
   // would hide it for ever.
   pending.append.Add(to, {entry.payload()}, entry.checksum());
@@ -187,7 +204,8 @@ absl::Status StoreImpl::CopyTo(uint64_t key_hash, StoreImpl& target,
     if (generation_ != source || generation_->Find(key_hash) != offset) {
       continue;
     }
-    PendingAppend pending = StartAppend();
+    PendingAppend pending;
+    StartAppend(pending);
     pending.append.AddTombstone(key_hash);
     return Commit(pending);
   }

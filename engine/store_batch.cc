@@ -18,8 +18,8 @@ Batch Store::BeginBatch(Stream* finishing) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   StreamState* stream =
       finishing == nullptr ? nullptr : finishing->state_.get();
   if (stream != nullptr && !store.IsActive(*stream)) stream = nullptr;
-  auto state =
-      std::make_unique<BatchState>(store, stream, store.StartAppend(stream));
+  auto state = std::make_unique<BatchState>(store, stream);
+  store.StartAppend(state->pending, stream);
   state->begin = state->pending.append.tail();
   return Batch(std::move(state));
 }

@@ -128,6 +128,17 @@ absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted(
   return next;
 }
 
+absl::Status StoreImpl::CheckNotReplaced() {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo named,
+                         options_.file_system->Info(file_path_));
+  VARVE_ASSIGN_OR_RETURN(const FileInfo ours, generation_->file().Info());
+  if (named.device == ours.device && named.inode == ours.inode) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(absl::StrCat(
+      "cannot compact: another file has taken the place of ", file_path_));
+}
+
 void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
   {
     absl::MutexLock lock(&sync_mutex_);
@@ -149,12 +160,14 @@ void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
 absl::Status StoreImpl::Compact() {
   FileSystem& file_system = *options_.file_system;
   absl::MutexLock lock(&writer_mutex_);
-  PendingAppend seal = StartAppend();
+  PendingAppend seal;
+  StartAppend(seal);
   VARVE_RETURN_IF_ERROR(Commit(seal));
 
   const std::string path = absl::StrCat(file_path_, ".compact");
   absl::StatusOr<std::shared_ptr<Generation>> next = BuildCompacted(path);
   absl::Status status = next.status();
+  if (status.ok()) status = CheckNotReplaced();
   if (status.ok()) status = file_system.Rename(path, file_path_);
   if (!status.ok()) {
     file_system.Remove(path).IgnoreError();

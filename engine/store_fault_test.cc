@@ -77,7 +77,8 @@ TEST_F(StoreFaultTest, FailedBatchOfManyWritesChangesNothing) {
   Write("a", "x");
   const std::string before = State();
   std::vector<std::string> payloads;
-  for (int i = 0; i < 2000; ++i) payloads.push_back(Pattern(i, 100));
+  // Too large to be copied together, so that there are many pieces.
+  for (int i = 0; i < 4000; ++i) payloads.push_back(Pattern(i, 1100));
   std::vector<BatchItem> items;
   for (const std::string& payload : payloads) {
     items.push_back({HashKey(payload), Bytes(payload)});
@@ -93,7 +94,7 @@ TEST_F(StoreFaultTest, FailedBatchOfManyWritesChangesNothing) {
     EXPECT_THAT(status, HasErrorNumber(EIO));
     ASSERT_EQ(State(), before);
   }
-  EXPECT_EQ(store_->size(), 2001);
+  EXPECT_EQ(store_->size(), 4001);
 }
 
 TEST_F(StoreFaultTest, ShortAndInterruptedWritesAreNoFailure) {

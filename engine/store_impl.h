@@ -145,7 +145,8 @@ class StoreImpl {
   }
 
   // Starts an append, sealing the active stream unless it is `finishing`.
-  PendingAppend StartAppend(const StreamState* finishing = nullptr)
+  void StartAppend(PendingAppend& pending,
+                   const StreamState* finishing = nullptr)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   // Makes an entry of the bytes of the active stream.
   void EndActiveStream(PendingAppend& pending, uint64_t key_hash)
@@ -232,6 +233,8 @@ class StoreImpl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_);
   absl::Status SyncNow(const Generation& generation, bool sync_directory);
 
+  // Whether the store's path still leads to its file.
+  absl::Status CheckNotReplaced() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   absl::StatusOr<std::shared_ptr<Generation>> BuildCompacted(
       const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   void SwitchTo(std::shared_ptr<Generation> next)
@@ -270,11 +273,8 @@ class StoreImpl {
 
 // What a Batch is made of.
 struct BatchState {
-  BatchState(StoreImpl& store_in, StreamState* finishing_in,
-             PendingAppend pending_in)
-      : store(store_in),
-        finishing(finishing_in),
-        pending(std::move(pending_in)) {}
+  BatchState(StoreImpl& store_in, StreamState* finishing_in)
+      : store(store_in), finishing(finishing_in) {}
 
   void Unlock();
   // Seals a stream that could have been finished, but was not.

@@ -119,7 +119,8 @@ absl::StatusOr<uint64_t> StoreImpl::WriteToStream(
     return absl::InvalidArgumentError(
         "a piece of a stream cannot begin with a single NUL byte");
   }
-  PendingAppend pending = StartAppend(/*finishing=*/&stream);
+  PendingAppend pending;
+  StartAppend(pending, /*finishing=*/&stream);
   StreamState::Unsealed unsealed = stream.unsealed();
   if (is_first) {
     unsealed = {.offset = Align64(pending.append.end())};
@@ -171,7 +172,8 @@ absl::StatusOr<EntryLocation> StoreImpl::JoinStream(
   absl::MutexLock lock(&writer_mutex_);
   const std::vector<EntryView> views = stream.sealed_views();
   if (views.empty() && rest.empty() && active_ == &stream) {
-    PendingAppend pending = StartAppend(&stream);
+    PendingAppend pending;
+    StartAppend(pending, &stream);
     EndActiveStream(pending, key_hash);
     VARVE_RETURN_IF_ERROR(Commit(pending));
     return pending.ended_entry;
@@ -192,7 +194,8 @@ absl::StatusOr<EntryLocation> StoreImpl::JoinStream(
   }
   if (!rest.empty()) add(rest, Crc32(0, rest));
   VARVE_RETURN_IF_ERROR(CheckPayload(pieces));
-  PendingAppend pending = StartAppend();
+  PendingAppend pending;
+  StartAppend(pending);
   const EntryLocation entry = pending.append.Add(key_hash, pieces, crc);
   VARVE_RETURN_IF_ERROR(Commit(pending));
   return entry;

@@ -1,0 +1,216 @@
+// Recovery of files that are made of sound entries and of damage of all kinds.
+//
+// Each input is a script: two bytes per step say what is added to the file or
+// done to it. Whatever comes out, recovery must not touch bytes outside of the
+// file, must find the same through the map as by reading, must return a chain
+// that is sound, and must keep every entry before the first damage.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
+#include "engine/layout.h"
+#include "engine/recovery.h"
+
+namespace varve {
+namespace {
+
+constexpr size_t kMaximumFile = 1 << 16;
+constexpr size_t kMaximumSteps = 64;
+
+void Check(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "recovery_fuzz: %s\n", what);
+  std::abort();
+}
+
+class MemoryMapping final : public Mapping {
+ public:
+  // A copy of exact size, so that the address sanitizer sees reads past it.
+  explicit MemoryMapping(const std::string& bytes)
+      : MemoryMapping(std::make_unique<std::byte[]>(bytes.size()), bytes) {}
+
+ private:
+  MemoryMapping(std::unique_ptr<std::byte[]> memory, const std::string& bytes)
+      : Mapping(memory.get(), bytes.size()), memory_(std::move(memory)) {
+    std::memcpy(memory_.get(), bytes.data(), bytes.size());
+  }
+  const std::unique_ptr<std::byte[]> memory_;
+};
+
+// Can be read, and that is all.
+class MemoryFile final : public File {
+ public:
+  explicit MemoryFile(const std::string& bytes) : bytes_(bytes) {}
+
+  absl::StatusOr<size_t> ReadAt(uint64_t offset,
+                                absl::Span<std::byte> out) override {
+    if (offset >= bytes_.size()) return size_t{0};
+    const size_t count = std::min(out.size(), bytes_.size() - offset);
+    std::memcpy(out.data(), bytes_.data() + offset, count);
+    return count;
+  }
+  absl::StatusOr<size_t> WriteAt(uint64_t,
+                                 absl::Span<const struct iovec>) override {
+    return Refuse();
+  }
+  absl::Status Sync() override { return Refuse(); }
+  absl::Status Truncate(uint64_t) override { return Refuse(); }
+  absl::Status PunchHole(uint64_t, uint64_t) override { return Refuse(); }
+  absl::StatusOr<FileInfo> Info() override { return Refuse(); }
+  absl::Status SetOwner(uint32_t, uint32_t) override { return Refuse(); }
+  absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t) override {
+    return Refuse();
+  }
+  absl::Status LockExclusive() override { return Refuse(); }
+
+ private:
+  static absl::Status Refuse() {
+    Check(false, "recovery did more than reading");
+    return absl::InternalError("unreachable");
+  }
+  const std::string& bytes_;
+};
+
+// A file under construction.
+class Script {
+ public:
+  // What is known to be sound, whatever follows: where an undamaged chain ends.
+  uint64_t sound_tail() const { return sound_tail_; }
+  const std::string& file() const { return file_; }
+
+  void Run(uint8_t what, uint8_t how) {
+    switch (what % 8) {
+      case 0:
+      case 1:
+      case 2:
+        return AddEntry(how % 16, std::string(1 + how, static_cast<char>(how)));
+      case 3:
+        return AddTombstone(how % 16);
+      case 4:
+        return AddDamage(std::string(how, '\0'));
+      case 5:
+        return AddDamage(std::string(1 + how % 100, static_cast<char>(how)));
+      case 6: {  // old bytes again
+        const size_t from = file_.empty() ? 0 : how * 97 % file_.size();
+        return AddDamage(file_.substr(from, 200));
+      }
+      default:
+        return Flip(how);
+    }
+  }
+
+ private:
+  void AddEntry(uint64_t key_hash, std::string payload) {
+    if (payload[0] == '\0') payload[0] = 'x';
+    file_.resize(Align64(tail_));
+    AddWithMetadata(key_hash, payload);
+  }
+  void AddTombstone(uint64_t key_hash) {
+    file_.resize(tail_);
+    AddWithMetadata(key_hash, std::string(1, '\0'));
+  }
+  void AddWithMetadata(uint64_t key_hash, const std::string& payload) {
+    const uint32_t crc = Crc32(
+        0,
+        absl::MakeConstSpan(reinterpret_cast<const std::byte*>(payload.data()),
+                            payload.size()));
+    std::byte metadata[kMetadataSize];
+    EncodeMetadata({key_hash, tail_, crc}, metadata);
+    file_ += payload;
+    file_.append(reinterpret_cast<const char*>(metadata), kMetadataSize);
+    if (sound_tail_ == tail_) sound_tail_ = file_.size();
+    tail_ = file_.size();
+  }
+  void AddDamage(const std::string& bytes) {
+    if (bytes.empty()) return;
+    file_ += bytes;
+    tail_ = file_.size();  // sound_tail_ stays behind from here on
+  }
+  void Flip(uint8_t how) {
+    if (file_.empty()) return;
+    const size_t at = (how * 131 + 7) % file_.size();
+    file_[at] ^= static_cast<char>(1 + how % 255);
+    // Below the newest entry, damage to payloads is not looked for, and a
+    // flipped link may lead anywhere: nothing is promised any more.
+    if (at < sound_tail_) sound_tail_ = 0;
+  }
+
+  std::string file_;
+  uint64_t tail_ = 0;
+  uint64_t sound_tail_ = 0;
+};
+
+absl::StatusOr<RecoveredTail> RecoverFrom(
+    const std::string& file, const std::shared_ptr<const Mapping>& mapping,
+    bool locked, Index& index) {
+  MemoryFile memory_file(file);
+  return Recover({.path = "store",
+                  .file = &memory_file,
+                  .mapping = mapping,
+                  .file_size = file.size(),
+                  .locked = locked},
+                 index);
+}
+
+// The chain from `tail` reaches 0, and the index says what it says.
+void CheckChain(const Mapping& mapping, uint64_t tail, const Index& index) {
+  absl::flat_hash_map<uint64_t, uint64_t> newest;  // 0 for a tombstone
+  size_t live = 0;
+  bool is_last = true;
+  while (tail > 0) {
+    const auto entry = LocateEntryEndingAt(mapping.data(), tail);
+    Check(entry.has_value(), "the chain is broken");
+    if (is_last) {
+      const absl::Span<const std::byte> payload(
+          mapping.data() + entry->payload_offset, entry->payload_size);
+      Check(Crc32(0, payload) == entry->crc32, "the last entry is not whole");
+      is_last = false;
+    }
+    const uint64_t offset = entry->is_tombstone ? 0 : entry->metadata_offset();
+    if (newest.try_emplace(entry->key_hash, offset).second) live += offset != 0;
+    tail = entry->prev_tail;
+  }
+  Check(index.size() == live, "the index has another number of keys");
+  for (const auto& [key_hash, offset] : newest) {
+    Check(index.Find(key_hash).value_or(0) == offset,
+          "the index says something else than the chain");
+  }
+}
+
+void RunInput(absl::Span<const uint8_t> input) {
+  Script script;
+  for (size_t i = 0; i + 1 < input.size() && i / 2 < kMaximumSteps; i += 2) {
+    if (script.file().size() < kMaximumFile) script.Run(input[i], input[i + 1]);
+  }
+  const auto mapping = std::make_shared<const MemoryMapping>(script.file());
+  Index index;
+  const auto mapped = RecoverFrom(script.file(), mapping, true, index);
+  Index other;
+  const auto read = RecoverFrom(script.file(), mapping, false, other);
+  Check(mapped.status() == read.status(), "map and reads disagree");
+  if (!mapped.ok()) {
+    Check(absl::IsDataLoss(mapped.status()), "unexpected error");
+    Check(script.sound_tail() == 0, "a sound entry was not found");
+    return;
+  }
+  Check(mapped->tail == read->tail, "map and reads find different tails");
+  Check(mapped->tail <= script.file().size(), "the tail is beyond the file");
+  Check(mapped->tail >= script.sound_tail(), "a sound entry was lost");
+  CheckChain(*mapping, mapped->tail, index);
+}
+
+}  // namespace
+}  // namespace varve
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  varve::RunInput({data, size});
+  return 0;
+}
