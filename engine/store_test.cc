@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <map>
 #include <memory>
@@ -201,6 +202,30 @@ TEST_F(StoreTest, ReadBatchAnswersInOrder) {
   EXPECT_FALSE(answers[1].has_value());
   EXPECT_EQ(answers[2]->payload_text(), "1");
   EXPECT_TRUE(store_->ReadBatch({}).empty());
+}
+
+TEST_F(StoreTest, ReadBatchAnswersAreOfOneMoment) {
+  Write("a", "0");
+  Write("b", "0");
+  std::atomic<bool> done{false};
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 2; ++t) {
+    readers.emplace_back([&] {
+      while (!done.load()) {
+        const auto answers = store_->ReadBatch({"a", "b"});
+        ASSERT_EQ(answers[0]->payload_text(), answers[1]->payload_text());
+      }
+    });
+  }
+  for (int i = 1; i <= 5000; ++i) {
+    const std::string text = absl::StrCat(i);
+    ASSERT_THAT(store_->WriteBatch({{"a", Bytes(text)},
+                                    {absl::StrCat("other", i), Bytes("x")},
+                                    {"b", Bytes(text)}}),
+                IsOk());
+  }
+  done.store(true);
+  for (std::thread& reader : readers) reader.join();
 }
 
 TEST_F(StoreTest, LastEntryMayBeATombstone) {

@@ -124,6 +124,17 @@ TEST_F(StreamTest, BytesCanBeReadAtOnceButAreNoEntryYet) {
   EXPECT_EQ(store_->size(), 1);
 }
 
+TEST_F(StreamTest, ReadersElsewhereSeeOnlyWhatIsCommitted) {
+  Write("a", "x");
+  for (int i = 0; i < 20; ++i) Push(Pattern(i, 100000));
+  const auto reader = Store::Open(Path(), {.mode = OpenMode::kRead});
+  ASSERT_THAT(reader, IsOk());
+  EXPECT_EQ((*reader)->tail(), store_->tail());
+  EXPECT_EQ((*reader)->size(), 1);
+  Finish("key");
+  EXPECT_EQ(Read("key").size(), 2000000);
+}
+
 TEST_F(StreamTest, FinishingAppendsOnlyMetadata) {
   Write("a", "x");
   Push("hello");
