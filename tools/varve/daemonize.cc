@@ -65,7 +65,7 @@ int KeepOnly(int pipe_end) {
   const auto ready = [&]() -> absl::Status {
     was_ready = true;
     VARVE_RETURN_IF_ERROR(UseNoTerminal());
-    const absl::Status sent = Send(pipe.get(), absl::OkStatus());
+    absl::Status sent = Send(pipe.get(), absl::OkStatus());
     pipe.Reset();
     return sent;
   };

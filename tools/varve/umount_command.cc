@@ -105,17 +105,16 @@ absl::Status WaitForLock(absl::Duration timeout, const std::string& store) {
 
 absl::Status Umount(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const MountInfo mount, FindMount(arguments.directory));
-  const bool dead = IsDeadMount(mount.directory);
-  std::optional<pid_t> pid;
-  if (!dead && !arguments.lazy) pid = DaemonOf(mount.directory);
+  // A daemon that does not answer is asked nothing if it need not be.
+  if (arguments.lazy || IsDeadMount(mount.directory)) {
+    // The store is closed when the last user is gone.
+    return Unmount(mount.directory, UnmountMode::kLazy);
+  }
+  const std::optional<pid_t> pid = DaemonOf(mount.directory);
   // Opened before unmounting: afterwards the number may be another process's.
   Descriptor pidfd;
   if (pid.has_value()) pidfd = OpenProcess(*pid);
-  VARVE_RETURN_IF_ERROR(Unmount(mount.directory, dead || arguments.lazy
-                                                     ? UnmountMode::kLazy
-                                                     : UnmountMode::kClean));
-  // The store is closed when the last user of a lazily unmounted one is gone.
-  if (dead || arguments.lazy) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(Unmount(mount.directory, UnmountMode::kClean));
   const absl::Duration timeout = arguments.timeout_seconds.has_value()
                                      ? absl::Seconds(*arguments.timeout_seconds)
                                      : absl::InfiniteDuration();
