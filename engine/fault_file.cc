@@ -95,6 +95,16 @@ class FaultFile final : public File {
     return base_->SetOwner(owner, group);
   }
 
+  absl::StatusOr<std::vector<FileXattr>> Xattrs() override {
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpXattr, path_));
+    return base_->Xattrs();
+  }
+
+  absl::Status SetXattr(const FileXattr& xattr) override {
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpXattr, path_));
+    return base_->SetXattr(xattr);
+  }
+
   absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpMap, path_));
     if (owner_.MappingIsTooLarge(length)) {
@@ -219,6 +229,11 @@ absl::StatusOr<std::unique_ptr<File>> FaultFileSystem::Open(
 absl::StatusOr<FileInfo> FaultFileSystem::Info(const std::string& path) {
   VARVE_RETURN_IF_ERROR(Check(kOpPathInfo, path));
   return base_->Info(path);
+}
+
+absl::StatusOr<SpaceOnDisk> FaultFileSystem::Space(const std::string& path) {
+  VARVE_RETURN_IF_ERROR(Check(kOpSpace, path));
+  return base_->Space(path);
 }
 
 absl::Status FaultFileSystem::Rename(const std::string& from,

@@ -41,7 +41,9 @@ enum FileOp : uint32_t {
   kOpSetOwner = 1 << 11,
   kOpMap = 1 << 12,
   kOpLock = 1 << 13,
-  kAllOps = (1 << 14) - 1,
+  kOpXattr = 1 << 14,
+  kOpSpace = 1 << 15,
+  kAllOps = (1 << 16) - 1,
 };
 using FileOps = uint32_t;
 
@@ -93,6 +95,7 @@ class FaultFileSystem : public FileSystem {
                                              OpenMode mode,
                                              uint32_t permissions) override;
   absl::StatusOr<FileInfo> Info(const std::string& path) override;
+  absl::StatusOr<SpaceOnDisk> Space(const std::string& path) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
   absl::Status Remove(const std::string& path) override;
   absl::Status SyncDirectoryOf(const std::string& path) override;

@@ -2,9 +2,12 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/limits.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -117,6 +120,32 @@ class RealFile final : public File {
     struct stat info;
     if (fstat(fd_.get(), &info) != 0) return Error("cannot stat ");
     return ToFileInfo(info);
+  }
+
+  absl::StatusOr<std::vector<FileXattr>> Xattrs() override {
+    std::string names(XATTR_LIST_MAX, '\0');
+    const ssize_t size = flistxattr(fd_.get(), names.data(), names.size());
+    if (size < 0 && errno == EOPNOTSUPP) return std::vector<FileXattr>();
+    if (size < 0) return Error("cannot list the attributes of ");
+    std::vector<FileXattr> result;
+    for (size_t at = 0; at < static_cast<size_t>(size);) {
+      FileXattr xattr{.name = names.c_str() + at, .value = {}};
+      at += xattr.name.size() + 1;
+      xattr.value.resize(XATTR_SIZE_MAX);
+      const ssize_t length = fgetxattr(fd_.get(), xattr.name.c_str(),
+                                       xattr.value.data(), xattr.value.size());
+      if (length < 0) continue;  // gone, or not for us
+      xattr.value.resize(static_cast<size_t>(length));
+      result.push_back(std::move(xattr));
+    }
+    return result;
+  }
+
+  absl::Status SetXattr(const FileXattr& xattr) override {
+    return fsetxattr(fd_.get(), xattr.name.c_str(), xattr.value.data(),
+                     xattr.value.size(), 0) == 0
+               ? absl::OkStatus()
+               : Error("cannot set an attribute of ");
   }
 
   absl::Status SetOwner(uint32_t owner, uint32_t group) override {
@@ -238,6 +267,19 @@ class HostFileSystem final : public FileSystem {
       return SystemError(errno, absl::StrCat("cannot stat ", path));
     }
     return ToFileInfo(info);
+  }
+
+  absl::StatusOr<SpaceOnDisk> Space(const std::string& path) override {
+    struct statvfs info;
+    if (statvfs(path.c_str(), &info) != 0) {
+      return SystemError(
+          errno,
+          absl::StrCat("cannot find out how much space there is for ", path));
+    }
+    const uint64_t unit = info.f_frsize;
+    return SpaceOnDisk{.total = info.f_blocks * unit,
+                       .free = info.f_bfree * unit,
+                       .available = info.f_bavail * unit};
   }
 
   absl::Status Rename(const std::string& from, const std::string& to) override {

@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -53,6 +54,19 @@ struct FileInfo {
   uint32_t group = 0;
 };
 
+// The file system that a file lies on.
+struct SpaceOnDisk {
+  uint64_t total = 0;      // bytes
+  uint64_t free = 0;       // for root
+  uint64_t available = 0;  // for us
+};
+
+// An extended attribute.
+struct FileXattr {
+  std::string name;
+  std::string value;
+};
+
 // One open file. Thread-safe. The destructor closes it, and with it gives up
 // its lock.
 class File {
@@ -83,6 +97,10 @@ class File {
   // Gives the file to another user and group (fchown).
   virtual absl::Status SetOwner(uint32_t owner, uint32_t group) = 0;
 
+  // The extended attributes that can be read; none where the host has none.
+  virtual absl::StatusOr<std::vector<FileXattr>> Xattrs() = 0;
+  virtual absl::Status SetXattr(const FileXattr& xattr) = 0;
+
   // Maps the first `length` bytes of address space from offset 0.
   virtual absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) = 0;
 
@@ -110,6 +128,7 @@ class FileSystem {
                                                      OpenMode mode,
                                                      uint32_t permissions) = 0;
   virtual absl::StatusOr<FileInfo> Info(const std::string& path) = 0;
+  virtual absl::StatusOr<SpaceOnDisk> Space(const std::string& path) = 0;
   virtual absl::Status Rename(const std::string& from,
                               const std::string& to) = 0;
   virtual absl::Status Remove(const std::string& path) = 0;

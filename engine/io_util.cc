@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "absl/strings/match.h"
 #include "engine/status.h"
 
 namespace varve {
@@ -85,6 +86,18 @@ absl::Status KeepOwner(const FileInfo& original, File& file) {
     return absl::OkStatus();
   }
   return file.SetOwner(original.owner, original.group);
+}
+
+absl::Status KeepXattrs(File& original, File& file) {
+  VARVE_ASSIGN_OR_RETURN(const std::vector<FileXattr> xattrs,
+                         original.Xattrs());
+  for (const FileXattr& xattr : xattrs) {
+    const absl::Status status = file.SetXattr(xattr);
+    const bool privileged = absl::StartsWith(xattr.name, "security.") ||
+                            absl::StartsWith(xattr.name, "trusted.");
+    if (!status.ok() && !privileged) return status;
+  }
+  return absl::OkStatus();
 }
 
 struct iovec PieceOf(absl::Span<const std::byte> bytes) {

@@ -35,6 +35,10 @@ absl::Status WriteFully(File& file, uint64_t offset,
 // Gives `file` to the owner and group of `original` if they differ.
 absl::Status KeepOwner(const FileInfo& original, File& file);
 
+// Gives `file` the extended attributes of `original`. Those that only a
+// privileged process can set are left out where it is none.
+absl::Status KeepXattrs(File& original, File& file);
+
 // The iovec of constant bytes, which no callee of ours writes to.
 struct iovec PieceOf(absl::Span<const std::byte> bytes);
 

@@ -226,6 +226,34 @@ class Store {
   // FAILED_PRECONDITION if another file has taken the store's place.
   absl::Status Compact();
 
+  // For a compaction that knows more of the entries than the store does:
+  // makes an empty store in a file beside this one's, named after it with
+  // ".compact" behind, with its mode, owner and extended attributes. What is
+  // there already is removed: the caller says that it may be.
+  absl::StatusOr<std::unique_ptr<Store>> MakeReplacement();
+  // Lets that one's file take the place of this one's. It must have been
+  // synced, and no other use may be made of it; it is gone in any case. Writers
+  // wait, readers do not, and views stay valid; locations from before mean
+  // nothing afterwards. The pieces of streams are found again by their key
+  // hashes. FAILED_PRECONDITION if another file has taken the store's place, or
+  // a stream is active (see Seal()). On failure this store is as it was, and
+  // the other file removed.
+  absl::Status ReplaceBy(std::unique_ptr<Store> replacement);
+  // Removes a replacement that is not wanted.
+  void Abandon(std::unique_ptr<Store> replacement);
+
+  // Seals the active stream, if there is one.
+  absl::Status Seal();
+
+  // Gives the blocks of a range back to the host, where they read as zeros
+  // then. The range must lie within one dead payload. UNIMPLEMENTED where the
+  // host cannot do that.
+  absl::Status Punch(uint64_t offset, uint64_t length);
+  // As the host has it.
+  absl::StatusOr<FileInfo> Info() const;
+  // Of the host file system that the store lies on.
+  absl::StatusOr<SpaceOnDisk> Space() const;
+
  private:
   explicit Store(std::unique_ptr<StoreImpl> impl);
   const std::unique_ptr<StoreImpl> impl_;

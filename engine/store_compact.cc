@@ -106,6 +106,7 @@ absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted(
       std::unique_ptr<File> file,
       file_system.Open(path, OpenMode::kCreateNew, info.mode & 07777));
   VARVE_RETURN_IF_ERROR(KeepOwner(info, *file));
+  VARVE_RETURN_IF_ERROR(KeepXattrs(from.file(), *file));
   // Before it becomes the store, so that no other writer can get in between.
   VARVE_RETURN_IF_ERROR(file->LockExclusive());
 

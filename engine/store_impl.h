@@ -209,6 +209,19 @@ class StoreImpl {
   uint64_t EstimateCompactionSavings() const;
   absl::Status Compact() ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
+  // See Store.
+  absl::StatusOr<std::unique_ptr<Store>> MakeReplacement();
+  absl::Status ReplaceBy(StoreImpl& replacement)
+      ABSL_LOCKS_EXCLUDED(writer_mutex_);
+  void RemoveReplacement(StoreImpl& replacement);
+  std::shared_ptr<Generation> TakeGeneration()
+      ABSL_LOCKS_EXCLUDED(writer_mutex_) {
+    absl::MutexLock lock(&writer_mutex_);
+    return generation_;
+  }
+  absl::Status Seal() ABSL_LOCKS_EXCLUDED(writer_mutex_);
+  absl::StatusOr<SpaceOnDisk> Space() const;
+
  private:
   // Cuts off what lies behind `end` in the file, after a failed or given-up
   // append. If that fails, it is tried again before the next append.

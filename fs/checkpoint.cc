@@ -11,6 +11,8 @@ namespace {
 
 // About what a checkpoint takes for an inode and its name.
 constexpr uint64_t kBytesPerInode = 100;
+// And for an extent of a file in pieces.
+constexpr uint64_t kBytesPerExtent = 40;
 // Logs shorter than this are replayed quickly enough in any case.
 constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
 
@@ -39,11 +41,11 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
   });
   tree.ForEach([&writer](const Inode& inode) {
     if (!inode.is_directory()) return;
-    for (const Name* name = inode.directory().After(0); name != nullptr;
-         name = inode.directory().After(name->cookie)) {
+    inode.directory().ForEachAfter(0, [&](const Name& name) {
       writer.Add(PutName{
-          .parent = inode.ino, .ino = name->inode->ino, .name = name->text()});
-    }
+          .parent = inode.ino, .ino = name.inode->ino, .name = name.text()});
+      return true;
+    });
   });
   for (const KeepUnfinished& range : tree.unfinished()) writer.Add(range);
 }
@@ -52,8 +54,9 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
 
 bool CheckpointIsDue(Core& core) {
   absl::ReaderMutexLock lock(&core.tree_mu);
-  return core.log_bytes >
-         std::max(kMinLogBytes, core.tree.inode_count() * kBytesPerInode);
+  const uint64_t size = core.tree.inode_count() * kBytesPerInode +
+                        core.tree.extent_count() * kBytesPerExtent;
+  return core.log_bytes > std::max(kMinLogBytes, size);
 }
 
 absl::Status WriteCheckpoint(Core& core, Timestamp now) {
@@ -68,6 +71,10 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   header.next_ino = core.next_ino;
   header.next_data_id = core.next_data_id.load();
   CommitWriter writer(header);
+  {
+    absl::MutexLock lock(&core.tree_mu);
+    core.accessed.clear();  // the checkpoint has these times, too
+  }
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
     AddTree(core.tree, writer);

@@ -80,15 +80,26 @@ absl::Status ContentWriter::CommitUnlessEmptied(OpenInode& open) {
   return CommitLocked(open);
 }
 
-absl::Status ContentWriter::CommitLocked(OpenInode& open) {
-  if (!open.content.dirty()) return absl::OkStatus();
+absl::Status ContentWriter::PrepareCommit(OpenInode& open) {
   if (core_.store->read_only()) return PosixError(EROFS);
   // A file that has begun in a stream goes there whole.
   if (open.stream != nullptr && open.content.memory_bytes() > 0) {
-    VARVE_RETURN_IF_ERROR(Spill(open));
+    return Spill(open);
   }
-  const uint64_t memory = open.content.memory_bytes();
-  const uint64_t size = open.content.size();
+  return absl::OkStatus();
+}
+
+void ContentWriter::Committed(OpenInode& open) {
+  dirty_bytes_.fetch_sub(open.content.memory_bytes());
+  open.content.Reset(open.content.size());
+  open.stream.reset();
+  open.committed = true;
+  open.dirty.store(false, std::memory_order_release);
+}
+
+absl::Status ContentWriter::CommitLocked(OpenInode& open) {
+  if (!open.content.dirty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(PrepareCommit(open));
   {
     absl::MutexLock commit_lock(&core_.commit_mu);
     const std::optional<Target> target = FindTarget(open.ino);
@@ -97,11 +108,33 @@ absl::Status ContentWriter::CommitLocked(OpenInode& open) {
     if (!target.has_value()) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(CommitTo(open, *target));
   }
-  dirty_bytes_.fetch_sub(memory);
-  open.content.Reset(size);
-  open.stream.reset();
-  open.committed = true;
-  open.dirty.store(false, std::memory_order_release);
+  Committed(open);
+  return absl::OkStatus();
+}
+
+absl::Status ContentWriter::CommitWithName(
+    OpenInode& open, uint64_t parent, absl::string_view name,
+    const std::function<absl::Status()>& check) {
+  absl::MutexLock lock(&open.mu);
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  VARVE_RETURN_IF_ERROR(PrepareCommit(open));
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    Target target{.new_parent = parent, .new_name = name};
+    {
+      absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+      VARVE_RETURN_IF_ERROR(check());
+      const Inode& inode = *core_.FindInode(open.ino);
+      target.attributes = inode.attributes;
+      if (inode.detail != nullptr) target.new_xattrs = inode.detail->xattrs;
+      std::string path = Tree::PathOf(*core_.tree.Find(parent));
+      if (!path.empty()) path += '/';
+      path.append(name.data(), name.size());
+      target.path_hash = HashKey(path);
+    }
+    VARVE_RETURN_IF_ERROR(CommitTo(open, target));
+  }
+  Committed(open);
   return absl::OkStatus();
 }
 
@@ -224,14 +257,26 @@ void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
   }
 }
 
+void ContentWriter::AddInode(fs::Commit& commit, const PutInode& put,
+                             const Target& target) {
+  commit.Add(put);
+  if (target.new_name.empty()) return;
+  for (const auto& [name, value] : target.new_xattrs) {
+    commit.Add(SetXattr{.ino = put.ino, .name = name, .value = value});
+  }
+  commit.Add(PutName{
+      .parent = target.new_parent, .ino = put.ino, .name = target.new_name});
+}
+
 absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   const DirtyContent& content = open.content;
   fs::Commit commit(core_, Timestamp::Now(), open.stream.get());
   PutInode put{.ino = open.ino, .attributes = target.attributes};
   put.attributes.size = content.size();
   {
+    // Nothing needs to have been written to a file that is given a name.
     absl::MutexLock lock(&open.stat_mu);
-    put.attributes.mtime = open.stat.mtime;
+    if (content.dirty()) put.attributes.mtime = open.stat.mtime;
     put.attributes.ctime = std::max(open.stat.ctime, put.attributes.ctime);
   }
   std::string buffer;  // outlives the commit's use of it
@@ -239,7 +284,7 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
     if (target.was_plain && target.old_entry.key_hash != plain->key_hash) {
       AddTombstoneIfNewest(commit, target.old_entry);
     }
-    commit.Add(put);
+    AddInode(commit, put, target);
     commit.Add(SetContent{.ino = open.ino, .extents = {*plain}});
     return commit.Finish();
   }
@@ -248,7 +293,7 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   if (replaced && target.was_plain) {
     AddTombstoneIfNewest(commit, target.old_entry);
   }
-  commit.Add(put);
+  AddInode(commit, put, target);
   if (replaced) {
     commit.Add(SetContent{.ino = open.ino, .extents = layout.extents});
   } else {

@@ -275,23 +275,25 @@ absl::StatusOr<std::vector<Extent>> ContentReader::CommittedExtents(
 
 absl::StatusOr<ContentReader::DataMap> ContentReader::MapData(uint64_t ino,
                                                               OpenInode* open,
-                                                              uint64_t begin) {
+                                                              uint64_t begin,
+                                                              uint64_t end) {
   if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
     absl::ReaderMutexLock lock(&open->mu);
-    if (open->content.dirty()) return MapDataLocked(*open, begin);
+    if (open->content.dirty()) return MapDataLocked(*open, begin, end);
   }
   VARVE_ASSIGN_OR_RETURN(const Source source,
-                         Find(ino, begin, kMaxFileSize, /*clip=*/true));
+                         Find(ino, begin, end, /*clip=*/true));
   DataMap map{.size = source.size, .data = {}};
   AddExtents(source.cover, map);
   return map;
 }
 
 absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
-    OpenInode& open, uint64_t begin) {
+    OpenInode& open, uint64_t begin, uint64_t end) {
   const DirtyContent& content = open.content;
-  if (!content.dirty()) return MapData(open.ino, nullptr, begin);
+  if (!content.dirty()) return MapData(open.ino, nullptr, begin, end);
   DataMap map{.size = content.size(), .data = {}};
+  end = std::min(end, content.size());
   const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
     to = std::min(to, content.base_limit());
     if (from >= to) return absl::OkStatus();
@@ -301,15 +303,14 @@ absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
     return absl::OkStatus();
   };
   uint64_t position = begin;
-  for (const DirtyContent::Slice& slice :
-       content.Cover(begin, content.size())) {
+  for (const DirtyContent::Slice& slice : content.Cover(begin, end)) {
     VARVE_RETURN_IF_ERROR(fill(position, slice.offset));
     position = slice.offset + slice.length;
     if (slice.kind != DirtyContent::Piece::Kind::kHole) {
       AddRange(slice.offset, position, map);
     }
   }
-  VARVE_RETURN_IF_ERROR(fill(position, content.size()));
+  VARVE_RETURN_IF_ERROR(fill(position, end));
   return map;
 }
 

@@ -65,8 +65,8 @@ class ContentReader {
                                        uint64_t size)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
-  // Where there are bytes that are not holes, from file offset `begin` to the
-  // end of the file: merged, in order. `open` as for Read().
+  // Where there are bytes that are not holes, from file offset `begin` to `end`
+  // or the end of the file: merged, in order. `open` as for Read().
   struct Range {
     uint64_t begin;
     uint64_t end;
@@ -75,9 +75,10 @@ class ContentReader {
     uint64_t size = 0;  // of the file
     std::vector<Range> data;
   };
-  absl::StatusOr<DataMap> MapData(uint64_t ino, OpenInode* open,
-                                  uint64_t begin);
-  absl::StatusOr<DataMap> MapDataLocked(OpenInode& open, uint64_t begin)
+  absl::StatusOr<DataMap> MapData(uint64_t ino, OpenInode* open, uint64_t begin,
+                                  uint64_t end = kMaxFileSize);
+  absl::StatusOr<DataMap> MapDataLocked(OpenInode& open, uint64_t begin,
+                                        uint64_t end = kMaxFileSize)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
   // The extents of [begin, end) of the committed content, holes included.

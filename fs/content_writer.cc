@@ -32,7 +32,26 @@ absl::Status ContentWriter::Prepare(OpenInode& open) {
   const Inode* inode = core_.FindInode(open.ino);
   if (inode == nullptr) return PosixError(ENOENT);
   open.content.Reset(inode->attributes.size);
+  open.data_bytes = inode->attributes.size;
+  if (inode->whole_entry == Inode::kNone) {
+    open.data_bytes =
+        inode->detail == nullptr ? 0 : inode->detail->extents.data_bytes();
+  }
   return absl::OkStatus();
+}
+
+absl::StatusOr<uint64_t> ContentWriter::DataIn(OpenInode& open, uint64_t begin,
+                                               uint64_t end) {
+  end = std::min(end, open.content.size());
+  if (begin >= end || open.data_bytes == 0) return 0;
+  if (open.data_bytes == open.content.size()) return end - begin;  // no holes
+  VARVE_ASSIGN_OR_RETURN(const ContentReader::DataMap map,
+                         reader_.MapDataLocked(open, begin, end));
+  uint64_t total = 0;
+  for (const ContentReader::Range& range : map.data) {
+    total += range.end - range.begin;
+  }
+  return total;
 }
 
 void ContentWriter::Finished(OpenInode& open, uint64_t memory_before,
@@ -42,8 +61,7 @@ void ContentWriter::Finished(OpenInode& open, uint64_t memory_before,
   absl::MutexLock lock(&open.stat_mu);
   open.stat = {.dirty = true,
                .size = open.content.size(),
-               .base_limit = open.content.base_limit(),
-               .piece_bytes = open.content.piece_bytes(),
+               .data_bytes = open.data_bytes,
                .mtime = now,
                .ctime = now};
   open.dirty.store(true, std::memory_order_release);
@@ -114,6 +132,8 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
     // Before the bytes are accepted, so that a full disk fails this write.
     VARVE_RETURN_IF_ERROR(Spill(open));
   }
+  VARVE_ASSIGN_OR_RETURN(const uint64_t replaced,
+                         DataIn(open, offset, offset + bytes.size()));
   const uint64_t memory_before = content.memory_bytes();
   const bool direct = open.stream != nullptr && memory_before == 0 &&
                       bytes.size() >= kMinDirectWrite &&
@@ -125,6 +145,7 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
   } else {
     content.Write(offset, bytes);
   }
+  open.data_bytes += bytes.size() - replaced;
   Finished(open, memory_before, now);
   return absl::OkStatus();
 }
@@ -149,8 +170,10 @@ absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
                                      Timestamp now) {
   VARVE_RETURN_IF_ERROR(Prepare(open));
   if (size > kMaxFileSize) return PosixError(EFBIG);
+  VARVE_ASSIGN_OR_RETURN(const uint64_t cut, DataIn(open, size, kMaxFileSize));
   const uint64_t memory_before = open.content.memory_bytes();
   open.content.Truncate(size);
+  open.data_bytes -= cut;
   Finished(open, memory_before, now);
   return absl::OkStatus();
 }
@@ -158,9 +181,18 @@ absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
 absl::Status ContentWriter::Punch(OpenInode& open, uint64_t offset,
                                   uint64_t length, Timestamp now) {
   VARVE_RETURN_IF_ERROR(Prepare(open));
+  VARVE_ASSIGN_OR_RETURN(const uint64_t punched,
+                         DataIn(open, offset, offset + length));
   const uint64_t memory_before = open.content.memory_bytes();
   open.content.Punch(offset, length);
+  open.data_bytes -= punched;
   Finished(open, memory_before, now);
+  return absl::OkStatus();
+}
+
+absl::Status ContentWriter::Touch(OpenInode& open, Timestamp now) {
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  Finished(open, open.content.memory_bytes(), now);
   return absl::OkStatus();
 }
 
@@ -169,7 +201,13 @@ absl::Status ContentWriter::Share(OpenInode& open,
                                   Timestamp now) {
   VARVE_RETURN_IF_ERROR(Prepare(open));
   const uint64_t memory_before = open.content.memory_bytes();
-  for (const Extent& extent : extents) open.content.Share(extent);
+  for (const Extent& extent : extents) {
+    VARVE_ASSIGN_OR_RETURN(const uint64_t replaced,
+                           DataIn(open, extent.file_offset, extent.file_end()));
+    open.content.Share(extent);
+    open.data_bytes -= replaced;
+    if (!extent.is_hole()) open.data_bytes += extent.length;
+  }
   Finished(open, memory_before, now);
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +44,9 @@ class ContentWriter {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status Punch(OpenInode& open, uint64_t offset, uint64_t length,
                      Timestamp now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  // Changes nothing but the times.
+  absl::Status Touch(OpenInode& open, Timestamp now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status Share(OpenInode& open, const std::vector<Extent>& extents,
                      Timestamp now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
 
@@ -57,6 +61,14 @@ class ContentWriter {
   absl::Status Commit(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
   absl::Status CommitLocked(OpenInode& open)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+
+  // Gives a file that has no name its first one, as part of the commit of what
+  // was written to it. `check` is called before, with the tree locked, and has
+  // to say whether that may be.
+  absl::Status CommitWithName(OpenInode& open, uint64_t parent,
+                              absl::string_view name,
+                              const std::function<absl::Status()>& check)
+      ABSL_LOCKS_EXCLUDED(open.mu);
 
   // Writes a file of many pieces as one plain entry again, if that pays.
   absl::Status MakePlainIfDue(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
@@ -74,6 +86,11 @@ class ContentWriter {
     bool was_plain = false;  // one whole entry
     Extent old_entry;        // if so
     uint64_t path_hash = 0;
+    // A file without a name that is given one: its name, and what else of it is
+    // not in the store yet.
+    uint64_t new_parent = 0;
+    absl::string_view new_name = {};
+    XattrMap new_xattrs = {};
   };
   // How pieces end up in the store.
   struct Layout {
@@ -83,6 +100,9 @@ class ContentWriter {
 
   // Starts the dirty content from the committed one.
   absl::Status Prepare(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  // Bytes in a range that are not holes, those behind the end left out.
+  absl::StatusOr<uint64_t> DataIn(OpenInode& open, uint64_t begin, uint64_t end)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   void Finished(OpenInode& open, uint64_t memory_before, Timestamp now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status WriteLocked(OpenInode& open, uint64_t offset,
@@ -91,6 +111,11 @@ class ContentWriter {
   absl::Status Spill(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   Stream& StreamOf(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
 
+  absl::Status PrepareCommit(OpenInode& open)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  void Committed(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  static void AddInode(fs::Commit& commit, const PutInode& put,
+                       const Target& target);
   std::optional<Target> FindTarget(uint64_t ino)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   absl::Status CommitTo(OpenInode& open, const Target& target)

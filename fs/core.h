@@ -21,6 +21,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/store.h"
 #include "fs/identity.h"
@@ -52,6 +53,11 @@ struct Core {
   // Inodes without a name that somebody still has open or the kernel knows of.
   absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> orphans
       ABSL_GUARDED_BY(tree_mu);
+
+  // Those of them that have never had a name and may get one.
+  absl::flat_hash_set<uint64_t> linkable ABSL_GUARDED_BY(tree_mu);
+  // Inodes whose access time is newer in memory than in the store.
+  absl::flat_hash_set<uint64_t> accessed ABSL_GUARDED_BY(tree_mu);
 
   // The inode, be it in the tree or an orphan; null if it is neither.
   const Inode* FindInode(uint64_t ino) const

@@ -49,12 +49,15 @@ void ExtentMap::Overlay(const Extent& extent) {
     const Extent& old = last->second;
     if (old.file_offset < begin) left = old.Slice(old.file_offset, begin);
     if (old.file_end() > end) right = old.Slice(end, old.file_end());
+    data_bytes_ -= old.length;
     ++last;
   }
   extents_.erase(first, last);
   if (left.length > 0) extents_.emplace(left.file_offset, left);
   if (right.length > 0) extents_.emplace(right.file_offset, right);
+  data_bytes_ += left.length + right.length;
   if (!extent.is_hole()) {
+    data_bytes_ += extent.length;
     extents_.emplace(begin, extent);
     MergeAround(begin);
   }
@@ -83,14 +86,12 @@ void ExtentMap::Truncate(uint64_t size) {
   if (first != extents_.end() && first->second.file_offset < size) {
     cut = first->second.Slice(first->second.file_offset, size);
   }
+  for (auto it = first; it != extents_.end(); ++it) {
+    data_bytes_ -= it->second.length;
+  }
+  data_bytes_ += cut.length;
   extents_.erase(first, extents_.end());
   if (cut.length > 0) extents_.emplace(cut.file_offset, cut);
-}
-
-uint64_t ExtentMap::data_bytes() const {
-  uint64_t total = 0;
-  for (const auto& [offset, extent] : extents_) total += extent.length;
-  return total;
 }
 
 std::vector<Extent> ExtentMap::Cover(uint64_t begin, uint64_t end) const {

@@ -60,14 +60,17 @@ class ExtentMap {
   void Overlay(const Extent& extent);
   // Forgets everything from file offset `size` on.
   void Truncate(uint64_t size);
-  void Clear() { extents_.clear(); }
+  void Clear() {
+    extents_.clear();
+    data_bytes_ = 0;
+  }
 
   // By file offset; disjoint, no holes.
   using Map = absl::btree_map<uint64_t, Extent>;
   const Map& extents() const { return extents_; }
   bool empty() const { return extents_.empty(); }
   // Bytes that are not holes.
-  uint64_t data_bytes() const;
+  uint64_t data_bytes() const { return data_bytes_; }
 
   // Data and holes, in order, that together cover [begin, end).
   std::vector<Extent> Cover(uint64_t begin, uint64_t end) const;
@@ -85,6 +88,7 @@ class ExtentMap {
   void MergeAround(uint64_t file_offset);
 
   Map extents_;
+  uint64_t data_bytes_ = 0;
 };
 
 }  // namespace varve::fs

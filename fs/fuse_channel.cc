@@ -16,6 +16,12 @@ thread_local bool drops_privileges = false;
 // sends one INIT per connection, before anything else.
 thread_local uint64_t init_unique = 0;
 
+// Agreed on with the kernel in addition to what libfuse asks for.
+constexpr uint32_t kAddedFlags = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
+// Which of them were; set once, before the kernel sends anything else.
+std::atomic<uint32_t> agreed_flags{0};
+thread_local uint32_t offered_flags = 0;
+
 // The fields of a request behind its header, if it is as long as that.
 template <typename T>
 bool ReadBody(const void* request, size_t size, T& body) {
@@ -49,10 +55,26 @@ bool DropsPrivileges(uint32_t opcode, const void* request, size_t size) {
 
 void NoteInit(const fuse_in_header& header, const void* request, size_t size) {
   fuse_init_in body;
-  if (ReadBody(request, size, body) &&
-      (body.flags & FUSE_HANDLE_KILLPRIV_V2) != 0) {
-    init_unique = header.unique;
+  if (!ReadBody(request, size, body)) return;
+  init_unique = header.unique;
+  offered_flags = body.flags;
+}
+
+// libfuse knows the older, shorter form of SETXATTR only: makes it that.
+ssize_t ShortenSetXattr(void* buffer, fuse_in_header header, size_t size) {
+  fuse_setxattr_in body;
+  if ((agreed_flags.load(std::memory_order_relaxed) & FUSE_SETXATTR_EXT) == 0 ||
+      !ReadBody(buffer, size, body)) {
+    return static_cast<ssize_t>(size);
   }
+  drops_privileges = (body.setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+  constexpr size_t kSurplus = sizeof(body) - FUSE_COMPAT_SETXATTR_IN_SIZE;
+  constexpr size_t kTo = sizeof(header) + FUSE_COMPAT_SETXATTR_IN_SIZE;
+  char* const bytes = static_cast<char*>(buffer);
+  std::memmove(bytes + kTo, bytes + kTo + kSurplus, size - kTo - kSurplus);
+  header.len -= kSurplus;
+  std::memcpy(buffer, &header, sizeof(header));
+  return static_cast<ssize_t>(size - kSurplus);
 }
 
 ssize_t Receive(int fd, void* buffer, size_t size, void*) {
@@ -63,6 +85,9 @@ ssize_t Receive(int fd, void* buffer, size_t size, void*) {
   const auto length = static_cast<size_t>(received);
   drops_privileges = DropsPrivileges(header.opcode, buffer, length);
   if (header.opcode == FUSE_INIT) NoteInit(header, buffer, length);
+  if (header.opcode == FUSE_SETXATTR) {
+    return ShortenSetXattr(buffer, header, length);
+  }
   return received;
 }
 
@@ -78,7 +103,10 @@ void AmendInit(const fuse_out_header& header, struct iovec* pieces, int count) {
   uint32_t flags;
   char* const at = static_cast<char*>(pieces[1].iov_base) + kFlags;
   std::memcpy(&flags, at, sizeof(flags));
-  flags |= FUSE_HANDLE_KILLPRIV_V2;
+  // What libfuse has asked for itself it also handles itself.
+  const uint32_t added = kAddedFlags & offered_flags & ~flags;
+  agreed_flags.store(added);
+  flags |= added;
   std::memcpy(at, &flags, sizeof(flags));
 }
 

@@ -5,6 +5,8 @@
 //    turned into EIO.
 //  - FUSE_HANDLE_KILLPRIV_V2 is agreed on with the kernel. Without it, the
 //    kernel asks for the attribute security.capability before every write.
+//  - FUSE_SETXATTR_EXT is agreed on, so that the kernel says when a new access
+//    control list takes set-group-id away.
 
 #ifndef VARVE_FS_FUSE_CHANNEL_H_
 #define VARVE_FS_FUSE_CHANNEL_H_
@@ -20,7 +22,8 @@ namespace varve::fs {
 struct fuse_custom_io FuseChannelIo();
 
 // Whether the request that this thread received last asks for set-user-id,
-// set-group-id and capabilities of the file to be dropped.
+// set-group-id and capabilities of the file to be dropped, or, if it sets an
+// access control list, for set-group-id.
 bool RequestDropsPrivileges();
 
 }  // namespace varve::fs

@@ -38,6 +38,23 @@ void PutHandle(std::unique_ptr<Handle> handle, struct fuse_file_info* info) {
   info->fh = reinterpret_cast<uint64_t>(file.release());
 }
 
+// Counts a reading that the kernel does not know to change the access time.
+void NoteReading(Call& call, fuse_ino_t ino) {
+  if (!call.volume.NoteAccess(ino)) return;
+  // The kernel has the time from before. That it no longer knows the inode is
+  // no failure.
+  fuse_lowlevel_notify_inval_inode(call.context.session, ino, -1, 0);
+}
+
+// Access times. Who opens a file for nothing but reading is taken to read it,
+// as the kernel may well have all of it in its cache, and then would not ask.
+// Otherwise the first request to read counts.
+void NoteOpen(Call& call, fuse_ino_t ino, const struct fuse_file_info* info) {
+  if ((info->flags & O_NOATIME) != 0) return;
+  if ((info->flags & O_ACCMODE) == O_RDWR) FileOf(info).note_access = true;
+  if ((info->flags & O_ACCMODE) == O_RDONLY) NoteReading(call, ino);
+}
+
 void Open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info* info) {
   Call call(req, "open");
   if (InControl(ino)) return OpenControl(call, ino, info);
@@ -45,11 +62,13 @@ void Open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info* info) {
       call.volume.Open(ino, info->flags);
   if (!handle.ok()) return call.request.Done(handle.status());
   if ((info->flags & O_TRUNC) != 0 && RequestDropsPrivileges()) {
-    const absl::Status status = call.volume.DropPrivileges(ino);
+    const absl::Status status =
+        call.volume.DropPrivileges(ino, DropsSetGroupId(call, ino));
     // The file opens all the same; the bits stay, and the log tells.
     if (!status.ok() && call.context.log) call.context.log(status, "open");
   }
   PutHandle(*std::move(handle), info);
+  NoteOpen(call, ino, info);
   call.request.Opened(info);
 }
 
@@ -64,12 +83,14 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   call.request.Created(created->first, info);
 }
 
-void Read(fuse_req_t req, fuse_ino_t, size_t size, off_t offset,
+void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
           struct fuse_file_info* info) {
   Call call(req, "read");
-  const OpenFile& file = FileOf(info);
+  OpenFile& file = FileOf(info);
   const auto from = static_cast<uint64_t>(offset);
   if (file.handle != nullptr) {
+    // The kernel asks for the attributes anew after this.
+    if (file.note_access.exchange(false)) call.volume.NoteAccess(ino);
     return call.request.Bytes(call.volume.Read(*file.handle, from, size));
   }
   if (file.key_hash.has_value()) {
@@ -87,7 +108,8 @@ void Write(fuse_req_t req, fuse_ino_t, const char* bytes, size_t size,
   if (file.handle == nullptr) return call.request.Error(EBADF);
   absl::Status status;
   if (RequestDropsPrivileges()) {
-    status = call.volume.DropPrivileges(file.handle->inode->ino);
+    const uint64_t ino = file.handle->inode->ino;
+    status = call.volume.DropPrivileges(ino, DropsSetGroupId(call, ino));
   }
   if (status.ok()) {
     status = call.volume.Write(*file.handle, static_cast<uint64_t>(offset),
@@ -139,7 +161,7 @@ void Seek(fuse_req_t req, fuse_ino_t, off_t offset, int whence,
   call.request.Offset(*found);
 }
 
-void CopyRange(fuse_req_t req, fuse_ino_t, off_t from_offset,
+void CopyRange(fuse_req_t req, fuse_ino_t ino, off_t from_offset,
                struct fuse_file_info* from, fuse_ino_t, off_t to_offset,
                struct fuse_file_info* to, size_t length, int) {
   Call call(req, "copy_file_range");
@@ -148,6 +170,7 @@ void CopyRange(fuse_req_t req, fuse_ino_t, off_t from_offset,
   if (source == nullptr || target == nullptr) {
     return call.request.Error(EOPNOTSUPP);
   }
+  if ((source->flags & O_NOATIME) == 0) NoteReading(call, ino);
   const absl::StatusOr<uint64_t> copied =
       call.volume.CopyRange(*source, static_cast<uint64_t>(from_offset),
                             *target, static_cast<uint64_t>(to_offset), length);

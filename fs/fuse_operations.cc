@@ -27,11 +27,12 @@ void ReplyControlEntry(FuseRequest& request, const absl::StatusOr<Stat>& stat) {
 
 void Init(void* userdata, struct fuse_conn_info* connection) {
   auto& context = *static_cast<FuseContext*>(userdata);
-  const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC |
-                          FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                          FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
-                          FUSE_CAP_NO_OPENDIR_SUPPORT |
-                          FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_DIO;
+  const unsigned wanted =
+      FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
+      FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
+      FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
+      FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL |
+      FUSE_CAP_DONT_MASK | FUSE_CAP_EXPORT_SUPPORT;
   // Nobody else changes files, so the kernel need not look for changes.
   connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA);
   connection->want |= connection->capable & wanted;
@@ -111,12 +112,15 @@ void SetAttributes(fuse_req_t req, fuse_ino_t ino, struct stat* attributes,
   // With nothing to set, it is the kernel taking away privileges before a
   // write; the answer is how it learns the new mode.
   request.drop_privileges = RequestDropsPrivileges() || to_set == 0;
+  request.drop_set_group_id =
+      request.drop_privileges && DropsSetGroupId(call, ino);
   call.request.Attributes(call.volume.SetAttributes(ino, request, handle));
 }
 
 void ReadLink(fuse_req_t req, fuse_ino_t ino) {
   Call call(req, "readlink");
   if (InControl(ino)) return call.request.Error(EINVAL);
+  call.volume.NoteAccess(ino);
   call.request.Link(call.volume.ReadSymlink(ino));
 }
 
@@ -189,8 +193,8 @@ void Rename(fuse_req_t req, fuse_ino_t parent, const char* name,
       IsControlName(new_parent, new_name)) {
     return call.request.Error(EPERM);
   }
-  call.request.Done(
-      call.volume.Rename(parent, name, new_parent, new_name, flags));
+  call.request.Done(call.volume.Rename(parent, name, new_parent, new_name,
+                                       flags, call.request.caller()));
 }
 
 void FsyncDirectory(fuse_req_t req, fuse_ino_t, int, struct fuse_file_info*) {
@@ -232,6 +236,7 @@ void ListDirectory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     return true;
   };
   const auto cookie = static_cast<uint64_t>(offset);
+  if (cookie == 0 && !InControl(ino)) call.volume.NoteAccess(ino);
   const absl::Status status =
       InControl(ino) ? call.control.ReadDirectory(ino, cookie, add)
                      : call.volume.ReadDirectory(ino, cookie, plus, add);
@@ -269,7 +274,8 @@ void StoreXattr(fuse_req_t req, fuse_ino_t ino, const char* name,
                 const char* value, size_t size, int flags) {
   Call call(req, "setxattr");
   if (InControl(ino)) return call.request.Error(EPERM);
-  call.request.Done(call.volume.SetXattr(ino, name, {value, size}, flags));
+  call.request.Done(call.volume.SetXattr(ino, name, {value, size}, flags,
+                                         RequestDropsPrivileges()));
 }
 
 void GetXattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
@@ -281,7 +287,8 @@ void GetXattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
 void ListXattrs(fuse_req_t req, fuse_ino_t ino, size_t size) {
   Call call(req, "listxattr");
   if (InControl(ino)) return call.request.SizedBuffer(std::string(), size);
-  call.request.SizedBuffer(call.volume.ListXattrs(ino), size);
+  call.request.SizedBuffer(
+      call.volume.ListXattrs(ino, call.request.caller().uid == 0), size);
 }
 
 void RemoveXattr(fuse_req_t req, fuse_ino_t ino, const char* name) {

@@ -20,6 +20,7 @@ struct FuseContext {
 
   Volume& volume;
   ControlDirectory control;
+  struct fuse_session* session = nullptr;
   ErrorLog log;
   std::function<void()> on_ready;
 };

@@ -4,8 +4,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <iterator>
+#include <vector>
 
 #include "engine/status.h"
 #include "fs/control_directory.h"
@@ -65,7 +68,26 @@ fuse_req_t FuseRequest::Take() {
 
 Caller FuseRequest::caller() const {
   const struct fuse_ctx* context = fuse_req_ctx(request_);
-  return {.uid = context->uid, .gid = context->gid};
+  return {.uid = context->uid,
+          .gid = context->gid,
+          .umask = static_cast<uint32_t>(context->umask)};
+}
+
+bool FuseRequest::CallerIsInGroup(uint32_t gid) const {
+  const struct fuse_ctx* context = fuse_req_ctx(request_);
+  if (context->uid == 0 || context->gid == gid) return true;
+  std::vector<gid_t> groups(64);
+  int count = fuse_req_getgroups(request_, static_cast<int>(groups.size()),
+                                 groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<size_t>(count));
+    count = fuse_req_getgroups(request_, count, groups.data());
+  }
+  // Of a caller that is gone nothing is known, and nothing granted.
+  if (count < 0) return false;
+  const auto end =
+      groups.begin() + std::min<ptrdiff_t>(count, std::ssize(groups));
+  return std::find(groups.begin(), end, gid) != end;
 }
 
 void FuseRequest::Done(const absl::Status& status) {

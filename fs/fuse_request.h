@@ -42,6 +42,8 @@ class FuseRequest {
 
   fuse_req_t raw() const { return request_; }
   Caller caller() const;
+  // Whether the caller is in that group, or root. Slow: looks into /proc.
+  bool CallerIsInGroup(uint32_t gid) const;
 
   // Each of these is the answer. Those that take a StatusOr answer with its
   // error if it holds one.

@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/fuse_channel.h"
+#include "fs/fuse_extensions.h"
 #include "fs/fuse_operations.h"
 
 namespace varve::fs {
@@ -112,6 +113,7 @@ absl::Status FuseServer::Impl::Mount() {
         fuse_session_new(&args, &operations, sizeof(operations), &context_);
   }
   fuse_opt_free_args(&args);
+  context_.session = session_;
   if (session_ == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("a mount option is not known (", joined, ")"));
@@ -152,7 +154,9 @@ void FuseServer::Impl::Work() {
     const int received = fuse_session_receive_buf(session_, &buffer);
     if (received == -EAGAIN || received == -EINTR) continue;
     if (received <= 0) break;  // unmounted
-    fuse_session_process_buf(session_, &buffer);
+    if (!AnswerExtension(context_, fuse_fd, buffer.mem, buffer.size)) {
+      fuse_session_process_buf(session_, &buffer);
+    }
   }
   std::free(buffer.mem);
   Signal(end_);  // a mount that is gone is gone for all threads

@@ -193,7 +193,7 @@ void ModelRound::DoCopyRange() {
   OpenFile* from = RandomHandle();
   OpenFile* to = RandomHandle();
   if (from == nullptr) return;
-  ModelNode& source = *from->node;
+  const ModelNode& source = *from->node;
   const uint64_t from_offset = OneIn(3) ? 0 : Below(source.content.size() + 10);
   const uint64_t length = OneIn(3) ? kMaxModelFile : RandomSize();
   uint64_t to_offset = OneIn(3) ? 0 : Below(to->node->content.size() + 10);
@@ -210,7 +210,6 @@ void ModelRound::DoCopyRange() {
   // A short count is allowed where there is something to copy.
   EXPECT_LE(*copied, bytes.size());
   EXPECT_EQ(*copied == 0, bytes.empty());
-  Commit(source);
   ModelTree::Write(*to->node, to_offset, bytes.substr(0, *copied));
 }
 

@@ -25,8 +25,7 @@ struct OpenInode {
   struct DirtyStat {
     bool dirty = false;
     uint64_t size = 0;
-    uint64_t base_limit = 0;   // committed content shows below this
-    uint64_t piece_bytes = 0;  // dirty bytes that are not holes
+    uint64_t data_bytes = 0;  // that are not holes
     Timestamp mtime;
     Timestamp ctime;
   };
@@ -37,6 +36,8 @@ struct OpenInode {
   DirtyContent content ABSL_GUARDED_BY(mu);
   // Holds the spilled pieces of `content`.
   std::unique_ptr<Stream> stream ABSL_GUARDED_BY(mu);
+  // Bytes of the file that are not holes; meaningful only when dirty.
+  uint64_t data_bytes ABSL_GUARDED_BY(mu) = 0;
   // Whether its content was committed since the first of the present opens.
   bool committed ABSL_GUARDED_BY(mu) = false;
 

@@ -21,12 +21,15 @@ class Timestamp {
 
   // Times outside the range become the nearest one inside.
   static Timestamp From(const struct timespec& time) {
-    const int64_t seconds =
-        std::clamp<int64_t>(time.tv_sec, kMinSeconds, kMaxSeconds);
-    const uint64_t nanoseconds = static_cast<uint64_t>(
-        std::clamp<int64_t>(time.tv_nsec, 0, 999'999'999));
+    int64_t seconds = time.tv_sec;
+    int64_t nanoseconds = std::clamp<int64_t>(time.tv_nsec, 0, 999'999'999);
+    // At the limits without a fraction, as the kernel does it.
+    if (seconds <= kMinSeconds || seconds >= kMaxSeconds) {
+      seconds = std::clamp(seconds, kMinSeconds, kMaxSeconds);
+      nanoseconds = 0;
+    }
     return FromPacked((static_cast<uint64_t>(seconds - kMinSeconds) << 30) |
-                      nanoseconds);
+                      static_cast<uint64_t>(nanoseconds));
   }
   static Timestamp Now() {
     struct timespec now;

@@ -27,8 +27,9 @@ TEST(TimestampTest, KeepsTimesWithNanoseconds) {
   ExpectKept(1'700'000'000, 123'456'789);
   ExpectKept(-1, 999'999'999);
   ExpectKept(Timestamp::kMinSeconds, 0);
-  ExpectKept(Timestamp::kMinSeconds, 999'999'999);
-  ExpectKept(Timestamp::kMaxSeconds, 999'999'999);
+  ExpectKept(Timestamp::kMinSeconds + 1, 999'999'999);
+  ExpectKept(Timestamp::kMaxSeconds, 0);
+  ExpectKept(Timestamp::kMaxSeconds - 1, 999'999'999);
 }
 
 TEST(TimestampTest, RangeIsThatOfExt4) {
@@ -38,9 +39,11 @@ TEST(TimestampTest, RangeIsThatOfExt4) {
 
 TEST(TimestampTest, TimesOutsideBecomeTheNearestInside) {
   EXPECT_EQ(Timestamp::From(Time(INT64_MIN, 5)),
-            Timestamp::From(Time(Timestamp::kMinSeconds, 5)));
+            Timestamp::From(Time(Timestamp::kMinSeconds, 0)));
+  EXPECT_EQ(Timestamp::From(Time(Timestamp::kMinSeconds, 5)),
+            Timestamp::From(Time(Timestamp::kMinSeconds, 0)));
   EXPECT_EQ(Timestamp::From(Time(INT64_MAX, 5)),
-            Timestamp::From(Time(Timestamp::kMaxSeconds, 5)));
+            Timestamp::From(Time(Timestamp::kMaxSeconds, 0)));
   EXPECT_EQ(Timestamp::From(Time(7, -1)), Timestamp::From(Time(7, 0)));
   EXPECT_EQ(Timestamp::From(Time(7, 1'000'000'000)),
             Timestamp::From(Time(7, 999'999'999)));

@@ -43,11 +43,6 @@ Name* Directory::Find(absl::string_view text) const {
   return it == by_text_.end() ? nullptr : *it;
 }
 
-const Name* Directory::After(uint64_t cookie) const {
-  const auto it = by_cookie_.upper_bound(cookie);
-  return it == by_cookie_.end() ? nullptr : *it;
-}
-
 void Directory::Insert(Name* name) {
   name->cookie = next_cookie_++;
   by_text_.insert(name);
@@ -70,6 +65,16 @@ Tree::Tree() {
 }
 
 Tree::~Tree() = default;
+
+const std::string* Inode::FindXattr(absl::string_view name) const {
+  if (detail == nullptr) return nullptr;
+  const auto it = detail->xattrs.find(std::string(name));
+  return it == detail->xattrs.end() ? nullptr : &it->second;
+}
+
+void Tree::SetAccessTime(uint64_t ino, Timestamp time) {
+  if (Inode* inode = FindMutable(ino)) inode->attributes.atime = time;
+}
 
 const Inode* Tree::Find(uint64_t ino) const {
   const auto it = inodes_.find(ino);
@@ -143,15 +148,14 @@ void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
     pending.pop_back();
     visit(*inode);
     if (!inode->is_directory()) continue;
-    for (const Name* name = inode->directory().After(0); name != nullptr;
-         name = inode->directory().After(name->cookie)) {
-      const Inode* child = name->inode;
-      if (!child->is_directory() && child->link_count > 1 &&
-          !linked.insert(child->ino).second) {
-        continue;
+    inode->directory().ForEachAfter(0, [&](const Name& name) {
+      const Inode* child = name.inode;
+      if (child->is_directory() || child->link_count == 1 ||
+          linked.insert(child->ino).second) {
+        pending.push_back(child);
       }
-      pending.push_back(child);
-    }
+      return true;
+    });
   }
 }
 
@@ -174,6 +178,10 @@ void Tree::CountContent(const Inode& inode, int sign) {
   if (inode.is_regular()) {
     content_bytes_ += static_cast<uint64_t>(sign) * inode.attributes.size;
   }
+  if (inode.detail != nullptr) {
+    extent_count_ +=
+        static_cast<uint64_t>(sign) * inode.detail->extents.extents().size();
+  }
 }
 
 void Tree::ExpandWholeEntry(Inode& inode) {
@@ -194,20 +202,22 @@ absl::Status Tree::Do(const PutInode& change, std::optional<Timestamp>) {
       DetailOf(*made);
     }
     CountContent(*made, 1);
+    Inode& kept = *made;
     inodes_.emplace(change.ino, std::move(made));
+    if (on_make_) on_make_(kept);
     return absl::OkStatus();
   }
   if ((inode->attributes.mode & S_IFMT) != type) {
     return DamageError(
         absl::StrCat("a change alters the type of inode ", change.ino));
   }
+  CountContent(*inode, -1);
   if (change.attributes.size != inode->attributes.size) {
     ExpandWholeEntry(*inode);
     if (inode->detail != nullptr) {
       inode->detail->extents.Truncate(change.attributes.size);
     }
   }
-  CountContent(*inode, -1);
   inode->attributes = change.attributes;
   CountContent(*inode, 1);
   return absl::OkStatus();
@@ -304,48 +314,57 @@ absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
 absl::Status Tree::Do(const SetContent& change, std::optional<Timestamp> time) {
   Inode* inode = FindMutable(change.ino);
   if (inode == nullptr || inode->is_directory()) return NoInode(change.ino);
-  inode->whole_entry = Inode::kNone;
-  inode->verified.store(false, std::memory_order_relaxed);
-  if (inode->detail != nullptr) {
-    inode->detail->extents.Clear();
-    inode->detail->patched = 0;
+  CountContent(*inode, -1);
+  ReplaceContent(change, *inode, /*from_checkpoint=*/!time.has_value());
+  CountContent(*inode, 1);
+  return absl::OkStatus();
+}
+
+void Tree::ReplaceContent(const SetContent& change, Inode& inode,
+                          bool from_checkpoint) {
+  inode.whole_entry = Inode::kNone;
+  inode.verified.store(false, std::memory_order_relaxed);
+  if (inode.detail != nullptr) {
+    inode.detail->extents.Clear();
+    inode.detail->patched = 0;
   }
   if (change.extents.size() == 1 && change.extents[0].owns_entry() &&
       change.extents[0].file_offset == 0 &&
-      change.extents[0].length == inode->attributes.size) {
-    inode->whole_entry = change.extents[0].store_offset;
-    inode->whole_entry_hash = change.extents[0].key_hash;
-    inode->whole_entry_crc32 = change.extents[0].entry_crc32;
-    if (inode->detail != nullptr && inode->detail->xattrs.empty()) {
-      inode->detail.reset();
+      change.extents[0].length == inode.attributes.size) {
+    inode.whole_entry = change.extents[0].store_offset;
+    inode.whole_entry_hash = change.extents[0].key_hash;
+    inode.whole_entry_crc32 = change.extents[0].entry_crc32;
+    if (inode.detail != nullptr && inode.detail->xattrs.empty()) {
+      inode.detail.reset();
     }
-    return absl::OkStatus();
+    return;
   }
   uint64_t total = 0;
   uint64_t largest = 0;
   for (const Extent& extent : change.extents) {
-    DetailOf(*inode).extents.Overlay(extent);
+    DetailOf(inode).extents.Overlay(extent);
     if (extent.is_hole()) continue;
     total += extent.length;
     largest = std::max(largest, extent.length);
   }
   // A checkpoint does not say how a file came to lie in pieces: all but the
   // largest one count as patches.
-  if (!time.has_value() && total > 0) {
-    DetailOf(*inode).patched = total - largest;
+  if (from_checkpoint && total > 0) {
+    DetailOf(inode).patched = total - largest;
   }
-  return absl::OkStatus();
 }
 
 absl::Status Tree::Do(const PatchContent& change, std::optional<Timestamp>) {
   Inode* inode = FindMutable(change.ino);
   if (inode == nullptr || inode->is_directory()) return NoInode(change.ino);
+  CountContent(*inode, -1);
   ExpandWholeEntry(*inode);
   InodeDetail& detail = DetailOf(*inode);
   for (const Extent& extent : change.extents) {
     detail.extents.Overlay(extent);
     if (!extent.is_hole() && !extent.shared) detail.patched += extent.length;
   }
+  CountContent(*inode, 1);
   return absl::OkStatus();
 }
 

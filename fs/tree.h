@@ -1,6 +1,6 @@
-// Tree: all inodes and names of a store, in memory. It changes in one way only,
-// by Apply()ing changes: those of commits read back at mount, and those of
-// commits just appended.
+// Tree: all inodes and names of a store, in memory. It changes by Apply()ing
+// changes only: those of commits read back at mount, and those of commits just
+// appended. (The one exception are access times: see SetAccessTime().)
 //
 // Thread rules: like a standard container. Any number of threads may call
 // const methods at once; Apply() and the other non-const ones need to be alone
@@ -33,6 +33,8 @@
 namespace varve::fs {
 
 inline constexpr uint64_t kRootIno = 1;
+// Names of a file, as ext4 has it.
+inline constexpr uint32_t kMaxLinks = 65000;
 
 struct Inode;
 
@@ -63,8 +65,16 @@ class Directory {
   Directory& operator=(const Directory&) = delete;
 
   Name* Find(absl::string_view text) const;
-  // The name with the smallest cookie that is larger than `cookie`.
-  const Name* After(uint64_t cookie) const;
+  // Calls `visit` with the names whose cookie is larger than `cookie`, in
+  // order, until it returns false.
+  template <typename Visit>
+  void ForEachAfter(uint64_t cookie, const Visit& visit) const {
+    for (auto it = by_cookie_.upper_bound(cookie); it != by_cookie_.end();
+         ++it) {
+      const Name& name = **it;
+      if (!visit(name)) return;
+    }
+  }
   void Insert(Name* name);  // sets its cookie
   void Remove(Name* name);  // and deletes it
   size_t size() const { return by_text_.size(); }
@@ -138,6 +148,8 @@ struct Inode {
   // The directory that holds this one; itself for the root.
   const Inode* parent() const { return names ? names->parent : this; }
   uint32_t nlink() const { return link_count; }
+  // The value of an extended attribute; null if it does not have it.
+  const std::string* FindXattr(absl::string_view name) const;
   // The names in this directory.
   const Directory& directory() const { return detail->names; }
   // The extent of a whole_entry.
@@ -162,6 +174,10 @@ class Tree {
   // error (DATA_LOSS: the change contradicts the tree) nothing has changed.
   absl::Status Apply(const Change& change, std::optional<Timestamp> time);
 
+  // Says when an inode was last read. It is not worth a commit, and kept by the
+  // next change or checkpoint of it.
+  void SetAccessTime(uint64_t ino, Timestamp time);
+
   const Inode* Find(uint64_t ino) const;
   const Inode* root() const { return Find(kRootIno); }
   // The inode of that name in a directory; null if there is none.
@@ -183,6 +199,8 @@ class Tree {
   uint64_t inode_count() const { return inodes_.size(); }
   uint64_t content_bytes() const { return content_bytes_; }
   uint64_t name_count() const { return name_count_; }
+  // Extents of files that lie in pieces.
+  uint64_t extent_count() const { return extent_count_; }
 
   // Every inode, parents before what is in them.
   void ForEach(const std::function<void(const Inode&)>& visit) const;
@@ -194,6 +212,10 @@ class Tree {
   // Ranges of data ids that an unclean stop left without a commit.
   const std::vector<KeepUnfinished>& unfinished() const { return unfinished_; }
 
+  // Is called with each inode that a change makes.
+  void set_on_make(std::function<void(Inode&)> on_make) {
+    on_make_ = std::move(on_make);
+  }
   // Keeps a dropped inode's content known for those who still have it open:
   // Drop hands it to `on_drop` instead of destroying it.
   void set_on_drop(std::function<void(std::unique_ptr<Inode>)> on_drop) {
@@ -212,14 +234,19 @@ class Tree {
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
 
   Inode* FindMutable(uint64_t ino);
+  void ReplaceContent(const SetContent& change, Inode& inode,
+                      bool from_checkpoint);
   // Turns a whole entry into an ordinary extent, so that it can be patched.
   void ExpandWholeEntry(Inode& inode);
+  // Counts size and extents of an inode in (+1) or out (-1), around a change.
   void CountContent(const Inode& inode, int sign);
 
   absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> inodes_;
   uint64_t content_bytes_ = 0;
   uint64_t name_count_ = 0;
+  uint64_t extent_count_ = 0;
   std::vector<KeepUnfinished> unfinished_;
+  std::function<void(Inode&)> on_make_;
   std::function<void(std::unique_ptr<Inode>)> on_drop_;
 };
 

@@ -53,10 +53,10 @@ class TreeTest : public testing::Test {
   std::vector<std::string> List(uint64_t ino) {
     std::vector<std::string> names;
     const Directory& directory = tree_.Find(ino)->directory();
-    for (const struct Name* name = directory.After(0); name != nullptr;
-         name = directory.After(name->cookie)) {
-      names.emplace_back(name->text());
-    }
+    directory.ForEachAfter(0, [&names](const struct Name& name) {
+      names.emplace_back(name.text());
+      return true;
+    });
     return names;
   }
   const Attributes& Get(uint64_t ino) { return tree_.Find(ino)->attributes; }
@@ -313,7 +313,16 @@ TEST_F(TreeTest, CookiesStayWhileNamesComeAndGo) {
   std::vector<std::string> seen;
   uint64_t cookie = 0;
   int made = 100;
-  while (const struct Name* name = tree_.root()->directory().After(cookie)) {
+  const auto next = [&]() -> const struct Name* {
+    const struct Name* found = nullptr;
+    tree_.root()->directory().ForEachAfter(cookie,
+                                           [&found](const struct Name& name) {
+                                             found = &name;
+                                             return false;
+                                           });
+    return found;
+  };
+  while (const struct Name* name = next()) {
     EXPECT_GT(name->cookie, cookie);
     EXPECT_GT(name->cookie, 2u);
     cookie = name->cookie;

@@ -35,6 +35,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "engine/store.h"
+#include "fs/compaction.h"
 #include "fs/content_reader.h"
 #include "fs/content_writer.h"
 #include "fs/core.h"
@@ -43,9 +44,18 @@
 
 namespace varve::fs {
 
+// When reading a file changes its access time, as options of mount(8).
+enum class AccessTimes {
+  kNever,     // noatime
+  kRelative,  // relatime: if the file has changed since, or after a day
+  kAlways,    // strictatime
+};
+
 struct VolumeOptions {
   bool read_only = false;
   bool create = false;  // make the store if there is no such file
+  AccessTimes access_times = AccessTimes::kRelative;
+  bool directory_access_times = true;  // without: nodiratime
   absl::Duration lock_wait = absl::ZeroDuration();
   // Dirty bytes that may be in memory, over all files.
   uint64_t dirty_budget = uint64_t{64} << 20;
@@ -72,6 +82,9 @@ struct Stat {
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
+  // Permissions that what it makes does not get, unless the directory has a
+  // default access control list.
+  uint32_t umask = 0;
 };
 
 struct AttributeRequest {
@@ -81,9 +94,12 @@ struct AttributeRequest {
   std::optional<uint64_t> size;
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;
-  // Also take away what a change of size takes away: set-user-id,
-  // set-group-id, capabilities. A change of owner always does.
+  // Also take away what a change of size takes away. A change of owner always
+  // does.
   bool drop_privileges = false;
+  // Of a file that its group may not execute, too: the caller is not of its
+  // group.
+  bool drop_set_group_id = false;
 };
 
 // One open of a file.
@@ -143,10 +159,11 @@ class Volume {
                             absl::string_view name);
   absl::Status Unlink(uint64_t parent, absl::string_view name);
   absl::Status RemoveDirectory(uint64_t parent, absl::string_view name);
-  // `flags`: RENAME_NOREPLACE or RENAME_EXCHANGE.
+  // `flags`: RENAME_EXCHANGE, or any of RENAME_NOREPLACE and RENAME_WHITEOUT;
+  // a whiteout is `caller`'s.
   absl::Status Rename(uint64_t parent, absl::string_view name,
                       uint64_t new_parent, absl::string_view new_name,
-                      uint32_t flags);
+                      uint32_t flags, Caller caller = {});
   void Forget(uint64_t ino, uint64_t count);
 
   struct Entry {
@@ -165,20 +182,31 @@ class Volume {
   // --- Attributes (volume_attributes.cc) ---
 
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
+  // Says that somebody reads the file, directory or symlink. Returns whether
+  // that has changed its access time. The change is in memory, and kept with
+  // the inode's next commit, the next checkpoint or Close().
+  bool NoteAccess(uint64_t ino);
   // `handle` is null if the request came by path; a change of size is then
   // committed at once, and else with the file's content.
   absl::StatusOr<Stat> SetAttributes(uint64_t ino,
                                      const AttributeRequest& request,
                                      const Handle* handle);
   absl::StatusOr<std::string> ReadSymlink(uint64_t ino);
-  // `flags`: XATTR_CREATE, XATTR_REPLACE.
-  absl::Status SetXattr(uint64_t ino, absl::string_view name,
-                        absl::string_view value, int flags);
-  absl::StatusOr<std::string> GetXattr(uint64_t ino, absl::string_view name);
-  // All names, each followed by a NUL.
-  absl::StatusOr<std::string> ListXattrs(uint64_t ino);
-  absl::Status RemoveXattr(uint64_t ino, absl::string_view name);
   absl::StatusOr<SpaceInfo> GetSpace();
+
+  // --- Extended attributes (volume_xattrs.cc) ---
+  // Of the namespaces user, trusted and security, and access control lists.
+
+  // `flags`: XATTR_CREATE, XATTR_REPLACE. An access list sets the mode, too,
+  // and takes away set-group-id if `drop_set_group_id`.
+  absl::Status SetXattr(uint64_t ino, absl::string_view name,
+                        absl::string_view value, int flags,
+                        bool drop_set_group_id = false);
+  absl::StatusOr<std::string> GetXattr(uint64_t ino, absl::string_view name);
+  // All names, each followed by a NUL; those of the namespace trusted only if
+  // `trusted`.
+  absl::StatusOr<std::string> ListXattrs(uint64_t ino, bool trusted = true);
+  absl::Status RemoveXattr(uint64_t ino, absl::string_view name);
 
   // --- Files (volume_files.cc) ---
 
@@ -188,13 +216,18 @@ class Volume {
   absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Create(
       uint64_t parent, absl::string_view name, uint32_t mode, int flags,
       Caller caller);
+  // A file without a name, to be given one by Link() or gone with its last
+  // close (O_TMPFILE). `parent` is a directory whose defaults it gets.
+  absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> CreateUnnamed(
+      uint64_t parent, uint32_t mode, int flags, Caller caller);
   absl::StatusOr<ReadReply> Read(const Handle& handle, uint64_t offset,
                                  uint64_t size);
   absl::Status Write(const Handle& handle, uint64_t offset,
                      absl::string_view bytes);
-  // Takes set-user-id, set-group-id (of a file that its group may execute) and
-  // the capabilities away from a file, as a write by an ordinary user does.
-  absl::Status DropPrivileges(uint64_t ino);
+  // Takes set-user-id, set-group-id (of a file that its group may execute, or
+  // if `drop_set_group_id`) and the capabilities away from a file, as a write
+  // by an ordinary user does.
+  absl::Status DropPrivileges(uint64_t ino, bool drop_set_group_id = false);
   absl::Status Flush(const Handle& handle);
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
@@ -210,6 +243,20 @@ class Volume {
   absl::StatusOr<uint64_t> CopyRange(const Handle& from, uint64_t from_offset,
                                      const Handle& to, uint64_t to_offset,
                                      uint64_t length);
+
+  // --- Compaction (volume_compaction.cc) ---
+
+  // Starts to win back the space of what is dead, in a thread of its own. If
+  // one runs already, that one goes on, whatever its options. EROFS if the
+  // volume is read-only.
+  absl::Status StartCompaction(const CompactionOptions& options);
+  // Of the one that runs, or ran last.
+  CompactionProgress GetCompactionProgress() const;
+  // Makes a running one end soon, as CANCELLED; the store is as it was.
+  void CancelCompaction();
+  // Waits for its end and returns how it went.
+  absl::Status WaitForCompaction();
+  absl::StatusOr<StoreStatistics> GetStatistics();
 
   // --- Entries without a name (volume_unnamed.cc) ---
 
@@ -236,11 +283,14 @@ class Volume {
 
  private:
   struct NewInode;
+  struct Planned;
 
   explicit Volume(VolumeOptions options);
 
   // volume_open.cc
   absl::Status Load();
+  // Inodes without a name live on as orphans while they are in use.
+  void KeepOrphans();
   absl::Status MakeTree();
   // What another program has done to the store while it was closed.
   absl::Status TakeOver(const LoadResult& loaded);
@@ -260,6 +310,16 @@ class Volume {
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   absl::Status CheckFree(uint64_t parent, absl::string_view name) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // The inode that is to be made in a directory.
+  Planned PlanInode(const Inode& directory, const NewInode& made, Caller caller,
+                    Timestamp now) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Gives a file of CreateUnnamed() a name, with all that was written to it.
+  absl::Status LinkUnnamed(uint64_t ino, uint64_t parent,
+                           absl::string_view name);
+  // Lets an inode that was without a name go on under its name.
+  void TakeOverOrphan(Inode& inode)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
   absl::StatusOr<uint64_t> Make(uint64_t parent, absl::string_view name,
                                 const NewInode& made, Caller caller);
   absl::StatusOr<Stat> MakeAndReference(uint64_t parent, absl::string_view name,
@@ -275,7 +335,7 @@ class Volume {
   Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
                         absl::string_view from_name, const Inode& to_parent,
                         absl::string_view to_name) const;
-  absl::Status CommitRename(const RenamePlan& plan)
+  absl::Status CommitRename(const RenamePlan& plan, Caller caller)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void TombstoneContent(Commit& commit, const Inode& inode);
   void DropIfUnused(uint64_t ino);
@@ -285,10 +345,20 @@ class Volume {
 
   // volume_attributes.cc
   absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle);
+  void SetTimesOfDirty(uint64_t ino, const AttributeRequest& request,
+                       Timestamp now);
   absl::Status CommitAttributes(uint64_t ino, const AttributeRequest& request);
-  absl::StatusOr<const Inode*> FindForXattr(uint64_t ino,
-                                            absl::string_view name) const
+  bool AccessTimeIsDue(const Inode& inode, Timestamp now) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Keeps what NoteAccess() has changed.
+  absl::Status CommitAccessTimes()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+
+  // volume_xattrs.cc
+  // Changes an attribute (removes it if there is no value), and the mode.
+  absl::Status CommitXattr(const PutInode& put, absl::string_view name,
+                           std::optional<absl::string_view> value)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
 
   // volume_files.cc
   absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const

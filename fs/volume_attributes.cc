@@ -1,14 +1,16 @@
-// Attributes, extended attributes, symlinks, space.
+// Attributes, access times, symlinks, space.
 
 #include <errno.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/xattr.h>
 
+#include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/match.h"
 #include "engine/status.h"
+#include "fs/acl.h"
 #include "fs/commit.h"
 #include "fs/error.h"
 #include "fs/volume.h"
@@ -16,29 +18,41 @@
 namespace varve::fs {
 namespace {
 
-// What the kernel passes on in one list.
-constexpr size_t kMaxXattrList = 65536;
+// Seconds after which relatime counts a reading in any case.
+constexpr int64_t kDay = 24 * 60 * 60;
 
 constexpr absl::string_view kCapabilities = "security.capability";
 
 // The mode without the bits that a write by an ordinary user takes away. A
-// set-group-id bit without group execution means something else, and stays.
-uint32_t WithoutPrivileges(uint32_t mode) {
-  if (!S_ISREG(mode)) return mode;
+// set-group-id bit without group execution says something else; it goes if the
+// user is not of the file's group.
+uint32_t WithoutPrivileges(uint32_t mode, bool drop_set_group_id) {
+  if (S_ISDIR(mode)) return mode;
   mode &= ~static_cast<uint32_t>(S_ISUID);
-  if ((mode & S_IXGRP) != 0) mode &= ~static_cast<uint32_t>(S_ISGID);
+  if ((mode & S_IXGRP) != 0 || drop_set_group_id) {
+    mode &= ~static_cast<uint32_t>(S_ISGID);
+  }
   return mode;
 }
 
 bool HasCapabilities(const Inode& inode) {
-  return inode.detail != nullptr &&
-         inode.detail->xattrs.contains(std::string(kCapabilities));
+  return inode.FindXattr(kCapabilities) != nullptr;
+}
+
+// The access control list of a file after a chmod; empty if it has none.
+std::string AclAfter(const Inode& inode, const AttributeRequest& request) {
+  const std::string* value = inode.FindXattr(kAccessAclName);
+  if (value == nullptr || !request.mode.has_value()) return {};
+  std::optional<Acl> acl = Acl::Decode(*value);
+  if (!acl.has_value()) return {};
+  acl->ChangeMode(*request.mode);
+  return acl->Encode();
 }
 
 void Update(const AttributeRequest& request, Timestamp now, Attributes& a) {
   if (request.uid.has_value() || request.gid.has_value() ||
       request.drop_privileges) {
-    a.mode = WithoutPrivileges(a.mode);
+    a.mode = WithoutPrivileges(a.mode, request.drop_set_group_id);
   }
   if (request.mode.has_value()) {
     a.mode = (a.mode & S_IFMT) | (*request.mode & 07777);
@@ -57,6 +71,50 @@ absl::StatusOr<Stat> Volume::GetAttributes(uint64_t ino) {
   const Inode* inode = core_.FindInode(ino);
   if (inode == nullptr) return PosixError(ENOENT);
   return StatOf(*inode);
+}
+
+bool Volume::AccessTimeIsDue(const Inode& inode, Timestamp now) const {
+  if (inode.is_directory() && !options_.directory_access_times) return false;
+  if (options_.access_times == AccessTimes::kAlways) return true;
+  const Attributes a = StatOf(inode).attributes;
+  return a.atime <= a.mtime || a.atime <= a.ctime ||
+         now.ToTimespec().tv_sec - a.atime.ToTimespec().tv_sec >= kDay;
+}
+
+bool Volume::NoteAccess(uint64_t ino) {
+  if (read_only() || options_.access_times == AccessTimes::kNever) return false;
+  const Timestamp now = options_.now();
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Inode* inode = core_.FindInode(ino);
+    if (inode == nullptr || !AccessTimeIsDue(*inode, now)) return false;
+  }
+  absl::MutexLock lock(&core_.tree_mu);
+  if (const auto orphan = core_.orphans.find(ino);
+      orphan != core_.orphans.end()) {
+    orphan->second->attributes.atime = now;
+    return true;
+  }
+  core_.tree.SetAccessTime(ino, now);
+  core_.accessed.insert(ino);
+  return true;
+}
+
+absl::Status Volume::CommitAccessTimes() {
+  std::vector<PutInode> changed;
+  {
+    absl::MutexLock lock(&core_.tree_mu);
+    for (const uint64_t ino : core_.accessed) {
+      if (const Inode* inode = core_.tree.Find(ino)) {
+        changed.push_back({.ino = ino, .attributes = inode->attributes});
+      }
+    }
+    core_.accessed.clear();
+  }
+  if (changed.empty()) return absl::OkStatus();
+  Commit commit(core_, options_.now());
+  for (const PutInode& put : changed) commit.Add(put);
+  return commit.Finish();
 }
 
 absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
@@ -81,22 +139,40 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
   return status.ok() ? closed : status;
 }
 
+void Volume::SetTimesOfDirty(uint64_t ino, const AttributeRequest& request,
+                             Timestamp now) {
+  // Content that is still to be committed brings its own times with it.
+  const auto open = open_files_.Find(ino);
+  if (open == nullptr) return;
+  absl::MutexLock lock(&open->stat_mu);
+  if (request.mtime.has_value()) open->stat.mtime = *request.mtime;
+  open->stat.ctime = now;
+}
+
 absl::Status Volume::CommitAttributes(uint64_t ino,
                                       const AttributeRequest& request) {
   absl::MutexLock commit_lock(&core_.commit_mu);
   const Timestamp now = options_.now();
   PutInode put{.ino = ino};
   bool drop_capabilities = false;
+  std::string acl;
   {
     absl::MutexLock lock(&core_.tree_mu);
     if (const auto orphan = core_.orphans.find(ino);
         orphan != core_.orphans.end()) {
-      Update(request, now, orphan->second->attributes);
+      Inode& inode = *orphan->second;
+      acl = AclAfter(inode, request);
+      if (!acl.empty()) {
+        inode.detail->xattrs[std::string(kAccessAclName)] = acl;
+      }
+      Update(request, now, inode.attributes);
+      SetTimesOfDirty(ino, request, now);
       return absl::OkStatus();
     }
     const Inode* inode = core_.tree.Find(ino);
     if (inode == nullptr) return PosixError(ENOENT);
     put.attributes = inode->attributes;
+    acl = AclAfter(*inode, request);
     drop_capabilities = HasCapabilities(*inode) &&
                         (request.uid.has_value() || request.gid.has_value() ||
                          request.drop_privileges);
@@ -107,27 +183,29 @@ absl::Status Volume::CommitAttributes(uint64_t ino,
   if (drop_capabilities) {
     commit.Add(DropXattr{.ino = ino, .name = kCapabilities});
   }
-  VARVE_RETURN_IF_ERROR(commit.Finish());
-  // Content that is still to be committed brings its own times with it.
-  if (const auto open = open_files_.Find(ino)) {
-    absl::MutexLock lock(&open->stat_mu);
-    if (request.mtime.has_value()) open->stat.mtime = *request.mtime;
-    open->stat.ctime = now;
+  if (!acl.empty()) {
+    commit.Add(fs::SetXattr{.ino = ino, .name = kAccessAclName, .value = acl});
   }
+  VARVE_RETURN_IF_ERROR(commit.Finish());
+  SetTimesOfDirty(ino, request, now);
   return absl::OkStatus();
 }
 
-absl::Status Volume::DropPrivileges(uint64_t ino) {
+absl::Status Volume::DropPrivileges(uint64_t ino, bool drop_set_group_id) {
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     const Inode* inode = core_.FindInode(ino);
     if (inode == nullptr) return PosixError(ENOENT);
     const uint32_t mode = inode->attributes.mode;
-    if (WithoutPrivileges(mode) == mode && !HasCapabilities(*inode)) {
+    if (WithoutPrivileges(mode, drop_set_group_id) == mode &&
+        !HasCapabilities(*inode)) {
       return absl::OkStatus();
     }
   }
-  return CommitAttributes(ino, {.drop_privileges = true});
+  AttributeRequest request;
+  request.drop_privileges = true;
+  request.drop_set_group_id = drop_set_group_id;
+  return CommitAttributes(ino, request);
 }
 
 absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
@@ -155,96 +233,6 @@ absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
   VARVE_ASSIGN_OR_RETURN(const ReadReply target,
                          reader_.Read(ino, nullptr, 0, kMaxFileSize));
   return target.ToString();
-}
-
-absl::StatusOr<const Inode*> Volume::FindForXattr(
-    uint64_t ino, absl::string_view name) const {
-  // Nobody would look at them; better to say so than to keep them idly.
-  if (absl::StartsWith(name, "system.")) return PosixError(EOPNOTSUPP);
-  const Inode* inode = core_.tree.Find(ino);
-  if (inode != nullptr) return inode;
-  // A file without a name cannot get attributes that anybody would find again.
-  return core_.FindInode(ino) == nullptr ? PosixError(ENOENT)
-                                         : PosixError(EOPNOTSUPP);
-}
-
-absl::Status Volume::SetXattr(uint64_t ino, absl::string_view name,
-                              absl::string_view value, int flags) {
-  if (read_only()) return PosixError(EROFS);
-  if (name.empty() || name.size() > kMaxXattrNameSize ||
-      name.find('\0') != absl::string_view::npos) {
-    return PosixError(ERANGE);
-  }
-  if (value.size() > kMaxXattrValueSize) return PosixError(E2BIG);
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  const Timestamp now = options_.now();
-  PutInode put{.ino = ino};
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(const Inode* inode, FindForXattr(ino, name));
-    bool exists = false;
-    size_t list_size = name.size() + 1;
-    if (inode->detail != nullptr) {
-      for (const auto& [other, other_value] : inode->detail->xattrs) {
-        exists = exists || other == name;
-        list_size += other.size() + 1;
-      }
-    }
-    if (exists && (flags & XATTR_CREATE) != 0) return PosixError(EEXIST);
-    if (!exists && (flags & XATTR_REPLACE) != 0) return PosixError(ENODATA);
-    if (!exists && list_size > kMaxXattrList) return PosixError(ENOSPC);
-    put.attributes = inode->attributes;
-  }
-  put.attributes.ctime = now;
-  Commit commit(core_, now);
-  commit.Add(put);
-  commit.Add(fs::SetXattr{.ino = ino, .name = name, .value = value});
-  return commit.Finish();
-}
-
-absl::StatusOr<std::string> Volume::GetXattr(uint64_t ino,
-                                             absl::string_view name) {
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  if (absl::StartsWith(name, "system.")) return PosixError(EOPNOTSUPP);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  if (inode->detail == nullptr) return PosixError(ENODATA);
-  const auto it = inode->detail->xattrs.find(std::string(name));
-  if (it == inode->detail->xattrs.end()) return PosixError(ENODATA);
-  return it->second;
-}
-
-absl::StatusOr<std::string> Volume::ListXattrs(uint64_t ino) {
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  std::string names;
-  if (inode->detail == nullptr) return names;
-  for (const auto& [name, value] : inode->detail->xattrs) {
-    names.append(name).push_back('\0');
-  }
-  return names;
-}
-
-absl::Status Volume::RemoveXattr(uint64_t ino, absl::string_view name) {
-  if (read_only()) return PosixError(EROFS);
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  const Timestamp now = options_.now();
-  PutInode put{.ino = ino};
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(const Inode* inode, FindForXattr(ino, name));
-    if (inode->detail == nullptr ||
-        !inode->detail->xattrs.contains(std::string(name))) {
-      return PosixError(ENODATA);
-    }
-    put.attributes = inode->attributes;
-  }
-  put.attributes.ctime = now;
-  Commit commit(core_, now);
-  commit.Add(put);
-  commit.Add(DropXattr{.ino = ino, .name = name});
-  return commit.Finish();
 }
 
 absl::StatusOr<SpaceInfo> Volume::GetSpace() {

@@ -1,9 +1,8 @@
-// Attributes, times, extended attributes.
+// Attributes, times, space.
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include <string>
 
@@ -211,73 +210,106 @@ TEST_F(VolumeAttributesTest, SpaceCountsLiveFiles) {
   EXPECT_GT(before->host_total, 0u);
 }
 
-TEST_F(VolumeAttributesTest, ExtendedAttributesAreKept) {
-  const std::string big(65536, 'v');
-  for (const char* path : {"f", "d", ""}) {
-    const uint64_t ino = Ino(path);
-    ASSERT_THAT(volume().SetXattr(ino, "user.b", big, 0), IsOk());
-    ASSERT_THAT(volume().SetXattr(ino, "user.a", std::string(1, '\0'), 0),
+// A volume that counts readings.
+class AccessTimeTest : public VolumeTest {
+ protected:
+  void SetUp() override {
+    options().access_times = AccessTimes::kRelative;
+    Open();
+    ASSERT_THAT(Write("f", "0123456789"), IsOk());
+    ASSERT_THAT(MakeDir("d"), IsOk());
+    ASSERT_THAT(Symlink("l", "f"), IsOk());
+  }
+  Timestamp AccessTime(absl::string_view path) {
+    return GetStat(path)->attributes.atime;
+  }
+  void SetTimes(absl::string_view path, Timestamp atime, Timestamp mtime) {
+    EXPECT_THAT(volume().SetAttributes(
+                    Ino(path), {.atime = atime, .mtime = mtime}, nullptr),
                 IsOk());
-    ASSERT_THAT(volume().SetXattr(ino, "trusted.empty", "", 0), IsOk());
   }
+  Timestamp SecondsFromNow(int64_t seconds) {
+    struct timespec time = PeekClock().ToTimespec();
+    time.tv_sec += seconds;
+    return Timestamp::From(time);
+  }
+};
+
+TEST_F(AccessTimeTest, ChangesWithTheFirstReadingSinceAChange) {
+  for (const char* path : {"f", "d", "l", ""}) {
+    const Timestamp before = AccessTime(path);
+    const Timestamp now = PeekClock();
+    EXPECT_TRUE(volume().NoteAccess(Ino(path))) << path;
+    EXPECT_TRUE(AccessTime(path) == now) << path;
+    EXPECT_TRUE(before < now) << path;
+    EXPECT_FALSE(volume().NoteAccess(Ino(path))) << path;
+    EXPECT_TRUE(AccessTime(path) == now) << path;
+  }
+  ASSERT_THAT(Append("f", "more"), IsOk());
+  EXPECT_TRUE(volume().NoteAccess(Ino("f")));
+  EXPECT_FALSE(volume().NoteAccess(Ino("f")));
+  ASSERT_THAT(volume().SetAttributes(Ino("f"), {.mode = 0600}, nullptr),
+              IsOk());
+  EXPECT_TRUE(volume().NoteAccess(Ino("f")));
+}
+
+TEST_F(AccessTimeTest, ChangesAfterADay) {
+  SetTimes("f", SecondsFromNow(10), kEarly);
+  EXPECT_FALSE(volume().NoteAccess(Ino("f")));
+  SetTimes("f", SecondsFromNow(-2 * 86400), kEarly);
+  EXPECT_TRUE(volume().NoteAccess(Ino("f")));
+}
+
+TEST_F(AccessTimeTest, IsKeptByAProperCloseAndByTheNextChange) {
+  ASSERT_TRUE(volume().NoteAccess(Ino("f")));
+  const Timestamp time = AccessTime("f");
+  Reopen();
+  EXPECT_TRUE(AccessTime("f") == time);
+  ASSERT_THAT(Append("f", "more"), IsOk());
+  ASSERT_TRUE(volume().NoteAccess(Ino("f")));
+  const Timestamp second = AccessTime("f");
+  ASSERT_THAT(volume().SetAttributes(Ino("f"), {.mode = 0600}, nullptr),
+              IsOk());
+  Crash();
+  EXPECT_TRUE(AccessTime("f") == second);
+}
+
+TEST_F(AccessTimeTest, IsNoReasonToWriteUntilClosed) {
+  const uint64_t size = FileSize();
+  ASSERT_TRUE(volume().NoteAccess(Ino("f")));
+  EXPECT_EQ(FileSize(), size);
+}
+
+TEST_F(AccessTimeTest, OfAnUnlinkedFileChangesToo) {
+  auto handle = OpenFile("f", O_RDWR);
+  const uint64_t ino = Ino("f");
+  ASSERT_THAT(Unlink("f"), IsOk());
+  const Timestamp now = PeekClock();
+  EXPECT_TRUE(volume().NoteAccess(ino));
+  EXPECT_TRUE(volume().GetAttributes(ino)->attributes.atime == now);
+  ASSERT_THAT(CloseFile(*std::move(handle)), IsOk());
+}
+
+TEST_F(AccessTimeTest, StaysAsOptionsSay) {
+  options().access_times = AccessTimes::kNever;
+  Reopen();
+  EXPECT_FALSE(volume().NoteAccess(Ino("f")));
+  options().access_times = AccessTimes::kRelative;
+  options().directory_access_times = false;
+  Reopen();
+  EXPECT_FALSE(volume().NoteAccess(Ino("d")));
+  EXPECT_TRUE(volume().NoteAccess(Ino("f")));
+  options().access_times = AccessTimes::kAlways;
+  options().directory_access_times = true;
+  Reopen();
   for (int i = 0; i < 3; ++i) {
-    for (const char* path : {"f", "d", ""}) {
-      EXPECT_TRUE(*volume().GetXattr(Ino(path), "user.b") == big);
-      EXPECT_EQ(*volume().GetXattr(Ino(path), "user.a"), std::string(1, '\0'));
-      EXPECT_EQ(*volume().GetXattr(Ino(path), "trusted.empty"), "");
-      EXPECT_EQ(*volume().ListXattrs(Ino(path)),
-                std::string("trusted.empty\0user.a\0user.b\0", 28));
-    }
-    EXPECT_EQ(*Read("f"), "0123456789");
-    i == 0 ? Crash() : Reopen();
+    EXPECT_TRUE(volume().NoteAccess(Ino("f")));
+    EXPECT_TRUE(volume().NoteAccess(Ino("d")));
   }
-  ASSERT_THAT(volume().RemoveXattr(Ino("f"), "user.b"), IsOk());
-  ASSERT_THAT(Write("f", "rewritten"), IsOk());
-  Crash();
-  EXPECT_EQ(*volume().ListXattrs(Ino("f")),
-            std::string("trusted.empty\0user.a\0", 21));
-}
-
-TEST_F(VolumeAttributesTest, ExtendedAttributesFailWithTheRightNumber) {
-  const uint64_t ino = Ino("f");
-  Volume& v = volume();
-  EXPECT_THAT(v.GetXattr(ino, "user.a"), HasErrno(ENODATA));
-  EXPECT_THAT(v.RemoveXattr(ino, "user.a"), HasErrno(ENODATA));
-  EXPECT_THAT(v.SetXattr(ino, "user.a", "1", XATTR_REPLACE), HasErrno(ENODATA));
-  EXPECT_THAT(v.SetXattr(ino, "user.a", "1", XATTR_CREATE), IsOk());
-  EXPECT_THAT(v.SetXattr(ino, "user.a", "2", XATTR_CREATE), HasErrno(EEXIST));
-  EXPECT_THAT(v.SetXattr(ino, "user.a", "3", XATTR_REPLACE), IsOk());
-  EXPECT_EQ(*v.GetXattr(ino, "user.a"), "3");
-  EXPECT_THAT(v.SetXattr(ino, "", "1", 0), HasErrno(ERANGE));
-  EXPECT_THAT(v.SetXattr(ino, std::string(256, 'n'), "1", 0), HasErrno(ERANGE));
-  EXPECT_THAT(v.SetXattr(ino, "user.b", std::string(65537, 'v'), 0),
-              HasErrno(E2BIG));
-  EXPECT_THAT(v.SetXattr(ino, "system.posix_acl_access", "x", 0),
-              HasErrno(EOPNOTSUPP));
-  EXPECT_THAT(v.GetXattr(ino, "system.posix_acl_access"), HasErrno(EOPNOTSUPP));
-  EXPECT_EQ(*v.ListXattrs(ino), std::string("user.a\0", 7));
-}
-
-TEST_F(VolumeAttributesTest, NameOfAnExtendedAttributeHasNoNul) {
-  EXPECT_FALSE(volume()
-                   .SetXattr(Ino("f"), absl::string_view("user.\0a", 7), "1", 0)
-                   .ok());
-  ASSERT_THAT(Write("g", "still works"), IsOk());
-  Crash();
-  EXPECT_EQ(*Read("g"), "still works");
-}
-
-TEST_F(VolumeAttributesTest, ListOfExtendedAttributesHasALimit) {
-  const uint64_t ino = Ino("f");
-  absl::Status status;
-  int count = 0;
-  for (; count < 1000 && status.ok(); ++count) {
-    status = volume().SetXattr(
-        ino, "user." + std::to_string(1000 + count) + std::string(200, 'n'), "",
-        0);
-  }
-  EXPECT_THAT(status, HasErrno(ENOSPC));
-  EXPECT_LE(volume().ListXattrs(ino)->size(), 65536u);
+  Close();
+  options().read_only = true;
+  Open();
+  EXPECT_FALSE(volume().NoteAccess(Ino("f")));
 }
 
 }  // namespace

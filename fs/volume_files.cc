@@ -128,7 +128,7 @@ absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
   if (!keep_size && end > map.size) {
     VARVE_RETURN_IF_ERROR(writer_.Truncate(open, end, now));
   }
-  return absl::OkStatus();
+  return writer_.Touch(open, now);
 }
 
 absl::StatusOr<uint64_t> Volume::Seek(const Handle& handle, uint64_t offset,
@@ -159,10 +159,9 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
                                            uint64_t length) {
   length = std::min(length, kMaxFileSize);
   if (to_offset > kMaxFileSize - length) return PosixError(EFBIG);
-  // What is to be shared has to be in the store.
-  VARVE_RETURN_IF_ERROR(writer_.Commit(*from.inode));
   if (from.inode->dirty.load(std::memory_order_acquire)) {
-    // A removed file cannot be committed; its bytes are read and written.
+    // What is to be shared has to be committed, and when to commit is for those
+    // to say who write the file; so these bytes are read and written.
     VARVE_ASSIGN_OR_RETURN(
         const ReadReply bytes,
         Read(from, from_offset, std::min<uint64_t>(length, 1 << 20)));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "fs/acl.h"
 #include "fs/commit.h"
 #include "fs/error.h"
 #include "fs/volume.h"
@@ -19,11 +20,7 @@
 namespace varve::fs {
 namespace {
 
-// As ext4 has it.
-constexpr uint32_t kMaxLinks = 65000;
 constexpr size_t kMaxSymlink = 4095;
-// Plain files up to this size are copied to their new key when renamed.
-constexpr uint64_t kMaxCopiedByRename = uint64_t{64} << 10;
 
 // The name that leads to the tree's own directory, in the root.
 constexpr absl::string_view kReservedName = ".varve";
@@ -43,25 +40,21 @@ struct Volume::NewInode {
   absl::string_view target = {};  // of a symlink
 };
 
-// A rename that has passed all checks.
-struct Volume::RenamePlan {
-  const Inode* from_parent = nullptr;
-  const Inode* to_parent = nullptr;
-  absl::string_view from_name = {};
-  absl::string_view to_name = {};
-  const Inode* moved = nullptr;
-  const Inode* replaced = nullptr;  // null if the new name is free
-  bool exchange = false;
-  bool nothing_to_do = false;
-};
+// What PlanInode() says of it.
+struct Volume::Planned {
+  Attributes attributes;
+  // Access control lists; empty if it has none.
+  std::string access_acl = {};
+  std::string default_acl = {};
 
-// What happens to the content of a plain file that gets another path.
-struct Volume::Rekeying {
-  const Inode* inode = nullptr;
-  bool leaves_key = false;       // its old key is to be hidden
-  uint64_t new_hash = 0;         // the key of its new path
-  Store::PinnedBytes payload{};  // what is to be written there; may be empty
-  std::optional<Extent> copied{};
+  void AddXattrs(uint64_t ino, Commit& commit) const {
+    for (const auto& [name, value] :
+         {std::pair(kAccessAclName, absl::string_view(access_acl)),
+          std::pair(kDefaultAclName, absl::string_view(default_acl))}) {
+      if (value.empty()) continue;
+      commit.Add(fs::SetXattr{.ino = ino, .name = name, .value = value});
+    }
+  }
 };
 
 Stat Volume::StatOf(const Inode& inode) const {
@@ -83,9 +76,7 @@ Stat Volume::StatOf(const Inode& inode) const {
       stat.attributes.size = dirty.size;
       stat.attributes.mtime = dirty.mtime;
       stat.attributes.ctime = std::max(dirty.ctime, stat.attributes.ctime);
-      // Close enough until it is committed: overwritten bytes count twice.
-      data = std::min(dirty.size,
-                      std::min(data, dirty.base_limit) + dirty.piece_bytes);
+      data = dirty.data_bytes;
     }
   }
   stat.blocks = (data + 511) / 512;
@@ -134,7 +125,14 @@ absl::Status Volume::CheckFree(uint64_t parent, absl::string_view name) const {
 
 absl::StatusOr<Stat> Volume::Lookup(uint64_t parent, absl::string_view name) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  VARVE_ASSIGN_OR_RETURN(const Inode* inode, FindNamed(parent, name));
+  const Inode* inode;
+  if (name == ".") {
+    // Of any inode: how file handles (NFS, open_by_handle_at) are resolved.
+    inode = core_.FindInode(parent);
+    if (inode == nullptr) return PosixError(ENOENT);
+  } else {
+    VARVE_ASSIGN_OR_RETURN(inode, FindNamed(parent, name));
+  }
   inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
   return StatOf(*inode);
 }
@@ -158,7 +156,36 @@ void Volume::DropIfUnused(uint64_t ino) {
       open_files_.Find(ino) != nullptr) {
     return;
   }
+  core_.linkable.erase(ino);
   core_.orphans.erase(it);
+}
+
+Volume::Planned Volume::PlanInode(const Inode& directory, const NewInode& made,
+                                  Caller caller, Timestamp now) const {
+  Planned plan;
+  Attributes& a = plan.attributes;
+  a.mode = made.mode;
+  a.uid = caller.uid;
+  a.gid = caller.gid;
+  a.rdev = made.rdev;
+  a.size = made.target.size();
+  a.atime = a.mtime = a.ctime = a.btime = now;
+  if ((directory.attributes.mode & S_ISGID) != 0) {
+    a.gid = directory.attributes.gid;
+    if (S_ISDIR(made.mode)) a.mode |= S_ISGID;
+  }
+  if (S_ISLNK(made.mode)) return plan;
+  const std::string* inherited = directory.FindXattr(kDefaultAclName);
+  std::optional<Acl> acl;
+  if (inherited != nullptr) acl = Acl::Decode(*inherited);
+  if (!acl.has_value()) {
+    a.mode &= ~(caller.umask & 0777);
+    return plan;
+  }
+  if (S_ISDIR(made.mode)) plan.default_acl = *inherited;
+  a.mode = acl->Inherit(a.mode);
+  if (!acl->IsJustMode()) plan.access_acl = acl->Encode();
+  return plan;
 }
 
 absl::StatusOr<uint64_t> Volume::Make(uint64_t parent, absl::string_view name,
@@ -166,33 +193,20 @@ absl::StatusOr<uint64_t> Volume::Make(uint64_t parent, absl::string_view name,
   if (read_only()) return PosixError(EROFS);
   absl::MutexLock commit_lock(&core_.commit_mu);
   const Timestamp now = options_.now();
-  PutInode put;
-  put.attributes.mode = made.mode;
-  put.attributes.uid = caller.uid;
-  put.attributes.gid = caller.gid;
-  put.attributes.rdev = made.rdev;
-  put.attributes.size = made.target.size();
-  put.attributes.atime = put.attributes.mtime = now;
-  put.attributes.ctime = put.attributes.btime = now;
+  Planned plan;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_RETURN_IF_ERROR(CheckFree(parent, name));
-    const Inode* directory = core_.FindInode(parent);
-    if (S_ISDIR(made.mode) && directory->link_count >= kMaxLinks) {
-      return PosixError(EMLINK);
-    }
-    if ((directory->attributes.mode & S_ISGID) != 0) {
-      put.attributes.gid = directory->attributes.gid;
-      if (S_ISDIR(made.mode)) put.attributes.mode |= S_ISGID;
-    }
+    plan = PlanInode(*core_.FindInode(parent), made, caller, now);
   }
   Commit commit(core_, now);
-  put.ino = commit.NewIno();
-  commit.Add(put);
-  commit.Add(PutName{.parent = parent, .ino = put.ino, .name = name});
-  if (!made.target.empty()) commit.AddInline(put.ino, 0, made.target);
+  const uint64_t ino = commit.NewIno();
+  commit.Add(PutInode{.ino = ino, .attributes = plan.attributes});
+  plan.AddXattrs(ino, commit);
+  commit.Add(PutName{.parent = parent, .ino = ino, .name = name});
+  if (!made.target.empty()) commit.AddInline(ino, 0, made.target);
   VARVE_RETURN_IF_ERROR(commit.Finish());
-  return put.ino;
+  return ino;
 }
 
 absl::StatusOr<Stat> Volume::MakeAndReference(uint64_t parent,
@@ -243,9 +257,66 @@ absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::Create(
   return std::pair(stat, std::move(handle));
 }
 
+absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::CreateUnnamed(
+    uint64_t parent, uint32_t mode, int flags, Caller caller) {
+  if (read_only()) return PosixError(EROFS);
+  auto handle = std::make_unique<Handle>();
+  handle->flags = flags & ~O_EXCL;
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  absl::MutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(parent));
+  if (directory->link_count == 0) return PosixError(ENOENT);
+  const Planned plan = PlanInode(*directory, {.mode = S_IFREG | (mode & 07777)},
+                                 caller, options_.now());
+  auto inode = std::make_unique<Inode>();
+  inode->ino = core_.next_ino++;
+  inode->attributes = plan.attributes;
+  inode->kernel_references = 1;
+  if (!plan.access_acl.empty()) {
+    inode->detail = std::make_unique<InodeDetail>();
+    inode->detail->xattrs.emplace(std::string(kAccessAclName), plan.access_acl);
+  }
+  const Stat stat = StatOf(*inode);
+  handle->inode = open_files_.Open(inode->ino);
+  if ((flags & O_EXCL) == 0) core_.linkable.insert(inode->ino);
+  core_.orphans.emplace(inode->ino, std::move(inode));
+  return std::pair(stat, std::move(handle));
+}
+
+void Volume::TakeOverOrphan(Inode& inode) {
+  const auto it = core_.orphans.find(inode.ino);
+  if (it == core_.orphans.end()) return;
+  inode.kernel_references = it->second->kernel_references.load();
+  core_.linkable.erase(inode.ino);
+  core_.orphans.erase(it);
+}
+
+absl::Status Volume::LinkUnnamed(uint64_t ino, uint64_t parent,
+                                 absl::string_view name) {
+  // Held open, if it is not anyway, so that it is not gone in between.
+  const std::shared_ptr<OpenInode> open = open_files_.Open(ino);
+  const absl::Status status = writer_.CommitWithName(
+      *open, parent, name, [this, ino, parent, name]() -> absl::Status {
+        core_.tree_mu.AssertReaderHeld();
+        if (!core_.linkable.contains(ino)) return PosixError(ENOENT);
+        return CheckFree(parent, name);
+      });
+  const absl::Status closed = CloseOne(*open, /*wrote=*/false);
+  return status.ok() ? closed : status;
+}
+
 absl::StatusOr<Stat> Volume::Link(uint64_t ino, uint64_t parent,
                                   absl::string_view name) {
   if (read_only()) return PosixError(EROFS);
+  bool unnamed;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    unnamed = core_.linkable.contains(ino);
+  }
+  if (unnamed) {
+    VARVE_RETURN_IF_ERROR(LinkUnnamed(ino, parent, name));
+    return Reference(ino);
+  }
   {
     absl::MutexLock commit_lock(&core_.commit_mu);
     {
@@ -316,153 +387,6 @@ absl::Status Volume::RemoveDirectory(uint64_t parent, absl::string_view name) {
   return Remove(parent, name, /*directory=*/true);
 }
 
-absl::StatusOr<Volume::RenamePlan> Volume::PlanRename(
-    uint64_t parent, absl::string_view name, uint64_t new_parent,
-    absl::string_view new_name, uint32_t flags) const {
-  if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE) {
-    return PosixError(EINVAL);
-  }
-  RenamePlan plan{.from_name = name, .to_name = new_name};
-  plan.exchange = flags == RENAME_EXCHANGE;
-  VARVE_ASSIGN_OR_RETURN(plan.from_parent, FindDirectory(parent));
-  VARVE_ASSIGN_OR_RETURN(plan.to_parent, FindDirectory(new_parent));
-  for (const absl::string_view n : {name, new_name}) {
-    if (n == "." || n == "..") return PosixError(EBUSY);
-  }
-  VARVE_ASSIGN_OR_RETURN(plan.moved, FindNamed(parent, name));
-  plan.replaced = core_.tree.Lookup(*plan.to_parent, new_name);
-  if (plan.replaced == nullptr) {
-    if (plan.exchange) return PosixError(ENOENT);
-    VARVE_RETURN_IF_ERROR(CheckFree(new_parent, new_name));
-  } else if (flags == RENAME_NOREPLACE) {
-    return PosixError(EEXIST);
-  }
-  // A directory must not come to lie in itself.
-  if (plan.moved->is_directory() &&
-      Tree::IsWithin(*plan.to_parent, *plan.moved)) {
-    return PosixError(EINVAL);
-  }
-  if (plan.replaced == nullptr) {
-    if (plan.moved->is_directory() && plan.to_parent != plan.from_parent &&
-        plan.to_parent->link_count >= kMaxLinks) {
-      return PosixError(EMLINK);
-    }
-    return plan;
-  }
-  if (plan.exchange) {
-    if (plan.replaced->is_directory() &&
-        Tree::IsWithin(*plan.from_parent, *plan.replaced)) {
-      return PosixError(EINVAL);
-    }
-  } else if (plan.moved != plan.replaced) {
-    if (plan.moved->is_directory() && !plan.replaced->is_directory()) {
-      return PosixError(ENOTDIR);
-    }
-    if (!plan.moved->is_directory() && plan.replaced->is_directory()) {
-      return PosixError(EISDIR);
-    }
-    if (plan.replaced->is_directory() && !plan.replaced->directory().empty()) {
-      return PosixError(ENOTEMPTY);
-    }
-  }
-  // Two names of one file: POSIX says that nothing happens.
-  plan.nothing_to_do = plan.moved == plan.replaced;
-  return plan;
-}
-
-Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
-                                      const Inode& from_parent,
-                                      absl::string_view from_name,
-                                      const Inode& to_parent,
-                                      absl::string_view to_name) const {
-  Rekeying plan{.inode = &inode};
-  // The first name decides the key; what other names do is no matter of it.
-  if (!inode.is_regular() || inode.names->parent != &from_parent ||
-      inode.names->text() != from_name) {
-    return plan;
-  }
-  plan.leaves_key = true;
-  if (inode.whole_entry == Inode::kNone) return plan;
-  std::string path = Tree::PathOf(to_parent);
-  if (!path.empty()) path += '/';
-  path.append(to_name.data(), to_name.size());
-  plan.new_hash = HashKey(path);
-  if (core_.store->FindHashed(plan.new_hash) ==
-      inode.WholeExtent().entry_metadata_offset()) {
-    // It lies under that key already, having been there before.
-    plan.leaves_key = false;
-    return plan;
-  }
-  if (inode.attributes.size <= kMaxCopiedByRename) {
-    // Damage must not be given a fresh checksum: such a file is moved by
-    // reference, and stays damaged.
-    auto bytes = core_.store->View(inode.whole_entry, inode.attributes.size);
-    if (bytes.ok() && reader_.VerifyAll(inode.ino).ok()) {
-      plan.payload = *std::move(bytes);
-    }
-  }
-  return plan;
-}
-
-absl::Status Volume::CommitRename(const RenamePlan& plan) {
-  const bool removes =
-      plan.replaced != nullptr && !plan.exchange &&
-      (plan.replaced->is_directory() || plan.replaced->link_count == 1);
-  std::vector<Rekeying> rekeyings = {
-      PlanRekeying(*plan.moved, *plan.from_parent, plan.from_name,
-                   *plan.to_parent, plan.to_name)};
-  if (plan.exchange) {
-    rekeyings.push_back(PlanRekeying(*plan.replaced, *plan.to_parent,
-                                     plan.to_name, *plan.from_parent,
-                                     plan.from_name));
-  }
-  Commit commit(core_, options_.now());
-  // Tombstones first: they must not hide what is written under the same key.
-  if (removes) TombstoneContent(commit, *plan.replaced);
-  for (const Rekeying& rekeying : rekeyings) {
-    if (rekeying.leaves_key) TombstoneContent(commit, *rekeying.inode);
-  }
-  for (Rekeying& rekeying : rekeyings) {
-    if (rekeying.payload.bytes.empty()) continue;
-    rekeying.copied =
-        commit.AddEntry(rekeying.new_hash, {rekeying.payload.bytes});
-  }
-  commit.Add(DropName{.parent = plan.from_parent->ino, .name = plan.from_name});
-  if (plan.replaced != nullptr) {
-    commit.Add(DropName{.parent = plan.to_parent->ino, .name = plan.to_name});
-    if (removes) commit.Add(DropInode{.ino = plan.replaced->ino});
-  }
-  commit.Add(PutName{.parent = plan.to_parent->ino,
-                     .ino = plan.moved->ino,
-                     .name = plan.to_name});
-  if (plan.exchange) {
-    commit.Add(PutName{.parent = plan.from_parent->ino,
-                       .ino = plan.replaced->ino,
-                       .name = plan.from_name});
-  }
-  for (const Rekeying& rekeying : rekeyings) {
-    if (!rekeying.copied.has_value()) continue;
-    commit.Add(
-        SetContent{.ino = rekeying.inode->ino, .extents = {*rekeying.copied}});
-  }
-  return commit.Finish();
-}
-
-absl::Status Volume::Rename(uint64_t parent, absl::string_view name,
-                            uint64_t new_parent, absl::string_view new_name,
-                            uint32_t flags) {
-  if (read_only()) return PosixError(EROFS);
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  RenamePlan plan;
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(
-        plan, PlanRename(parent, name, new_parent, new_name, flags));
-  }
-  if (plan.nothing_to_do) return absl::OkStatus();
-  return CommitRename(plan);
-}
-
 absl::Status Volume::ReadDirectory(
     uint64_t ino, uint64_t cookie, bool reference,
     const std::function<bool(const Entry&)>& visit) {
@@ -474,13 +398,14 @@ absl::Status Volume::ReadDirectory(
   if (cookie < 2 && !visit({"..", StatOf(*directory->parent()), 2})) {
     return absl::OkStatus();
   }
-  for (const Name* name = directory->directory().After(cookie); name != nullptr;
-       name = directory->directory().After(name->cookie)) {
-    if (!visit({name->text(), StatOf(*name->inode), name->cookie})) break;
+  directory->directory().ForEachAfter(cookie, [&](const Name& name) {
+    core_.tree_mu.AssertReaderHeld();
+    if (!visit({name.text(), StatOf(*name.inode), name.cookie})) return false;
     if (reference) {
-      name->inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
+      name.inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
     }
-  }
+    return true;
+  });
   return absl::OkStatus();
 }
 

@@ -98,6 +98,22 @@ Volume::~Volume() {
   if (!closed_) Close().IgnoreError();  // those who care call Close()
 }
 
+void Volume::KeepOrphans() {
+  absl::MutexLock lock(&core_.tree_mu);
+  core_.tree.set_on_make([this](Inode& inode) {
+    core_.tree_mu.AssertHeld();
+    TakeOverOrphan(inode);
+  });
+  core_.tree.set_on_drop([this](std::unique_ptr<Inode> inode) {
+    core_.tree_mu.AssertHeld();
+    const uint64_t ino = inode->ino;
+    if (inode->kernel_references.load() > 0 ||
+        open_files_.Find(ino) != nullptr) {
+      core_.orphans.emplace(ino, std::move(inode));
+    }
+  });
+}
+
 absl::Status Volume::Load() {
   Store& store = *core_.store;
   if (store.recovery().torn_bytes > 0) {
@@ -109,17 +125,7 @@ absl::Status Volume::Load() {
             : absl::StrCat(", moved to ", store.recovery().sidecar)));
   }
   tail_at_open_ = store.tail();
-  {
-    absl::MutexLock lock(&core_.tree_mu);
-    core_.tree.set_on_drop([this](std::unique_ptr<Inode> inode) {
-      core_.tree_mu.AssertHeld();
-      const uint64_t ino = inode->ino;
-      if (inode->kernel_references.load() > 0 ||
-          open_files_.Find(ino) != nullptr) {
-        core_.orphans.emplace(ino, std::move(inode));
-      }
-    });
-  }
+  KeepOrphans();
   const absl::StatusOr<EntryView> identity = store.Read(Identity::Key());
   if (!identity.ok() && !absl::IsNotFound(identity.status())) {
     return identity.status();
@@ -321,6 +327,7 @@ absl::Status Volume::Close() {
   }
   if (read_only()) return result;
   absl::MutexLock lock(&core_.commit_mu);
+  Report(CommitAccessTimes());     // nobody is owed them
   if (core_.clean) return result;  // nothing was changed
   uint64_t inodes;
   {

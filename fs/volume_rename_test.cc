@@ -242,7 +242,11 @@ TEST_F(VolumeRenameTest, RenameFailsWithTheRightNumber) {
   EXPECT_THAT(Rename("f", "gone", RENAME_EXCHANGE), HasErrno(ENOENT));
   EXPECT_THAT(Rename("d", "d/e", RENAME_EXCHANGE), HasErrno(EINVAL));
   EXPECT_THAT(Rename("d/e", "d", RENAME_EXCHANGE), HasErrno(EINVAL));
-  EXPECT_THAT(Rename("f", "g", RENAME_WHITEOUT), HasErrno(EINVAL));
+  EXPECT_THAT(Rename("f", "g", 8), HasErrno(EINVAL));
+  EXPECT_THAT(Rename("f", "g", RENAME_WHITEOUT | RENAME_EXCHANGE),
+              HasErrno(EINVAL));
+  EXPECT_THAT(Rename("f", "g", RENAME_WHITEOUT | RENAME_NOREPLACE),
+              HasErrno(EEXIST));
   EXPECT_THAT(Rename("f", "g", RENAME_NOREPLACE | RENAME_EXCHANGE),
               HasErrno(EINVAL));
   EXPECT_EQ(Dump(), before);
@@ -318,6 +322,19 @@ TEST_F(VolumeRenameTest, DISABLED_ReplacedContentIsHiddenWhateverTheLayout) {
       EXPECT_NE(entry.key_hash, HashKey(key)) << key;
     }
     ADD_FAILURE() << entry.payload_size << " bytes";
+  }
+}
+
+TEST_F(VolumeRenameTest, WhiteoutTakesTheOldName) {
+  ASSERT_THAT(Write("f", "f"), IsOk());
+  ASSERT_THAT(Write("g", "g"), IsOk());
+  ASSERT_THAT(Rename("f", "g", RENAME_WHITEOUT), IsOk());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(*Read("g"), "f");
+    const auto stat = GetStat("f");
+    EXPECT_EQ(stat->attributes.mode, static_cast<uint32_t>(S_IFCHR));
+    EXPECT_EQ(stat->attributes.rdev, 0u);
+    i == 0 ? Crash() : Reopen();
   }
 }
 

@@ -45,6 +45,7 @@ std::string CollidingName(char letter) {
 
 TestVolume::TestVolume() : clock_(0), path_(directory_.File("store")) {
   options_.create = true;
+  options_.access_times = AccessTimes::kNever;  // but where they are the matter
   options_.file_system = &files_;
   options_.now = [this] { return ClockTime(clock_.fetch_add(1)); };
   // Nothing happens behind a test's back.
@@ -273,10 +274,10 @@ std::string TestVolume::Dump() {
     add("", *tree.root());
     tree.ForEach([&](const Inode& inode) {
       if (!inode.is_directory()) return;
-      for (const Name* name = inode.directory().After(0); name != nullptr;
-           name = inode.directory().After(name->cookie)) {
-        add(Tree::PathOf(*name), *name->inode);
-      }
+      inode.directory().ForEachAfter(0, [&add](const Name& name) {
+        add(Tree::PathOf(name), *name.inode);
+        return true;
+      });
     });
   });
   std::sort(lines.begin(), lines.end(),

@@ -23,6 +23,7 @@ class WireWriter {
 
   size_t size() const { return out_->size(); }
   void U8(uint8_t value) { out_->push_back(static_cast<char>(value)); }
+  void U16(uint16_t value) { Raw(&value, sizeof(value)); }
   void U32(uint32_t value) { Raw(&value, sizeof(value)); }
   void U64(uint64_t value) { Raw(&value, sizeof(value)); }
   void Varint(uint64_t value) {
@@ -56,6 +57,7 @@ class WireReader {
   absl::string_view rest() const { return in_; }
 
   uint8_t U8() { return Fixed<uint8_t>(); }
+  uint16_t U16() { return Fixed<uint16_t>(); }
   uint32_t U32() { return Fixed<uint32_t>(); }
   uint64_t U64() { return Fixed<uint64_t>(); }
   uint64_t Varint() {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -23,7 +24,8 @@ struct Switches {
   bool nosuid = true;  // as fusermount3 has it for everybody
   bool nodev = true;
   bool noexec = false;
-  bool noatime = false;
+  fs::AccessTimes access_times = fs::AccessTimes::kRelative;
+  bool nodiratime = false;
   bool sync = false;
   bool dirsync = false;
   bool allow_other = false;
@@ -48,8 +50,8 @@ constexpr Switch kSwitches[] = {
     {"dev", &Switches::nodev, false},
     {"noexec", &Switches::noexec, true},
     {"exec", &Switches::noexec, false},
-    {"noatime", &Switches::noatime, true},
-    {"atime", &Switches::noatime, false},
+    {"nodiratime", &Switches::nodiratime, true},
+    {"diratime", &Switches::nodiratime, false},
     {"sync", &Switches::sync, true},
     {"async", &Switches::sync, false},
     {"dirsync", &Switches::dirsync, true},
@@ -61,17 +63,27 @@ constexpr Switch kSwitches[] = {
     {"debug", &Switches::debug, true},
 };
 
+// Each of these decides about access times alone.
+constexpr std::pair<absl::string_view, fs::AccessTimes> kAccessTimes[] = {
+    {"noatime", fs::AccessTimes::kNever},
+    {"atime", fs::AccessTimes::kRelative},
+    {"relatime", fs::AccessTimes::kRelative},
+    {"norelatime", fs::AccessTimes::kRelative},
+    {"strictatime", fs::AccessTimes::kAlways},
+    {"nostrictatime", fs::AccessTimes::kRelative},
+};
+
 // Handed on with their value.
 constexpr absl::string_view kPassed[] = {
     "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext="};
 
 // Meant for mount(8), systemd or nobody, or true of Varve anyway.
 constexpr absl::string_view kIgnored[] = {
-    "auto",       "noauto",   "defaults",   "default_permissions",
-    "user",       "nouser",   "users",      "owner",
-    "group",      "_netdev",  "nofail",     "relatime",
-    "norelatime", "diratime", "nodiratime", "strictatime",
-    "lazytime",   "silent",   "loud"};
+    "auto",       "noauto",  "defaults", "default_permissions",
+    "user",       "nouser",  "users",    "owner",
+    "group",      "_netdev", "nofail",   "lazytime",
+    "nolazytime", "silent",  "loud",     "acl",
+    "user_xattr"};
 constexpr absl::string_view kIgnoredPrefixes[] = {
     "x-", "X-", "comment=", "user=", "subtype="};
 
@@ -109,6 +121,12 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
   for (const Switch& known : kSwitches) {
     if (option == known.name) {
       switches.*known.target = known.value;
+      return absl::OkStatus();
+    }
+  }
+  for (const auto& [name, access_times] : kAccessTimes) {
+    if (option == name) {
+      switches.access_times = access_times;
       return absl::OkStatus();
     }
   }
@@ -168,7 +186,7 @@ void AddKernelOptions(const Switches& switches, MountOptions& options) {
   add(switches.nosuid ? "nosuid" : "suid");
   add(switches.nodev ? "nodev" : "dev");
   if (switches.noexec) add("noexec");
-  if (switches.noatime) add("noatime");
+  if (switches.access_times == fs::AccessTimes::kNever) add("noatime");
   if (switches.sync) add("sync");
   if (switches.dirsync) add("dirsync");
   if (switches.allow_other) add("allow_other");
@@ -209,6 +227,8 @@ absl::StatusOr<MountOptions> ParseMountOptions(
   options.read_only = switches.read_only;
   options.create = switches.create;
   options.debug = switches.debug;
+  options.access_times = switches.access_times;
+  options.directory_access_times = !switches.nodiratime;
   AddKernelOptions(switches, options);
   return options;
 }

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "fs/volume.h"
 
 namespace varve::tools {
 
@@ -20,6 +21,8 @@ struct MountOptions {
   bool read_only = false;
   bool create = true;  // make the store if there is none
   bool debug = false;
+  fs::AccessTimes access_times = fs::AccessTimes::kRelative;
+  bool directory_access_times = true;
   int threads = 0;  // 0: chosen by the number of processors
   // For FuseOptions::mount_options. "ro" is among them if read_only.
   std::vector<std::string> kernel_options;

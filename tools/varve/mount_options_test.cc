@@ -71,7 +71,7 @@ TEST(MountOptionsTest, SeveralListsAreTakenInOrder) {
 
 TEST(MountOptionsTest, WhatFstabAndTheKernelAddIsIgnored) {
   const MountOptions options = Parse(
-      "defaults,auto,noauto,user,user=me,users,_netdev,nofail,relatime,"
+      "defaults,auto,noauto,user,user=me,users,_netdev,nofail,lazytime,"
       "x-systemd.automount,x-gvfs-show,comment=a,default_permissions,"
       "subtype=other,,");
   EXPECT_THAT(options.kernel_options, ElementsAre("nosuid", "nodev"));
@@ -142,6 +142,30 @@ TEST(FuseConfTest, TheLineHasToStandAlone) {
 TEST(FuseConfTest, AMissingFileAllowsNothing) {
   const Mounter mounter = CurrentMounter("/nonexistent/fuse.conf");
   EXPECT_EQ(mounter.may_allow_other, mounter.is_root);
+}
+
+TEST(MountOptionsTest, TheLastWordOnAccessTimesCounts) {
+  using fs::AccessTimes;
+  struct Case {
+    const char* list;
+    AccessTimes access_times;
+    bool of_directories;
+  };
+  constexpr Case kCases[] = {
+      {"", AccessTimes::kRelative, true},
+      {"noatime", AccessTimes::kNever, true},
+      {"noatime,relatime", AccessTimes::kRelative, true},
+      {"strictatime", AccessTimes::kAlways, true},
+      {"strictatime,noatime", AccessTimes::kNever, true},
+      {"nodiratime", AccessTimes::kRelative, false},
+      {"nodiratime,diratime,atime", AccessTimes::kRelative, true},
+  };
+  for (const Case& c : kCases) {
+    const auto options = Parse(c.list);
+    ASSERT_TRUE(options.ok()) << c.list;
+    EXPECT_EQ(options->access_times, c.access_times) << c.list;
+    EXPECT_EQ(options->directory_access_times, c.of_directories) << c.list;
+  }
 }
 
 }  // namespace

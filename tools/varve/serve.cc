@@ -193,6 +193,8 @@ absl::Status ServeStore(const ServeRequest& request,
   fs::VolumeOptions options;
   options.read_only = request.options.read_only;
   options.create = request.options.create;
+  options.access_times = request.options.access_times;
+  options.directory_access_times = request.options.directory_access_times;
   options.lock_wait = kLockWait;
   options.on_incident = [](const absl::Status& status) {
     LogError(std::string(status.message()));
