@@ -18,6 +18,19 @@ struct CompactionOptions {
   uint64_t bytes_per_second = 0;
 };
 
+// When a volume starts compactions by itself.
+struct AutoCompaction {
+  enum class Mode : uint8_t {
+    kAuto,   // as docs/architecture.md says
+    kNever,  // only when asked
+    kRatio,  // copies once `dead_ratio` is reached
+  };
+  Mode mode = Mode::kAuto;
+  // The part of the store that has to be dead for a full copy; between 0 and
+  // 1, exclusive. For kRatio.
+  double dead_ratio = 0;
+};
+
 enum class CompactionPhase : uint8_t {
   kNone,        // there has not been one
   kCopying,     // live files are being copied

@@ -20,6 +20,8 @@ using Piece = DirtyContent::Piece;
 constexpr uint64_t kSmallFile = 4096;
 // Patches inside one commit record, all together.
 constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
+// Larger files are not made plain while the store is compacted.
+constexpr uint64_t kMaxFileMemory = uint64_t{4} << 20;
 // How a file is read to be written again.
 constexpr uint64_t kCopyChunk = uint64_t{1} << 20;
 
@@ -332,8 +334,16 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
       return absl::OkStatus();
     }
     if (detail.patched <= size / 2) return absl::OkStatus();
+    // A compaction makes it plain anyway, and must not wait for this.
+    if (size > kMaxFileMemory && core_.compacting.load()) {
+      return absl::OkStatus();
+    }
   }
-  return CopyToPlain(open, size);
+  const bool long_copy = size > kMaxFileMemory;
+  if (long_copy) core_.long_copies.fetch_add(1);
+  const absl::Status status = CopyToPlain(open, size);
+  if (long_copy) core_.long_copies.fetch_sub(1);
+  return status;
 }
 
 absl::Status ContentWriter::CopyToPlain(OpenInode& open, uint64_t size) {

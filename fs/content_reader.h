@@ -86,6 +86,12 @@ class ContentReader {
                                                        uint64_t begin,
                                                        uint64_t end);
 
+  // Forgets what has been checked: everything lies elsewhere now.
+  void ForgetPlaces() {
+    absl::MutexLock lock(&mu_);
+    verified_.clear();
+  }
+
   // Checks every entry that committed content of the inode lies in, whatever
   // its size.
   absl::Status VerifyAll(uint64_t ino);

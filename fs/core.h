@@ -3,6 +3,7 @@
 //
 // Lock order (an outer lock is taken before an inner one):
 //
+//   Core::arrangement_mu         where in the store things lie
 //   OpenInode::mu                content of one open file
 //     Core::commit_mu            the right to plan and append a commit
 //       the store's writer lock  (inside the engine)
@@ -23,6 +24,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
+#include "engine/read_sections.h"
 #include "engine/store.h"
 #include "fs/identity.h"
 #include "fs/tree.h"
@@ -37,6 +39,20 @@ struct Core {
   // Ids for data entries. Also drawn from by streams under the store's writer
   // lock, hence atomic.
   std::atomic<uint64_t> next_data_id{1};
+
+  // Shared by whoever works with places in the store that are not in the tree:
+  // of what is dirty, or found in the tree a moment ago. A compaction holds it
+  // alone, for a moment, when all places change.
+  absl::Mutex arrangement_mu ABSL_ACQUIRED_BEFORE(commit_mu);
+  // Whether a compaction is on its way: no other copying of much then.
+  std::atomic<bool> compacting{false};
+  // Copies of large files that are going on, with arrangement_mu shared.
+  std::atomic<int> long_copies{0};
+  // Entries that end at or below this offset and belong to no file have been
+  // there when the store was opened.
+  std::atomic<uint64_t> unnamed_limit{0};
+  // Requests that are being answered from the store's map.
+  ReadSections answers;
 
   absl::Mutex commit_mu;
   uint64_t next_ino ABSL_GUARDED_BY(commit_mu) = kRootIno + 1;

@@ -160,6 +160,52 @@ void DirtyContent::MarkSpilled(uint64_t offset, uint64_t length,
                   .store_offset = store_offset});
 }
 
+namespace {
+
+// The place of a piece as an extent; of spilled ones it has just the offset.
+Extent PlaceOf(uint64_t offset, const DirtyContent::Piece& piece) {
+  Extent place = piece.kind == DirtyContent::Piece::Kind::kShared
+                     ? piece.extent
+                     : Extent{.store_offset = piece.store_offset};
+  place.file_offset = offset;
+  place.length = piece.length;
+  return place;
+}
+
+bool IsInStore(const DirtyContent::Piece& piece) {
+  return piece.kind == DirtyContent::Piece::Kind::kShared ||
+         piece.kind == DirtyContent::Piece::Kind::kSpilled;
+}
+
+}  // namespace
+
+std::vector<Extent> DirtyContent::Places() const {
+  std::vector<Extent> places;
+  for (const auto& [offset, piece] : pieces_) {
+    if (IsInStore(piece)) places.push_back(PlaceOf(offset, piece));
+  }
+  return places;
+}
+
+void DirtyContent::MovePlaces(
+    const std::function<std::vector<Extent>(const Extent&)>& moved) {
+  Pieces old;
+  old.swap(pieces_);
+  for (auto& [offset, piece] : old) {
+    if (!IsInStore(piece)) {
+      pieces_.emplace(offset, std::move(piece));
+      continue;
+    }
+    for (const Extent& now : moved(PlaceOf(offset, piece))) {
+      Piece part{.kind = piece.kind,
+                 .length = now.length,
+                 .store_offset = now.store_offset};
+      if (piece.kind == Piece::Kind::kShared) part.extent = now;
+      pieces_.emplace(now.file_offset, std::move(part));
+    }
+  }
+}
+
 bool DirtyContent::CoversWholeFile() const {
   uint64_t position = 0;
   for (const auto& [offset, piece] : pieces_) {

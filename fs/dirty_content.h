@@ -8,6 +8,7 @@
 #define VARVE_FS_DIRTY_CONTENT_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,13 @@ class DirtyContent {
   // Says that `length` bytes at file offset `offset` are in the store now, at
   // `store_offset`: replaces any pieces in the range, memory or not.
   void MarkSpilled(uint64_t offset, uint64_t length, uint64_t store_offset);
+
+  // The places in the store that pieces lie at, as extents.
+  std::vector<Extent> Places() const;
+  // Says where the bytes of such a place lie now, as extents that cover the
+  // same range of the file.
+  void MovePlaces(
+      const std::function<std::vector<Extent>(const Extent&)>& moved);
 
   // Whether pieces without holes make up the whole file, so that nothing of
   // the committed content shows.

@@ -87,6 +87,7 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
           struct fuse_file_info* info) {
   Call call(req, "read");
   OpenFile& file = FileOf(info);
+  const ReadSections::Section answering(call.volume.answers());
   const auto from = static_cast<uint64_t>(offset);
   if (file.handle != nullptr) {
     // The kernel asks for the attributes anew after this.

@@ -14,6 +14,7 @@
 #include "fs/error.h"
 #include "fs/fuse_call.h"
 #include "fs/fuse_channel.h"
+#include "fs/fuse_ioctl.h"
 
 namespace varve::fs {
 namespace {
@@ -32,7 +33,7 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
       FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
       FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL |
-      FUSE_CAP_DONT_MASK | FUSE_CAP_EXPORT_SUPPORT;
+      FUSE_CAP_DONT_MASK | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR;
   // Nobody else changes files, so the kernel need not look for changes.
   connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA);
   connection->want |= connection->capable & wanted;
@@ -326,6 +327,7 @@ const struct fuse_lowlevel_ops& FuseOperations() {
     ops.listxattr = ListXattrs;
     ops.removexattr = RemoveXattr;
     AddFileOperations(ops);
+    AddIoctlOperations(ops);
     return ops;
   }();
   return operations;

@@ -169,6 +169,10 @@ void FuseRequest::SizedBuffer(const absl::StatusOr<std::string>& bytes,
   }
 }
 
+void FuseRequest::IoctlResult(absl::string_view out) {
+  fuse_reply_ioctl(Take(), 0, out.data(), out.size());
+}
+
 void FuseRequest::Nothing() { fuse_reply_none(Take()); }
 
 }  // namespace varve::fs

@@ -65,6 +65,8 @@ class FuseRequest {
   void Space(const struct statvfs& space);
   // For a list or value of which the caller may ask just the size.
   void SizedBuffer(const absl::StatusOr<std::string>& bytes, size_t size);
+  // For ioctl(2): what the caller's struct is to hold; its result is 0.
+  void IoctlResult(absl::string_view out);
   void Nothing();  // for requests that expect no answer
 
  private:

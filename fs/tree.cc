@@ -140,6 +140,33 @@ ExtentMap Tree::ContentOf(const Inode& inode) {
   return content;
 }
 
+void Tree::TakePlaces(Tree& other) {
+  for (auto& [ino, inode] : inodes_) {
+    Inode* const from = other.FindMutable(ino);
+    if (from == nullptr || inode->is_directory()) continue;
+    inode->whole_entry = from->whole_entry;
+    inode->whole_entry_hash = from->whole_entry_hash;
+    inode->whole_entry_crc32 = from->whole_entry_crc32;
+    if (from->detail != nullptr && !from->detail->extents.empty()) {
+      InodeDetail& detail = DetailOf(*inode);
+      detail.extents = std::move(from->detail->extents);
+      detail.patched = from->detail->patched;
+    } else if (inode->detail != nullptr) {
+      inode->detail->extents.Clear();
+      inode->detail->patched = 0;
+      if (inode->detail->xattrs.empty()) inode->detail.reset();
+    }
+  }
+  extent_count_ = other.extent_count_;
+}
+
+void Tree::SetPlaces(Inode& inode, const std::vector<Extent>& extents) {
+  inode.whole_entry = Inode::kNone;
+  ExtentMap& map = DetailOf(inode).extents;
+  map.Clear();
+  for (const Extent& extent : extents) map.Overlay(extent);
+}
+
 void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
   std::vector<const Inode*> pending = {root()};
   absl::flat_hash_set<uint64_t> linked;  // inodes of several names, seen once
@@ -178,9 +205,12 @@ void Tree::CountContent(const Inode& inode, int sign) {
   if (inode.is_regular()) {
     content_bytes_ += static_cast<uint64_t>(sign) * inode.attributes.size;
   }
-  if (inode.detail != nullptr) {
-    extent_count_ +=
-        static_cast<uint64_t>(sign) * inode.detail->extents.extents().size();
+  const auto factor = static_cast<uint64_t>(sign);
+  if (inode.whole_entry != Inode::kNone) {
+    data_bytes_ += factor * inode.attributes.size;
+  } else if (inode.detail != nullptr) {
+    data_bytes_ += factor * inode.detail->extents.data_bytes();
+    extent_count_ += factor * inode.detail->extents.extents().size();
   }
 }
 

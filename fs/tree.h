@@ -198,9 +198,17 @@ class Tree {
   // Inodes, the root included, and the bytes of all file contents.
   uint64_t inode_count() const { return inodes_.size(); }
   uint64_t content_bytes() const { return content_bytes_; }
+  // The same without holes.
+  uint64_t data_bytes() const { return data_bytes_; }
   uint64_t name_count() const { return name_count_; }
   // Extents of files that lie in pieces.
   uint64_t extent_count() const { return extent_count_; }
+
+  // Makes all content lie where `other`, which has the same inodes, says.
+  // Takes what it needs from `other`, which is of no use afterwards.
+  void TakePlaces(Tree& other);
+  // Makes the content of an inode lie in these extents.
+  static void SetPlaces(Inode& inode, const std::vector<Extent>& extents);
 
   // Every inode, parents before what is in them.
   void ForEach(const std::function<void(const Inode&)>& visit) const;
@@ -238,11 +246,13 @@ class Tree {
                       bool from_checkpoint);
   // Turns a whole entry into an ordinary extent, so that it can be patched.
   void ExpandWholeEntry(Inode& inode);
-  // Counts size and extents of an inode in (+1) or out (-1), around a change.
+  // Counts size, data and extents of an inode in (+1) or out (-1), around a
+  // change.
   void CountContent(const Inode& inode, int sign);
 
   absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> inodes_;
   uint64_t content_bytes_ = 0;
+  uint64_t data_bytes_ = 0;
   uint64_t name_count_ = 0;
   uint64_t extent_count_ = 0;
   std::vector<KeepUnfinished> unfinished_;

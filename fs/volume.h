@@ -36,6 +36,7 @@
 #include "absl/types/span.h"
 #include "engine/store.h"
 #include "fs/compaction.h"
+#include "fs/compaction_monitor.h"
 #include "fs/content_reader.h"
 #include "fs/content_writer.h"
 #include "fs/core.h"
@@ -63,6 +64,7 @@ struct VolumeOptions {
   std::function<Timestamp()> now = &Timestamp::Now;
   // How often what was appended is made durable although nobody asks.
   absl::Duration sync_interval = absl::Seconds(5);
+  AutoCompaction auto_compaction;
   // Told of failures that no caller hears of: in background work, and in what
   // follows a close. Called from any thread; may be empty.
   std::function<void(const absl::Status&)> on_incident = nullptr;
@@ -278,6 +280,9 @@ class Volume {
 
   // Calls `visit` with the tree, which stays as it is meanwhile.
   void WithTree(const std::function<void(const Tree&)>& visit);
+  // While one lives, no bytes that were served before are given back to the
+  // host.
+  const ReadSections& answers() const { return core_.answers; }
   // For reading and verifying what is committed.
   ContentReader& reader() { return reader_; }
 
@@ -316,7 +321,8 @@ class Volume {
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Gives a file of CreateUnnamed() a name, with all that was written to it.
   absl::Status LinkUnnamed(uint64_t ino, uint64_t parent,
-                           absl::string_view name);
+                           absl::string_view name)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
   // Lets an inode that was without a name go on under its name.
   void TakeOverOrphan(Inode& inode)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
@@ -344,7 +350,8 @@ class Volume {
   absl::StatusOr<Stat> Reference(uint64_t ino);
 
   // volume_attributes.cc
-  absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle);
+  absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
   void SetTimesOfDirty(uint64_t ino, const AttributeRequest& request,
                        Timestamp now);
   absl::Status CommitAttributes(uint64_t ino, const AttributeRequest& request);
@@ -364,13 +371,24 @@ class Volume {
   absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Ends one open; `wrote` says whether it was one for writing.
-  absl::Status CloseOne(OpenInode& open, bool wrote);
+  absl::Status CloseOne(OpenInode& open, bool wrote)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
 
   // volume_unnamed.cc
+  std::vector<EntryLocation> FindUnnamed()
+      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
   absl::Status AdoptPath(absl::string_view path, const EntryLocation& entry,
                          Caller caller);
   void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
                   uint64_t parent, absl::string_view name, Caller caller);
+
+  // volume_compaction.cc
+  void RunCompaction(const CompactionOptions& options);
+  void StopCompaction();
+  // Starts one where options and figures call for it.
+  void CompactIfDue();
+  // Removes what a compaction that was cut short has left beside the store.
+  void RemoveLeftover();
 
   const VolumeOptions options_;
   std::vector<std::string> notes_;
@@ -379,8 +397,15 @@ class Volume {
   mutable ContentReader reader_;
   ContentWriter writer_;
   OpenFiles open_files_;
-  uint64_t tail_at_open_ = 0;
   bool closed_ = false;
+
+  CompactionMonitor compaction_;
+  absl::Mutex compactor_mu_;
+  std::thread compactor_ ABSL_GUARDED_BY(compactor_mu_);
+  // Sizes of the store below which no compaction starts by itself. Of the
+  // syncer alone.
+  uint64_t next_automatic_copy_ = 0;
+  uint64_t next_automatic_punch_ = 0;
 
   mutable absl::Mutex failure_mu_;
   absl::Status failure_ ABSL_GUARDED_BY(failure_mu_);

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include <optional>
 #include <string>
@@ -213,6 +212,7 @@ absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
                                            const Handle* handle) {
   if (read_only()) return PosixError(EROFS);
   if (request.size.has_value()) {
+    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(SetSize(ino, *request.size, handle));
   }
   if (request.mode.has_value() || request.uid.has_value() ||
@@ -224,6 +224,7 @@ absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
 }
 
 absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     const Inode* inode = core_.FindInode(ino);
@@ -236,14 +237,11 @@ absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
 }
 
 absl::StatusOr<SpaceInfo> Volume::GetSpace() {
-  struct statvfs host;
-  if (statvfs(core_.store->path().c_str(), &host) != 0) {
-    return SystemError(errno, core_.store->path());
-  }
+  VARVE_ASSIGN_OR_RETURN(const SpaceOnDisk host, core_.store->Space());
   SpaceInfo info;
-  info.host_total = uint64_t{host.f_blocks} * host.f_frsize;
-  info.host_free = uint64_t{host.f_bfree} * host.f_frsize;
-  info.host_available = uint64_t{host.f_bavail} * host.f_frsize;
+  info.host_total = host.total;
+  info.host_free = host.free;
+  info.host_available = host.available;
   info.store_bytes = core_.store->file_size();
   absl::ReaderMutexLock lock(&core_.tree_mu);
   info.live_bytes = core_.tree.content_bytes();

@@ -33,6 +33,7 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
   }
   auto handle = std::make_unique<Handle>();
   handle->flags = flags;
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   {
     // With the lock held, the inode cannot be dropped before it counts as open.
     absl::ReaderMutexLock lock(&core_.tree_mu);
@@ -57,13 +58,17 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
 
 absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
                                        uint64_t size) {
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   return reader_.Read(handle.inode->ino, handle.inode.get(), offset, size);
 }
 
 absl::Status Volume::Write(const Handle& handle, uint64_t offset,
                            absl::string_view bytes) {
-  VARVE_RETURN_IF_ERROR(
-      writer_.Write(*handle.inode, offset, bytes, options_.now()));
+  {
+    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    VARVE_RETURN_IF_ERROR(
+        writer_.Write(*handle.inode, offset, bytes, options_.now()));
+  }
   if ((handle.flags & (O_SYNC | O_DSYNC)) != 0) return Fsync(handle);
   return absl::OkStatus();
 }
@@ -71,11 +76,15 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
 absl::Status Volume::Flush(const Handle& handle) {
   // A reader that closes must not commit half of what a writer writes.
   if (!OpensForWriting(handle.flags)) return absl::OkStatus();
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   return writer_.CommitUnlessEmptied(*handle.inode);
 }
 
 absl::Status Volume::Fsync(const Handle& handle) {
-  VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));
+  {
+    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));
+  }
   return SyncAll();
 }
 
@@ -101,6 +110,7 @@ absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
 }
 
 absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   return CloseOne(*handle->inode, OpensForWriting(handle->flags));
 }
 
@@ -117,6 +127,7 @@ absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
   if (kind != 0 && !punches) return PosixError(EOPNOTSUPP);
   const Timestamp now = options_.now();
   OpenInode& open = *handle.inode;
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   absl::MutexLock lock(&open.mu);
   VARVE_ASSIGN_OR_RETURN(const ContentReader::DataMap map,
                          reader_.MapDataLocked(open, kMaxFileSize));
@@ -159,14 +170,17 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
                                            uint64_t length) {
   length = std::min(length, kMaxFileSize);
   if (to_offset > kMaxFileSize - length) return PosixError(EFBIG);
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   if (from.inode->dirty.load(std::memory_order_acquire)) {
     // What is to be shared has to be committed, and when to commit is for those
     // to say who write the file; so these bytes are read and written.
     VARVE_ASSIGN_OR_RETURN(
         const ReadReply bytes,
-        Read(from, from_offset, std::min<uint64_t>(length, 1 << 20)));
+        reader_.Read(from.inode->ino, from.inode.get(), from_offset,
+                     std::min<uint64_t>(length, 1 << 20)));
     if (bytes.size() == 0) return 0;
-    VARVE_RETURN_IF_ERROR(Write(to, to_offset, bytes.ToString()));
+    VARVE_RETURN_IF_ERROR(
+        writer_.Write(*to.inode, to_offset, bytes.ToString(), options_.now()));
     return bytes.size();
   }
   VARVE_ASSIGN_OR_RETURN(std::vector<Extent> extents,

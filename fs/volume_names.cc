@@ -14,6 +14,7 @@
 #include "engine/status.h"
 #include "fs/acl.h"
 #include "fs/commit.h"
+#include "fs/content_key.h"
 #include "fs/error.h"
 #include "fs/volume.h"
 
@@ -314,6 +315,7 @@ absl::StatusOr<Stat> Volume::Link(uint64_t ino, uint64_t parent,
     unnamed = core_.linkable.contains(ino);
   }
   if (unnamed) {
+    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(LinkUnnamed(ino, parent, name));
     return Reference(ino);
   }
@@ -335,24 +337,8 @@ absl::StatusOr<Stat> Volume::Link(uint64_t ino, uint64_t parent,
 }
 
 void Volume::TombstoneContent(Commit& commit, const Inode& inode) {
-  if (!inode.is_regular()) return;
-  Extent entry;
-  if (inode.whole_entry != Inode::kNone) {
-    entry = inode.WholeExtent();
-  } else {
-    if (inode.detail == nullptr) return;
-    // A file that was plain and has been patched since.
-    const uint64_t path_hash = HashKey(Tree::PathOf(inode));
-    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-      if (extent.key_hash == path_hash && !extent.shared) entry = extent;
-    }
-    if (entry.length == 0) return;
-  }
-  // If the key's newest entry is another one, it is not this file's to hide.
-  const auto newest = core_.store->FindHashed(entry.key_hash);
-  if (newest == entry.entry_metadata_offset()) {
-    commit.AddTombstone(entry.key_hash);
-  }
+  const auto key = KeyOfContent(*core_.store, inode);
+  if (key.has_value()) commit.AddTombstone(*key);
 }
 
 absl::Status Volume::Remove(uint64_t parent, absl::string_view name,

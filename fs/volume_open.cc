@@ -124,7 +124,7 @@ absl::Status Volume::Load() {
             ? std::string(", which are left alone")
             : absl::StrCat(", moved to ", store.recovery().sidecar)));
   }
-  tail_at_open_ = store.tail();
+  core_.unnamed_limit.store(store.tail());
   KeepOrphans();
   const absl::StatusOr<EntryView> identity = store.Read(Identity::Key());
   if (!identity.ok() && !absl::IsNotFound(identity.status())) {
@@ -138,6 +138,7 @@ absl::Status Volume::Load() {
   VARVE_RETURN_IF_ERROR(store.Verify(identity->location()));
   VARVE_ASSIGN_OR_RETURN(core_.identity,
                          Identity::Decode(identity->payload_text()));
+  if (!read_only()) RemoveLeftover();
   VARVE_ASSIGN_OR_RETURN(const LoadResult loaded, LoadTree(core_));
   notes_.insert(notes_.end(), loaded.notes.begin(), loaded.notes.end());
   if (loaded.relocated) {
@@ -306,6 +307,7 @@ void Volume::SyncPeriodically() {
       // A checkpoint is no more than a shortcut: without it the log is longer.
       Report(CheckpointIfDue());
     }
+    CompactIfDue();
     syncer_mu_.Lock();
   }
 }
@@ -321,6 +323,7 @@ absl::Status Volume::Close() {
     syncer_.join();
   }
   absl::Status result;
+  StopCompaction();
   for (const auto& open : open_files_.All()) {
     result.Update(writer_.Commit(*open));
     writer_.Discard(*open);

@@ -42,6 +42,11 @@ bool IsUnfinished(const Tree& tree, uint64_t data_id) {
 }  // namespace
 
 std::vector<EntryLocation> Volume::Unnamed() {
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  return FindUnnamed();
+}
+
+std::vector<EntryLocation> Volume::FindUnnamed() {
   absl::flat_hash_set<uint64_t> in_use;
   // Key hashes that are the tree's own.
   absl::flat_hash_set<uint64_t> reserved = {HashKey(Identity::Key()),
@@ -55,11 +60,11 @@ std::vector<EntryLocation> Volume::Unnamed() {
       }
     }
   }
+  const uint64_t limit = core_.unnamed_limit.load();
   std::vector<EntryLocation> unnamed;
   core_.store->ForEach([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
-    if (location.end() <= tail_at_open_ &&
-        !in_use.contains(location.payload_offset) &&
+    if (location.end() <= limit && !in_use.contains(location.payload_offset) &&
         !reserved.contains(location.key_hash) &&
         !core_.identity.AsCommit(entry).has_value()) {
       unnamed.push_back(location);
@@ -71,6 +76,7 @@ std::vector<EntryLocation> Volume::Unnamed() {
 
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
                                               uint64_t offset, uint64_t size) {
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   VARVE_ASSIGN_OR_RETURN(const EntryView entry,
                          core_.store->ReadHashed(key_hash));
   const EntryLocation& location = entry.location();
@@ -155,7 +161,8 @@ absl::Status Volume::AdoptPath(absl::string_view path,
 std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
                                         Caller caller) {
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
-  for (const EntryLocation& entry : Unnamed()) {
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  for (const EntryLocation& entry : FindUnnamed()) {
     unnamed.emplace(entry.key_hash, entry);
   }
   std::vector<absl::Status> results;
@@ -181,7 +188,8 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
 absl::Status Volume::AdoptAs(uint64_t key_hash, uint64_t parent,
                              absl::string_view name, Caller caller) {
   if (read_only()) return PosixError(EROFS);
-  const std::vector<EntryLocation> unnamed = Unnamed();
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  const std::vector<EntryLocation> unnamed = FindUnnamed();
   const auto it = std::find_if(
       unnamed.begin(), unnamed.end(),
       [key_hash](const EntryLocation& e) { return e.key_hash == key_hash; });

@@ -18,7 +18,8 @@ OK, FAILURE, USAGE, NOT_FOUND, DAMAGE, NOT_A_STORE = 0, 1, 2, 3, 4, 5
 WRONG_KIND, NO_PERMISSION, NOT_CHECKED, BUSY = 6, 7, 8, 10
 NO_SPACE, EXISTS, REFUSED = 12, 13, 14
 
-COMMANDS = ("mount", "umount", "info", "ls", "get", "put", "rm", "mv", "check", "adopt", "raw")
+COMMANDS = ("mount", "umount", "info", "ls", "get", "put", "rm", "mv", "check",
+            "compact", "adopt", "raw")
 RAW_COMMANDS = ("read", "write", "copy", "move", "rename", "delete", "info", "metadata", "compact")
 GOLDEN = pathlib.Path("tests/golden").absolute()  # among the runfiles
 
@@ -112,7 +113,7 @@ class Usage(CliTest):
         text = self.output("--help").decode()
         for command in COMMANDS:
             self.assertRegex(text, r"\n  %s +\w" % command)
-        for number in range(16):
+        for number in (*range(16), 130):
             self.assertRegex(text, r"\n +%d  [\w`]" % number)
 
     def test_version(self):
@@ -122,6 +123,10 @@ class Usage(CliTest):
         for arguments, named in (
             (("frobnicate",), "unknown command: frobnicate (see varve --help)"),
             (("raw", "frobnicate"), "unknown command: frobnicate (see varve raw --help)"),
+            (("frobnicate", "--help"), "unknown command: frobnicate (see varve --help)"),
+            (("raw", "frobnicate", "--help"), "frobnicate (see varve raw --help)"),
+            (("compact", "--limit", "50X", "s"), "--limit needs bytes a second"),
+            (("compact", "--limit", "1M", "--punch", "s"), "excludes"),
             ((), "a command is missing"),
             (("raw",), "a command is missing"),
             (("ls", "--frobnicate", "s"), "--frobnicate (see varve ls --help)"),
@@ -151,7 +156,7 @@ class Usage(CliTest):
 class StoreErrors(CliTest):
     READERS = (("info",), ("ls",), ("get", "x"), ("raw", "info"), ("raw", "read", "x"),
                ("raw", "metadata", "x"))
-    WRITERS = (("put", "x"), ("rm", "x"), ("mv", "x", "y"), ("adopt", "/dev/null"),
+    WRITERS = (("compact",), ("put", "x"), ("rm", "x"), ("mv", "x", "y"), ("adopt", "/dev/null"),
                ("raw", "rename", "x", "y"), ("raw", "delete", "x"), ("raw", "compact"),
                ("raw", "move", "x", "other"))
 

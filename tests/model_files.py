@@ -341,8 +341,6 @@ class FileOperations:
                     raise AssertionError("copied %d of %d bytes" % (done, size))
                 done += count
 
-        # What is shared has to be in the store: copying commits the source.
-        self.maybe_commit(source.node)
         self.both("copy_file_range fd %d offset %d to fd %d offset %d size %d" % (
             source.fd, begin, target.fd, to, size), model, real)
         target.wrote = True

@@ -45,6 +45,7 @@ void AddLsCommand(CLI::App& app, Action& action);
 void AddContentCommands(CLI::App& app, Action& action);  // get, put
 void AddNameCommands(CLI::App& app, Action& action);     // rm, mv
 void AddCheckCommand(CLI::App& app, Action& action);
+void AddCompactCommand(CLI::App& app, Action& action);
 void AddAdoptCommand(CLI::App& app, Action& action);
 void AddRawCommands(CLI::App& app, Action& action);
 

@@ -39,6 +39,7 @@ constexpr Meaning kMeanings[] = {
     {ExitStatus::kExists, "exists already"},
     {ExitStatus::kRefused, "not possible here; the message says why"},
     {ExitStatus::kTooNew, "the store needs a newer version of Varve"},
+    {ExitStatus::kCancelled, "cancelled, by Ctrl-C for example"},
 };
 
 ExitStatus FromErrorNumber(int number) {
@@ -97,7 +98,7 @@ ExitStatus FromCode(absl::StatusCode code) {
 std::string ExitStatusHelp() {
   std::string help = "Exit status:\n";
   for (const Meaning& meaning : kMeanings) {
-    absl::StrAppendFormat(&help, "  %2d  %s\n",
+    absl::StrAppendFormat(&help, " %3d  %s\n",
                           static_cast<int>(meaning.exit_status), meaning.text);
   }
   return help;

@@ -79,6 +79,7 @@ TEST(ExitStatusHelpTest, ListsAllOfThem) {
         absl::StrCat(number < 10 ? "\n   " : "\n  ", number, "  ")))
         << number;
   }
+  EXPECT_TRUE(absl::StrContains(ExitStatusHelp(), "\n 130  "));
 }
 
 }  // namespace

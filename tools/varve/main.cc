@@ -3,6 +3,8 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,16 +42,33 @@ int Fail(ExitStatus exit_status, absl::string_view sentence) {
   return static_cast<int>(exit_status);
 }
 
+// What is wrong with a word that stands where a command has to, and names none.
+// The parser would see a missing command, or a --help behind it.
+std::optional<std::string> UnknownCommand(
+    const CLI::App& app, const std::vector<std::string>& words) {
+  const CLI::App* at = &app;
+  std::string path = app.get_name();
+  for (const std::string& word : words) {
+    const std::vector<const CLI::App*> commands = at->get_subcommands({});
+    if (commands.empty() || absl::StartsWith(word, "-")) break;
+    const auto next = std::find_if(
+        commands.begin(), commands.end(),
+        [&word](const CLI::App* known) { return known->check_name(word); });
+    if (next == commands.end()) {
+      return absl::StrCat("unknown command: ", word, " (see ", path,
+                          " --help)");
+    }
+    at = *next;
+    absl::StrAppend(&path, " ", word);
+  }
+  return std::nullopt;
+}
+
 // What the parser did not understand, as one sentence.
-std::string UsageSentence(const CLI::ParseError& error,
-                          const std::vector<std::string>& words) {
-  // The parser sees a missing command where it does not know the one given.
-  const size_t depth = !words.empty() && words[0] == "raw" ? 1 : 0;
+std::string UsageSentence(const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
       absl::StrContains(error.what(), "subcommand")) {
-    return words.size() > depth
-               ? absl::StrCat("unknown command: ", words[depth])
-               : std::string("a command is missing");
+    return "a command is missing";
   }
   std::string sentence = error.what();
   // But not the name of an argument.
@@ -92,16 +111,19 @@ int Run(const std::vector<std::string>& words) {
   varve::tools::AddContentCommands(app, action);
   varve::tools::AddNameCommands(app, action);
   varve::tools::AddCheckCommand(app, action);
+  varve::tools::AddCompactCommand(app, action);
   varve::tools::AddAdoptCommand(app, action);
   varve::tools::AddRawCommands(app, action);
+  if (const auto unknown = UnknownCommand(app, words)) {
+    return Fail(ExitStatus::kUsage, *unknown);
+  }
   try {
     app.parse(ForParser(words));
   } catch (const CLI::Success& help) {
     return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return Fail(ExitStatus::kUsage,
-                absl::StrCat(UsageSentence(error, words), " (see ",
-                             CommandOf(app), " --help)"));
+    return Fail(ExitStatus::kUsage, absl::StrCat(UsageSentence(error), " (see ",
+                                                 CommandOf(app), " --help)"));
   }
   const absl::Status status = action();
   return Fail(varve::tools::ExitStatusOf(status), status.message());

@@ -25,6 +25,8 @@ constexpr char kDetails[] =
   ro, rw                      read-only; the default is rw
   create, nocreate            whether to make the store if there is none
                               (default: create)
+  compact=auto|never|RATIO    when to compact by itself: auto (the default),
+                              never, or when this part of the store is dead
   threads=N                   threads that answer requests
   debug                       log every request (with -f)
   allow_other                 let other users in; unless root mounts, it needs

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -115,6 +116,19 @@ absl::Status BadOption(absl::string_view option, absl::string_view why) {
                    absl::StrCat("mount option ", Printable(option), " ", why));
 }
 
+// "auto", "never", or the part of a store that has to be dead.
+std::optional<fs::AutoCompaction> ParseAutoCompaction(absl::string_view value) {
+  using Mode = fs::AutoCompaction::Mode;
+  if (value == "auto") return fs::AutoCompaction{.mode = Mode::kAuto};
+  if (value == "never") return fs::AutoCompaction{.mode = Mode::kNever};
+  double ratio = 0;
+  // Not a number is not between any two, either.
+  if (!absl::SimpleAtod(value, &ratio) || !(ratio > 0 && ratio < 1)) {
+    return std::nullopt;
+  }
+  return fs::AutoCompaction{.mode = Mode::kRatio, .dead_ratio = ratio};
+}
+
 // One option. Switches are collected apart, since the last one counts.
 absl::Status ParseOption(const std::string& option, Switches& switches,
                          MountOptions& options) {
@@ -144,6 +158,16 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
         options.threads > kMaxThreads) {
       return BadOption(option, "needs a number from 1 to 1024");
     }
+    return absl::OkStatus();
+  }
+  if (absl::ConsumePrefix(&value, "compact=")) {
+    const auto parsed = ParseAutoCompaction(value);
+    if (!parsed.has_value()) {
+      return BadOption(option,
+                       "needs auto, never or a ratio between 0 and 1, as "
+                       "compact=0.5");
+    }
+    options.auto_compaction = *parsed;
     return absl::OkStatus();
   }
   if (absl::StartsWith(option, "fsname=")) {

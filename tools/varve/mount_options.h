@@ -23,6 +23,7 @@ struct MountOptions {
   bool debug = false;
   fs::AccessTimes access_times = fs::AccessTimes::kRelative;
   bool directory_access_times = true;
+  fs::AutoCompaction auto_compaction;
   int threads = 0;  // 0: chosen by the number of processors
   // For FuseOptions::mount_options. "ro" is among them if read_only.
   std::vector<std::string> kernel_options;

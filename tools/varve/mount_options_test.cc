@@ -96,11 +96,30 @@ TEST(MountOptionsTest, ThreadsNeedANumber) {
   }
 }
 
+TEST(MountOptionsTest, CompactionIsAutomaticUnlessToldOtherwise) {
+  using Mode = fs::AutoCompaction::Mode;
+  EXPECT_EQ(Parse("").auto_compaction.mode, Mode::kAuto);
+  EXPECT_EQ(Parse("compact=never").auto_compaction.mode, Mode::kNever);
+  EXPECT_EQ(Parse("compact=never,compact=auto").auto_compaction.mode,
+            Mode::kAuto);
+  const fs::AutoCompaction half = Parse("compact=0.5").auto_compaction;
+  EXPECT_EQ(half.mode, Mode::kRatio);
+  EXPECT_EQ(half.dead_ratio, 0.5);
+  for (const char* bad :
+       {"compact=", "compact=0", "compact=1", "compact=-0.5", "compact=1.5",
+        "compact=nan", "compact=inf", "compact=50%", "compact=always"}) {
+    const absl::Status status = Refusal(bad);
+    EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage) << bad;
+    EXPECT_THAT(Message(status), HasSubstr(bad));
+  }
+}
+
 TEST(MountOptionsTest, UnknownOptionsAreNamed) {
   const absl::Status status = Refusal("ro,allow_othr");
   EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
   EXPECT_THAT(Message(status), HasSubstr("allow_othr is not known"));
-  for (const char* unknown : {"threads", "max_read", "uid=0", "fd=3"}) {
+  for (const char* unknown :
+       {"threads", "max_read", "compact", "uid=0", "fd=3"}) {
     EXPECT_EQ(ExitStatusOf(Refusal(unknown)), ExitStatus::kUsage) << unknown;
   }
 }
@@ -161,10 +180,9 @@ TEST(MountOptionsTest, TheLastWordOnAccessTimesCounts) {
       {"nodiratime,diratime,atime", AccessTimes::kRelative, true},
   };
   for (const Case& c : kCases) {
-    const auto options = Parse(c.list);
-    ASSERT_TRUE(options.ok()) << c.list;
-    EXPECT_EQ(options->access_times, c.access_times) << c.list;
-    EXPECT_EQ(options->directory_access_times, c.of_directories) << c.list;
+    const MountOptions options = Parse(c.list);
+    EXPECT_EQ(options.access_times, c.access_times) << c.list;
+    EXPECT_EQ(options.directory_access_times, c.of_directories) << c.list;
   }
 }
 

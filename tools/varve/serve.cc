@@ -195,6 +195,7 @@ absl::Status ServeStore(const ServeRequest& request,
   options.create = request.options.create;
   options.access_times = request.options.access_times;
   options.directory_access_times = request.options.directory_access_times;
+  options.auto_compaction = request.options.auto_compaction;
   options.lock_wait = kLockWait;
   options.on_incident = [](const absl::Status& status) {
     LogError(std::string(status.message()));

@@ -1,0 +1,232 @@
+#include "fs/compactor.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "engine/status.h"
+#include "fs/checkpoint.h"
+#include "fs/error.h"
+#include "fs/loader.h"
+
+namespace varve::fs {
+namespace {
+
+// When so little is left to be shipped, the last step may begin.
+constexpr uint64_t kShortLog = uint64_t{64} << 10;
+constexpr int kMaxRounds = 50;
+// What every entry takes besides its payload, on average.
+constexpr uint64_t kEntryOverhead = 52;
+// About what a checkpoint takes for an inode and its name.
+constexpr uint64_t kInodeOverhead = 100;
+// Left free on the disk, for others.
+constexpr uint64_t kReserve = uint64_t{16} << 20;
+
+}  // namespace
+
+uint64_t EstimateLiveBytes(Core& core) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  return core.tree.data_bytes() +
+         core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
+}
+
+uint64_t Compactor::NewDataId() {
+  const uint64_t id = context_.core.next_data_id.fetch_add(1);
+  copy_.next_data_id.store(std::max(copy_.next_data_id.load(), id + 1));
+  return id;
+}
+
+absl::Status Compactor::LoadCopy() {
+  Store& live = *context_.core.store;
+  // What is being written by a stream is in an entry from here on.
+  VARVE_RETURN_IF_ERROR(live.Seal());
+  OpenOptions options;
+  options.mode = OpenMode::kRead;
+  options.file_system = context_.file_system;
+  VARVE_ASSIGN_OR_RETURN(copy_.store, Store::Open(live.path(), options));
+  VARVE_ASSIGN_OR_RETURN(const FileInfo theirs, copy_.store->Info());
+  VARVE_ASSIGN_OR_RETURN(const FileInfo ours, live.Info());
+  if (theirs.device != ours.device || theirs.inode != ours.inode) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "cannot compact: another file has taken the place of ", live.path()));
+  }
+  copy_.identity = context_.core.identity;
+  VARVE_RETURN_IF_ERROR(LoadTree(copy_).status());
+  source_ = std::move(copy_.store);
+  return absl::OkStatus();
+}
+
+absl::Status Compactor::CheckSpace() {
+  const uint64_t needed = EstimateLiveBytes(copy_);
+  VARVE_ASSIGN_OR_RETURN(const SpaceOnDisk space, context_.core.store->Space());
+  if (needed + kReserve <= space.available) return absl::OkStatus();
+  return SystemError(
+      ENOSPC,
+      absl::StrFormat("a compaction needs %d MiB of free space beside the "
+                      "store, and there are %d MiB (punching holes needs none)",
+                      (needed + kReserve) >> 20, space.available >> 20));
+}
+
+std::vector<EntryLocation> Compactor::EntriesOfStreams() const {
+  std::vector<EntryLocation> entries;
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->stream == nullptr) continue;
+    for (const EntryLocation& entry : open->stream->sealed()) {
+      // Later ones are shipped.
+      if (entry.end() <= source_->tail()) entries.push_back(entry);
+    }
+  }
+  return entries;
+}
+
+absl::Status Compactor::CopyAll() {
+  CompactionMonitor& monitor = context_.monitor;
+  {
+    absl::ReaderMutexLock lock(&copy_.tree_mu);
+    monitor.SetTotals(copy_.tree.data_bytes(), copy_.tree.inode_count());
+  }
+  TreeCopier copier(
+      *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
+  VARVE_RETURN_IF_ERROR(copier.CopyTree());
+  VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
+  std::vector<EntryLocation> unnamed = context_.unnamed();
+  std::erase_if(unnamed, [this](const EntryLocation& entry) {
+    return entry.end() > source_->tail();
+  });
+  VARVE_RETURN_IF_ERROR(copier.CopyEntries(unnamed));
+  unnamed_limit_ = copy_.store->tail();
+  absl::MutexLock lock(&copy_.commit_mu);
+  VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy_, context_.now()));
+  return copy_.store->Sync().status();
+}
+
+std::vector<Extent> Compactor::LoosePlaces() const {
+  std::vector<Extent> places;
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    for (const Extent& place : open->content.Places()) {
+      // Those of streams have come with the streams' entries.
+      if (place.entry_size > 0) places.push_back(place);
+    }
+  }
+  absl::ReaderMutexLock lock(&context_.core.tree_mu);
+  for (const auto& [ino, inode] : context_.core.orphans) {
+    const ExtentMap content = Tree::ContentOf(*inode);
+    for (const auto& [offset, extent] : content.extents()) {
+      places.push_back(extent);
+    }
+  }
+  return places;
+}
+
+absl::Status Compactor::CatchUp() {
+  Store& live = *context_.core.store;
+  shipper_ = std::make_unique<LogShipper>(
+      live, copy_, source_->tail(), [this] { return NewDataId(); },
+      context_.monitor, translation_);
+  for (int round = 0; round < kMaxRounds; ++round) {
+    VARVE_RETURN_IF_ERROR(live.Seal());
+    const uint64_t end = live.tail();
+    const uint64_t behind = end - shipper_->shipped();
+    VARVE_RETURN_IF_ERROR(shipper_->ShipTo(end));
+    VARVE_RETURN_IF_ERROR(shipper_->CopyLoose(LoosePlaces()));
+    // So that the last sync has little to do.
+    VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
+    if (behind < kShortLog) break;
+  }
+  return absl::OkStatus();
+}
+
+void Compactor::MoveTree() {
+  Core& core = context_.core;
+  absl::MutexLock lock(&core.tree_mu);
+  for (const auto& [ino, orphan] : core.orphans) {
+    const ExtentMap content = Tree::ContentOf(*orphan);
+    std::vector<Extent> places;
+    for (const auto& [offset, extent] : content.extents()) {
+      for (const Extent& part : translation_.Translate(extent, nullptr)) {
+        places.push_back(part);
+      }
+    }
+    if (!places.empty()) Tree::SetPlaces(*orphan, places);
+  }
+  absl::MutexLock copy_lock(&copy_.tree_mu);
+  core.tree.TakePlaces(copy_.tree);
+  context_.reader.ForgetPlaces();
+}
+
+void Compactor::MoveDirty() {
+  for (const auto& open : context_.open_files.All()) {
+    absl::MutexLock lock(&open->mu);
+    open->content.MovePlaces([this](const Extent& extent) {
+      return translation_.Translate(extent, nullptr);
+    });
+  }
+}
+
+absl::Status Compactor::SwitchLocked() {
+  Core& core = context_.core;
+  VARVE_RETURN_IF_ERROR(core.store->Seal());
+  VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
+  VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
+  absl::MutexLock copy_lock(&copy_.commit_mu);
+  if (copy_.last_sequence != core.last_sequence) {
+    return absl::InternalError(
+        absl::StrCat("commit ", core.last_sequence, " was not shipped, but ",
+                     copy_.last_sequence));
+  }
+  // Whatever fails from here on, the new file is the store.
+  VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
+  MoveTree();
+  core.checkpoint = copy_.checkpoint;
+  core.log_bytes = copy_.log_bytes;
+  core.clean = copy_.clean;
+  core.unnamed_limit.store(unnamed_limit_);
+  return absl::OkStatus();
+}
+
+absl::Status Compactor::Switch() {
+  Core& core = context_.core;
+  VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
+      [&core] { return core.long_copies.load() == 0; }));
+  context_.monitor.SetPhase(CompactionPhase::kSwitching);
+  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  const absl::Time begin = absl::Now();
+  // Of files that are deleted from here on, all places have been copied.
+  absl::Status status = shipper_->CopyLoose(LoosePlaces());
+  if (status.ok()) {
+    absl::MutexLock commit_lock(&core.commit_mu);
+    status = SwitchLocked();
+  }
+  if (status.ok()) MoveDirty();
+  context_.monitor.NoteStall(absl::Now() - begin);
+  return status;
+}
+
+absl::Status Compactor::Run() {
+  Core& core = context_.core;
+  core.compacting.store(true);
+  const auto ended =
+      absl::MakeCleanup([&core] { core.compacting.store(false); });
+  VARVE_RETURN_IF_ERROR(LoadCopy());
+  VARVE_RETURN_IF_ERROR(CheckSpace());
+  VARVE_ASSIGN_OR_RETURN(copy_.store, core.store->MakeReplacement());
+  context_.monitor.PauseUnless([&core] {
+    const absl::StatusOr<SpaceOnDisk> space = core.store->Space();
+    return !space.ok() || space->available > kReserve;
+  });
+  absl::Status status = CopyAll();
+  context_.monitor.SetPhase(CompactionPhase::kCatchingUp);
+  if (status.ok()) status = CatchUp();
+  if (status.ok()) status = Switch();
+  if (copy_.store != nullptr) core.store->Abandon(std::move(copy_.store));
+  return status;
+}
+
+}  // namespace varve::fs

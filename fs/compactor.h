@@ -1,0 +1,86 @@
+// Compactor: replaces the store of a tree in use by one that holds just what is
+// live, while everybody goes on (docs/architecture.md, "Compaction").
+//
+//   1. The tree is loaded a second time, as the store has it at this moment,
+//      and all of its content is copied into a new store, with a checkpoint.
+//   2. Commits that have come meanwhile are shipped to it, again and again,
+//      until few are left.
+//   3. With everybody held up for a moment, the last ones are shipped, the new
+//      store is synced and takes the place of the old one, and all places in
+//      memory are changed for the new ones.
+
+#ifndef VARVE_FS_COMPACTOR_H_
+#define VARVE_FS_COMPACTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "engine/store.h"
+#include "fs/compaction_monitor.h"
+#include "fs/content_reader.h"
+#include "fs/core.h"
+#include "fs/log_shipper.h"
+#include "fs/open_files.h"
+#include "fs/translation.h"
+#include "fs/tree_copier.h"
+
+namespace varve::fs {
+
+// About the length of a store that holds nothing but this tree.
+uint64_t EstimateLiveBytes(Core& core);
+
+class Compactor {
+ public:
+  struct Context {
+    Core& core;
+    OpenFiles& open_files;
+    ContentReader& reader;
+    CompactionMonitor& monitor;
+    FileSystem* file_system;
+    std::function<Timestamp()> now;
+    // The entries without a name, as Volume::Unnamed().
+    std::function<std::vector<EntryLocation>()> unnamed;
+  };
+
+  explicit Compactor(Context context) : context_(std::move(context)) {}
+
+  // Runs from beginning to end. On failure (CANCELLED among them) the store is
+  // as it was, and nothing is left beside it.
+  absl::Status Run();
+
+ private:
+  absl::Status LoadCopy();
+  absl::Status CheckSpace();
+  absl::Status CopyAll();
+  absl::Status CatchUp();
+  absl::Status Switch();
+  // The last step, with everything locked.
+  absl::Status SwitchLocked()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
+                                    context_.core.commit_mu);
+  // Dirty bytes are where the new store has them.
+  void MoveDirty()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu);
+  void MoveTree()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
+                                    context_.core.commit_mu);
+  // Entries of streams that are not committed yet.
+  std::vector<EntryLocation> EntriesOfStreams() const;
+  // Places that are used and in no commit: of dirty bytes and deleted files.
+  std::vector<Extent> LoosePlaces() const;
+  uint64_t NewDataId();
+
+  const Context context_;
+  Translation translation_;
+  Core copy_;  // the tree as it is in the new store, and that store
+  std::unique_ptr<Store> source_;  // the old one, as it was at the beginning
+  std::unique_ptr<LogShipper> shipper_;
+  uint64_t unnamed_limit_ = 0;  // in the new store
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_COMPACTOR_H_

@@ -1,0 +1,301 @@
+#include "fs/tree_copier.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/error.h"
+
+namespace varve::fs {
+namespace {
+
+// Files up to this size are written many at once.
+constexpr uint64_t kSmallFile = uint64_t{1} << 20;
+// So much is gathered before it is written, and copied before the rate is
+// looked at.
+constexpr size_t kChunk = size_t{1} << 20;
+constexpr size_t kMaxFilesAtOnce = 512;
+
+absl::Span<const std::byte> AsBytes(absl::string_view text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
+Extent WholeEntry(const EntryLocation& entry) {
+  return {.file_offset = 0,
+          .length = entry.payload_size,
+          .store_offset = entry.payload_offset,
+          .key_hash = entry.key_hash,
+          .entry_offset = 0,
+          .entry_size = entry.payload_size,
+          .entry_crc32 = entry.crc32};
+}
+
+Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
+              uint64_t length) {
+  Extent part = entry;
+  part.file_offset = file_offset;
+  part.length = length;
+  part.store_offset += entry_offset;
+  part.entry_offset = entry_offset;
+  return part;
+}
+
+}  // namespace
+
+absl::Status VerifyEntryOf(const Store& store, const Extent& extent) {
+  VARVE_ASSIGN_OR_RETURN(
+      const EntryView entry,
+      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize));
+  if (entry.key_hash() != extent.key_hash ||
+      entry.location().payload_offset != extent.payload_offset() ||
+      entry.checksum() != extent.entry_crc32) {
+    return DamageError(absl::StrCat("the entry at offset ",
+                                    extent.payload_offset(),
+                                    " is not the one expected"));
+  }
+  return store.Verify(entry.location());
+}
+
+absl::StatusOr<absl::Span<const std::byte>> TreeCopier::BytesOf(
+    const Extent& extent) {
+  VARVE_ASSIGN_OR_RETURN(Store::PinnedBytes bytes,
+                         source_.View(extent.store_offset, extent.length));
+  const absl::Span<const std::byte> span = bytes.bytes;
+  // One pin does for all of the same mapping.
+  if (pins_.empty() || pins_.back().pin != bytes.pin) {
+    pins_.push_back(std::move(bytes));
+  }
+  return span;
+}
+
+absl::Status TreeCopier::CopyTree() {
+  const std::string identity = core_.identity.Encode();
+  VARVE_RETURN_IF_ERROR(
+      core_.store->Write(Identity::Key(), AsBytes(identity)).status());
+  std::vector<uint64_t> directories = {kRootIno};
+  while (!directories.empty()) {
+    const uint64_t ino = directories.back();
+    directories.pop_back();
+    VARVE_RETURN_IF_ERROR(CopyDirectory(ino, directories));
+  }
+  VARVE_RETURN_IF_ERROR(Flush());
+  return FlushPieces();
+}
+
+absl::Status TreeCopier::CopyDirectory(uint64_t ino,
+                                       std::vector<uint64_t>& directories) {
+  std::vector<std::pair<absl::string_view, uint64_t>> files;
+  std::vector<std::pair<absl::string_view, uint64_t>> below;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    core_.tree.Find(ino)->directory().ForEachAfter(0, [&](const Name& name) {
+      if (name.inode->is_directory()) {
+        below.emplace_back(name.text(), name.inode->ino);
+      } else if (name.inode->names == &name) {  // its first name
+        files.emplace_back(name.text(), name.inode->ino);
+      }
+      return true;
+    });
+  }
+  std::sort(files.begin(), files.end());
+  std::sort(below.rbegin(), below.rend());  // taken from the end
+  for (const auto& [name, child] : files) {
+    VARVE_RETURN_IF_ERROR(CopyInode(child));
+    monitor_.CountFile();
+  }
+  for (const auto& [name, child] : below) directories.push_back(child);
+  return absl::OkStatus();
+}
+
+absl::Status TreeCopier::VerifyAll(const Inode& inode,
+                                   const ExtentMap& content) {
+  absl::flat_hash_set<uint64_t> seen;
+  for (const auto& [offset, extent] : content.extents()) {
+    if (!seen.insert(extent.payload_offset()).second) continue;
+    const absl::Status status = VerifyEntryOf(source_, extent);
+    if (!status.ok()) {
+      return Annotate(status, absl::StrCat("file \"", Tree::PathOf(inode),
+                                           "\" is damaged, and would seem "
+                                           "sound after a compaction"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+bool TreeCopier::MustStayInPieces(const Inode& inode,
+                                  const ExtentMap& content) const {
+  const uint64_t size = inode.attributes.size;
+  if (inode.is_symlink() || content.data_bytes() != size) return true;
+  // It might be a single NUL, which cannot be an entry.
+  return size == 1;
+}
+
+absl::Status TreeCopier::CopyInode(uint64_t ino) {
+  const Inode* inode;
+  ExtentMap content;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    inode = core_.tree.Find(ino);  // nobody else changes this tree
+    content = Tree::ContentOf(*inode);
+  }
+  if (content.empty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(VerifyAll(*inode, content));
+  if (MustStayInPieces(*inode, content)) return CopyPieces(*inode, content);
+  if (inode->attributes.size > kSmallFile) return CopyLarge(*inode, content);
+  return CopyPlain(*inode, content);
+}
+
+absl::Status TreeCopier::CopyPlain(const Inode& inode,
+                                   const ExtentMap& content) {
+  PlainFile file{.ino = inode.ino, .key_hash = HashKey(Tree::PathOf(inode))};
+  for (const auto& [offset, extent] : content.extents()) {
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
+    file.old.push_back(extent);
+    file.bytes.push_back(bytes);
+  }
+  plain_bytes_ += inode.attributes.size;
+  plain_.push_back(std::move(file));
+  if (plain_bytes_ < kChunk && plain_.size() < kMaxFilesAtOnce) {
+    return absl::OkStatus();
+  }
+  return Flush();
+}
+
+absl::Status TreeCopier::Flush() {
+  if (plain_.empty()) return absl::OkStatus();
+  std::vector<Extent> now;
+  {
+    Batch batch = core_.store->BeginBatch();
+    for (const PlainFile& file : plain_) {
+      now.push_back(WholeEntry(batch.Add(file.key_hash, file.bytes)));
+    }
+    VARVE_RETURN_IF_ERROR(batch.Commit());
+  }
+  {
+    absl::MutexLock lock(&core_.tree_mu);
+    for (size_t i = 0; i < plain_.size(); ++i) {
+      VARVE_RETURN_IF_ERROR(core_.tree.Apply(
+          SetContent{.ino = plain_[i].ino, .extents = {now[i]}}, std::nullopt));
+      for (const Extent& old : plain_[i].old) {
+        translation_.Add(old.store_offset,
+                         PartOf(now[i], old.file_offset, 0, old.length));
+      }
+    }
+  }
+  const uint64_t bytes = plain_bytes_;
+  plain_.clear();
+  plain_bytes_ = 0;
+  if (pieces_.empty()) pins_.clear();
+  return monitor_.Count(bytes);
+}
+
+absl::Status TreeCopier::CopyLarge(const Inode& inode,
+                                   const ExtentMap& content) {
+  const std::unique_ptr<Stream> stream = core_.store->BeginStream(
+      [this] { return core_.identity.DataKeyHash(new_data_id_()); });
+  // Small extents go together: a stream must not begin with a single NUL.
+  std::string gathered;
+  const auto write = [&](absl::Span<const std::byte> bytes) -> absl::Status {
+    VARVE_RETURN_IF_ERROR(stream->Write(bytes).status());
+    return monitor_.Count(bytes.size());
+  };
+  const auto write_gathered = [&]() -> absl::Status {
+    if (gathered.empty()) return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(write(AsBytes(gathered)));
+    gathered.clear();
+    return absl::OkStatus();
+  };
+  for (const auto& [offset, extent] : content.extents()) {
+    VARVE_ASSIGN_OR_RETURN(auto bytes, BytesOf(extent));
+    if (bytes.size() < kChunk) {
+      gathered.append(reinterpret_cast<const char*>(bytes.data()),
+                      bytes.size());
+      if (gathered.size() >= kChunk) VARVE_RETURN_IF_ERROR(write_gathered());
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(write_gathered());
+    for (; !bytes.empty();
+         bytes.remove_prefix(std::min(kChunk, bytes.size()))) {
+      VARVE_RETURN_IF_ERROR(write(bytes.first(std::min(kChunk, bytes.size()))));
+    }
+  }
+  VARVE_RETURN_IF_ERROR(write_gathered());
+  Batch batch = core_.store->BeginBatch(stream.get());
+  const auto entry = batch.FinishStream(HashKey(Tree::PathOf(inode)));
+  VARVE_RETURN_IF_ERROR(batch.Commit());
+  const Extent now = WholeEntry(*entry);
+  absl::MutexLock lock(&core_.tree_mu);
+  for (const auto& [offset, extent] : content.extents()) {
+    translation_.Add(extent.store_offset,
+                     PartOf(now, offset, 0, extent.length));
+  }
+  return core_.tree.Apply(SetContent{.ino = inode.ino, .extents = {now}},
+                          std::nullopt);
+}
+
+absl::Status TreeCopier::CopyPieces(const Inode& inode,
+                                    const ExtentMap& content) {
+  for (const auto& [offset, extent] : content.extents()) {
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
+    pieces_.push_back({inode.ino, extent, bytes});
+    piece_bytes_ += extent.length;
+  }
+  return piece_bytes_ < kChunk ? absl::OkStatus() : FlushPieces();
+}
+
+absl::Status TreeCopier::FlushPieces() {
+  if (pieces_.empty()) return absl::OkStatus();
+  // One byte more than there is, so that the entry is no single NUL.
+  static constexpr std::byte kZero[1] = {};
+  std::vector<absl::Span<const std::byte>> spans;
+  for (const Piece& piece : pieces_) spans.push_back(piece.bytes);
+  if (piece_bytes_ == 1) spans.emplace_back(kZero);
+  Extent entry;
+  {
+    Batch batch = core_.store->BeginBatch();
+    entry = WholeEntry(
+        batch.Add(core_.identity.DataKeyHash(new_data_id_()), spans));
+    VARVE_RETURN_IF_ERROR(batch.Commit());
+  }
+  absl::flat_hash_map<uint64_t, SetContent> contents;
+  uint64_t at = 0;
+  for (const Piece& piece : pieces_) {
+    const Extent now =
+        PartOf(entry, at, piece.old.file_offset, piece.old.length);
+    translation_.Add(piece.old.store_offset, now);
+    SetContent& set = contents[piece.ino];
+    set.ino = piece.ino;
+    set.extents.push_back(now);
+    at += piece.old.length;
+  }
+  absl::MutexLock lock(&core_.tree_mu);
+  for (const auto& [ino, set] : contents) {
+    VARVE_RETURN_IF_ERROR(core_.tree.Apply(set, std::nullopt));
+  }
+  const uint64_t bytes = piece_bytes_;
+  pieces_.clear();
+  piece_bytes_ = 0;
+  if (plain_.empty()) pins_.clear();
+  return monitor_.Count(bytes);
+}
+
+absl::Status TreeCopier::CopyEntries(
+    const std::vector<EntryLocation>& entries) {
+  for (const EntryLocation& entry : entries) {
+    VARVE_RETURN_IF_ERROR(source_.Verify(entry));
+    VARVE_ASSIGN_OR_RETURN(
+        const Store::PinnedBytes bytes,
+        source_.View(entry.payload_offset, entry.payload_size));
+    VARVE_ASSIGN_OR_RETURN(
+        const EntryLocation now,
+        core_.store->WriteHashed(entry.key_hash, bytes.bytes));
+    translation_.Add(entry.payload_offset, WholeEntry(now));
+    VARVE_RETURN_IF_ERROR(monitor_.Count(entry.payload_size));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,155 @@
+// Compaction, as far as the volume goes: when, one at a time, and what is told
+// of it.
+
+#include <errno.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "fs/compactor.h"
+#include "fs/error.h"
+#include "fs/loader.h"
+#include "fs/puncher.h"
+#include "fs/volume.h"
+
+namespace varve::fs {
+namespace {
+
+// Below this much, compactions are not started by themselves.
+constexpr uint64_t kMinDeadBytes = uint64_t{64} << 20;
+
+}  // namespace
+
+absl::Status Volume::StartCompaction(const CompactionOptions& options) {
+  if (read_only()) return PosixError(EROFS);
+  absl::MutexLock lock(&compactor_mu_);
+  if (compaction_.progress().running()) return absl::OkStatus();
+  if (compactor_.joinable()) compactor_.join();
+  compaction_.Begin(options);
+  compactor_ = std::thread([this, options] { RunCompaction(options); });
+  return absl::OkStatus();
+}
+
+void Volume::RunCompaction(const CompactionOptions& options) {
+  const auto allocated = [this]() -> uint64_t {
+    const absl::StatusOr<FileInfo> info = core_.store->Info();
+    return info.ok() ? info->allocated : 0;
+  };
+  const uint64_t before = allocated();
+  absl::Status status;
+  if (options.punch) {
+    status = Puncher({.core = core_,
+                      .open_files = open_files_,
+                      .monitor = compaction_,
+                      .now = options_.now,
+                      .unnamed = [this] { return Unnamed(); },
+                      .sync = [this] { return SyncStore(); }})
+                 .Run();
+  } else {
+    status = Compactor({.core = core_,
+                        .open_files = open_files_,
+                        .reader = reader_,
+                        .monitor = compaction_,
+                        .file_system = options_.file_system,
+                        .now = options_.now,
+                        .unnamed = [this] { return Unnamed(); }})
+                 .Run();
+  }
+  const uint64_t after = allocated();
+  if (!status.ok() && !absl::IsCancelled(status)) {
+    Report(Annotate(status, "compaction"));
+  }
+  compaction_.End(status, before - std::min(before, after));
+}
+
+CompactionProgress Volume::GetCompactionProgress() const {
+  return compaction_.progress();
+}
+
+void Volume::CancelCompaction() { compaction_.Cancel(); }
+
+absl::Status Volume::WaitForCompaction() { return compaction_.WaitForEnd(); }
+
+void Volume::StopCompaction() {
+  compaction_.Cancel();
+  absl::MutexLock lock(&compactor_mu_);
+  if (compactor_.joinable()) compactor_.join();
+}
+
+absl::StatusOr<StoreStatistics> Volume::GetStatistics() {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, core_.store->Info());
+  StoreStatistics statistics;
+  statistics.total_bytes = core_.store->tail();
+  statistics.allocated_bytes = info.allocated;
+  statistics.live_bytes = EstimateLiveBytes(core_);
+  statistics.dead_bytes =
+      info.allocated - std::min(info.allocated, statistics.live_bytes);
+  statistics.peak_extra_bytes = statistics.live_bytes;
+  statistics.entries = core_.store->size();
+  {
+    absl::MutexLock lock(&core_.commit_mu);
+    statistics.commits = core_.last_sequence;
+  }
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  statistics.files = core_.tree.inode_count();
+  statistics.extents = core_.tree.extent_count();
+  return statistics;
+}
+
+void Volume::CompactIfDue() {
+  const AutoCompaction& policy = options_.auto_compaction;
+  if (policy.mode == AutoCompaction::Mode::kNever || read_only()) return;
+  if (compaction_.progress().running()) return;
+  const absl::StatusOr<StoreStatistics> figures = GetStatistics();
+  if (!figures.ok()) return Report(figures.status());
+  const uint64_t total = figures->total_bytes;
+  const uint64_t live = figures->live_bytes;
+  const uint64_t dead = figures->dead_bytes;
+  // What is left of dead entries after punching: metadata, padding, and parts
+  // of blocks.
+  const bool copy = policy.mode == AutoCompaction::Mode::kRatio
+                        ? static_cast<double>(dead) >
+                              policy.dead_ratio *
+                                  static_cast<double>(figures->allocated_bytes)
+                        : dead > figures->allocated_bytes / 2;
+  if (dead < kMinDeadBytes || total < live) return;
+  if (copy && next_automatic_copy_ <= figures->allocated_bytes) {
+    const absl::StatusOr<SpaceOnDisk> space = core_.store->Space();
+    if (space.ok() && space->available > 2 * live) {
+      // If it does not help, it is not tried again before there is more.
+      next_automatic_copy_ = figures->allocated_bytes + kMinDeadBytes;
+      return Report(StartCompaction({}));
+    }
+  }
+  if (dead > figures->allocated_bytes / 4 &&
+      next_automatic_punch_ <= figures->allocated_bytes) {
+    next_automatic_punch_ = figures->allocated_bytes - dead / 2 + kMinDeadBytes;
+    Report(StartCompaction({.punch = true}));
+  }
+}
+
+void Volume::RemoveLeftover() {
+  const std::string path = absl::StrCat(core_.store->path(), ".compact");
+  FileSystem& files = *options_.file_system;
+  const absl::StatusOr<FileInfo> info = files.Info(path);
+  if (!info.ok()) return;
+  // Only what a compaction of this very store has begun.
+  bool ours = info->size == 0;
+  if (!ours) {
+    const auto identity = FindIdentity(files, path);
+    ours = identity.ok() && identity->has_value() &&
+           (*identity)->uuid == core_.identity.uuid;
+  }
+  if (!ours) return;
+  const absl::Status removed = files.Remove(path);
+  if (removed.ok()) {
+    notes_.push_back(
+        absl::StrCat("removed ", path, ", which a compaction had left behind"));
+  } else {
+    Report(removed);
+  }
+}
+
+}  // namespace varve::fs

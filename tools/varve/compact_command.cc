@@ -1,0 +1,267 @@
+// varve compact
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "engine/status.h"
+#include "fs/error.h"
+#include "fs/ioctl_structs.h"
+#include "tools/varve/command.h"
+#include "tools/varve/compaction_report.h"
+#include "tools/varve/compaction_target.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+
+namespace varve::tools {
+namespace {
+
+constexpr char kDetails[] =
+    R"(Copies what is live into a new file, which then takes the store's place. A
+store that is mounted stays in use meanwhile: its mount does the work, and this
+command shows how far it is. Until the end both files need room on the disk.
+With --punch, what is dead is given back to the disk where it lies: that wins
+less, but needs no room and little time.
+
+If a compaction is running there already, this joins it and waits for its end.
+Ctrl-C (or SIGTERM) cancels the compaction, also one that was joined; the store
+then is what it was, and the exit status 130.
+
+RATE is in bytes a second: 500K, 50M, 1G (powers of 1024).
+
+Example:
+  varve compact ~/photos
+  varve compact --dry-run photos.varve
+  varve compact --limit 50M --json photos.varve
+)";
+
+// How often progress is looked at, which is how often the bar moves.
+constexpr absl::Duration kShowEvery = absl::Milliseconds(100);
+
+struct Arguments {
+  std::string path;
+  std::optional<std::string> limit;
+  bool punch = false;
+  bool dry_run = false;
+  bool json = false;
+};
+
+// Signals that ask this command to end, taken as requests to cancel. To be made
+// before any thread, as threads inherit what is blocked.
+class StopSignals {
+ public:
+  StopSignals() {
+    sigemptyset(&signals_);
+    for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+      // Who starts a command with nohup(1) or in the background means it.
+      struct sigaction action = {};
+      if (sigaction(number, nullptr, &action) == 0 &&
+          action.sa_handler != SIG_IGN) {
+        sigaddset(&signals_, number);
+      }
+    }
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+  }
+  ~StopSignals() { Release(); }
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  // Waits for one of them, not longer than `limit`; returns whether one came.
+  bool Wait(absl::Duration limit) const {
+    const struct timespec timeout = absl::ToTimespec(limit);
+    return sigtimedwait(&signals_, nullptr, &timeout) > 0;
+  }
+
+  // From now on they do what they always do.
+  void Release() {
+    pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
+    sigemptyset(&signals_);
+  }
+
+ private:
+  sigset_t signals_;
+};
+
+// What there is too little of, in figures.
+std::string TooLittleSpace(CompactionTarget& target) {
+  const auto statistics = target.GetStatistics();
+  if (!statistics.ok()) return "there is too little free space on the disk";
+  return absl::StrCat("it needs ", HumanBytes(statistics->peak_extra_bytes),
+                      " of free space on the disk, and there are ",
+                      HumanBytes(statistics->available_bytes));
+}
+
+std::string TextOf(int number, absl::string_view message) {
+  if (!message.empty()) return std::string(message);
+  char buffer[128];
+  // The GNU variant, which may return a text of its own instead of `buffer`.
+  return strerror_r(number, buffer, sizeof(buffer));
+}
+
+// What is told of a failure, and what can be done about it. `message` may be
+// empty.
+absl::Status Failure(CompactionTarget& target, int number,
+                     absl::string_view message) {
+  const std::string cannot =
+      absl::StrCat("cannot compact ", target.name(), ": ");
+  const bool is_mounted = !target.mountpoint().empty();
+  switch (number) {
+    case ECANCELED:
+      return ExitError(ExitStatus::kCancelled,
+                       absl::StrCat("compacting ", target.name(),
+                                    " was cancelled; nothing is lost"));
+    case EPERM:
+      if (!is_mounted) break;
+      return ExitError(
+          ExitStatus::kNoPermission,
+          absl::StrCat(cannot, "only who mounted it may do that, and root"));
+    case EROFS:
+      if (!is_mounted) break;
+      return ExitError(
+          ExitStatus::kReadOnly,
+          absl::StrCat(cannot,
+                       "the mount is read-only; unmount it, and compact ",
+                       target.store()));
+    case ENOSPC:
+      return ExitError(
+          ExitStatus::kNoSpace,
+          absl::StrCat(
+              cannot,
+              message.empty() ? TooLittleSpace(target) : std::string(message),
+              "; make room, or use --punch, which needs none"));
+    case EOPNOTSUPP:
+      return ExitError(
+          ExitStatus::kRefused,
+          absl::StrCat(cannot, message.empty()
+                                   ? "the disk cannot punch holes; leave out "
+                                     "--punch"
+                                   : message));
+    case ENOTTY:
+      return ExitError(
+          ExitStatus::kRefused,
+          absl::StrCat(cannot,
+                       "the mount is of a version that does not know how; "
+                       "unmount and mount it again"));
+    case ENOTCONN:
+    case ECONNABORTED:
+      return ExitError(
+          ExitStatus::kFailure,
+          absl::StrCat("the daemon of the mount ", target.name(),
+                       " is gone; nothing is lost: mount the store again"));
+    default:
+      break;
+  }
+  return ErrorWithNumber(number, absl::StrCat(cannot, TextOf(number, message)));
+}
+
+absl::Status Failure(CompactionTarget& target, const absl::Status& status) {
+  return Failure(target, fs::ErrnoOf(status), status.message());
+}
+
+// Shows how far it is until it has ended, and cancels it if a signal says so.
+absl::StatusOr<varve_compaction_progress> Follow(CompactionTarget& target,
+                                                 bool joined,
+                                                 StopSignals& signals) {
+  ProgressDisplay display;
+  if (joined) {
+    display.Say(absl::StrCat("a compaction of ", target.name(),
+                             " is running already; this waits for its end"));
+  }
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(const varve_compaction_progress progress,
+                           target.GetProgress());
+    if (!fs::IsRunning(progress)) return progress;
+    display.Show(progress);
+    if (!signals.Wait(kShowEvery)) continue;
+    // Who asks a second time does not want to wait.
+    signals.Release();
+    VARVE_RETURN_IF_ERROR(target.Cancel());
+  }
+}
+
+absl::Status Run(CompactionTarget& target, const fs::CompactionOptions& options,
+                 bool json, StopSignals& signals) {
+  const absl::StatusOr<bool> joined = target.Start(options);
+  if (!joined.ok()) return Failure(target, joined.status());
+  const absl::StatusOr<varve_compaction_progress> end =
+      Follow(target, *joined, signals);
+  if (!end.ok()) return Failure(target, end.status());
+  const CompactionReport report = {.store = target.store(),
+                                   .mountpoint = target.mountpoint(),
+                                   .joined = *joined};
+  absl::Status status;
+  if (end->result != 0) {
+    status = Failure(target, static_cast<int>(end->result), end->message);
+  }
+  if (json) {
+    status.Update(Print(ResultJson(report, *end)));
+  } else if (status.ok()) {
+    status = Print(ResultText(report, *end));
+  }
+  return status;
+}
+
+absl::Status Look(CompactionTarget& target, bool punch, bool json) {
+  const absl::StatusOr<varve_statistics> statistics = target.GetStatistics();
+  if (!statistics.ok()) return Failure(target, statistics.status());
+  const CompactionReport report = {.store = target.store(),
+                                   .mountpoint = target.mountpoint()};
+  return Print(json ? OutlookJson(report, *statistics, punch)
+                    : OutlookText(report, *statistics, punch));
+}
+
+absl::Status Compact(const Arguments& arguments) {
+  fs::CompactionOptions options;
+  options.punch = arguments.punch;
+  if (arguments.limit.has_value()) {
+    VARVE_ASSIGN_OR_RETURN(options.bytes_per_second,
+                           ParseRate(*arguments.limit));
+  }
+  StopSignals signals;
+  VARVE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<CompactionTarget> target,
+      FindCompactionTarget(arguments.path, arguments.dry_run
+                                               ? CompactionAccess::kLook
+                                               : CompactionAccess::kCompact));
+  absl::Status status = arguments.dry_run
+                            ? Look(*target, arguments.punch, arguments.json)
+                            : Run(*target, options, arguments.json, signals);
+  status.Update(Explain(target->Close(), "cannot close the store"));
+  return status;
+}
+
+}  // namespace
+
+void AddCompactCommand(CLI::App& app, Action& action) {
+  CLI::App& command = AddCommand(
+      app, "compact", "Win back the space of what is deleted", kDetails);
+  auto arguments = std::make_shared<Arguments>();
+  command
+      .add_option("PATH", arguments->path,
+                  "A store, or a directory where one is mounted")
+      ->required();
+  CLI::Option* const punch =
+      command.add_flag("--punch", arguments->punch,
+                       "Give dead space back where it lies, without copying");
+  command
+      .add_option("--limit", arguments->limit,
+                  "Copy no more than RATE bytes a second")
+      ->type_name("RATE")
+      ->excludes(punch);
+  command.add_flag("-n,--dry-run", arguments->dry_run,
+                   "Only tell what would be won, and what it needs");
+  command.add_flag("--json", arguments->json, "As JSON, at the end");
+  OnCommand(command, action, std::move(arguments), &Compact);
+}
+
+}  // namespace varve::tools

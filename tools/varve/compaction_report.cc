@@ -1,0 +1,286 @@
+#include "tools/varve/compaction_report.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <iterator>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+
+namespace varve::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// Between two lines in a log.
+constexpr uint64_t kLineEveryMs = 10'000;
+
+std::string Dump(const Json& json) {
+  return json.dump(2, ' ', /*ensure_ascii=*/false,
+                   Json::error_handler_t::replace) +
+         "\n";
+}
+
+const char* PhaseName(uint32_t phase) {
+  switch (phase) {
+    case VARVE_PHASE_COPYING:
+      return "copying";
+    case VARVE_PHASE_CATCHING_UP:
+      return "catching up";
+    case VARVE_PHASE_SWITCHING:
+      return "switching";
+    case VARVE_PHASE_PUNCHING:
+      return "punching";
+    case VARVE_PHASE_ENDED:
+      return "ended";
+    default:
+      return "waiting";
+  }
+}
+
+// From 0 to 1. That all is done is only said when it has ended.
+double Fraction(const varve_compaction_progress& progress) {
+  if (progress.bytes_total == 0) return 0;
+  return std::min(0.99, static_cast<double>(progress.bytes_done) /
+                            static_cast<double>(progress.bytes_total));
+}
+
+// "0:21", "1:02:03"
+std::string Clock(uint64_t milliseconds) {
+  const uint64_t seconds = (milliseconds + 500) / 1000;
+  if (seconds < 3600) {
+    return absl::StrFormat("%d:%02d", seconds / 60, seconds % 60);
+  }
+  return absl::StrFormat("%d:%02d:%02d", seconds / 3600, seconds / 60 % 60,
+                         seconds % 60);
+}
+
+std::string Figures(const varve_compaction_progress& progress) {
+  std::string text = absl::StrCat(
+      HumanBytes(progress.bytes_done), " of ", HumanBytes(progress.bytes_total),
+      ", ", progress.files_done, " of ", progress.files_total, " files");
+  if (progress.elapsed_ms > 0) {
+    const double rate = 1000.0 * static_cast<double>(progress.bytes_done) /
+                        static_cast<double>(progress.elapsed_ms);
+    absl::StrAppend(&text, ", ", HumanBytes(static_cast<uint64_t>(rate)), "/s");
+  }
+  if (progress.eta_ms != VARVE_ETA_UNKNOWN) {
+    absl::StrAppend(&text, ", ", Clock(progress.eta_ms), " left");
+  }
+  return text;
+}
+
+int Percent(const varve_compaction_progress& progress) {
+  return static_cast<int>(100 * Fraction(progress));
+}
+
+Json JsonOf(const CompactionReport& report) {
+  Json json;
+  json["store"] = report.store;
+  json["mounted_at"] =
+      report.mountpoint.empty() ? Json(nullptr) : Json(report.mountpoint);
+  return json;
+}
+
+std::string NameOf(const CompactionReport& report) {
+  return Printable(report.mountpoint.empty() ? report.store
+                                             : report.mountpoint);
+}
+
+const char* OutcomeOf(const varve_compaction_progress& progress) {
+  if (progress.result == 0) return "done";
+  return progress.result == ECANCELED ? "cancelled" : "failed";
+}
+
+void WriteToStandardError(absl::string_view text) {
+  fwrite(text.data(), 1, text.size(), stderr);
+  fflush(stderr);
+}
+
+uint64_t SizeOfTerminal() {
+  struct winsize size = {};
+  constexpr uint64_t kUsual = 80;
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
+    return kUsual;
+  }
+  return size.ws_col;
+}
+
+}  // namespace
+
+absl::StatusOr<uint64_t> ParseRate(absl::string_view text) {
+  constexpr absl::string_view kUnits = "KMGT";
+  absl::string_view digits = text;
+  int shift = 0;
+  if (!digits.empty()) {
+    const size_t unit = kUnits.find(absl::ascii_toupper(digits.back()));
+    if (unit != absl::string_view::npos) {
+      shift = 10 * (static_cast<int>(unit) + 1);
+      digits.remove_suffix(1);
+    }
+  }
+  uint64_t number = 0;
+  const bool is_number =
+      !digits.empty() &&
+      std::all_of(digits.begin(), digits.end(),
+                  [](char c) { return absl::ascii_isdigit(c); }) &&
+      absl::SimpleAtoi(digits, &number);
+  if (!is_number || number == 0 ||
+      number > std::numeric_limits<uint64_t>::max() >> shift) {
+    return ExitError(
+        ExitStatus::kUsage,
+        absl::StrCat("--limit needs bytes a second, as 500K, 50M or 1G, not ",
+                     text));
+  }
+  return number << shift;
+}
+
+std::string HumanBytes(uint64_t bytes) {
+  constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  if (bytes < 1024) return absl::StrCat(bytes, " bytes");
+  double value = static_cast<double>(bytes) / 1024;
+  size_t unit = 0;
+  // What would be rounded to 1024.0 belongs to the next one.
+  while (value >= 1023.95 && unit + 1 < std::size(kUnits)) {
+    value /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat("%.1f %s", value, kUnits[unit]);
+}
+
+std::string ProgressLine(const varve_compaction_progress& progress) {
+  return absl::StrFormat("%s: %d%%, %s", PhaseName(progress.phase),
+                         Percent(progress), Figures(progress));
+}
+
+std::string ProgressBar(const varve_compaction_progress& progress,
+                        size_t columns) {
+  std::string before = absl::StrFormat("%-11s ", PhaseName(progress.phase));
+  const std::string after =
+      absl::StrFormat("%3d%%  %s", Percent(progress), Figures(progress));
+  constexpr size_t kWidest = 30;
+  constexpr size_t kNarrowest = 5;
+  const size_t around = before.size() + after.size() + 3;  // "[", "] "
+  const size_t width =
+      std::min(kWidest, columns > around ? columns - around : 0);
+  if (width >= kNarrowest) {
+    const auto full =
+        static_cast<size_t>(static_cast<double>(width) * Fraction(progress));
+    absl::StrAppend(&before, "[", std::string(full, '#'),
+                    std::string(width - full, '-'), "] ");
+  }
+  return absl::StrCat(before, after).substr(0, columns);
+}
+
+std::string ResultText(const CompactionReport& report,
+                       const varve_compaction_progress& progress) {
+  const bool punch = progress.kind == VARVE_KIND_PUNCH;
+  std::string text = absl::StrCat(
+      NameOf(report), ": ", HumanBytes(progress.bytes_won), " won; ",
+      punch ? "punched" : "copied", " ", HumanBytes(progress.bytes_done));
+  if (!punch) absl::StrAppend(&text, " of ", progress.files_done, " files");
+  absl::StrAppendFormat(&text, " in %.1f s; longest stall %.1f ms\n",
+                        static_cast<double>(progress.elapsed_ms) / 1e3,
+                        static_cast<double>(progress.longest_stall_us) / 1e3);
+  return text;
+}
+
+std::string ResultJson(const CompactionReport& report,
+                       const varve_compaction_progress& progress) {
+  Json json = JsonOf(report);
+  json["kind"] = progress.kind == VARVE_KIND_PUNCH ? "punch" : "copy";
+  json["joined"] = report.joined;
+  json["result"] = OutcomeOf(progress);
+  json["errno"] = progress.result;
+  json["message"] = std::string(
+      progress.message, strnlen(progress.message, sizeof(progress.message)));
+  json["bytes_done"] = progress.bytes_done;
+  json["bytes_total"] = progress.bytes_total;
+  json["files_done"] = progress.files_done;
+  json["files_total"] = progress.files_total;
+  json["bytes_won"] = progress.bytes_won;
+  json["elapsed_ms"] = progress.elapsed_ms;
+  json["longest_stall_us"] = progress.longest_stall_us;
+  return Dump(json);
+}
+
+std::string OutlookText(const CompactionReport& report,
+                        const varve_statistics& statistics, bool punch) {
+  std::string text = absl::StrCat(
+      NameOf(report), ": ", HumanBytes(statistics.allocated_bytes),
+      " on the disk, of which ", HumanBytes(statistics.live_bytes),
+      " are live and ", HumanBytes(statistics.dead_bytes), " dead; ",
+      statistics.files, " files in ", statistics.entries, " entries\n");
+  if (punch) {
+    return absl::StrCat(text, "punching would win at most ",
+                        HumanBytes(statistics.dead_bytes),
+                        ", and needs no free space\n");
+  }
+  absl::StrAppend(
+      &text, "a compaction would win about ", HumanBytes(statistics.dead_bytes),
+      "; until its end it needs ", HumanBytes(statistics.peak_extra_bytes),
+      " of free space, and there are ", HumanBytes(statistics.available_bytes));
+  const bool fits = statistics.peak_extra_bytes <= statistics.available_bytes;
+  absl::StrAppend(&text, fits ? "\n"
+                              : ": too little; free some, or use --punch, "
+                                "which needs none\n");
+  return text;
+}
+
+std::string OutlookJson(const CompactionReport& report,
+                        const varve_statistics& statistics, bool punch) {
+  Json json = JsonOf(report);
+  const uint64_t needed = punch ? 0 : statistics.peak_extra_bytes;
+  json["kind"] = punch ? "punch" : "copy";
+  json["total_bytes"] = statistics.total_bytes;
+  json["allocated_bytes"] = statistics.allocated_bytes;
+  json["live_bytes"] = statistics.live_bytes;
+  json["dead_bytes"] = statistics.dead_bytes;
+  json["entries"] = statistics.entries;
+  json["files"] = statistics.files;
+  json["commits"] = statistics.commits;
+  json["extents"] = statistics.extents;
+  json["would_win_bytes"] = statistics.dead_bytes;
+  json["needed_bytes"] = needed;
+  json["available_bytes"] = statistics.available_bytes;
+  json["fits"] = needed <= statistics.available_bytes;
+  return Dump(json);
+}
+
+ProgressDisplay::ProgressDisplay()
+    : is_terminal_(isatty(STDERR_FILENO) != 0), next_line_ms_(kLineEveryMs) {}
+
+void ProgressDisplay::Show(const varve_compaction_progress& progress) {
+  if (is_terminal_) {
+    // One column less: some terminals would go on in the next line.
+    WriteToStandardError(absl::StrCat(
+        "\r", ProgressBar(progress, SizeOfTerminal() - 1), "\x1b[K"));
+    bar_is_shown_ = true;
+  } else if (progress.elapsed_ms >= next_line_ms_) {
+    WriteToStandardError(absl::StrCat(ProgressLine(progress), "\n"));
+    next_line_ms_ = progress.elapsed_ms + kLineEveryMs;
+  }
+}
+
+void ProgressDisplay::Say(absl::string_view sentence) {
+  Clear();
+  WriteToStandardError(absl::StrCat("varve: ", Printable(sentence), "\n"));
+}
+
+void ProgressDisplay::Clear() {
+  if (bar_is_shown_) WriteToStandardError("\r\x1b[K");
+  bar_is_shown_ = false;
+}
+
+}  // namespace varve::tools

@@ -1,0 +1,71 @@
+// How `varve compact` shows what happens: a bar on a terminal, lines in a log,
+// sentences or JSON at the end.
+
+#ifndef VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_
+#define VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "fs/varve_ioctl.h"
+
+namespace varve::tools {
+
+// "50M": bytes a second. K, M, G and T are powers of 1024. INVALID_ARGUMENT
+// with a sentence; 0 is no rate.
+absl::StatusOr<uint64_t> ParseRate(absl::string_view text);
+
+// "17 bytes", "1.5 GiB".
+std::string HumanBytes(uint64_t bytes);
+
+// "copying: 42%, 1.2 GiB of 2.9 GiB, 120 of 3400 files, 80.1 MiB/s, 0:21 left"
+std::string ProgressLine(const varve_compaction_progress& progress);
+
+// The same with a bar, in no more than `columns` columns.
+std::string ProgressBar(const varve_compaction_progress& progress,
+                        size_t columns);
+
+// What is said and done to whom.
+struct CompactionReport {
+  std::string store;
+  std::string mountpoint;  // empty if it is not mounted
+  bool joined = false;     // it was running already
+};
+
+// How it went: a line for people, or a JSON object.
+std::string ResultText(const CompactionReport& report,
+                       const varve_compaction_progress& progress);
+std::string ResultJson(const CompactionReport& report,
+                       const varve_compaction_progress& progress);
+
+// What it would do (--dry-run).
+std::string OutlookText(const CompactionReport& report,
+                        const varve_statistics& statistics, bool punch);
+std::string OutlookJson(const CompactionReport& report,
+                        const varve_statistics& statistics, bool punch);
+
+// Progress on standard error. Not thread-safe.
+class ProgressDisplay {
+ public:
+  ProgressDisplay();
+  ~ProgressDisplay() { Clear(); }
+  ProgressDisplay(const ProgressDisplay&) = delete;
+  ProgressDisplay& operator=(const ProgressDisplay&) = delete;
+
+  void Show(const varve_compaction_progress& progress);
+  // A remark, above the bar.
+  void Say(absl::string_view sentence);
+  // Takes the bar away.
+  void Clear();
+
+ private:
+  const bool is_terminal_;
+  bool bar_is_shown_ = false;
+  uint64_t next_line_ms_;  // since the compaction's start
+};
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_

@@ -1,0 +1,62 @@
+// What `varve compact` works on, and how: a store that is mounted, through the
+// calls of its mount (fs/varve_ioctl.h); any other by opening it.
+
+#ifndef VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
+#define VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fs/compaction.h"
+#include "fs/varve_ioctl.h"
+
+namespace varve::tools {
+
+// Not thread-safe. Failures carry their errno, and not always words; those of
+// FindCompactionTarget() are sentences for the user.
+class CompactionTarget {
+ public:
+  virtual ~CompactionTarget() = default;
+
+  // Starts a compaction. Returns whether one was running already, which goes
+  // on instead.
+  virtual absl::StatusOr<bool> Start(const fs::CompactionOptions& options) = 0;
+  virtual absl::StatusOr<varve_compaction_progress> GetProgress() = 0;
+  virtual absl::Status Cancel() = 0;
+  virtual absl::StatusOr<varve_statistics> GetStatistics() = 0;
+  // Has to be called in the end. Closes the store, if it was opened.
+  virtual absl::Status Close() = 0;
+
+  // Its path.
+  const std::string& store() const { return store_; }
+  // Where it is mounted; empty if it is not.
+  const std::string& mountpoint() const { return mountpoint_; }
+  // What the user sees it as: the mountpoint, else the store.
+  const std::string& name() const {
+    return mountpoint_.empty() ? store_ : mountpoint_;
+  }
+
+ protected:
+  CompactionTarget(std::string store, std::string mountpoint)
+      : store_(std::move(store)), mountpoint_(std::move(mountpoint)) {}
+
+ private:
+  const std::string store_;
+  const std::string mountpoint_;
+};
+
+enum class CompactionAccess {
+  kLook,     // statistics only; an unmounted store is opened for reading
+  kCompact,  // an unmounted store is opened for writing
+};
+
+// `path` is a store, which may be mounted, or a directory or file of a mount.
+absl::StatusOr<std::unique_ptr<CompactionTarget>> FindCompactionTarget(
+    const std::string& path, CompactionAccess access);
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
