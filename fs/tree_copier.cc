@@ -126,11 +126,13 @@ absl::Status TreeCopier::VerifyAll(const Inode& inode,
 }
 
 bool TreeCopier::MustStayInPieces(const Inode& inode,
-                                  const ExtentMap& content) const {
+                                  const ExtentMap& content) {
   const uint64_t size = inode.attributes.size;
   if (inode.is_symlink() || content.data_bytes() != size) return true;
-  // It might be a single NUL, which cannot be an entry.
-  return size == 1;
+  if (size != 1) return false;
+  // A single NUL cannot be an entry.
+  const auto bytes = BytesOf(content.extents().begin()->second);
+  return !bytes.ok() || bytes->front() == std::byte{0};
 }
 
 absl::Status TreeCopier::CopyInode(uint64_t ino) {

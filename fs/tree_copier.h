@@ -48,7 +48,7 @@ class TreeCopier {
   absl::Status CopyPlain(const Inode& inode, const ExtentMap& content);
   absl::Status CopyLarge(const Inode& inode, const ExtentMap& content);
   absl::Status CopyPieces(const Inode& inode, const ExtentMap& content);
-  bool MustStayInPieces(const Inode& inode, const ExtentMap& content) const;
+  bool MustStayInPieces(const Inode& inode, const ExtentMap& content);
   absl::Status VerifyAll(const Inode& inode, const ExtentMap& content);
   absl::StatusOr<absl::Span<const std::byte>> BytesOf(const Extent& extent);
 
