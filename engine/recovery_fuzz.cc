@@ -66,6 +66,8 @@ class MemoryFile final : public File {
   absl::Status PunchHole(uint64_t, uint64_t) override { return Refuse(); }
   absl::StatusOr<FileInfo> Info() override { return Refuse(); }
   absl::Status SetOwner(uint32_t, uint32_t) override { return Refuse(); }
+  absl::StatusOr<std::vector<FileXattr>> Xattrs() override { return Refuse(); }
+  absl::Status SetXattr(const FileXattr&) override { return Refuse(); }
   absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t) override {
     return Refuse();
   }

@@ -237,7 +237,8 @@ class Store {
   // nothing afterwards. The pieces of streams are found again by their key
   // hashes. FAILED_PRECONDITION if another file has taken the store's place, or
   // a stream is active (see Seal()). On failure this store is as it was, and
-  // the other file removed.
+  // the other file removed. That it is durable which file is the store, the
+  // next Sync() says: if not, it fails.
   absl::Status ReplaceBy(std::unique_ptr<Store> replacement);
   // Removes a replacement that is not wanted.
   void Abandon(std::unique_ptr<Store> replacement);

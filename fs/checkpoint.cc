@@ -39,14 +39,21 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
       writer.Add(SetXattr{.ino = inode.ino, .name = name, .value = value});
     }
   });
-  tree.ForEach([&writer](const Inode& inode) {
-    if (!inode.is_directory()) return;
-    inode.directory().ForEachAfter(0, [&](const Name& name) {
-      writer.Add(PutName{
-          .parent = inode.ino, .ino = name.inode->ino, .name = name.text()});
-      return true;
+  // The first name of an inode decides about its key, and has to stay the
+  // first.
+  for (const bool first : {true, false}) {
+    tree.ForEach([&writer, first](const Inode& inode) {
+      if (!inode.is_directory()) return;
+      inode.directory().ForEachAfter(0, [&](const Name& name) {
+        if ((name.inode->names == &name) == first) {
+          writer.Add(PutName{.parent = inode.ino,
+                             .ino = name.inode->ino,
+                             .name = name.text()});
+        }
+        return true;
+      });
     });
-  });
+  }
   for (const KeepUnfinished& range : tree.unfinished()) writer.Add(range);
 }
 

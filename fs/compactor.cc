@@ -35,6 +35,30 @@ uint64_t EstimateLiveBytes(Core& core) {
          core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
 }
 
+absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
+                                const std::string& path,
+                                const Identity& identity) {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, file_system.Info(path));
+  if (info.size == 0) return true;  // it had not got far
+  const auto found = FindIdentity(file_system, path);
+  // What cannot be read is not ours to remove.
+  return found.ok() && found->has_value() && (*found)->uuid == identity.uuid;
+}
+
+absl::Status Compactor::CheckPlace() {
+  const std::string path =
+      absl::StrCat(context_.core.store->path(), ".compact");
+  const absl::StatusOr<bool> leftover =
+      IsLeftover(*context_.file_system, path, context_.core.identity);
+  if (absl::IsNotFound(leftover.status())) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(leftover.status());
+  if (*leftover) return absl::OkStatus();
+  return SystemError(
+      EEXIST, absl::StrCat(path,
+                           " is in the way: a compaction writes a file of that "
+                           "name, and this one is not its own; move it away"));
+}
+
 uint64_t Compactor::NewDataId() {
   const uint64_t id = context_.core.next_data_id.fetch_add(1);
   copy_.next_data_id.store(std::max(copy_.next_data_id.load(), id + 1));
@@ -177,9 +201,9 @@ absl::Status Compactor::SwitchLocked() {
   VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
   absl::MutexLock copy_lock(&copy_.commit_mu);
   if (copy_.last_sequence != core.last_sequence) {
-    return absl::InternalError(
-        absl::StrCat("commit ", core.last_sequence, " was not shipped, but ",
-                     copy_.last_sequence));
+    return absl::InternalError(absl::StrCat("commit ", core.last_sequence,
+                                            " was not shipped, but ",
+                                            copy_.last_sequence));
   }
   // Whatever fails from here on, the new file is the store.
   VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
@@ -214,6 +238,7 @@ absl::Status Compactor::Run() {
   core.compacting.store(true);
   const auto ended =
       absl::MakeCleanup([&core] { core.compacting.store(false); });
+  VARVE_RETURN_IF_ERROR(CheckPlace());
   VARVE_RETURN_IF_ERROR(LoadCopy());
   VARVE_RETURN_IF_ERROR(CheckSpace());
   VARVE_ASSIGN_OR_RETURN(copy_.store, core.store->MakeReplacement());

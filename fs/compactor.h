@@ -15,9 +15,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "engine/store.h"
 #include "fs/compaction_monitor.h"
 #include "fs/content_reader.h"
@@ -31,6 +33,12 @@ namespace varve::fs {
 
 // About the length of a store that holds nothing but this tree.
 uint64_t EstimateLiveBytes(Core& core);
+
+// Whether the file at `path` is what a compaction of the tree with that
+// identity has left behind when it was cut short. NOT_FOUND if there is none.
+absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
+                                const std::string& path,
+                                const Identity& identity);
 
 class Compactor {
  public:
@@ -54,6 +62,8 @@ class Compactor {
  private:
   absl::Status LoadCopy();
   absl::Status CheckSpace();
+  // That nothing is in the way where the new store is to be made.
+  absl::Status CheckPlace();
   absl::Status CopyAll();
   absl::Status CatchUp();
   absl::Status Switch();
@@ -62,11 +72,9 @@ class Compactor {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
                                     context_.core.commit_mu);
   // Dirty bytes are where the new store has them.
-  void MoveDirty()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu);
-  void MoveTree()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
-                                    context_.core.commit_mu);
+  void MoveDirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu);
+  void MoveTree() ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
+                                                context_.core.commit_mu);
   // Entries of streams that are not committed yet.
   std::vector<EntryLocation> EntriesOfStreams() const;
   // Places that are used and in no commit: of dirty bytes and deleted files.

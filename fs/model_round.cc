@@ -103,7 +103,7 @@ void ModelRound::DoOne() {
       {3, &ModelRound::DoSetXattr},     {1, &ModelRound::DoRemoveXattr},
       {8, &ModelRound::DoReadHandle},   {6, &ModelRound::DoReadPath},
       {4, &ModelRound::DoSeek},         {3, &ModelRound::DoReopen},
-      {3, &ModelRound::DoCrash},
+      {3, &ModelRound::DoCrash},        {2, &ModelRound::DoCompact},
   };
   static const int kTotal = [] {
     int total = 0;
@@ -226,6 +226,13 @@ void ModelRound::DoReopen() {
   model_.ForEach(
       [](const std::string&, const ModelNodePtr& node) { Commit(*node); });
   CompareAll(/*after_crash=*/false);
+}
+
+void ModelRound::DoCompact() {
+  const bool punch = OneIn(3);
+  Note(punch ? "punch" : "compact", ", with ", open_.size(), " open");
+  Expect(store_.volume().StartCompaction({.punch = punch}), 0);
+  Expect(store_.volume().WaitForCompaction(), 0);
 }
 
 void ModelRound::DoCrash() {

@@ -77,6 +77,7 @@ class ModelRound {
   void DoSeek();
   void DoReopen();
   void DoCrash();
+  void DoCompact();
 
   // --- Comparison ---
 

@@ -18,6 +18,7 @@
 #ifndef VARVE_FS_VOLUME_H_
 #define VARVE_FS_VOLUME_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -402,10 +403,9 @@ class Volume {
   CompactionMonitor compaction_;
   absl::Mutex compactor_mu_;
   std::thread compactor_ ABSL_GUARDED_BY(compactor_mu_);
-  // Sizes of the store below which no compaction starts by itself. Of the
-  // syncer alone.
-  uint64_t next_automatic_copy_ = 0;
-  uint64_t next_automatic_punch_ = 0;
+  // Sizes of the store below which no compaction starts by itself.
+  std::atomic<uint64_t> next_automatic_copy_{0};
+  std::atomic<uint64_t> next_automatic_punch_{0};
 
   mutable absl::Mutex failure_mu_;
   absl::Status failure_ ABSL_GUARDED_BY(failure_mu_);

@@ -10,7 +10,6 @@
 #include "engine/status.h"
 #include "fs/compactor.h"
 #include "fs/error.h"
-#include "fs/loader.h"
 #include "fs/puncher.h"
 #include "fs/volume.h"
 
@@ -56,11 +55,16 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                         .now = options_.now,
                         .unnamed = [this] { return Unnamed(); }})
                  .Run();
+    if (status.ok()) status = SyncStore();
   }
   const uint64_t after = allocated();
   if (!status.ok() && !absl::IsCancelled(status)) {
     Report(Annotate(status, "compaction"));
   }
+  // Whatever it was good for, it is not repeated by itself before there is
+  // more.
+  next_automatic_punch_.store(after + kMinDeadBytes);
+  if (!options.punch) next_automatic_copy_.store(after + kMinDeadBytes);
   compaction_.End(status, before - std::min(before, after));
 }
 
@@ -115,17 +119,14 @@ void Volume::CompactIfDue() {
                                   static_cast<double>(figures->allocated_bytes)
                         : dead > figures->allocated_bytes / 2;
   if (dead < kMinDeadBytes || total < live) return;
-  if (copy && next_automatic_copy_ <= figures->allocated_bytes) {
+  if (copy && next_automatic_copy_.load() <= figures->allocated_bytes) {
     const absl::StatusOr<SpaceOnDisk> space = core_.store->Space();
     if (space.ok() && space->available > 2 * live) {
-      // If it does not help, it is not tried again before there is more.
-      next_automatic_copy_ = figures->allocated_bytes + kMinDeadBytes;
       return Report(StartCompaction({}));
     }
   }
   if (dead > figures->allocated_bytes / 4 &&
-      next_automatic_punch_ <= figures->allocated_bytes) {
-    next_automatic_punch_ = figures->allocated_bytes - dead / 2 + kMinDeadBytes;
+      next_automatic_punch_.load() <= figures->allocated_bytes) {
     Report(StartCompaction({.punch = true}));
   }
 }
@@ -133,16 +134,8 @@ void Volume::CompactIfDue() {
 void Volume::RemoveLeftover() {
   const std::string path = absl::StrCat(core_.store->path(), ".compact");
   FileSystem& files = *options_.file_system;
-  const absl::StatusOr<FileInfo> info = files.Info(path);
-  if (!info.ok()) return;
-  // Only what a compaction of this very store has begun.
-  bool ours = info->size == 0;
-  if (!ours) {
-    const auto identity = FindIdentity(files, path);
-    ours = identity.ok() && identity->has_value() &&
-           (*identity)->uuid == core_.identity.uuid;
-  }
-  if (!ours) return;
+  const absl::StatusOr<bool> leftover = IsLeftover(files, path, core_.identity);
+  if (!leftover.ok() || !*leftover) return;
   const absl::Status removed = files.Remove(path);
   if (removed.ok()) {
     notes_.push_back(
