@@ -58,11 +58,11 @@ bool Puncher::IsDead(const EntryView& entry) {
   const Core& core = context_.core;
   const bool newest =
       core.store->FindHashed(location.key_hash) == location.metadata_offset();
-  const auto header = core.identity.AsCommit(entry);
   // Everything from the checkpoint on is needed to load the tree.
-  if (header.has_value()) return location.metadata_offset() < checkpoint_;
+  const bool record = core.identity.AsCommit(entry).has_value();
+  if (record && location.metadata_offset() >= checkpoint_) return false;
   if (!newest) return true;
-  if (!data_keys_.contains(location.key_hash)) return false;
+  if (!record && !data_keys_.contains(location.key_hash)) return false;
   keys_.push_back(location.key_hash);
   return true;
 }

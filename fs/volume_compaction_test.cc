@@ -266,6 +266,23 @@ TEST_F(VolumeCompactionTest, PunchedStoreIsSmallerAndAllIsThere) {
   EXPECT_EQ(Dump(), before);
 }
 
+TEST_F(VolumeCompactionTest, WhatIsPunchedIsFoundByNobody) {
+  ASSERT_THAT(Write("f", Pattern(1, 50'000)), IsOk());
+  // Large commit records, and a checkpoint behind them.
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_THAT(volume().SetXattr(Ino("f"), "user.a", Pattern(i, 60'000), 0),
+                IsOk());
+  }
+  Reopen();
+  const absl::Status status = Compact({.punch = true});
+  if (ErrnoOf(status) == EOPNOTSUPP) GTEST_SKIP() << "no holes on this host";
+  ASSERT_THAT(status, IsOk());
+  volume().store().ForEach([this](const EntryView& entry) {
+    EXPECT_THAT(volume().store().Verify(entry.location()), IsOk());
+    return true;
+  });
+}
+
 TEST_F(VolumeCompactionTest, CanBeCancelled) {
   MakeTree();
   const std::string before = Dump();
