@@ -91,6 +91,8 @@ class Store {
 
   const RecoveryReport& recovery() const;
   const std::string& path() const;
+  // The same with symbolic links resolved, as of the open: where the file is.
+  const std::string& file_path() const;
   bool read_only() const;  // opened so, or turned so by a failed sync
 
   // --- Writing -------------------------------------------------------------

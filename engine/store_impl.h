@@ -214,6 +214,7 @@ class StoreImpl {
   absl::Status ReplaceBy(StoreImpl& replacement)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
   void RemoveReplacement(StoreImpl& replacement);
+  const std::string& file_path() const { return file_path_; }
   std::shared_ptr<Generation> TakeGeneration()
       ABSL_LOCKS_EXCLUDED(writer_mutex_) {
     absl::MutexLock lock(&writer_mutex_);

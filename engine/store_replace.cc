@@ -10,6 +10,8 @@
 
 namespace varve {
 
+const std::string& Store::file_path() const { return impl_->file_path(); }
+
 absl::StatusOr<std::unique_ptr<Store>> Store::MakeReplacement() {
   return impl_->MakeReplacement();
 }

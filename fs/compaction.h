@@ -16,6 +16,8 @@ struct CompactionOptions {
   bool punch = false;
   // Bytes to be copied a second; 0 is as fast as it goes.
   uint64_t bytes_per_second = 0;
+  // Leave the disk to others while they need it (idle I/O priority).
+  bool background = false;
 };
 
 // When a volume starts compactions by itself.

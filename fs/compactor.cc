@@ -12,6 +12,7 @@
 #include "engine/status.h"
 #include "fs/checkpoint.h"
 #include "fs/error.h"
+#include "fs/idle_priority.h"
 #include "fs/loader.h"
 
 namespace varve::fs {
@@ -47,7 +48,7 @@ absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
 
 absl::Status Compactor::CheckPlace() {
   const std::string path =
-      absl::StrCat(context_.core.store->path(), ".compact");
+      absl::StrCat(context_.core.store->file_path(), ".compact");
   const absl::StatusOr<bool> leftover =
       IsLeftover(*context_.file_system, path, context_.core.identity);
   if (absl::IsNotFound(leftover.status())) return absl::OkStatus();
@@ -72,7 +73,7 @@ absl::Status Compactor::LoadCopy() {
   OpenOptions options;
   options.mode = OpenMode::kRead;
   options.file_system = context_.file_system;
-  VARVE_ASSIGN_OR_RETURN(copy_.store, Store::Open(live.path(), options));
+  VARVE_ASSIGN_OR_RETURN(copy_.store, Store::Open(live.file_path(), options));
   VARVE_ASSIGN_OR_RETURN(const FileInfo theirs, copy_.store->Info());
   VARVE_ASSIGN_OR_RETURN(const FileInfo ours, live.Info());
   if (theirs.device != ours.device || theirs.inode != ours.inode) {
@@ -92,7 +93,7 @@ absl::Status Compactor::CheckSpace() {
   return SystemError(
       ENOSPC,
       absl::StrFormat("a compaction needs %d MiB of free space beside the "
-                      "store, and there are %d MiB (punching holes needs none)",
+                      "store, and there are %d MiB",
                       (needed + kReserve) >> 20, space.available >> 20));
 }
 
@@ -210,7 +211,7 @@ absl::Status Compactor::SwitchLocked() {
   MoveTree();
   core.checkpoint = copy_.checkpoint;
   core.log_bytes = copy_.log_bytes;
-  core.clean = copy_.clean;
+  core.clean = false;  // the mark, if there was one, is not in this file
   core.unnamed_limit.store(unnamed_limit_);
   return absl::OkStatus();
 }
@@ -246,9 +247,13 @@ absl::Status Compactor::Run() {
     const absl::StatusOr<SpaceOnDisk> space = core.store->Space();
     return !space.ok() || space->available > kReserve;
   });
-  absl::Status status = CopyAll();
-  context_.monitor.SetPhase(CompactionPhase::kCatchingUp);
-  if (status.ok()) status = CatchUp();
+  absl::Status status;
+  {
+    const IdlePriority priority(context_.background);
+    status = CopyAll();
+    context_.monitor.SetPhase(CompactionPhase::kCatchingUp);
+    if (status.ok()) status = CatchUp();
+  }
   if (status.ok()) status = Switch();
   if (copy_.store != nullptr) core.store->Abandon(std::move(copy_.store));
   return status;

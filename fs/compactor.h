@@ -51,6 +51,7 @@ class Compactor {
     std::function<Timestamp()> now;
     // The entries without a name, as Volume::Unnamed().
     std::function<std::vector<EntryLocation>()> unnamed;
+    bool background = false;  // the disk is for others first
   };
 
   explicit Compactor(Context context) : context_(std::move(context)) {}

@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/commit.h"
+#include "fs/idle_priority.h"
 
 namespace varve::fs {
 namespace {
@@ -50,21 +51,23 @@ absl::Status Puncher::FindUsed() {
   return absl::OkStatus();
 }
 
-bool Puncher::IsDead(const EntryView& entry) {
+Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
   const EntryLocation& location = entry.location();
   if (location.is_tombstone || used_.contains(location.payload_offset)) {
-    return false;
+    return Death::kNone;
   }
   const Core& core = context_.core;
   const bool newest =
       core.store->FindHashed(location.key_hash) == location.metadata_offset();
   // Everything from the checkpoint on is needed to load the tree.
   const bool record = core.identity.AsCommit(entry).has_value();
-  if (record && location.metadata_offset() >= checkpoint_) return false;
-  if (!newest) return true;
-  if (!record && !data_keys_.contains(location.key_hash)) return false;
-  keys_.push_back(location.key_hash);
-  return true;
+  if (record && location.metadata_offset() >= checkpoint_) return Death::kNone;
+  if (newest) {
+    const bool ours = record || data_keys_.contains(location.key_hash);
+    return ours ? Death::kUnknown : Death::kNone;
+  }
+  // Recovery reads again what nobody vouches for.
+  return location.end() <= vouched_ ? Death::kKnown : Death::kUnknown;
 }
 
 absl::Status Puncher::FindDead() {
@@ -76,13 +79,22 @@ absl::Status Puncher::FindDead() {
   VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
     if (location.end() > tail_) return true;
-    const uint64_t begin =
-        (location.payload_offset + kBlock - 1) / kBlock * kBlock;
-    const uint64_t end = location.metadata_offset() / kBlock * kBlock;
-    if (begin < end && IsDead(entry)) {
-      ranges_.push_back({begin, end});
-      total += end - begin;
+    if (vouched_ == 0) {
+      // The newest commit, as entries come newest first.
+      const auto header = core.identity.AsCommit(entry);
+      if (header.has_value()) vouched_ = header->durable_tail;
     }
+    const Range range = {
+        .begin = (location.payload_offset + kBlock - 1) / kBlock * kBlock,
+        .end = location.metadata_offset() / kBlock * kBlock};
+    const Death death = range.begin < range.end ? DeathOf(entry) : Death::kNone;
+    if (death == Death::kNone) return context_.monitor.Check().ok();
+    (death == Death::kKnown ? at_once_ : buried_).push_back(range);
+    if (core.store->FindHashed(location.key_hash) ==
+        location.metadata_offset()) {
+      keys_.push_back(location.key_hash);
+    }
+    total += range.end - range.begin;
     return context_.monitor.Check().ok();
   }));
   context_.monitor.SetTotals(total, 0);
@@ -98,7 +110,7 @@ absl::Status Puncher::BuryDead() {
     VARVE_RETURN_IF_ERROR(commit.Finish());
   }
   // Only when it is durable that they are dead, and a commit says how much is
-  // durable: recovery reads again what nobody vouches for.
+  // durable.
   VARVE_RETURN_IF_ERROR(context_.sync());
   {
     absl::MutexLock lock(&core.commit_mu);
@@ -107,21 +119,32 @@ absl::Status Puncher::BuryDead() {
   return context_.sync();
 }
 
-absl::Status Puncher::Run() {
-  Core& core = context_.core;
-  VARVE_RETURN_IF_ERROR(FindUsed());
-  VARVE_RETURN_IF_ERROR(FindDead());
-  if (ranges_.empty()) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(BuryDead());
-  // Answers that are on their way may come from what has just died.
-  core.answers.Synchronize();
-  for (const Range& range : ranges_) {
+absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
+  const IdlePriority priority(context_.background);
+  for (const Range& range : ranges) {
+    const uint64_t length = range.end - range.begin;
     VARVE_RETURN_IF_ERROR(
-        Annotate(core.store->Punch(range.begin, range.end - range.begin),
+        Annotate(context_.core.store->Punch(range.begin, length),
                  "the host file system cannot punch holes"));
-    VARVE_RETURN_IF_ERROR(context_.monitor.Count(range.end - range.begin));
+    VARVE_RETURN_IF_ERROR(context_.monitor.Count(length));
   }
   return absl::OkStatus();
+}
+
+absl::Status Puncher::Run() {
+  VARVE_RETURN_IF_ERROR(FindUsed());
+  VARVE_RETURN_IF_ERROR(FindDead());
+  // Answers that are on their way may come from what has just died.
+  context_.core.answers.Synchronize();
+  if (!at_once_.empty()) {
+    // That it is dead must be durable. Nothing is appended: there may be no
+    // room for it.
+    VARVE_RETURN_IF_ERROR(context_.sync());
+    VARVE_RETURN_IF_ERROR(PunchAll(at_once_));
+  }
+  if (buried_.empty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(BuryDead());
+  return PunchAll(buried_);
 }
 
 }  // namespace varve::fs

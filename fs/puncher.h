@@ -29,6 +29,7 @@ class Puncher {
     // The entries without a name, as Volume::Unnamed().
     std::function<std::vector<EntryLocation>()> unnamed;
     std::function<absl::Status()> sync;
+    bool background = false;  // the disk is for others first
   };
 
   explicit Puncher(Context context) : context_(std::move(context)) {}
@@ -46,7 +47,11 @@ class Puncher {
   // Notes all entries in use, with everybody held up for a moment.
   absl::Status FindUsed();
   absl::Status FindDead();
-  bool IsDead(const EntryView& entry);
+  enum class Death { kNone, kKnown, kUnknown };
+  // Whether an entry is dead, and if so, whether readers of the entry level
+  // know it from what is durable.
+  Death DeathOf(const EntryView& entry) const;
+  absl::Status PunchAll(const std::vector<Range>& ranges);
   // Makes sure that what is dead stays so, through a power cut too.
   absl::Status BuryDead();
 
@@ -55,8 +60,11 @@ class Puncher {
   uint64_t checkpoint_ = 0;
   absl::flat_hash_set<uint64_t> used_;       // payload offsets
   absl::flat_hash_set<uint64_t> data_keys_;  // ours
-  std::vector<Range> ranges_;                // to be punched
-  std::vector<uint64_t> keys_;               // to be hidden before
+  // Up to where a commit says that the store is durable.
+  uint64_t vouched_ = 0;
+  std::vector<Range> at_once_;  // can be punched as things are
+  std::vector<Range> buried_;   // can be punched once they are buried
+  std::vector<uint64_t> keys_;  // to be hidden for that
 };
 
 }  // namespace varve::fs

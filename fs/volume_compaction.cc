@@ -44,7 +44,8 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                       .monitor = compaction_,
                       .now = options_.now,
                       .unnamed = [this] { return Unnamed(); },
-                      .sync = [this] { return SyncStore(); }})
+                      .sync = [this] { return SyncStore(); },
+                      .background = options.background})
                  .Run();
   } else {
     status = Compactor({.core = core_,
@@ -53,7 +54,8 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                         .monitor = compaction_,
                         .file_system = options_.file_system,
                         .now = options_.now,
-                        .unnamed = [this] { return Unnamed(); }})
+                        .unnamed = [this] { return Unnamed(); },
+                        .background = options.background})
                  .Run();
     if (status.ok()) status = SyncStore();
   }
@@ -122,17 +124,17 @@ void Volume::CompactIfDue() {
   if (copy && next_automatic_copy_.load() <= figures->allocated_bytes) {
     const absl::StatusOr<SpaceOnDisk> space = core_.store->Space();
     if (space.ok() && space->available > 2 * live) {
-      return Report(StartCompaction({}));
+      return Report(StartCompaction({.background = true}));
     }
   }
   if (dead > figures->allocated_bytes / 4 &&
       next_automatic_punch_.load() <= figures->allocated_bytes) {
-    Report(StartCompaction({.punch = true}));
+    Report(StartCompaction({.punch = true, .background = true}));
   }
 }
 
 void Volume::RemoveLeftover() {
-  const std::string path = absl::StrCat(core_.store->path(), ".compact");
+  const std::string path = absl::StrCat(core_.store->file_path(), ".compact");
   FileSystem& files = *options_.file_system;
   const absl::StatusOr<bool> leftover = IsLeftover(files, path, core_.identity);
   if (!leftover.ok() || !*leftover) return;

@@ -302,7 +302,7 @@ void Volume::SyncPeriodically() {
         core_.store->durable_tail() < core_.store->tail()) {
       Report(SyncStore());
     }
-    if (!core_.store->read_only()) {
+    if (!core_.store->read_only() && !core_.compacting.load()) {
       absl::MutexLock commit_lock(&core_.commit_mu);
       // A checkpoint is no more than a shortcut: without it the log is longer.
       Report(CheckpointIfDue());

@@ -120,10 +120,14 @@ def verify_tree(root, made):
     return wrong
 
 
-def fill_disk(path):
-    """Writes a file until the disk is full to the last block."""
+def fill_disk(path, leave=0):
+    """Makes a file that takes all that is free on the disk, or all but `leave`."""
     with open(path, "wb", buffering=0) as file:
-        for size in (MIB, 4 * KIB, 1):
+        os.fsync(file.fileno())
+        disk = os.statvfs(path)
+        os.posix_fallocate(file.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - leave - MIB))
+        file.seek(0, os.SEEK_END)
+        for size in (MIB, 4 * KIB, 1) if leave == 0 else ():
             with contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(size))

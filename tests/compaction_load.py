@@ -84,6 +84,9 @@ class Worker:
             return self.read(fd, 0, self.timed(os.fstat, fd).st_size)
 
     def read(self, fd, at, size):
+        if self.rng.random() < 0.5:
+            # What the kernel has of it tells nothing of the store.
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
         parts = []
         while size > 0:
             part = self.timed(os.pread, fd, min(size, MIB), at)

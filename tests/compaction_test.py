@@ -36,8 +36,8 @@ from compaction_kit import (
     make_tree, status_of, verify_tree, whole_listing)
 from compaction_load import Linker, Load, Reader, Renamer, Writer
 from crash_test import CrashTest as CrashVerifier, expected, worker
-from format_reader import Tree
-from mounted import MountedStore, run, varve, varve_binary
+from format_reader import Tree, matches_checksum
+from mounted import MountedStore, run, varve, varve_binary, wait_until
 
 __all__ = ["DiskFullTest", "ProgressTest", "SpaceTest", "StoreFileTest"]
 
@@ -224,6 +224,31 @@ class RawTest(unittest.TestCase):
                     self.assert_plain(store, tree.inodes[ino], aliases, content)
             store.check()
 
+    def test_punching_leaves_every_live_entry_whole(self):
+        with MountedStore(BY_HAND) as store:
+            make_one_of_each(store.root)
+            made = make_tree(store / "made", 9, 40, 200 * KIB, smallest=2)
+            # Large records of changes, which the next checkpoint makes useless.
+            for number in range(30):
+                os.setxattr(store / "one", "user.x%d" % (number % 3), content_of(number, 60000))
+            for name in list(made)[::2]:
+                os.unlink(store / "made" / name)
+            store.remount()
+            report = compact_done(store.root, "--punch")
+            self.assertGreater(report["bytes_won"], 2 * MIB)
+            contents = contents_of(store.root)
+            store.umount()
+            store.check()
+            data = store.path.read_bytes()
+            tree = Tree(data)
+            for entry in tree.chain:
+                if tree.live(entry.key_hash) is entry:
+                    self.assertTrue(matches_checksum(data, entry), entry)
+            self.assertEqual(
+                {name: digest(content) for name, content in contents.items()},
+                {os.fsdecode(path): digest(tree.content(ino)) for path, ino in tree.walk()
+                 if os.fsdecode(path) in contents})
+
     def assert_plain(self, store, inode, aliases, content):
         self.assertEqual([(0, 0, len(content), len(content))],
                          [(extent.offset, extent.entry_offset, extent.length, extent.entry_size)
@@ -257,7 +282,10 @@ class KillTest(unittest.TestCase):
             process.start()
         with self.compact_for_ever(store) as compactions:
             # Compactions are to be met at all of their phases.
-            time.sleep(rng.uniform(0.3, 1.5))
+            time.sleep(rng.uniform(0.3, 1.0))
+            if number % 2 == 0:
+                wait_until(leftover(store).exists, "a compaction by copying")
+                time.sleep(rng.uniform(0, 0.15))
             store.kill()
             compactions.wait()
         for process in workers:

@@ -29,7 +29,7 @@ def worker(root, log, number):
             path = os.path.join(home, "f%d" % random.randrange(50))
             action = random.randrange(4)
             if action <= 1:
-                content = ("%d:" % counter) + "x" * random.randrange(20000)
+                content = ("%d:" % counter) + random.randbytes(random.randrange(10000)).hex()
                 log.write("B %s %s\n" % (path, content))
                 with open(path, "w", encoding="ascii") as file:
                     file.write(content)

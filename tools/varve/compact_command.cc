@@ -138,7 +138,7 @@ absl::Status Failure(CompactionTarget& target, int number,
           absl::StrCat(
               cannot,
               message.empty() ? TooLittleSpace(target) : std::string(message),
-              "; make room, or use --punch, which needs none"));
+              "; make room (--punch does, if much in the store is dead)"));
     case EOPNOTSUPP:
       return ExitError(
           ExitStatus::kRefused,
