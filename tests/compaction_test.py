@@ -27,6 +27,7 @@ import subprocess
 import time
 import unittest
 
+import crash_test
 import junit
 from compaction_cases_host import (  # junit.main() runs them
     DiskFullTest, ProgressTest, SpaceTest, StoreFileTest)
@@ -35,7 +36,6 @@ from compaction_kit import (
     KIB, MIB, OK, ROOT, compact, compact_done, content_of, differences, digest, leftover,
     make_tree, status_of, verify_tree, whole_listing)
 from compaction_load import Linker, Load, Reader, Renamer, Writer
-from crash_test import CrashTest as CrashVerifier, expected, worker
 from format_reader import Tree, matches_checksum
 from mounted import MountedStore, run, varve, varve_binary, wait_until
 
@@ -276,7 +276,7 @@ class KillTest(unittest.TestCase):
         context = multiprocessing.get_context("fork")
         logs = [open(store.base / ("log%d-%d" % (number, i)), "w+", buffering=1)
                 for i in range(2)]
-        workers = [context.Process(target=worker, args=(str(store.root), log, number * 10 + i))
+        workers = [context.Process(target=crash_test.worker, args=(str(store.root), log, number * 10 + i))
                    for i, log in enumerate(logs)]
         for process in workers:
             process.start()
@@ -293,13 +293,13 @@ class KillTest(unittest.TestCase):
         states = []
         for log in logs:
             log.seek(0)
-            states.append(expected(log.readlines()))
+            states.append(crash_test.expected(log.readlines()))
             log.close()
         return states
 
     def test_acknowledged_changes_survive(self):
         rng = random.Random(SEED)
-        verifier = CrashVerifier()
+        verifier = crash_test.CrashTest()
         begun = 0
         with MountedStore(BY_HAND) as store:
             still = make_tree(store / "still", SEED, 50, MIB)

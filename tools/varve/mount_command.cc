@@ -33,7 +33,10 @@ constexpr char kDetails[] =
                               user_allow_other in /etc/fuse.conf
   allow_root                  let root in
   suid, dev                   for root only; the default is nosuid,nodev
-  noexec, noatime, relatime, strictatime, nodiratime, sync, dirsync, max_read=N, auto_unmount
+  noatime, relatime, strictatime, nodiratime
+                              whether reading changes access times; relatime
+                              (the default): the first time after a change
+  noexec, sync, dirsync, max_read=N, auto_unmount
                               as mount(8) and mount.fuse3(8) describe them
 default_permissions is always on. What fstab(5) uses is accepted and ignored.
 
