@@ -136,8 +136,9 @@ absl::Status StoreImpl::CheckNotReplaced() {
   if (named.device == ours.device && named.inode == ours.inode) {
     return absl::OkStatus();
   }
-  return absl::FailedPreconditionError(absl::StrCat(
-      "cannot compact: another file has taken the place of ", file_path_));
+  return ErrorWithCode(
+      absl::StatusCode::kFailedPrecondition, ESTALE,
+      absl::StrCat("another file has taken the place of ", file_path_));
 }
 
 void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {

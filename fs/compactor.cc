@@ -77,8 +77,9 @@ absl::Status Compactor::LoadCopy() {
   VARVE_ASSIGN_OR_RETURN(const FileInfo theirs, copy_.store->Info());
   VARVE_ASSIGN_OR_RETURN(const FileInfo ours, live.Info());
   if (theirs.device != ours.device || theirs.inode != ours.inode) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "cannot compact: another file has taken the place of ", live.path()));
+    return SystemError(
+        ESTALE,
+        absl::StrCat("another file has taken the place of ", live.file_path()));
   }
   copy_.identity = context_.core.identity;
   VARVE_RETURN_IF_ERROR(LoadTree(copy_).status());

@@ -75,6 +75,8 @@ absl::Status TreeCopier::CopyTree() {
   const std::string identity = core_.identity.Encode();
   VARVE_RETURN_IF_ERROR(
       core_.store->Write(Identity::Key(), AsBytes(identity)).status());
+  // So that whose file it is can be told, should the power fail.
+  VARVE_RETURN_IF_ERROR(core_.store->Sync().status());
   std::vector<uint64_t> directories = {kRootIno};
   while (!directories.empty()) {
     const uint64_t ino = directories.back();

@@ -304,6 +304,7 @@ class Volume {
   absl::Status KeepUnfinishedData(const LoadResult& loaded);
   absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void SyncPeriodically();
+  void SyncAndCheckpoint();
   // Syncs the store, and remembers why it fails.
   absl::Status SyncStore();
   void Report(const absl::Status& status) const;
@@ -388,6 +389,8 @@ class Volume {
   void StopCompaction();
   // Starts one where options and figures call for it.
   void CompactIfDue();
+  // Has that looked at soon, if the store has grown by much.
+  void NoteGrowth();
   // Removes what a compaction that was cut short has left beside the store.
   void RemoveLeftover();
 
@@ -412,6 +415,9 @@ class Volume {
 
   absl::Mutex syncer_mu_;
   bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
+  bool wake_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
+  // The length of the store at which the syncer is to be woken.
+  std::atomic<uint64_t> next_look_{0};
   std::thread syncer_;
 };
 

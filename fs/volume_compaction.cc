@@ -18,6 +18,8 @@ namespace {
 
 // Below this much, compactions are not started by themselves.
 constexpr uint64_t kMinDeadBytes = uint64_t{64} << 20;
+// When the store has grown by so much it is looked at at once.
+constexpr uint64_t kMuch = uint64_t{64} << 20;
 
 }  // namespace
 
@@ -102,6 +104,14 @@ absl::StatusOr<StoreStatistics> Volume::GetStatistics() {
   statistics.files = core_.tree.inode_count();
   statistics.extents = core_.tree.extent_count();
   return statistics;
+}
+
+void Volume::NoteGrowth() {
+  const uint64_t tail = core_.store->tail();
+  if (tail < next_look_.load(std::memory_order_relaxed)) return;
+  absl::MutexLock lock(&syncer_mu_);
+  wake_syncer_ = next_look_.load() > 0;
+  next_look_.store(tail + kMuch);
 }
 
 void Volume::CompactIfDue() {

@@ -69,6 +69,7 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
     VARVE_RETURN_IF_ERROR(
         writer_.Write(*handle.inode, offset, bytes, options_.now()));
   }
+  NoteGrowth();
   if ((handle.flags & (O_SYNC | O_DSYNC)) != 0) return Fsync(handle);
   return absl::OkStatus();
 }
@@ -77,7 +78,9 @@ absl::Status Volume::Flush(const Handle& handle) {
   // A reader that closes must not commit half of what a writer writes.
   if (!OpensForWriting(handle.flags)) return absl::OkStatus();
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-  return writer_.CommitUnlessEmptied(*handle.inode);
+  const absl::Status status = writer_.CommitUnlessEmptied(*handle.inode);
+  NoteGrowth();
+  return status;
 }
 
 absl::Status Volume::Fsync(const Handle& handle) {

@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/checkpoint.h"
 #include "fs/commit.h"
@@ -292,24 +293,35 @@ void Volume::Report(const absl::Status& status) const {
 }
 
 void Volume::SyncPeriodically() {
+  const auto woken = [this] {
+    syncer_mu_.AssertReaderHeld();
+    return stop_syncer_ || wake_syncer_;
+  };
   absl::MutexLock lock(&syncer_mu_);
-  while (!stop_syncer_) {
-    syncer_mu_.AwaitWithTimeout(absl::Condition(&stop_syncer_),
-                                options_.sync_interval);
+  absl::Time next_sync = absl::Now() + options_.sync_interval;
+  while (true) {
+    syncer_mu_.AwaitWithDeadline(absl::Condition(&woken), next_sync);
     if (stop_syncer_) return;
+    wake_syncer_ = false;
     syncer_mu_.Unlock();
-    if (!core_.store->read_only() &&
-        core_.store->durable_tail() < core_.store->tail()) {
-      Report(SyncStore());
-    }
-    if (!core_.store->read_only() && !core_.compacting.load()) {
-      absl::MutexLock commit_lock(&core_.commit_mu);
-      // A checkpoint is no more than a shortcut: without it the log is longer.
-      Report(CheckpointIfDue());
+    if (absl::Now() >= next_sync) {
+      SyncAndCheckpoint();
+      next_sync = absl::Now() + options_.sync_interval;
     }
     CompactIfDue();
     syncer_mu_.Lock();
   }
+}
+
+void Volume::SyncAndCheckpoint() {
+  if (!core_.store->read_only() &&
+      core_.store->durable_tail() < core_.store->tail()) {
+    Report(SyncStore());
+  }
+  if (core_.store->read_only() || core_.compacting.load()) return;
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  // A checkpoint is no more than a shortcut: without it the log is longer.
+  Report(CheckpointIfDue());
 }
 
 absl::Status Volume::Close() {

@@ -4,6 +4,7 @@
 // VARVE_SEED makes the first round use that seed, which reproduces a failure;
 // VARVE_TEST_ROUNDS says how many there are.
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,10 @@ class PowerCut {
     volume_.Open();
     NoteState();
     synced_ = {0};
+    // A compaction somewhere among the steps, in every other history.
+    const int compaction = static_cast<int>(random_() % 120);
     for (int i = 0; i < 60; ++i) {
+      if (i == compaction) Compact();
       Step();
       NoteState();
     }
@@ -42,7 +46,7 @@ class PowerCut {
     const size_t cut = states_[0].events +
                        random_() % (events_.size() - states_[0].events + 1);
     TestVolume after;
-    WriteWholeFile(after.path(), ImageAt(cut));
+    WriteFilesAt(cut, after.path());
     SCOPED_TRACE(absl::StrCat("cut after event ", cut));
     ASSERT_THAT(after.TryOpen(), IsOk());
     const std::string dump = after.Dump();
@@ -120,17 +124,53 @@ class PowerCut {
     }
   }
 
-  // The file as it may be found when the power fails after `cut` events:
-  // writes that no sync covers are there, or not, or in part.
-  std::string ImageAt(size_t cut) {
+  void Compact() {
+    const bool punch = random_() % 3 == 0;
+    ASSERT_THAT(volume_.volume().StartCompaction({.punch = punch}), IsOk());
+    const absl::Status status = volume_.volume().WaitForCompaction();
+    // Some hosts have no holes.
+    ASSERT_TRUE(status.ok() || ErrnoOf(status) == EOPNOTSUPP) << status;
+    // A copy has synced everything that was there before.
+    if (!punch) synced_.push_back(states_.size());
+    NoteState();
+  }
+
+  // What may be found when the power fails after `cut` events: one of two
+  // files under the store's name, if one was renamed over the other and no
+  // sync of the directory says which it is.
+  void WriteFilesAt(size_t cut, const std::string& path) {
+    const std::string replacement = volume_.path() + ".compact";
+    bool made = false;
+    bool renamed = false;
+    bool certain = true;
+    for (size_t i = 0; i < cut; ++i) {
+      const FileEvent& event = events_[i];
+      made = made || event.path == replacement;
+      if (event.op == kOpRename) renamed = true, certain = false;
+      if (event.op == kOpSyncDirectory) certain = true;
+    }
+    if (!certain && random_() % 2 == 0) renamed = false;
+    WriteWholeFile(path, ImageAt(cut, renamed ? replacement : volume_.path()));
+    if (made && !renamed) {
+      WriteWholeFile(path + ".compact", ImageAt(cut, replacement));
+    }
+  }
+
+  // A file as it may be found: writes that no sync covers are there, or not, or
+  // in part.
+  std::string ImageAt(size_t cut, const std::string& path) {
     size_t safe = 0;
     for (size_t i = 0; i < cut; ++i) {
-      if (events_[i].op == kOpSync) safe = i;
+      if (events_[i].op == kOpSync && events_[i].path == path) safe = i;
     }
     std::string image;
     for (size_t i = 0; i < cut; ++i) {
       const FileEvent& event = events_[i];
+      if (event.path != path) continue;
       if (event.op == kOpTruncate) image.resize(event.length);
+      if (event.op == kOpPunchHole && random_() % 2 == 0) {
+        image.replace(event.offset, event.length, event.length, '\0');
+      }
       if (event.op != kOpWrite) continue;
       std::string bytes = event.bytes;
       const bool lost = i > safe && random_() % 4 == 0;

@@ -123,7 +123,6 @@ def verify_tree(root, made):
 def fill_disk(path, leave=0):
     """Makes a file that takes all that is free on the disk, or all but `leave`."""
     with open(path, "wb", buffering=0) as file:
-        os.fsync(file.fileno())
         disk = os.statvfs(path)
         os.posix_fallocate(file.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - leave - MIB))
         file.seek(0, os.SEEK_END)

@@ -276,7 +276,8 @@ class KillTest(unittest.TestCase):
         context = multiprocessing.get_context("fork")
         logs = [open(store.base / ("log%d-%d" % (number, i)), "w+", buffering=1)
                 for i in range(2)]
-        workers = [context.Process(target=crash_test.worker, args=(str(store.root), log, number * 10 + i))
+        workers = [context.Process(target=crash_test.worker,
+                                   args=(str(store.root), log, number * 10 + i))
                    for i, log in enumerate(logs)]
         for process in workers:
             process.start()
