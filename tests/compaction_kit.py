@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 
 from mounted import run, varve_binary
@@ -125,8 +126,10 @@ def fill_disk(path, leave=0):
     with open(path, "wb", buffering=0) as file:
         disk = os.statvfs(path)
         os.posix_fallocate(file.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - leave - MIB))
+        if leave > 0:
+            return
         file.seek(0, os.SEEK_END)
-        for size in (MIB, 4 * KIB, 1) if leave == 0 else ():
+        for size in (MIB, 4 * KIB, 1):
             with contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(size))
@@ -162,7 +165,9 @@ def small_disk(base, size):
     image, directory = base / "disk.image", base / "disk"
     with open(image, "wb") as file:
         file.truncate(size)
-    run("mkfs.ext4", "-q", "-F", "-m", "0", "-O", "^has_journal", image)
+    # Not everybody's path leads there.
+    mkfs = shutil.which("mkfs.ext4", path=os.environ["PATH"] + ":/usr/sbin:/sbin")
+    run(mkfs, "-q", "-F", "-m", "0", "-O", "^has_journal", image)
     directory.mkdir()
     with mounted_at(directory, "-o", "loop", image):
         yield directory

@@ -129,8 +129,11 @@ def make_one_of_each(root):
     os.symlink("plain", root / "symlink")
     os.symlink("nowhere/" + "x" * 3000, root / "folder/dangling")
     os.mkfifo(root / "fifo")
+    # Addresses of sockets have to be short.
+    folder = os.open(root, os.O_PATH)
     with contextlib.closing(socket.socket(socket.AF_UNIX)) as end:
-        end.bind(str(root / "socket"))
+        end.bind("/proc/self/fd/%d/socket" % folder)
+    os.close(folder)
     if ROOT:
         os.mknod(root / "device", 0o020640, os.makedev(1, 3))
         os.chown(root / "plain", 1234, 5678)

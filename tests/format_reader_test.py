@@ -168,7 +168,8 @@ class Recovery(unittest.TestCase):
 
 class MountTestCase(unittest.TestCase):
     def setUp(self):
-        self.mounted = MountedStore()
+        # Times of reading are in memory until the mount ends.
+        self.mounted = MountedStore(options="noatime")
         self.addCleanup(shutil.rmtree, self.mounted.base, ignore_errors=True)
         self.store = str(self.mounted.path)
         self.maxDiff = None
