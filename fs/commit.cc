@@ -64,6 +64,7 @@ void Commit::AddInline(uint64_t ino, uint64_t file_offset,
 }
 
 absl::Status Commit::Finish() {
+  core_.commit_mu.AssertHeld();
   const uint64_t key_hash = core_.identity.CommitKeyHash(header_.sequence);
   const std::string& payload = writer().payload();
   const absl::Span<const std::byte> bytes(

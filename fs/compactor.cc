@@ -171,6 +171,7 @@ absl::Status Compactor::CatchUp() {
 
 void Compactor::MoveTree() {
   Core& core = context_.core;
+  core.commit_mu.AssertHeld();
   absl::MutexLock lock(&core.tree_mu);
   for (const auto& [ino, orphan] : core.orphans) {
     const ExtentMap content = Tree::ContentOf(*orphan);
@@ -188,6 +189,7 @@ void Compactor::MoveTree() {
 }
 
 void Compactor::MoveDirty() {
+  context_.core.arrangement_mu.AssertHeld();
   for (const auto& open : context_.open_files.All()) {
     absl::MutexLock lock(&open->mu);
     open->content.MovePlaces([this](const Extent& extent) {
@@ -198,6 +200,8 @@ void Compactor::MoveDirty() {
 
 absl::Status Compactor::SwitchLocked() {
   Core& core = context_.core;
+  core.arrangement_mu.AssertHeld();
+  core.commit_mu.AssertHeld();
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
   VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());

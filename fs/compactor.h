@@ -68,14 +68,11 @@ class Compactor {
   absl::Status CopyAll();
   absl::Status CatchUp();
   absl::Status Switch();
-  // The last step, with everything locked.
-  absl::Status SwitchLocked()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
-                                    context_.core.commit_mu);
-  // Dirty bytes are where the new store has them.
-  void MoveDirty() ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu);
-  void MoveTree() ABSL_EXCLUSIVE_LOCKS_REQUIRED(context_.core.arrangement_mu,
-                                                context_.core.commit_mu);
+  // The last step. These need arrangement_mu and, but for the second one,
+  // commit_mu to be held alone, which they check when they run.
+  absl::Status SwitchLocked();
+  void MoveDirty();  // to where the new store has it
+  void MoveTree();
   // Entries of streams that are not committed yet.
   std::vector<EntryLocation> EntriesOfStreams() const;
   // Places that are used and in no commit: of dirty bytes and deleted files.

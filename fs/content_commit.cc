@@ -158,7 +158,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
                                                  const Target& target,
                                                  fs::Commit& commit,
                                                  std::string& buffer) {
-  const DirtyContent& content = open.content;
+  DirtyContent& content = open.content;
   if (content.size() == 0) return std::nullopt;
   if (StreamIsWholeFile(open)) {
     const std::optional<EntryLocation> entry =
@@ -271,7 +271,7 @@ void ContentWriter::AddInode(fs::Commit& commit, const PutInode& put,
 }
 
 absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
-  const DirtyContent& content = open.content;
+  DirtyContent& content = open.content;
   fs::Commit commit(core_, Timestamp::Now(), open.stream.get());
   PutInode put{.ino = open.ino, .attributes = target.attributes};
   put.attributes.size = content.size();

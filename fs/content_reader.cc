@@ -202,13 +202,14 @@ absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
                                                     uint64_t offset,
                                                     uint64_t size) {
   ReadReply reply;
-  const DirtyContent& content = open.content;
+  DirtyContent& content = open.content;
   if (!content.dirty()) return Read(open.ino, nullptr, offset, size);
   if (offset >= content.size()) return reply;
   const uint64_t end = offset + std::min(size, content.size() - offset);
 
   // Committed content below the base limit, zeros from there on.
   const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
+    open.mu.AssertReaderHeld();
     const uint64_t base_end = std::min(to, content.base_limit());
     if (from < base_end) {
       VARVE_ASSIGN_OR_RETURN(const Source source,
@@ -290,11 +291,12 @@ absl::StatusOr<ContentReader::DataMap> ContentReader::MapData(uint64_t ino,
 
 absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
     OpenInode& open, uint64_t begin, uint64_t end) {
-  const DirtyContent& content = open.content;
+  DirtyContent& content = open.content;
   if (!content.dirty()) return MapData(open.ino, nullptr, begin, end);
   DataMap map{.size = content.size(), .data = {}};
   end = std::min(end, content.size());
   const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
+    open.mu.AssertReaderHeld();
     to = std::min(to, content.base_limit());
     if (from >= to) return absl::OkStatus();
     VARVE_ASSIGN_OR_RETURN(const Source source,

@@ -81,6 +81,7 @@ absl::Status ContentWriter::Spill(OpenInode& open) {
   std::vector<std::pair<uint64_t, uint64_t>> gathered;
   std::string buffer;
   const auto write = [&](absl::string_view bytes) -> absl::Status {
+    open.mu.AssertHeld();
     const absl::StatusOr<uint64_t> at = stream.Write(AsBytes(bytes));
     // A single NUL cannot begin an entry: it stays in memory.
     if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
