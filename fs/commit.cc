@@ -9,6 +9,16 @@
 
 namespace varve::fs {
 
+Extent ExtentOf(const EntryLocation& entry) {
+  return {.file_offset = 0,
+          .length = entry.payload_size,
+          .store_offset = entry.payload_offset,
+          .key_hash = entry.key_hash,
+          .entry_offset = 0,
+          .entry_size = entry.payload_size,
+          .entry_crc32 = entry.crc32};
+}
+
 Commit::Commit(Core& core, Timestamp time, Stream* stream)
     : core_(core), batch_(core.store->BeginBatch(stream)) {
   header_.time = time;
@@ -31,13 +41,7 @@ Extent Commit::AddEntry(uint64_t key_hash,
   assert(!writer_.has_value());
   const EntryLocation location = batch_.Add(key_hash, pieces);
   end_ = location.end();
-  return {.file_offset = 0,
-          .length = location.payload_size,
-          .store_offset = location.payload_offset,
-          .key_hash = key_hash,
-          .entry_offset = 0,
-          .entry_size = location.payload_size,
-          .entry_crc32 = location.crc32};
+  return ExtentOf(location);
 }
 
 void Commit::AddTombstone(uint64_t key_hash) {

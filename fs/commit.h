@@ -28,6 +28,9 @@
 
 namespace varve::fs {
 
+// The extent that is all of an entry, at file offset 0.
+Extent ExtentOf(const EntryLocation& entry);
+
 class Commit {
  public:
   // Takes the store's writer lock until the object dies. `stream` as in

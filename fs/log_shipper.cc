@@ -14,16 +14,6 @@
 namespace varve::fs {
 namespace {
 
-Extent PlaceOf(const EntryLocation& entry) {
-  return {.file_offset = 0,
-          .length = entry.payload_size,
-          .store_offset = entry.payload_offset,
-          .key_hash = entry.key_hash,
-          .entry_offset = 0,
-          .entry_size = entry.payload_size,
-          .entry_crc32 = entry.crc32};
-}
-
 const ExtentList* ExtentsOf(const Change& change) {
   if (const auto* set = std::get_if<SetContent>(&change)) return &set->extents;
   if (const auto* patch = std::get_if<PatchContent>(&change)) {
@@ -85,7 +75,7 @@ absl::Status LogShipper::ShipEntries() {
                            BytesAt(entry.payload_offset, entry.payload_size));
     VARVE_ASSIGN_OR_RETURN(const EntryLocation now,
                            core_.store->WriteHashed(entry.key_hash, bytes));
-    translation_.Add(entry.payload_offset, PlaceOf(now));
+    translation_.Add(entry.payload_offset, ExtentOf(now));
   }
   entries_.clear();
   return absl::OkStatus();
@@ -234,7 +224,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     // Nobody but its users is to find it again.
     batch.AddTombstone(key);
     VARVE_RETURN_IF_ERROR(batch.Commit());
-    Extent place = PlaceOf(now);
+    Extent place = ExtentOf(now);
     place.length = extent.length;
     translation_.Add(extent.store_offset, place);
     VARVE_RETURN_IF_ERROR(monitor_.Count(extent.length));

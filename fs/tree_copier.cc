@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
+#include "fs/commit.h"
 #include "fs/error.h"
 
 namespace varve::fs {
@@ -21,16 +22,6 @@ constexpr size_t kMaxFilesAtOnce = 512;
 
 absl::Span<const std::byte> AsBytes(absl::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
-Extent WholeEntry(const EntryLocation& entry) {
-  return {.file_offset = 0,
-          .length = entry.payload_size,
-          .store_offset = entry.payload_offset,
-          .key_hash = entry.key_hash,
-          .entry_offset = 0,
-          .entry_size = entry.payload_size,
-          .entry_crc32 = entry.crc32};
 }
 
 Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
@@ -174,7 +165,7 @@ absl::Status TreeCopier::Flush() {
   {
     Batch batch = core_.store->BeginBatch();
     for (const PlainFile& file : plain_) {
-      now.push_back(WholeEntry(batch.Add(file.key_hash, file.bytes)));
+      now.push_back(ExtentOf(batch.Add(file.key_hash, file.bytes)));
     }
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
@@ -230,7 +221,7 @@ absl::Status TreeCopier::CopyLarge(const Inode& inode,
   Batch batch = core_.store->BeginBatch(stream.get());
   const auto entry = batch.FinishStream(HashKey(Tree::PathOf(inode)));
   VARVE_RETURN_IF_ERROR(batch.Commit());
-  const Extent now = WholeEntry(*entry);
+  const Extent now = ExtentOf(*entry);
   absl::MutexLock lock(&core_.tree_mu);
   for (const auto& [offset, extent] : content.extents()) {
     translation_.Add(extent.store_offset,
@@ -260,8 +251,8 @@ absl::Status TreeCopier::FlushPieces() {
   Extent entry;
   {
     Batch batch = core_.store->BeginBatch();
-    entry = WholeEntry(
-        batch.Add(core_.identity.DataKeyHash(new_data_id_()), spans));
+    entry =
+        ExtentOf(batch.Add(core_.identity.DataKeyHash(new_data_id_()), spans));
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
   absl::flat_hash_map<uint64_t, SetContent> contents;
@@ -296,7 +287,7 @@ absl::Status TreeCopier::CopyEntries(
     VARVE_ASSIGN_OR_RETURN(
         const EntryLocation now,
         core_.store->WriteHashed(entry.key_hash, bytes.bytes));
-    translation_.Add(entry.payload_offset, WholeEntry(now));
+    translation_.Add(entry.payload_offset, ExtentOf(now));
     VARVE_RETURN_IF_ERROR(monitor_.Count(entry.payload_size));
   }
   return absl::OkStatus();

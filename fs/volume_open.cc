@@ -53,14 +53,7 @@ void AddForeign(const Inode& inode, const EntryLocation& entry, Timestamp now,
     put.attributes.mtime = put.attributes.ctime = now;
     changes.push_back(put);
     changes.push_back(
-        SetContent{.ino = inode.ino,
-                   .extents = {{.file_offset = 0,
-                                .length = entry.payload_size,
-                                .store_offset = entry.payload_offset,
-                                .key_hash = entry.key_hash,
-                                .entry_offset = 0,
-                                .entry_size = entry.payload_size,
-                                .entry_crc32 = entry.crc32}}});
+        SetContent{.ino = inode.ino, .extents = {ExtentOf(entry)}});
     return;
   }
   if (inode.whole_entry_hash != entry.key_hash ||

@@ -105,14 +105,7 @@ void Volume::AddAdopted(Commit& commit, const EntryLocation& entry,
   put.attributes.ctime = put.attributes.btime = commit.time();
   commit.Add(put);
   commit.Add(PutName{.parent = parent, .ino = ino, .name = name});
-  commit.Add(SetContent{.ino = ino,
-                        .extents = {{.file_offset = 0,
-                                     .length = entry.payload_size,
-                                     .store_offset = entry.payload_offset,
-                                     .key_hash = entry.key_hash,
-                                     .entry_offset = 0,
-                                     .entry_size = entry.payload_size,
-                                     .entry_crc32 = entry.crc32}}});
+  commit.Add(SetContent{.ino = ino, .extents = {ExtentOf(entry)}});
 }
 
 absl::Status Volume::AdoptPath(absl::string_view path,
