@@ -95,6 +95,18 @@ class FaultFile final : public File {
     return base_->SetOwner(owner, group);
   }
 
+  absl::Status LockForReading() override {
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpLock, path_));
+    return base_->LockForReading();
+  }
+
+  absl::StatusOr<bool> KeepReadersOut() override {
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpLock, path_));
+    return base_->KeepReadersOut();
+  }
+
+  void LetReadersIn() override { base_->LetReadersIn(); }
+
   absl::StatusOr<std::vector<FileXattr>> Xattrs() override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpXattr, path_));
     return base_->Xattrs();

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <linux/limits.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -176,6 +177,23 @@ class RealFile final : public File {
         absl::StrCat(path_, " is in use by another writer, pid ",
                      holder.has_value() ? absl::StrCat(*holder) : "unknown"));
   }
+
+  // These locks and OFD locks do not see each other.
+  absl::Status LockForReading() override {
+    if (Retry([&] { return flock(fd_.get(), LOCK_SH); }) == 0 ||
+        errno == EOPNOTSUPP || errno == ENOLCK || errno == ENOSYS) {
+      return absl::OkStatus();
+    }
+    return Error("cannot lock for reading ");
+  }
+
+  absl::StatusOr<bool> KeepReadersOut() override {
+    if (flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return true;
+    if (errno == EWOULDBLOCK) return false;
+    return Error("cannot keep readers out of ");
+  }
+
+  void LetReadersIn() override { flock(fd_.get(), LOCK_UN); }
 
  private:
   // The failure of the system call just made.

@@ -108,6 +108,15 @@ class File {
   // EWOULDBLOCK) if another open file holds it; the message names the pid of
   // the holder where it can be found out.
   virtual absl::Status LockExclusive() = 0;
+
+  // Readers need no lock for what they see to be consistent. This one (flock)
+  // says that they are there, as long as the file is open, to those who would
+  // take away bytes that nobody should need. Waits while somebody keeps readers
+  // out; does nothing where the host has no such locks.
+  virtual absl::Status LockForReading() = 0;
+  // Keeps new readers waiting until LetReadersIn(). False if there are readers.
+  virtual absl::StatusOr<bool> KeepReadersOut() = 0;
+  virtual void LetReadersIn() = 0;
 };
 
 enum class OpenMode {

@@ -192,6 +192,24 @@ TEST_F(FileTest, LockHolderInAnotherProcessIsNamed) {
   close(ready[1]);
 }
 
+TEST_F(FileTest, ReadersAndWhoKeepsThemOutSeeEachOther) {
+  const auto writer = Open(OpenMode::kCreateNew);
+  ASSERT_THAT(writer->LockExclusive(), IsOk());
+  auto reader = Open(OpenMode::kRead);
+  auto other = Open(OpenMode::kRead);
+  // The writer's lock is no matter of readers.
+  ASSERT_THAT(reader->LockForReading(), IsOk());
+  ASSERT_THAT(other->LockForReading(), IsOk());
+  EXPECT_FALSE(*writer->KeepReadersOut());
+  reader.reset();
+  EXPECT_FALSE(*writer->KeepReadersOut());
+  other.reset();
+  EXPECT_TRUE(*writer->KeepReadersOut());
+  writer->LetReadersIn();
+  reader = Open(OpenMode::kRead);
+  EXPECT_THAT(reader->LockForReading(), IsOk());
+}
+
 TEST_F(FileTest, RenameAndRemove) {
   Open(OpenMode::kCreateNew);
   ASSERT_THAT(RealFileSystem()->Rename(Path(), Path("b")), IsOk());

@@ -72,6 +72,9 @@ class MemoryFile final : public File {
     return Refuse();
   }
   absl::Status LockExclusive() override { return Refuse(); }
+  absl::Status LockForReading() override { return Refuse(); }
+  absl::StatusOr<bool> KeepReadersOut() override { return Refuse(); }
+  void LetReadersIn() override {}
 
  private:
   static absl::Status Refuse() {

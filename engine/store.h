@@ -248,9 +248,14 @@ class Store {
   // Seals the active stream, if there is one.
   absl::Status Seal();
 
+  // Keeps those who would open the store for reading waiting, until
+  // LetReadersIn(). False if somebody has it open so: what is dead by now may
+  // be what they read.
+  absl::StatusOr<bool> KeepReadersOut();
+  void LetReadersIn();
   // Gives the blocks of a range back to the host, where they read as zeros
-  // then. The range must lie within one dead payload. UNIMPLEMENTED where the
-  // host cannot do that.
+  // then. The range must lie within one dead payload, and readers be kept out.
+  // UNIMPLEMENTED where the host cannot do that.
   absl::Status Punch(uint64_t offset, uint64_t length);
   // As the host has it.
   absl::StatusOr<FileInfo> Info() const;

@@ -71,6 +71,7 @@ absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
   VARVE_ASSIGN_OR_RETURN(
       std::unique_ptr<File> file,
       options.file_system->Open(path, OpenMode::kRead, options.permissions));
+  VARVE_RETURN_IF_ERROR(file->LockForReading());
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
   // No more than there is: nothing will be added through this store.
   VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,

@@ -26,6 +26,12 @@ void Store::Abandon(std::unique_ptr<Store> replacement) {
 
 absl::Status Store::Seal() { return impl_->Seal(); }
 
+absl::StatusOr<bool> Store::KeepReadersOut() {
+  return impl_->Pin()->file().KeepReadersOut();
+}
+
+void Store::LetReadersIn() { impl_->Pin()->file().LetReadersIn(); }
+
 absl::Status Store::Punch(uint64_t offset, uint64_t length) {
   return impl_->Pin()->file().PunchHole(offset, length);
 }

@@ -1,5 +1,7 @@
 #include "fs/puncher.h"
 
+#include <errno.h>
+
 #include <algorithm>
 
 #include "absl/time/clock.h"
@@ -134,6 +136,22 @@ absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
 absl::Status Puncher::Run() {
   VARVE_RETURN_IF_ERROR(FindUsed());
   VARVE_RETURN_IF_ERROR(FindDead());
+  if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
+  Store& store = *context_.core.store;
+  // A reader beside us has the tree of the moment at which it began.
+  VARVE_ASSIGN_OR_RETURN(const bool alone, store.KeepReadersOut());
+  if (!alone) {
+    return SystemError(EBUSY,
+                       "somebody has the store open for reading (another "
+                       "command, or a read-only mount), and may need what is "
+                       "dead here; compacting without --punch is possible");
+  }
+  const absl::Status status = PunchDead();
+  store.LetReadersIn();
+  return status;
+}
+
+absl::Status Puncher::PunchDead() {
   // Answers that are on their way may come from what has just died.
   context_.core.answers.Synchronize();
   if (!at_once_.empty()) {

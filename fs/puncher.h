@@ -34,8 +34,9 @@ class Puncher {
 
   explicit Puncher(Context context) : context_(std::move(context)) {}
 
-  // UNIMPLEMENTED or EOPNOTSUPP where the host cannot do that. A crash or a
-  // failure leaves what has been punched so far as it is.
+  // UNIMPLEMENTED or EOPNOTSUPP where the host cannot do that, EBUSY if
+  // somebody has the store open for reading. A crash or a failure leaves what
+  // has been punched so far as it is.
   absl::Status Run();
 
  private:
@@ -51,6 +52,7 @@ class Puncher {
   // Whether an entry is dead, and if so, whether readers of the entry level
   // know it from what is durable.
   Death DeathOf(const EntryView& entry) const;
+  absl::Status PunchDead();
   absl::Status PunchAll(const std::vector<Range>& ranges);
   // Makes sure that what is dead stays so, through a power cut too.
   absl::Status BuryDead();

@@ -62,12 +62,14 @@ void Volume::RunCompaction(const CompactionOptions& options) {
     if (status.ok()) status = SyncStore();
   }
   const uint64_t after = allocated();
-  if (!status.ok() && !absl::IsCancelled(status)) {
+  // Readers come and go: that is tried again at the next look.
+  const bool busy = options.background && SystemErrorNumber(status) == EBUSY;
+  if (!status.ok() && !absl::IsCancelled(status) && !busy) {
     Report(Annotate(status, "compaction"));
   }
   // Whatever it was good for, it is not repeated by itself before there is
   // more.
-  next_automatic_punch_.store(after + kMinDeadBytes);
+  if (!busy) next_automatic_punch_.store(after + kMinDeadBytes);
   if (!options.punch) next_automatic_copy_.store(after + kMinDeadBytes);
   compaction_.End(status, before - std::min(before, after));
 }

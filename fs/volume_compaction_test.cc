@@ -266,6 +266,33 @@ TEST_F(VolumeCompactionTest, PunchedStoreIsSmallerAndAllIsThere) {
   EXPECT_EQ(Dump(), before);
 }
 
+TEST_F(VolumeCompactionTest, WhatOthersMayReadIsNotPunched) {
+  MakeTree();
+  ASSERT_THAT(volume().SyncAll(), IsOk());
+  VolumeOptions read_only;
+  read_only.read_only = true;
+  auto reader = Volume::Open(path(), read_only);
+  ASSERT_THAT(reader, IsOk());
+  const auto handle = (*reader)->Open(Ino("renamed/large"), O_RDONLY);
+  ASSERT_THAT(handle, IsOk());
+  ASSERT_THAT(Unlink("renamed/large"), IsOk());
+  ASSERT_THAT(Unlink("hard"), IsOk());
+  EXPECT_THAT(Compact({.punch = true}), HasErrno(EBUSY));
+  const auto read_all = [&] {
+    std::string text;
+    while (text.size() < kLarge) {
+      const auto part = (*reader)->Read(**handle, text.size(), 1 << 20);
+      if (!part.ok() || part->size() == 0) break;
+      text += part->ToString();
+    }
+    return text;
+  };
+  EXPECT_TRUE(read_all() == Pattern(1, kLarge));
+  // A copy leaves it its file.
+  ASSERT_THAT(Compact(), IsOk());
+  EXPECT_TRUE(read_all() == Pattern(1, kLarge));
+}
+
 TEST_F(VolumeCompactionTest, WhatIsPunchedIsFoundByNobody) {
   ASSERT_THAT(Write("f", Pattern(1, 50'000)), IsOk());
   // Large commit records, and a checkpoint behind them.
