@@ -96,12 +96,12 @@ class FaultFile final : public File {
   }
 
   absl::Status LockForReading() override {
-    VARVE_RETURN_IF_ERROR(owner_.Check(kOpLock, path_));
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpReaderLock, path_));
     return base_->LockForReading();
   }
 
   absl::StatusOr<bool> KeepReadersOut() override {
-    VARVE_RETURN_IF_ERROR(owner_.Check(kOpLock, path_));
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpReaderLock, path_));
     return base_->KeepReadersOut();
   }
 

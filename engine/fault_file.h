@@ -43,7 +43,8 @@ enum FileOp : uint32_t {
   kOpLock = 1 << 13,
   kOpXattr = 1 << 14,
   kOpSpace = 1 << 15,
-  kAllOps = (1 << 16) - 1,
+  kOpReaderLock = 1 << 16,  // taken by readers, or against them
+  kAllOps = (1 << 17) - 1,
 };
 using FileOps = uint32_t;
 

@@ -79,10 +79,11 @@ class Store {
  public:
   // Opens, creates and, where needed, recovers a store (docs/format.md,
   // "Recovery"). A read-only open never writes, never truncates, takes no
-  // lock, and sees the committed prefix at the time of the open. Errors:
-  // NOT_FOUND, ALREADY_EXISTS; FAILED_PRECONDITION (EWOULDBLOCK) naming the
-  // pid of the writer that holds the lock; DATA_LOSS if the file is not empty
-  // and holds no valid entry (it is left untouched); SystemError.
+  // lock that a writer waits for, and sees the committed prefix at the time of
+  // the open. Errors: NOT_FOUND, ALREADY_EXISTS; FAILED_PRECONDITION
+  // (EWOULDBLOCK) naming the pid of the writer that holds the lock; DATA_LOSS
+  // if the file is not empty and holds no valid entry (it is left untouched);
+  // SystemError.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path,
                                                      OpenOptions options);
   ~Store();
