@@ -35,6 +35,11 @@ uint64_t HashKey(absl::string_view key);
 // original does it (little-endian).
 uint64_t HashNamespacedKey(absl::string_view name_space, absl::string_view key);
 
+// The same bytes, as payloads are given. Valid as long as `text` is.
+inline absl::Span<const std::byte> AsBytes(absl::string_view text) {
+  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
 // CRC-32 as zlib computes it (IEEE 802.3), continued from `crc`; 0 starts one.
 uint32_t Crc32(uint32_t crc, absl::Span<const std::byte> bytes);
 

@@ -94,6 +94,8 @@ class Store {
   const std::string& path() const;
   // The same with symbolic links resolved, as of the open: where the file is.
   const std::string& file_path() const;
+  // Where a compaction writes the file that is to replace this one.
+  std::string replacement_path() const;
   bool read_only() const;  // opened so, or turned so by a failed sync
 
   // --- Writing -------------------------------------------------------------

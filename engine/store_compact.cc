@@ -93,20 +93,9 @@ class Compactor {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted(
-    const std::string& path) {
-  FileSystem& file_system = *options_.file_system;
+absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted() {
   const Generation& from = *generation_;
-  VARVE_ASSIGN_OR_RETURN(const FileInfo info, from.file().Info());
-  // One that a crash has left behind: nobody else may write it, as the store's
-  // lock is ours.
-  const absl::Status removed = file_system.Remove(path);
-  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
-  VARVE_ASSIGN_OR_RETURN(
-      std::unique_ptr<File> file,
-      file_system.Open(path, OpenMode::kCreateNew, info.mode & 07777));
-  VARVE_RETURN_IF_ERROR(KeepOwner(info, *file));
-  VARVE_RETURN_IF_ERROR(KeepXattrs(from.file(), *file));
+  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeReplacementFile());
   // Before it becomes the store, so that no other writer can get in between.
   VARVE_RETURN_IF_ERROR(file->LockExclusive());
 
@@ -159,31 +148,39 @@ void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
   for (StreamState* stream : streams_) stream->Relocate(*generation_);
 }
 
-absl::Status StoreImpl::Compact() {
+absl::Status StoreImpl::PutInPlace(const std::string& path,
+                                   std::shared_ptr<Generation> next,
+                                   absl::Status* synced) {
   FileSystem& file_system = *options_.file_system;
+  VARVE_RETURN_IF_ERROR(CheckNotReplaced());
+  VARVE_RETURN_IF_ERROR(file_system.Rename(path, file_path_));
+  // From here on the new file is the store, whatever happens.
+  *synced = file_system.SyncDirectoryOf(file_path_);
+  SwitchTo(std::move(next));
+  if (!synced->ok()) {
+    // A power cut may bring the old file back, without what would be appended.
+    absl::MutexLock lock(&sync_mutex_);
+    FailSync(*synced);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StoreImpl::Compact() {
   absl::MutexLock lock(&writer_mutex_);
   PendingAppend seal;
   StartAppend(seal);
   VARVE_RETURN_IF_ERROR(Commit(seal));
 
-  const std::string path = absl::StrCat(file_path_, ".compact");
-  absl::StatusOr<std::shared_ptr<Generation>> next = BuildCompacted(path);
+  const std::string path = replacement_path();
+  absl::StatusOr<std::shared_ptr<Generation>> next = BuildCompacted();
   absl::Status status = next.status();
-  if (status.ok()) status = CheckNotReplaced();
-  if (status.ok()) status = file_system.Rename(path, file_path_);
+  absl::Status synced;
+  if (status.ok()) status = PutInPlace(path, *std::move(next), &synced);
   if (!status.ok()) {
-    file_system.Remove(path).IgnoreError();
+    options_.file_system->Remove(path).IgnoreError();
     return status;
   }
-  // From here on the new file is the store, whatever happens.
-  status = file_system.SyncDirectoryOf(file_path_);
-  SwitchTo(*std::move(next));
-  if (!status.ok()) {
-    // A power cut may bring the old file back, without what would be appended.
-    absl::MutexLock sync_lock(&sync_mutex_);
-    FailSync(status);
-  }
-  return status;
+  return synced;
 }
 
 }  // namespace varve

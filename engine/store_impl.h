@@ -215,6 +215,7 @@ class StoreImpl {
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
   void RemoveReplacement(StoreImpl& replacement);
   const std::string& file_path() const { return file_path_; }
+  std::string replacement_path() const;
   std::shared_ptr<Generation> TakeGeneration()
       ABSL_LOCKS_EXCLUDED(writer_mutex_) {
     absl::MutexLock lock(&writer_mutex_);
@@ -247,10 +248,20 @@ class StoreImpl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_);
   absl::Status SyncNow(const Generation& generation, bool sync_directory);
 
+  // A new file with mode, owner and attributes of the store's, in place of one
+  // that may be there.
+  absl::StatusOr<std::unique_ptr<File>> MakeReplacementFile();
+  // Renames the file at `path`, which is that of `next`, over the store's, and
+  // goes over to it. On failure nothing has changed. Whether it is durable
+  // which file is the store, `synced` says.
+  absl::Status PutInPlace(const std::string& path,
+                          std::shared_ptr<Generation> next,
+                          absl::Status* synced)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   // Whether the store's path still leads to its file.
   absl::Status CheckNotReplaced() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
-  absl::StatusOr<std::shared_ptr<Generation>> BuildCompacted(
-      const std::string& path) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
+  absl::StatusOr<std::shared_ptr<Generation>> BuildCompacted()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   void SwitchTo(std::shared_ptr<Generation> next)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
 

@@ -12,6 +12,10 @@ namespace varve {
 
 const std::string& Store::file_path() const { return impl_->file_path(); }
 
+std::string Store::replacement_path() const {
+  return impl_->replacement_path();
+}
+
 absl::StatusOr<std::unique_ptr<Store>> Store::MakeReplacement() {
   return impl_->MakeReplacement();
 }
@@ -54,31 +58,38 @@ absl::Status StoreImpl::Seal() {
   return Commit(pending);
 }
 
-absl::StatusOr<std::unique_ptr<Store>> StoreImpl::MakeReplacement() {
+std::string StoreImpl::replacement_path() const {
+  return absl::StrCat(file_path_, ".compact");
+}
+
+absl::StatusOr<std::unique_ptr<File>> StoreImpl::MakeReplacementFile() {
   FileSystem& file_system = *options_.file_system;
-  const std::string path = absl::StrCat(file_path_, ".compact");
+  const std::string path = replacement_path();
   const std::shared_ptr<const Generation> generation = Pin();
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation->file().Info());
+  // Nobody else may write what a crash has left there, as the store's lock is
+  // ours.
   const absl::Status removed = file_system.Remove(path);
   if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
-  absl::Status status;
-  {
-    VARVE_ASSIGN_OR_RETURN(
-        std::unique_ptr<File> file,
-        file_system.Open(path, OpenMode::kCreateNew, info.mode & 07777));
-    status = KeepOwner(info, *file);
-    if (status.ok()) status = KeepXattrs(generation->file(), *file);
-  }
-  if (status.ok()) {
-    OpenOptions options;
-    options.mode = OpenMode::kReadWrite;
-    options.file_system = &file_system;
-    absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(path, options);
-    if (store.ok()) return store;
-    status = store.status();
-  }
+  VARVE_ASSIGN_OR_RETURN(
+      std::unique_ptr<File> file,
+      file_system.Open(path, OpenMode::kCreateNew, info.mode & 07777));
+  absl::Status status = KeepOwner(info, *file);
+  if (status.ok()) status = KeepXattrs(generation->file(), *file);
+  if (status.ok()) return file;
   file_system.Remove(path).IgnoreError();  // the first error is the one to tell
   return status;
+}
+
+absl::StatusOr<std::unique_ptr<Store>> StoreImpl::MakeReplacement() {
+  VARVE_RETURN_IF_ERROR(MakeReplacementFile().status());
+  const std::string path = replacement_path();
+  OpenOptions options;
+  options.mode = OpenMode::kReadWrite;
+  options.file_system = options_.file_system;
+  absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(path, options);
+  if (!store.ok()) options_.file_system->Remove(path).IgnoreError();
+  return store;
 }
 
 void StoreImpl::RemoveReplacement(StoreImpl& replacement) {
@@ -87,29 +98,18 @@ void StoreImpl::RemoveReplacement(StoreImpl& replacement) {
 }
 
 absl::Status StoreImpl::ReplaceBy(StoreImpl& replacement) {
-  FileSystem& file_system = *options_.file_system;
   absl::MutexLock lock(&writer_mutex_);
   absl::Status status = CheckWritable();
   if (status.ok() && active_ != nullptr) {
     status = absl::FailedPreconditionError("a stream is active");
   }
-  if (status.ok()) status = CheckNotReplaced();
+  absl::Status synced;  // if not, the next Sync() fails
   if (status.ok()) {
-    status = file_system.Rename(replacement.file_path_, file_path_);
+    status = PutInPlace(replacement.file_path_, replacement.TakeGeneration(),
+                        &synced);
   }
-  if (!status.ok()) {
-    RemoveReplacement(replacement);
-    return status;
-  }
-  // From here on the new file is the store, whatever happens.
-  status = file_system.SyncDirectoryOf(file_path_);
-  SwitchTo(replacement.TakeGeneration());
-  if (!status.ok()) {
-    // A power cut may bring the old file back, without what would be appended.
-    absl::MutexLock sync_lock(&sync_mutex_);
-    FailSync(status);
-  }
-  return absl::OkStatus();
+  if (!status.ok()) RemoveReplacement(replacement);
+  return status;
 }
 
 }  // namespace varve

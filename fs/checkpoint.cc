@@ -86,11 +86,8 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     absl::ReaderMutexLock lock(&core.tree_mu);
     AddTree(core.tree, writer);
   }
-  const std::string& payload = writer.payload();
-  const EntryLocation location = batch.Add(
-      core.identity.CheckpointKeyHash(),
-      absl::Span<const std::byte>(
-          reinterpret_cast<const std::byte*>(payload.data()), payload.size()));
+  const EntryLocation location =
+      batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
   VARVE_RETURN_IF_ERROR(batch.Commit());
   core.checkpoint = location.metadata_offset();
   core.log_bytes = 0;

@@ -70,10 +70,8 @@ void Commit::AddInline(uint64_t ino, uint64_t file_offset,
 absl::Status Commit::Finish() {
   core_.commit_mu.AssertHeld();
   const uint64_t key_hash = core_.identity.CommitKeyHash(header_.sequence);
-  const std::string& payload = writer().payload();
-  const absl::Span<const std::byte> bytes(
-      reinterpret_cast<const std::byte*>(payload.data()), payload.size());
-  const EntryLocation location = batch_.Add(key_hash, bytes);
+  const EntryLocation location =
+      batch_.Add(key_hash, AsBytes(writer().payload()));
   assert(location.payload_offset == header_.position);
   VARVE_RETURN_IF_ERROR(batch_.Commit());
   core_.last_sequence = header_.sequence;

@@ -47,8 +47,7 @@ absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
 }
 
 absl::Status Compactor::CheckPlace() {
-  const std::string path =
-      absl::StrCat(context_.core.store->file_path(), ".compact");
+  const std::string path = context_.core.store->replacement_path();
   const absl::StatusOr<bool> leftover =
       IsLeftover(*context_.file_system, path, context_.core.identity);
   if (absl::IsNotFound(leftover.status())) return absl::OkStatus();

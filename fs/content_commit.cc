@@ -20,14 +20,10 @@ using Piece = DirtyContent::Piece;
 constexpr uint64_t kSmallFile = 4096;
 // Patches inside one commit record, all together.
 constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
-// Larger files are not made plain while the store is compacted.
-constexpr uint64_t kMaxFileMemory = uint64_t{4} << 20;
+// Copying more than this is long, and not begun while the store is compacted.
+constexpr uint64_t kLongCopy = uint64_t{4} << 20;
 // How a file is read to be written again.
 constexpr uint64_t kCopyChunk = uint64_t{1} << 20;
-
-absl::Span<const std::byte> AsBytes(absl::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
 
 // A payload that cannot be an entry of its own.
 bool IsSingleNul(absl::string_view bytes) {
@@ -129,10 +125,7 @@ absl::Status ContentWriter::CommitWithName(
       const Inode& inode = *core_.FindInode(open.ino);
       target.attributes = inode.attributes;
       if (inode.detail != nullptr) target.new_xattrs = inode.detail->xattrs;
-      std::string path = Tree::PathOf(*core_.tree.Find(parent));
-      if (!path.empty()) path += '/';
-      path.append(name.data(), name.size());
-      target.path_hash = HashKey(path);
+      target.path_hash = HashKey(Tree::PathIn(*core_.tree.Find(parent), name));
     }
     VARVE_RETURN_IF_ERROR(CommitTo(open, target));
   }
@@ -335,11 +328,11 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
     }
     if (detail.patched <= size / 2) return absl::OkStatus();
     // A compaction makes it plain anyway, and must not wait for this.
-    if (size > kMaxFileMemory && core_.compacting.load()) {
+    if (size > kLongCopy && core_.compacting.load()) {
       return absl::OkStatus();
     }
   }
-  const bool long_copy = size > kMaxFileMemory;
+  const bool long_copy = size > kLongCopy;
   if (long_copy) core_.long_copies.fetch_add(1);
   const absl::Status status = CopyToPlain(open, size);
   if (long_copy) core_.long_copies.fetch_sub(1);

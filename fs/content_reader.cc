@@ -123,24 +123,27 @@ absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
   return source;
 }
 
+absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
+                           bool checksum) {
+  VARVE_ASSIGN_OR_RETURN(
+      const EntryView entry,
+      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize));
+  if (entry.key_hash() != extent.key_hash ||
+      entry.location().payload_offset != extent.payload_offset() ||
+      entry.checksum() != extent.entry_crc32) {
+    return DamageError("its metadata is not the one expected");
+  }
+  return checksum ? store.Verify(entry.location()) : absl::OkStatus();
+}
+
 absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
                                         bool checksum) {
-  const auto damaged = [&](absl::string_view why) {
-    return DamageError(absl::StrFormat(
-        "%s: the entry with key hash %016x at offset %d is damaged (%s)",
-        Describe(ino), extent.key_hash, extent.payload_offset(), why));
-  };
-  const absl::StatusOr<EntryView> entry = core_.store->EntryEndingAt(
-      extent.entry_metadata_offset() + kMetadataSize);
-  if (!entry.ok()) return damaged(entry.status().message());
-  if (entry->key_hash() != extent.key_hash ||
-      entry->location().payload_offset != extent.payload_offset() ||
-      entry->checksum() != extent.entry_crc32) {
-    return damaged("its metadata is not the one expected");
-  }
-  if (!checksum) return absl::OkStatus();
-  const absl::Status status = core_.store->Verify(entry->location());
-  return status.ok() ? status : damaged(status.message());
+  const absl::Status status = VerifyEntryOf(*core_.store, extent, checksum);
+  if (status.ok()) return status;
+  return DamageError(absl::StrFormat(
+      "%s: the entry with key hash %016x at offset %d is damaged (%s)",
+      Describe(ino), extent.key_hash, extent.payload_offset(),
+      status.message()));
 }
 
 absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,

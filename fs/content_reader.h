@@ -44,6 +44,12 @@ class ReadReply {
   uint64_t size_ = 0;
 };
 
+// Compares the entry that the extent lies in with what the extent says of it
+// and, if `checksum`, with its checksum. The failure says in which way they
+// differ, and not where: DATA_LOSS; OUT_OF_RANGE where no entry can be.
+absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
+                           bool checksum);
+
 // Thread-safe.
 class ContentReader {
  public:

@@ -19,10 +19,6 @@ constexpr uint64_t kMinDirectWrite = uint64_t{128} << 10;
 // Pieces in memory are gathered up to this size to be spilled with one write.
 constexpr uint64_t kSpillChunk = uint64_t{1} << 20;
 
-absl::Span<const std::byte> AsBytes(absl::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
 }  // namespace
 
 absl::Status ContentWriter::Prepare(OpenInode& open) {

@@ -12,7 +12,6 @@
 #include <memory>
 #include <utility>
 
-#include "fs/error.h"
 #include "fs/fuse_call.h"
 
 namespace varve::fs {
@@ -73,12 +72,6 @@ void Send(int fd, uint64_t unique, int error, const void* body, size_t size) {
   [[maybe_unused]] const ssize_t sent = writev(fd, pieces, size > 0 ? 2 : 1);
 }
 
-int NumberOf(const FuseContext& context, const absl::Status& status,
-             absl::string_view operation) {
-  if (!status.message().empty() && context.log) context.log(status, operation);
-  return ErrnoOf(status);
-}
-
 StatxTime ToStatx(Timestamp time) {
   const struct timespec at = time.ToTimespec();
   return {.seconds = at.tv_sec,
@@ -92,7 +85,7 @@ void AnswerStatx(FuseContext& context, int fd, const fuse_in_header& header) {
                                         ? context.control.GetAttributes(ino)
                                         : context.volume.GetAttributes(ino);
   if (!stat.ok()) {
-    const int number = NumberOf(context, stat.status(), "statx");
+    const int number = NumberToAnswer(stat.status(), "statx", context.log);
     return Send(fd, header.unique, number, nullptr, 0);
   }
   const struct stat from = ToSystemStat(*stat);
@@ -149,7 +142,7 @@ void AnswerTmpfile(FuseContext& context, int fd, const fuse_in_header& header,
       header.nodeid, in.mode, static_cast<int>(in.flags),
       {.uid = header.uid, .gid = header.gid, .umask = in.umask});
   if (!made.ok()) {
-    const int number = NumberOf(context, made.status(), "tmpfile");
+    const int number = NumberToAnswer(made.status(), "tmpfile", context.log);
     return Send(fd, header.unique, number, nullptr, 0);
   }
   CreateOut out = {};

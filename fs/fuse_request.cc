@@ -55,6 +55,12 @@ struct fuse_entry_param ToEntry(const Stat& stat) {
   return entry;
 }
 
+int NumberToAnswer(const absl::Status& status, absl::string_view operation,
+                   const ErrorLog& log) {
+  if (!status.ok() && !IsOrdinary(status) && log) log(status, operation);
+  return ErrnoOf(status);
+}
+
 FuseRequest::~FuseRequest() {
   assert(answered_);
   if (!answered_) Error(EIO);
@@ -91,8 +97,7 @@ bool FuseRequest::CallerIsInGroup(uint32_t gid) const {
 }
 
 void FuseRequest::Done(const absl::Status& status) {
-  if (!status.ok() && !IsOrdinary(status) && log_) log_(status, operation_);
-  Error(ErrnoOf(status));
+  Error(NumberToAnswer(status, operation_, log_));
 }
 
 void FuseRequest::Error(int number) { fuse_reply_err(Take(), number); }

@@ -30,6 +30,10 @@ using ErrorLog = std::function<void(const absl::Status& status,
 struct stat ToSystemStat(const Stat& stat);
 struct fuse_entry_param ToEntry(const Stat& stat);
 
+// The number to answer with; tells the log of what is no ordinary answer.
+int NumberToAnswer(const absl::Status& status, absl::string_view operation,
+                   const ErrorLog& log);
+
 class FuseRequest {
  public:
   // `operation` names it in the log.

@@ -8,8 +8,7 @@
 #include "engine/status.h"
 #include "fs/commit.h"
 #include "fs/content_key.h"
-#include "fs/error.h"
-#include "fs/tree_copier.h"
+#include "fs/content_reader.h"
 
 namespace varve::fs {
 namespace {
@@ -214,7 +213,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     translation_.Translate(extent, &unknown);
   }
   for (const Extent& extent : unknown) {
-    VARVE_RETURN_IF_ERROR(VerifyEntryOf(live_, extent));
+    VARVE_RETURN_IF_ERROR(VerifyEntryOf(live_, extent, /*checksum=*/true));
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
     static constexpr std::byte kZero[1] = {};

@@ -41,11 +41,8 @@ absl::Status Puncher::FindUsed() {
   checkpoint_ = core.checkpoint;
   absl::ReaderMutexLock tree_lock(&core.tree_mu);
   const auto use = [this](const Inode& inode) {
-    if (inode.whole_entry != Inode::kNone) used_.insert(inode.whole_entry);
-    if (inode.detail == nullptr) return;
-    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-      used_.insert(extent.payload_offset());
-    }
+    Tree::ForEachEntryOf(inode,
+                         [this](uint64_t offset) { used_.insert(offset); });
   };
   core.tree.ForEach(use);
   for (const auto& [ino, inode] : core.orphans) use(*inode);
@@ -66,10 +63,9 @@ Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
   if (record && location.metadata_offset() >= checkpoint_) return Death::kNone;
   if (newest) {
     const bool ours = record || data_keys_.contains(location.key_hash);
-    return ours ? Death::kUnknown : Death::kNone;
+    return ours ? Death::kNewest : Death::kNone;
   }
-  // Recovery reads again what nobody vouches for.
-  return location.end() <= vouched_ ? Death::kKnown : Death::kUnknown;
+  return location.end() <= vouched_ ? Death::kKnown : Death::kUnvouched;
 }
 
 absl::Status Puncher::FindDead() {
@@ -92,10 +88,7 @@ absl::Status Puncher::FindDead() {
     const Death death = range.begin < range.end ? DeathOf(entry) : Death::kNone;
     if (death == Death::kNone) return context_.monitor.Check().ok();
     (death == Death::kKnown ? at_once_ : buried_).push_back(range);
-    if (core.store->FindHashed(location.key_hash) ==
-        location.metadata_offset()) {
-      keys_.push_back(location.key_hash);
-    }
+    if (death == Death::kNewest) keys_.push_back(location.key_hash);
     total += range.end - range.begin;
     return context_.monitor.Check().ok();
   }));

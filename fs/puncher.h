@@ -48,9 +48,12 @@ class Puncher {
   // Notes all entries in use, with everybody held up for a moment.
   absl::Status FindUsed();
   absl::Status FindDead();
-  enum class Death { kNone, kKnown, kUnknown };
-  // Whether an entry is dead, and if so, whether readers of the entry level
-  // know it from what is durable.
+  enum class Death {
+    kNone,       // it lives, or might
+    kKnown,      // what is durable says so to readers of the entry level
+    kUnvouched,  // recovery would read it again
+    kNewest,     // it is the newest of its key, and has to be hidden first
+  };
   Death DeathOf(const EntryView& entry) const;
   absl::Status PunchDead();
   absl::Status PunchAll(const std::vector<Range>& ranges);

@@ -124,6 +124,13 @@ std::string Tree::PathOf(const Inode& inode) {
   return inode.names == nullptr ? std::string() : PathOf(*inode.names);
 }
 
+std::string Tree::PathIn(const Inode& directory, absl::string_view name) {
+  std::string path = PathOf(directory);
+  if (!path.empty()) path += '/';
+  path.append(name.data(), name.size());
+  return path;
+}
+
 bool Tree::IsWithin(const Inode& inode, const Inode& directory) {
   for (const Inode* up = &inode;; up = up->parent()) {
     if (up == &directory) return true;

@@ -192,8 +192,21 @@ class Tree {
   // Whether `inode` is `directory` or lies below it.
   static bool IsWithin(const Inode& inode, const Inode& directory);
 
+  // The path that a name in a directory has or would have.
+  static std::string PathIn(const Inode& directory, absl::string_view name);
+
   // All of the content as extents (holes left out).
   static ExtentMap ContentOf(const Inode& inode);
+  // Calls `visit` with the payload offset of each entry that content lies in;
+  // with some of them more than once.
+  template <typename Visit>
+  static void ForEachEntryOf(const Inode& inode, const Visit& visit) {
+    if (inode.whole_entry != Inode::kNone) visit(inode.whole_entry);
+    if (inode.detail == nullptr) return;
+    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
+      visit(extent.payload_offset());
+    }
+  }
 
   // Inodes, the root included, and the bytes of all file contents.
   uint64_t inode_count() const { return inodes_.size(); }

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/commit.h"
-#include "fs/error.h"
+#include "fs/content_reader.h"
 
 namespace varve::fs {
 namespace {
@@ -19,10 +19,6 @@ constexpr uint64_t kSmallFile = uint64_t{1} << 20;
 // looked at.
 constexpr size_t kChunk = size_t{1} << 20;
 constexpr size_t kMaxFilesAtOnce = 512;
-
-absl::Span<const std::byte> AsBytes(absl::string_view text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
 
 Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
               uint64_t length) {
@@ -35,20 +31,6 @@ Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
 }
 
 }  // namespace
-
-absl::Status VerifyEntryOf(const Store& store, const Extent& extent) {
-  VARVE_ASSIGN_OR_RETURN(
-      const EntryView entry,
-      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize));
-  if (entry.key_hash() != extent.key_hash ||
-      entry.location().payload_offset != extent.payload_offset() ||
-      entry.checksum() != extent.entry_crc32) {
-    return DamageError(absl::StrCat("the entry at offset ",
-                                    extent.payload_offset(),
-                                    " is not the one expected"));
-  }
-  return store.Verify(entry.location());
-}
 
 absl::StatusOr<absl::Span<const std::byte>> TreeCopier::BytesOf(
     const Extent& extent) {
@@ -108,12 +90,11 @@ absl::Status TreeCopier::VerifyAll(const Inode& inode,
   absl::flat_hash_set<uint64_t> seen;
   for (const auto& [offset, extent] : content.extents()) {
     if (!seen.insert(extent.payload_offset()).second) continue;
-    const absl::Status status = VerifyEntryOf(source_, extent);
-    if (!status.ok()) {
-      return Annotate(status, absl::StrCat("file \"", Tree::PathOf(inode),
-                                           "\" is damaged, and would seem "
-                                           "sound after a compaction"));
-    }
+    VARVE_RETURN_IF_ERROR(Annotate(
+        VerifyEntryOf(source_, extent, /*checksum=*/true),
+        absl::StrCat("file \"", Tree::PathOf(inode), "\", the entry at offset ",
+                     extent.payload_offset(),
+                     ", is damaged, and would seem sound after a compaction")));
   }
   return absl::OkStatus();
 }

@@ -20,10 +20,6 @@
 
 namespace varve::fs {
 
-// Compares the entry that the extent lies in with its checksum, and with what
-// the extent says of it. DATA_LOSS if they differ.
-absl::Status VerifyEntryOf(const Store& store, const Extent& extent);
-
 class TreeCopier {
  public:
   // `core` is loaded from `source`, but has the empty store already; its tree

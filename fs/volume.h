@@ -90,6 +90,9 @@ struct Caller {
   uint32_t umask = 0;
 };
 
+// Those of an inode that somebody makes.
+Attributes NewAttributes(uint32_t mode, Caller owner, Timestamp now);
+
 struct AttributeRequest {
   std::optional<uint32_t> mode;  // permission bits
   std::optional<uint32_t> uid;

@@ -146,7 +146,7 @@ void Volume::CompactIfDue() {
 }
 
 void Volume::RemoveLeftover() {
-  const std::string path = absl::StrCat(core_.store->file_path(), ".compact");
+  const std::string path = core_.store->replacement_path();
   FileSystem& files = *options_.file_system;
   const absl::StatusOr<bool> leftover = IsLeftover(files, path, core_.identity);
   if (!leftover.ok() || !*leftover) return;

@@ -58,6 +58,16 @@ struct Volume::Planned {
   }
 };
 
+Attributes NewAttributes(uint32_t mode, Caller owner, Timestamp now) {
+  Attributes attributes;
+  attributes.mode = mode;
+  attributes.uid = owner.uid;
+  attributes.gid = owner.gid;
+  attributes.atime = attributes.mtime = now;
+  attributes.ctime = attributes.btime = now;
+  return attributes;
+}
+
 Stat Volume::StatOf(const Inode& inode) const {
   Stat stat{.ino = inode.ino,
             .attributes = inode.attributes,
@@ -165,12 +175,9 @@ Volume::Planned Volume::PlanInode(const Inode& directory, const NewInode& made,
                                   Caller caller, Timestamp now) const {
   Planned plan;
   Attributes& a = plan.attributes;
-  a.mode = made.mode;
-  a.uid = caller.uid;
-  a.gid = caller.gid;
+  a = NewAttributes(made.mode, caller, now);
   a.rdev = made.rdev;
   a.size = made.target.size();
-  a.atime = a.mtime = a.ctime = a.btime = now;
   if ((directory.attributes.mode & S_ISGID) != 0) {
     a.gid = directory.attributes.gid;
     if (S_ISDIR(made.mode)) a.mode |= S_ISGID;

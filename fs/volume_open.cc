@@ -165,16 +165,10 @@ absl::Status Volume::MakeTree() {
   absl::MutexLock lock(&core_.commit_mu);
   const Timestamp now = options_.now();
   Commit commit(core_, now);
-  commit.AddEntry(
-      HashKey(Identity::Key()),
-      {absl::Span<const std::byte>(
-          reinterpret_cast<const std::byte*>(payload.data()), payload.size())});
-  Attributes root;
-  root.mode = S_IFDIR | 0755;
-  root.uid = options_.root_uid;
-  root.gid = options_.root_gid;
-  root.atime = root.mtime = root.ctime = root.btime = now;
-  commit.Add(PutInode{.ino = kRootIno, .attributes = root});
+  commit.AddEntry(HashKey(Identity::Key()), {AsBytes(payload)});
+  const Caller owner = {.uid = options_.root_uid, .gid = options_.root_gid};
+  commit.Add(PutInode{.ino = kRootIno,
+                      .attributes = NewAttributes(S_IFDIR | 0755, owner, now)});
   VARVE_RETURN_IF_ERROR(commit.Finish());
   // A power cut now must not leave a file that is no store, and in the way.
   return SyncStore();

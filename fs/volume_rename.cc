@@ -109,10 +109,7 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
   }
   plan.leaves_key = true;
   if (inode.whole_entry == Inode::kNone) return plan;
-  std::string path = Tree::PathOf(to_parent);
-  if (!path.empty()) path += '/';
-  path.append(to_name.data(), to_name.size());
-  plan.new_hash = HashKey(path);
+  plan.new_hash = HashKey(Tree::PathIn(to_parent, to_name));
   if (core_.store->FindHashed(plan.new_hash) ==
       inode.WholeExtent().entry_metadata_offset()) {
     // It lies under that key already, having been there before.
@@ -169,13 +166,9 @@ absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller) {
   }
   if (plan.whiteout) {
     // As overlay file systems mark what is hidden: a device of number 0.
-    PutInode put{.ino = whiteout};
-    put.attributes.mode = S_IFCHR;
-    put.attributes.uid = caller.uid;
-    put.attributes.gid = caller.gid;
-    put.attributes.atime = put.attributes.mtime = commit.time();
-    put.attributes.ctime = put.attributes.btime = commit.time();
-    commit.Add(put);
+    commit.Add(
+        PutInode{.ino = whiteout,
+                 .attributes = NewAttributes(S_IFCHR, caller, commit.time())});
     commit.Add(PutName{.parent = plan.from_parent->ino,
                        .ino = whiteout,
                        .name = plan.from_name});

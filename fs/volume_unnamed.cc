@@ -23,11 +23,8 @@ namespace {
 absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
   absl::flat_hash_set<uint64_t> in_use;
   tree.ForEach([&in_use](const Inode& inode) {
-    if (inode.whole_entry != Inode::kNone) in_use.insert(inode.whole_entry);
-    if (inode.detail == nullptr) return;
-    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-      in_use.insert(extent.payload_offset());
-    }
+    Tree::ForEachEntryOf(inode,
+                         [&in_use](uint64_t offset) { in_use.insert(offset); });
   });
   return in_use;
 }
@@ -96,13 +93,10 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
 void Volume::AddAdopted(Commit& commit, const EntryLocation& entry,
                         uint64_t ino, uint64_t parent, absl::string_view name,
                         Caller caller) {
-  PutInode put{.ino = ino};
-  put.attributes.mode = S_IFREG | 0644;
-  put.attributes.uid = caller.uid;
-  put.attributes.gid = caller.gid;
+  PutInode put{
+      .ino = ino,
+      .attributes = NewAttributes(S_IFREG | 0644, caller, commit.time())};
   put.attributes.size = entry.payload_size;
-  put.attributes.atime = put.attributes.mtime = commit.time();
-  put.attributes.ctime = put.attributes.btime = commit.time();
   commit.Add(put);
   commit.Add(PutName{.parent = parent, .ino = ino, .name = name});
   commit.Add(SetContent{.ino = ino, .extents = {ExtentOf(entry)}});
@@ -137,15 +131,12 @@ absl::Status Volume::AdoptPath(absl::string_view path,
   std::vector<uint64_t> inos;  // of the directories and, last, the file
   for (size_t i = depth; i < parts.size(); ++i) inos.push_back(commit.NewIno());
   for (size_t i = depth; i + 1 < parts.size(); ++i) {
-    PutInode put{.ino = inos[i - depth]};
-    put.attributes.mode = S_IFDIR | 0755;
-    put.attributes.uid = caller.uid;
-    put.attributes.gid = caller.gid;
-    put.attributes.atime = put.attributes.mtime = commit.time();
-    put.attributes.ctime = put.attributes.btime = commit.time();
-    commit.Add(put);
-    commit.Add(PutName{.parent = parent, .ino = put.ino, .name = parts[i]});
-    parent = put.ino;
+    const uint64_t ino = inos[i - depth];
+    commit.Add(PutInode{
+        .ino = ino,
+        .attributes = NewAttributes(S_IFDIR | 0755, caller, commit.time())});
+    commit.Add(PutName{.parent = parent, .ino = ino, .name = parts[i]});
+    parent = ino;
   }
   AddAdopted(commit, entry, inos.back(), parent, parts.back(), caller);
   return commit.Finish();

@@ -35,10 +35,6 @@ struct Arguments {
   size_t buffer_size = size_t{64} << 10;
 };
 
-absl::Span<const std::byte> BytesOf(const std::string& text) {
-  return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
-}
-
 // "There is no such key" for NOT_FOUND, else the failure itself.
 absl::Status AboutKey(const absl::Status& status, const Arguments& arguments) {
   if (!absl::IsNotFound(status)) return status;
@@ -74,7 +70,7 @@ absl::Status Write(const Arguments& arguments) {
       OpenStoreForRawWriting(arguments.store, OpenMode::kCreate));
   if (arguments.has_value) {
     VARVE_RETURN_IF_ERROR(
-        store->Write(arguments.key, BytesOf(arguments.value)).status());
+        store->Write(arguments.key, AsBytes(arguments.value)).status());
   } else {
     std::ios::sync_with_stdio(false);
     VARVE_RETURN_IF_ERROR(store->WriteStream(arguments.key, std::cin).status());
