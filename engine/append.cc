@@ -1,9 +1,12 @@
 #include "engine/append.h"
 
+#include <cerrno>
 #include <cstring>
 
+#include "engine/bus_guard.h"
 #include "engine/io_util.h"
 #include "engine/layout.h"
+#include "engine/status.h"
 
 namespace varve {
 
@@ -63,6 +66,7 @@ void Append::AddBytes(absl::Span<const std::byte> bytes) {
   if (bytes.empty()) return;
   if (bytes.size() <= kCopiedSize) {
     std::memcpy(AddSpace(bytes.size()), bytes.data(), bytes.size());
+    has_lost_bytes_ |= HasLostBytes(bytes);
     return;
   }
   pieces_.push_back(PieceOf(bytes));
@@ -121,6 +125,14 @@ void Append::AddStreamBytes(absl::Span<const std::byte> bytes, bool is_first) {
 }
 
 absl::Status Append::Write(File& file) {
+  for (const struct iovec& piece : pieces_) {
+    has_lost_bytes_ |= HasLostBytes(
+        {static_cast<const std::byte*>(piece.iov_base), piece.iov_len});
+  }
+  if (has_lost_bytes_) {
+    return ErrorWithCode(absl::StatusCode::kDataLoss, EIO,
+                         "what was to be copied cannot be read any more");
+  }
   return WriteFully(file, write_offset_, absl::MakeSpan(pieces_));
 }
 

@@ -63,7 +63,9 @@ class Append {
   // stream's first byte lies at Align64(tail()).
   void AddStreamBytes(absl::Span<const std::byte> bytes, bool is_first);
 
-  // Writes it all. After an error any part may have been written.
+  // Writes it all. After an error any part may have been written. DATA_LOSS,
+  // and nothing is written, if the payloads lie in a map whose bytes are lost:
+  // they would be zeros with a checksum that matches.
   absl::Status Write(File& file);
 
  private:
@@ -81,6 +83,7 @@ class Append {
   uint64_t tail_ = 0;
   uint64_t write_offset_ = 0;
   uint64_t end_ = 0;
+  bool has_lost_bytes_ = false;  // among those that were copied
   absl::InlinedVector<struct iovec, 4> pieces_;
   absl::InlinedVector<IndexUpdate, 2> updates_;
 

@@ -70,7 +70,8 @@ struct EntryLocation {
 
 // One entry of a store, pinned: its bytes stay valid and unchanged as long as
 // any copy of the view lives, also through compaction and after the Store is
-// gone. Copies are cheap. Immutable, hence thread-safe.
+// gone; but not where somebody else cuts the file short, or its disk fails: see
+// bus_guard.h. Copies are cheap. Immutable, hence thread-safe.
 class EntryView {
  public:
   EntryView() = default;

@@ -85,6 +85,15 @@ class FaultFile final : public File {
                                                             .length = length});
   }
 
+  absl::Status Preallocate(uint64_t offset, uint64_t length) override {
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpPreallocate, path_));
+    return owner_.Record(base_->Preallocate(offset, length),
+                         {.op = kOpPreallocate,
+                          .path = path_,
+                          .offset = offset,
+                          .length = length});
+  }
+
   absl::StatusOr<FileInfo> Info() override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpInfo, path_));
     return base_->Info();
@@ -253,6 +262,12 @@ absl::Status FaultFileSystem::Rename(const std::string& from,
   VARVE_RETURN_IF_ERROR(Check(kOpRename, from));
   return Record(base_->Rename(from, to),
                 {.op = kOpRename, .path = from, .target = to});
+}
+
+absl::Status FaultFileSystem::Link(const std::string& from,
+                                   const std::string& to) {
+  VARVE_RETURN_IF_ERROR(Check(kOpRename, from));
+  return base_->Link(from, to);
 }
 
 absl::Status FaultFileSystem::Remove(const std::string& path) {

@@ -44,7 +44,8 @@ enum FileOp : uint32_t {
   kOpXattr = 1 << 14,
   kOpSpace = 1 << 15,
   kOpReaderLock = 1 << 16,  // taken by readers, or against them
-  kAllOps = (1 << 17) - 1,
+  kOpPreallocate = 1 << 17,
+  kAllOps = (1 << 18) - 1,
 };
 using FileOps = uint32_t;
 
@@ -54,7 +55,7 @@ struct FileEvent {
   std::string path;    // of the file when it was opened, or the first argument
   std::string target;  // of a rename
   uint64_t offset = 0;
-  uint64_t length = 0;  // bytes written or punched; the new size
+  uint64_t length = 0;  // bytes written, punched or preallocated; the new size
   std::string bytes;    // written, if asked for
 };
 
@@ -98,6 +99,8 @@ class FaultFileSystem : public FileSystem {
   absl::StatusOr<FileInfo> Info(const std::string& path) override;
   absl::StatusOr<SpaceOnDisk> Space(const std::string& path) override;
   absl::Status Rename(const std::string& from, const std::string& to) override;
+  // Counts as kOpRename.
+  absl::Status Link(const std::string& from, const std::string& to) override;
   absl::Status Remove(const std::string& path) override;
   absl::Status SyncDirectoryOf(const std::string& path) override;
 

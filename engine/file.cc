@@ -14,10 +14,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <optional>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/bus_guard.h"
 #include "engine/lock_holder.h"
 #include "engine/status.h"
 
@@ -57,18 +59,25 @@ FileInfo ToFileInfo(const struct stat& info) {
           .allocated = static_cast<uint64_t>(info.st_blocks) * 512,
           .mode = info.st_mode,
           .owner = info.st_uid,
-          .group = info.st_gid};
+          .group = info.st_gid,
+          .links = info.st_nlink};
 }
 
 class RealMapping final : public Mapping {
  public:
   RealMapping(void* address, uint64_t length)
       : Mapping(static_cast<const std::byte*>(address), length),
-        address_(address) {}
-  ~RealMapping() override { munmap(address_, length()); }
+        address_(address),
+        guard_(std::in_place, address, length) {}
+  ~RealMapping() override {
+    // First: once it is unmapped, the addresses may be another mapping's.
+    guard_.reset();
+    munmap(address_, length());
+  }
 
  private:
   void* const address_;
+  std::optional<GuardedMapping> guard_;
 };
 
 class RealFile final : public File {
@@ -89,8 +98,14 @@ class RealFile final : public File {
     const ssize_t count =
         pwritev(fd_.get(), pieces.data(), static_cast<int>(pieces.size()),
                 static_cast<off_t>(offset));
-    if (count < 0) return Error("cannot write ");
-    return static_cast<size_t>(count);
+    if (count >= 0) return static_cast<size_t>(count);
+    // They were mapped, and the caller has made no mistake.
+    if (errno == EFAULT) {
+      return ErrorWithCode(
+          absl::StatusCode::kDataLoss, EIO,
+          absl::StrCat("cannot read what is to be written to ", path_));
+    }
+    return Error("cannot write ");
   }
 
   absl::Status Sync() override {
@@ -115,6 +130,16 @@ class RealFile final : public File {
            }) == 0
                ? absl::OkStatus()
                : Error("cannot punch a hole into ");
+  }
+
+  absl::Status Preallocate(uint64_t offset, uint64_t length) override {
+    return Retry([&] {
+             return fallocate(fd_.get(), FALLOC_FL_KEEP_SIZE,
+                              static_cast<off_t>(offset),
+                              static_cast<off_t>(length));
+           }) == 0
+               ? absl::OkStatus()
+               : Error("cannot get space on the disk for ");
   }
 
   absl::StatusOr<FileInfo> Info() override {
@@ -303,6 +328,11 @@ class HostFileSystem final : public FileSystem {
   absl::Status Rename(const std::string& from, const std::string& to) override {
     if (rename(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
     return SystemError(errno, absl::StrCat("cannot rename ", from, " to ", to));
+  }
+
+  absl::Status Link(const std::string& from, const std::string& to) override {
+    if (link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+    return SystemError(errno, absl::StrCat("cannot link ", from, " to ", to));
   }
 
   absl::Status Remove(const std::string& path) override {

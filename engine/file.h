@@ -27,7 +27,8 @@ namespace varve {
 // A read-only shared mapping of a file, made over `length` bytes of address
 // space, which may reach far beyond the end of the file: bytes become readable
 // as the file grows over them. Unmapped by the destructor. Immutable, hence
-// thread-safe.
+// thread-safe. For what happens where the file has become shorter or cannot be
+// read, see bus_guard.h.
 class Mapping {
  public:
   virtual ~Mapping() = default;
@@ -52,6 +53,7 @@ struct FileInfo {
   uint32_t mode = 0;       // type and permission bits, as st_mode
   uint32_t owner = 0;
   uint32_t group = 0;
+  uint64_t links = 1;  // names that lead to it; 0 once it is deleted
 };
 
 // The file system that a file lies on.
@@ -91,6 +93,12 @@ class File {
   // Gives the blocks of the range back to the host and leaves the size as it
   // is. UNIMPLEMENTED where the host file system cannot.
   virtual absl::Status PunchHole(uint64_t offset, uint64_t length) = 0;
+
+  // Has the host keep blocks for the range, which may lie behind the end of the
+  // file; leaves size and bytes as they are. Truncate(), to the present size
+  // too, gives back what lies behind the end. UNIMPLEMENTED where the host file
+  // system cannot. After another failure there may be blocks for a part of it.
+  virtual absl::Status Preallocate(uint64_t offset, uint64_t length) = 0;
 
   virtual absl::StatusOr<FileInfo> Info() = 0;
 
@@ -140,6 +148,8 @@ class FileSystem {
   virtual absl::StatusOr<SpaceOnDisk> Space(const std::string& path) = 0;
   virtual absl::Status Rename(const std::string& from,
                               const std::string& to) = 0;
+  // Gives the file a second name; ALREADY_EXISTS if that is taken.
+  virtual absl::Status Link(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Remove(const std::string& path) = 0;
 
   // Makes creations, renames and removals in the directory of `path` durable.

@@ -152,6 +152,20 @@ TEST_F(FileTest, HolesGiveSpaceBack) {
   EXPECT_EQ(file->Info()->size, 1 << 20);
 }
 
+TEST_F(FileTest, BlocksCanBeHadBehindTheEndAndGivenBack) {
+  const auto file = Open(OpenMode::kCreateNew);
+  const std::string content = Pattern(1, 5000);
+  ASSERT_THAT(WriteFully(*file, 0, Bytes(content)), IsOk());
+  const absl::Status status = file->Preallocate(5000, 1 << 20);
+  if (absl::IsUnimplemented(status)) GTEST_SKIP() << status;
+  ASSERT_THAT(status, IsOk());
+  EXPECT_GE(file->Info()->allocated, 1 << 20);
+  EXPECT_EQ(ReadWholeFile(Path()), content);
+  ASSERT_THAT(file->Truncate(5000), IsOk());
+  EXPECT_LT(file->Info()->allocated, 64 << 10);
+  EXPECT_EQ(ReadWholeFile(Path()), content);
+}
+
 TEST_F(FileTest, LockExcludesOtherOpenFilesOfTheSameProcess) {
   auto first = Open(OpenMode::kCreateNew);
   const auto second = Open(OpenMode::kReadWrite);

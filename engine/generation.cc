@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/bus_guard.h"
 #include "engine/layout.h"
 #include "engine/status.h"
 
@@ -72,17 +73,50 @@ Generation::Generation(std::unique_ptr<File> file,
   mapping_.store(mappings_.back().get(), std::memory_order_release);
 }
 
+void Generation::NoteLostFrom(uint64_t offset) const {
+  uint64_t known = lost_from();
+  while (offset < known && !lost_from_.compare_exchange_weak(known, offset)) {
+  }
+}
+
+absl::Status Generation::CheckNotLost(uint64_t end) const {
+  const uint64_t lost = lost_from();
+  if (ABSL_PREDICT_TRUE(end <= lost)) return absl::OkStatus();
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrFormat("somebody else has cut off what lay at offset %d and "
+                      "behind it",
+                      lost));
+}
+
 absl::StatusOr<EntryView> Generation::ViewOf(uint64_t key_hash,
                                              uint64_t metadata_offset) const {
+  VARVE_RETURN_IF_ERROR(CheckNotLost(metadata_offset + kMetadataSize));
   const std::shared_ptr<const Mapping>& pin = mapping();
   // The bounds were valid when the offset entered the index; checked again, as
   // the page may have been read from a failing disk since.
+  const std::byte* const before = pin->data() + metadata_offset - 1;
   const std::optional<EntryLocation> location =
-      LocateEntry(pin->data() + metadata_offset - 1, metadata_offset);
-  if (!location.has_value() || location->key_hash != key_hash) {
+      LocateEntry(before, metadata_offset);
+  if (!location.has_value() || location->key_hash != key_hash ||
+      HasLostBytes({before, kTombstoneSize})) {
     return NoEntryHere(key_hash, metadata_offset);
   }
   return EntryView(pin, *location);
+}
+
+absl::StatusOr<EntryView> Generation::EntryEndingAt(uint64_t end) const {
+  VARVE_RETURN_IF_ERROR(CheckNotLost(end));
+  const std::shared_ptr<const Mapping>& pin = mapping();
+  const std::optional<EntryLocation> entry =
+      LocateEntryEndingAt(pin->data(), end);
+  // Metadata of which a part is zeros may still have the shape of an entry.
+  if (!entry.has_value() ||
+      HasLostBytes({pin->data() + end - kTombstoneSize, kTombstoneSize})) {
+    return ErrorWithCode(absl::StatusCode::kDataLoss, EIO,
+                         absl::StrFormat("no entry ends at offset %d", end));
+  }
+  return EntryView(pin, *entry);
 }
 
 void Generation::FindAll(absl::Span<const uint64_t> key_hashes,

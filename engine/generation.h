@@ -76,6 +76,15 @@ class Generation : public std::enable_shared_from_this<Generation> {
     return written_end_.load(std::memory_order_acquire);
   }
 
+  // From where on bytes are known to have been cut off the file by somebody
+  // else: beyond the tail as long as there are none.
+  uint64_t lost_from() const {
+    return lost_from_.load(std::memory_order_relaxed);
+  }
+  void NoteLostFrom(uint64_t offset) const;
+  // DATA_LOSS (EIO) if bytes below `end` are.
+  absl::Status CheckNotLost(uint64_t end) const;
+
   // The mapping in use. To be loaded after the offset or end that is to be read
   // through it. The reference is valid as long as the generation.
   const std::shared_ptr<const Mapping>& mapping() const {
@@ -89,6 +98,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   }
   absl::StatusOr<EntryView> ViewOf(uint64_t key_hash,
                                    uint64_t metadata_offset) const;
+  // The entry that ends at `end`, at most the tail; DATA_LOSS if none can.
+  absl::StatusOr<EntryView> EntryEndingAt(uint64_t end) const;
 
   // Calls Find() for each key, all at one moment.
   void FindAll(absl::Span<const uint64_t> key_hashes,
@@ -119,6 +130,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   std::atomic<uint64_t> tail_{0};
   std::atomic<uint64_t> written_end_{0};
+
+  // Only ever falls.
+  mutable std::atomic<uint64_t> lost_from_{UINT64_MAX};
 
   // Every mapping made so far, for the writer: they are few, and readers may be
   // using any of them. The pointer to the last one is what readers load.

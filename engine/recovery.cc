@@ -6,7 +6,6 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "engine/byte_source.h"
 #include "engine/layout.h"
 #include "engine/status.h"
@@ -59,8 +58,11 @@ class Recovery {
   absl::StatusOr<RecoveredTail> Run() {
     RecoveredTail result;
     VARVE_ASSIGN_OR_RETURN(result.tail, FindTail());
+    if (result.tail < input_.file_size) {
+      VARVE_ASSIGN_OR_RETURN(result.mend, FindMend(result.tail));
+      if (result.mend.has_value()) return result;
+    }
     if (input_.durable_tail != nullptr) {
-      VARVE_RETURN_IF_ERROR(CheckNothingDurableBehind(result.tail));
       VARVE_ASSIGN_OR_RETURN(result, CutAtTornEntry(result.tail));
     }
     index_.ForgetDeleted();
@@ -104,8 +106,12 @@ class Recovery {
     VARVE_ASSIGN_OR_RETURN(const std::optional<EntryLocation> first,
                            IndexChain(data(), tail, index_));
     if (first.has_value()) return absl::OkStatus();
-    // The chain has been walked before: only a file that changes under us, or
-    // a disk that answers differently each time, comes here.
+    return Changed();
+  }
+
+  // The chain has been walked before: only a file that changes under us, or a
+  // disk that answers differently each time, comes to this.
+  absl::Status Changed() const {
     return ErrorWithCode(
         absl::StatusCode::kDataLoss, EIO,
         absl::StrCat(input_.path, " changed while it was being opened"));
@@ -124,21 +130,28 @@ class Recovery {
 
   // A torn write leaves nothing behind it that was synced. If something behind
   // the tail knows of more, the chain is damaged there, and cutting would lose
-  // what is good.
-  absl::Status CheckNothingDurableBehind(uint64_t tail) {
+  // what is good. The same is so if the last entry is whole but for its link.
+  absl::StatusOr<std::optional<Mend>> FindMend(uint64_t tail) {
+    auto mend =
+        FindLinkMend(*probe_, {.tail = tail, .upper = input_.file_size});
+    if (mend.has_value() || input_.durable_tail == nullptr) return mend;
     uint64_t vouched = 0;
+    uint64_t upper = 0;
     finder_.ForEachWholeEntry(tail, [&](const EntryLocation& entry) {
       vouched = VouchedBy(entry);
+      upper = entry.end();
       return vouched <= tail;
     });
-    if (vouched <= tail) return absl::OkStatus();
+    if (vouched <= tail) return mend;
+    mend =
+        FindLinkMend(*probe_, {.tail = tail, .upper = upper, .certain = true});
+    if (mend.has_value()) return mend;
     return ErrorWithCode(
         absl::StatusCode::kDataLoss, EIO,
-        absl::StrFormat(
-            "%s is damaged at offset %d: the chain of entries breaks there, "
-            "though the file was whole up to offset %d once. Nothing has been "
-            "changed; `varve check %s` shows what is left",
-            input_.path, tail, vouched, input_.path));
+        absl::StrCat(input_.path, " is damaged at offset ", tail,
+                     ": the chain of entries breaks there, though the file was "
+                     "whole up to offset ",
+                     vouched, " once. Nothing has been changed"));
   }
 
   // Verifies what is not known to have been synced, and drops it from the first
@@ -147,7 +160,10 @@ class Recovery {
     RecoveredTail result{.tail = tail};
     for (uint64_t end = tail; end > result.durable_tail;) {
       // IndexChain() has been here.
-      const EntryLocation entry = *LocateEntryEndingAt(data(), end);
+      const std::optional<EntryLocation> found =
+          LocateEntryEndingAt(data(), end);
+      if (!found.has_value()) return Changed();
+      const EntryLocation& entry = *found;
       end = entry.prev_tail;
       if (!IsWhole(entry)) {
         result.tail = entry.prev_tail;

@@ -7,12 +7,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
 #include "engine/entry.h"
 #include "engine/file.h"
 #include "engine/index.h"
+#include "engine/mend.h"
 
 namespace varve {
 
@@ -30,11 +32,14 @@ struct RecoveryInput {
 struct RecoveredTail {
   uint64_t tail = 0;
   uint64_t durable_tail = 0;
+  // If set, the file is damaged in a way that this would mend, and what lies
+  // behind is no torn write: tail and index mean nothing.
+  std::optional<Mend> mend;
 };
 
 // Finds the tail and fills `index`, which is empty. Writes nothing. DATA_LOSS
 // if the file is not empty and holds no valid entry, or if it is damaged below
-// a point that is known to have been synced.
+// a point that is known to have been synced, and nothing mends it.
 absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input, Index& index);
 
 // Copies the bytes of `file` from `tail` to `file_size` into a new file beside

@@ -64,6 +64,7 @@ class MemoryFile final : public File {
   absl::Status Sync() override { return Refuse(); }
   absl::Status Truncate(uint64_t) override { return Refuse(); }
   absl::Status PunchHole(uint64_t, uint64_t) override { return Refuse(); }
+  absl::Status Preallocate(uint64_t, uint64_t) override { return Refuse(); }
   absl::StatusOr<FileInfo> Info() override { return Refuse(); }
   absl::Status SetOwner(uint32_t, uint32_t) override { return Refuse(); }
   absl::StatusOr<std::vector<FileXattr>> Xattrs() override { return Refuse(); }

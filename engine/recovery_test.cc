@@ -422,7 +422,7 @@ TEST_F(DurableTailTest, ChainBrokenBelowItIsNeverCut) {
     const auto store = TryOpen(OpenMode::kReadWrite, Vouch);
     EXPECT_THAT(store, HasCode(absl::StatusCode::kDataLoss));
     EXPECT_THAT(std::string(store.status().message()),
-                HasSubstr(absl::StrCat("damaged at offset ", bad.prev_tail)));
+                HasSubstr(absl::StrCat("leads to ", bad.prev_tail)));
     EXPECT_EQ(File(), bytes + torn);
     EXPECT_EQ(directory_.Listing(), "store ");
   }

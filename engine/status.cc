@@ -64,6 +64,11 @@ std::optional<int> SystemErrorNumber(const absl::Status& status) {
   return error_number;
 }
 
+bool IsOutOfSpace(const absl::Status& status) {
+  const std::optional<int> number = SystemErrorNumber(status);
+  return number == ENOSPC || number == EDQUOT;
+}
+
 absl::Status Annotate(const absl::Status& status, absl::string_view context) {
   if (status.ok()) return status;
   absl::Status annotated(status.code(),

@@ -36,6 +36,9 @@ absl::Status ErrorWithCode(absl::StatusCode code, int error_number,
 // was annotated. Nothing for a status that came from elsewhere, and for OK.
 std::optional<int> SystemErrorNumber(const absl::Status& status);
 
+// Whether it says that the disk is full, or the quota used up.
+bool IsOutOfSpace(const absl::Status& status);
+
 // The same status (code, payloads) with "<context>: " before its message. OK
 // stays OK.
 absl::Status Annotate(const absl::Status& status, absl::string_view context);

@@ -190,15 +190,7 @@ absl::StatusOr<EntryView> Store::EntryEndingAt(uint64_t end) const {
           return absl::OutOfRangeError(absl::StrFormat(
               "offset %d is beyond the tail of the store", end));
         }
-        const std::shared_ptr<const Mapping>& pin = generation.mapping();
-        const std::optional<EntryLocation> entry =
-            LocateEntryEndingAt(pin->data(), end);
-        if (!entry.has_value()) {
-          return ErrorWithCode(
-              absl::StatusCode::kDataLoss, EIO,
-              absl::StrFormat("no entry ends at offset %d", end));
-        }
-        return EntryView(pin, *entry);
+        return generation.EntryEndingAt(end);
       });
 }
 
@@ -211,6 +203,7 @@ absl::StatusOr<Store::PinnedBytes> Store::View(uint64_t offset,
           return absl::OutOfRangeError(absl::StrFormat(
               "[%d, +%d) is beyond the end of the store", offset, length));
         }
+        VARVE_RETURN_IF_ERROR(generation.CheckNotLost(offset + length));
         const std::shared_ptr<const Mapping>& pin = generation.mapping();
         return PinnedBytes{pin,
                            {pin->data() + offset, static_cast<size_t>(length)}};

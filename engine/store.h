@@ -17,6 +17,10 @@
 // payload or one that is a single NUL byte (it could not be told from a
 // tombstone); otherwise the SystemError of the seam. A failed append changes
 // nothing: neither the file up to its tail, nor index, nor tail.
+//
+// A full disk: while a store is open for writing it has the host keep some
+// blocks behind its end (reserve.h), so that what frees space can be appended
+// still: deletions, and batches that say so. All other appends fail first.
 
 #ifndef VARVE_ENGINE_STORE_H_
 #define VARVE_ENGINE_STORE_H_
@@ -38,6 +42,7 @@
 #include "absl/types/span.h"
 #include "engine/entry.h"
 #include "engine/file.h"
+#include "engine/mend.h"
 
 namespace varve {
 
@@ -53,6 +58,12 @@ struct OpenOptions {
   // newest prefix vouched for are verified at open, and the store is cut at
   // the first bad one; when not set, only the last entry is verified.
   std::function<uint64_t(const EntryView& entry)> durable_tail;
+  // Other bytes than those of the file; only for stores that are read.
+  std::vector<Mend> mends;
+  // Told whenever an append finds the disk or the quota full, be it that it
+  // fails or that it uses the reserve. Called with the writer lock held: must
+  // not call the store, nor wait. May be empty.
+  std::function<void()> on_shortage = nullptr;
 };
 
 // What opening a store found and did.
@@ -62,6 +73,14 @@ struct RecoveryReport {
   uint64_t torn_bytes = 0;    // file_size - tail
   std::string sidecar;        // where the torn bytes went; empty if none did
   uint64_t durable_tail = 0;  // as vouched for by entries
+  std::vector<Mend> mends;    // those given, and those of links
+};
+
+// What has become of the name under which a store was opened.
+enum class FilePlace {
+  kInPlace,  // leads to the store's file
+  kMoved,    // does not; the file has another one
+  kDeleted,  // does not; the file has none, and is gone once it is closed
 };
 
 struct BatchItem {
@@ -82,8 +101,10 @@ class Store {
   // lock that a writer waits for, and sees the committed prefix at the time of
   // the open. Errors: NOT_FOUND, ALREADY_EXISTS; FAILED_PRECONDITION
   // (EWOULDBLOCK) naming the pid of the writer that holds the lock; DATA_LOSS
-  // if the file is not empty and holds no valid entry (it is left untouched);
-  // SystemError.
+  // if the file is not empty and holds no valid entry, or is damaged where
+  // writing on would hide it (it is left untouched); SystemError.
+  //
+  // A read-only open mends damaged links in memory; recovery() tells.
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path,
                                                      OpenOptions options);
   ~Store();
@@ -96,7 +117,11 @@ class Store {
   const std::string& file_path() const;
   // Where a compaction writes the file that is to replace this one.
   std::string replacement_path() const;
-  bool read_only() const;  // opened so, or turned so by a failed sync
+  bool read_only() const;  // opened so, or turned so by a failure()
+  // Why the store serves only reads although it was opened for writing, or why
+  // it cannot serve all of them: a sync has failed, or the file is shorter than
+  // it was.
+  absl::Status failure() const;
 
   // --- Writing -------------------------------------------------------------
 
@@ -193,6 +218,16 @@ class Store {
   };
   absl::StatusOr<PinnedBytes> View(uint64_t offset, uint64_t length) const;
 
+  // Looks whether somebody else has cut the file short: then the store turns
+  // read-only, for good, and what is gone is DATA_LOSS (EIO) to every read.
+  // Returns that, too, if the file is shorter than `end`, which must be that of
+  // something that has been written. To be called once bytes of View() were
+  // used, as behind the end of a file a map may well show zeros (a page of
+  // which nothing is left raises SIGBUS; see bus_guard.h). Takes one fstat().
+  absl::Status CheckLength(uint64_t end = 0);
+  // Where the file is now.
+  absl::StatusOr<FilePlace> Place() const;
+
   // Reads the payload through the seam (never by the map, so that a failing
   // disk is an error and not a signal) and compares its checksum. DATA_LOSS
   // (EIO) naming key hash and offsets if it does not match. OUT_OF_RANGE where
@@ -260,7 +295,7 @@ class Store {
   // then. The range must lie within one dead payload, and readers be kept out.
   // UNIMPLEMENTED where the host cannot do that.
   absl::Status Punch(uint64_t offset, uint64_t length);
-  // As the host has it.
+  // As the host has it, without the blocks that are kept behind the end.
   absl::StatusOr<FileInfo> Info() const;
   // Of the host file system that the store lies on.
   absl::StatusOr<SpaceOnDisk> Space() const;
@@ -294,6 +329,10 @@ class Batch {
   // come before any Add. Nothing if the stream has no unsealed bytes. If the
   // batch is not committed in the end, the stream goes on as it was.
   std::optional<EntryLocation> FinishStream(uint64_t key_hash);
+
+  // Says that the append frees space, or is part of what does: it may use the
+  // blocks that are kept for that when the disk is full.
+  void UseReserve();
 
   // Appends all with one write, then updates index and tail, and gives up the
   // lock. On failure nothing has changed.

@@ -27,10 +27,10 @@ absl::Status NoSuchKey(uint64_t key_hash) {
 absl::Status StoreImpl::CheckWritable() const {
   if (!read_only()) return absl::OkStatus();
   return ErrorWithNumber(
-      EROFS,
-      options_.mode == OpenMode::kRead
-          ? absl::StrCat(path_, " is open for reading only")
-          : absl::StrCat(path_, " serves only reads since a sync has failed"));
+      EROFS, options_.mode == OpenMode::kRead
+                 ? absl::StrCat(path_, " is open for reading only")
+                 : absl::StrCat(path_, " serves only reads since this: ",
+                                failure().message()));
 }
 
 void StoreImpl::StartAppend(PendingAppend& pending,
@@ -58,8 +58,10 @@ void StoreImpl::SealActiveStream(PendingAppend& pending) {
   if (!is_live) pending.append.AddTombstone(pending.ended_entry.key_hash);
 }
 
-absl::Status StoreImpl::WriteBytes(Append& append) {
+absl::Status StoreImpl::WriteBytes(Append& append, bool may_use_reserve) {
   VARVE_RETURN_IF_ERROR(CheckWritable());
+  // A write behind the end of the file would leave zeros in between.
+  VARVE_RETURN_IF_ERROR(CheckLength(*generation_, append.write_offset()));
   VARVE_RETURN_IF_ERROR(FinishCuttingBack());
   // Whatever else can fail comes before the first byte is written.
   VARVE_RETURN_IF_ERROR(generation_->Reserve(append.updates().size()));
@@ -69,9 +71,15 @@ absl::Status StoreImpl::WriteBytes(Append& append) {
            std::min(append.updates().size(), kPrefetchedUpdates))) {
     generation_->index().Prefetch(update.key_hash);
   }
-  const absl::Status status = append.Write(generation_->file());
+  absl::Status status =
+      reserve_.MakeRoom(generation_->file(), append.write_offset(),
+                        append.end(), may_use_reserve);
+  if (!status.ok() || reserve_.is_short()) TellShortage();
+  VARVE_RETURN_IF_ERROR(status);
+  status = append.Write(generation_->file());
   if (!status.ok()) {
     CutBackTo(append.write_offset());
+    if (IsOutOfSpace(status)) TellShortage();
     return status;
   }
   generation_->set_written_end(append.end());
@@ -80,7 +88,7 @@ absl::Status StoreImpl::WriteBytes(Append& append) {
 
 absl::Status StoreImpl::Commit(PendingAppend& pending) {
   if (pending.append.empty()) return CheckWritable();
-  VARVE_RETURN_IF_ERROR(WriteBytes(pending.append));
+  VARVE_RETURN_IF_ERROR(WriteBytes(pending.append, pending.may_use_reserve));
   generation_->Publish(pending.append.updates(), pending.append.tail());
   if (pending.ended_stream != nullptr) {
     active_ = nullptr;
@@ -93,7 +101,11 @@ absl::Status StoreImpl::Commit(PendingAppend& pending) {
 
 void StoreImpl::CutBackTo(uint64_t end) {
   generation_->set_written_end(end);
-  must_cut_back_ = !generation_->file().Truncate(end).ok();
+  // If the file has become shorter than that, this would make it longer.
+  must_cut_back_ = !CheckLength(*generation_, end).ok() ||
+                   !generation_->file().Truncate(end).ok();
+  reserve_.Lose();
+  if (!must_cut_back_) reserve_.TopUp(generation_->file(), end);
 }
 
 // What was left behind must be gone before anything is written over its start:
@@ -102,8 +114,10 @@ void StoreImpl::CutBackTo(uint64_t end) {
 // entry of the store.
 absl::Status StoreImpl::FinishCuttingBack() {
   if (!must_cut_back_) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(
-      generation_->file().Truncate(generation_->written_end()));
+  const uint64_t end = generation_->written_end();
+  VARVE_RETURN_IF_ERROR(CheckLength(*generation_, end));
+  VARVE_RETURN_IF_ERROR(generation_->file().Truncate(end));
+  reserve_.Lose();
   must_cut_back_ = false;
   return absl::OkStatus();
 }
@@ -156,6 +170,7 @@ absl::StatusOr<size_t> StoreImpl::Delete(
   }
   if (present.empty()) return size_t{0};
   PendingAppend pending;
+  pending.may_use_reserve = true;
   StartAppend(pending);
   for (const uint64_t key_hash : present) pending.append.AddTombstone(key_hash);
   VARVE_RETURN_IF_ERROR(Commit(pending));
@@ -205,6 +220,7 @@ absl::Status StoreImpl::CopyTo(uint64_t key_hash, StoreImpl& target,
       continue;
     }
     PendingAppend pending;
+    pending.may_use_reserve = true;
     StartAppend(pending);
     pending.append.AddTombstone(key_hash);
     return Commit(pending);

@@ -68,6 +68,8 @@ std::optional<EntryLocation> Batch::FinishStream(uint64_t key_hash) {
   return state_->pending.ended_entry;
 }
 
+void Batch::UseReserve() { state_->pending.may_use_reserve = true; }
+
 absl::Status Batch::Commit() {
   if (!state_->locked) {
     return absl::FailedPreconditionError("the batch has been committed");

@@ -144,6 +144,7 @@ void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
   // Those who pinned the old generation or a view keep what they need of it.
   generation_ = std::move(next);
   must_cut_back_ = false;
+  reserve_.Lose();
   absl::MutexLock lock(&streams_mutex_);
   for (StreamState* stream : streams_) stream->Relocate(*generation_);
 }
@@ -153,6 +154,8 @@ absl::Status StoreImpl::PutInPlace(const std::string& path,
                                    absl::Status* synced) {
   FileSystem& file_system = *options_.file_system;
   VARVE_RETURN_IF_ERROR(CheckNotReplaced());
+  // What was gone while it was copied may have been copied as zeros.
+  VARVE_RETURN_IF_ERROR(CheckLength(*generation_, generation_->tail()));
   VARVE_RETURN_IF_ERROR(file_system.Rename(path, file_path_));
   // From here on the new file is the store, whatever happens.
   *synced = file_system.SyncDirectoryOf(file_path_);
@@ -160,7 +163,7 @@ absl::Status StoreImpl::PutInPlace(const std::string& path,
   if (!synced->ok()) {
     // A power cut may bring the old file back, without what would be appended.
     absl::MutexLock lock(&sync_mutex_);
-    FailSync(*synced);
+    Fail(*synced);
   }
   return absl::OkStatus();
 }
@@ -180,6 +183,7 @@ absl::Status StoreImpl::Compact() {
     options_.file_system->Remove(path).IgnoreError();
     return status;
   }
+  reserve_.TopUp(generation_->file(), generation_->written_end());
   return synced;
 }
 

@@ -34,6 +34,7 @@
 #include "engine/entry.h"
 #include "engine/generation.h"
 #include "engine/read_sections.h"
+#include "engine/reserve.h"
 #include "engine/store.h"
 
 namespace varve {
@@ -100,6 +101,8 @@ struct PendingAppend {
   StreamState* ended_stream = nullptr;
   EntryLocation ended_entry;
   bool ended_by_sealing = false;
+  // Whether it frees space, or is part of what does.
+  bool may_use_reserve = false;
 };
 
 class StoreImpl {
@@ -166,7 +169,7 @@ class StoreImpl {
     return *generation_;
   }
 
-  absl::Status CheckWritable() const;
+  absl::Status CheckWritable() const ABSL_LOCKS_EXCLUDED(sync_mutex_);
 
   absl::StatusOr<EntryLocation> Write(uint64_t key_hash,
                                       absl::Span<const std::byte> payload)
@@ -197,6 +200,14 @@ class StoreImpl {
   absl::StatusOr<uint64_t> Sync() ABSL_LOCKS_EXCLUDED(sync_mutex_);
   uint64_t durable_tail() const ABSL_LOCKS_EXCLUDED(sync_mutex_);
 
+  // --- The file as others leave it (store_intact.cc) -----------------------
+
+  // See Store. `generation` is the one in use, or one that was.
+  absl::Status CheckLength(const Generation& generation, uint64_t end)
+      ABSL_LOCKS_EXCLUDED(sync_mutex_);
+  absl::Status failure() const ABSL_LOCKS_EXCLUDED(sync_mutex_);
+  absl::StatusOr<FilePlace> Place() const;
+
   // --- Iteration and compaction --------------------------------------------
 
   void ForEach(const std::function<bool(const EntryView&)>& visit) const;
@@ -216,12 +227,17 @@ class StoreImpl {
   void RemoveReplacement(StoreImpl& replacement);
   const std::string& file_path() const { return file_path_; }
   std::string replacement_path() const;
-  std::shared_ptr<Generation> TakeGeneration()
+  // For the store whose file this one's is to be. `reserve` gets that of it.
+  std::shared_ptr<Generation> TakeGeneration(Reserve& reserve)
       ABSL_LOCKS_EXCLUDED(writer_mutex_) {
     absl::MutexLock lock(&writer_mutex_);
+    reserve_.HandOver(reserve);
     return generation_;
   }
   absl::Status Seal() ABSL_LOCKS_EXCLUDED(writer_mutex_);
+  absl::Status Punch(uint64_t offset, uint64_t length)
+      ABSL_LOCKS_EXCLUDED(writer_mutex_);
+  absl::StatusOr<FileInfo> Info() const ABSL_LOCKS_EXCLUDED(writer_mutex_);
   absl::StatusOr<SpaceOnDisk> Space() const;
 
  private:
@@ -233,8 +249,13 @@ class StoreImpl {
       uint64_t key_hash, absl::Span<const std::byte> payload, uint32_t crc32)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
   // Writes, and only that; cuts back what a failure has left.
-  absl::Status WriteBytes(Append& append)
+  absl::Status WriteBytes(Append& append, bool may_use_reserve)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
+  void TellShortage() const {
+    if (options_.on_shortage) options_.on_shortage();
+  }
+  // Gives the reserve back, unless an append is on its way.
+  void GiveReserveBack() ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
   // A random hash that no key of the store has.
   uint64_t UnusedKeyHash() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
@@ -243,8 +264,9 @@ class StoreImpl {
                                            absl::Span<const std::byte> rest)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
-  // The store serves only reads from now on.
-  void FailSync(const absl::Status& status)
+  // The store serves only reads from now on. The first failure is the reason
+  // that is told.
+  void Fail(const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_);
   absl::Status SyncNow(const Generation& generation, bool sync_directory);
 
@@ -282,6 +304,7 @@ class StoreImpl {
   StreamState* active_ ABSL_GUARDED_BY(writer_mutex_) = nullptr;
   // The file may be longer than what is written to it.
   bool must_cut_back_ ABSL_GUARDED_BY(writer_mutex_) = false;
+  Reserve reserve_ ABSL_GUARDED_BY(writer_mutex_);
 
   absl::Mutex streams_mutex_ ABSL_ACQUIRED_AFTER(writer_mutex_);
   absl::flat_hash_set<StreamState*> streams_ ABSL_GUARDED_BY(streams_mutex_);
@@ -293,7 +316,8 @@ class StoreImpl {
   uint64_t durable_tail_ ABSL_GUARDED_BY(sync_mutex_);
   // A new file's name is not durable before its directory is.
   bool must_sync_directory_ ABSL_GUARDED_BY(sync_mutex_);
-  absl::Status sync_error_ ABSL_GUARDED_BY(sync_mutex_);
+  // Why nothing can be written or synced any more.
+  absl::Status failure_ ABSL_GUARDED_BY(sync_mutex_);
 };
 
 // What a Batch is made of.

@@ -100,6 +100,14 @@ absl::Status Damaged(const EntryLocation& entry, absl::string_view what) {
                       entry.metadata_offset(), what));
 }
 
+// Reads bytes of an entry: those beyond the end of the file are not there any
+// more.
+absl::Status ReadEntry(File& file, uint64_t offset, absl::Span<std::byte> out) {
+  const absl::Status status = ReadExactly(file, offset, out);
+  if (!absl::IsOutOfRange(status)) return status;
+  return ErrorWithCode(absl::StatusCode::kDataLoss, EIO, status.message());
+}
+
 }  // namespace
 
 void StoreImpl::ForEach(
@@ -141,18 +149,15 @@ absl::Status StoreImpl::ForEachInChain(
     const std::function<bool(const EntryView&)>& visit) const {
   const std::shared_ptr<const Generation> generation = Pin();
   uint64_t end = generation->tail();
-  const std::shared_ptr<const Mapping>& pin = generation->mapping();
   while (end > 0) {
-    const std::optional<EntryLocation> entry =
-        LocateEntryEndingAt(pin->data(), end);
-    if (!entry.has_value()) {
-      return ErrorWithCode(
-          absl::StatusCode::kDataLoss, EIO,
-          absl::StrFormat("the chain of %s is broken at offset %d", path_,
-                          end));
+    const absl::StatusOr<EntryView> entry = generation->EntryEndingAt(end);
+    if (!entry.ok()) {
+      return Annotate(entry.status(),
+                      absl::StrFormat("the chain of %s is broken at offset %d",
+                                      path_, end));
     }
-    end = entry->prev_tail;
-    if (!visit(EntryView(pin, *entry))) break;
+    end = entry->location().prev_tail;
+    if (!visit(*entry)) break;
   }
   return absl::OkStatus();
 }
@@ -172,7 +177,7 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
   for (uint64_t at = entry.payload_offset; at < entry.metadata_offset();) {
     const auto chunk = absl::MakeSpan(buffer).first(
         std::min<uint64_t>(buffer.size(), entry.metadata_offset() - at));
-    VARVE_RETURN_IF_ERROR(ReadExactly(generation->file(), at, chunk));
+    VARVE_RETURN_IF_ERROR(ReadEntry(generation->file(), at, chunk));
     crc = Crc32(crc, chunk);
     at += chunk.size();
   }
@@ -180,8 +185,8 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
     return Damaged(entry, "the payload does not match its checksum");
   }
   std::array<std::byte, kMetadataSize> bytes;
-  VARVE_RETURN_IF_ERROR(ReadExactly(generation->file(), entry.metadata_offset(),
-                                    absl::MakeSpan(bytes)));
+  VARVE_RETURN_IF_ERROR(ReadEntry(generation->file(), entry.metadata_offset(),
+                                  absl::MakeSpan(bytes)));
   const Metadata metadata = DecodeMetadata(bytes.data());
   if (metadata.key_hash != entry.key_hash || metadata.crc32 != entry.crc32 ||
       metadata.prev_tail != entry.prev_tail) {

@@ -3,16 +3,23 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "engine/bus_guard.h"
 #include "engine/recovery.h"
 #include "engine/status.h"
 #include "engine/store_impl.h"
 
 namespace varve {
 namespace {
+
+// Each takes a recovery of its own; a store with more is beyond help.
+constexpr size_t kMaxBrokenLinks = 64;
 
 constexpr absl::Duration kLockPoll = absl::Milliseconds(20);
 
@@ -66,12 +73,14 @@ absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
   }
 }
 
-absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
-                                                 OpenOptions options) {
+absl::StatusOr<StoreImpl::Opened> OpenForReading(
+    const std::string& path, OpenOptions options,
+    const std::vector<Mend>& mends) {
   VARVE_ASSIGN_OR_RETURN(
       std::unique_ptr<File> file,
       options.file_system->Open(path, OpenMode::kRead, options.permissions));
   VARVE_RETURN_IF_ERROR(file->LockForReading());
+  if (!mends.empty()) file = MakeMendedFile(std::move(file), mends);
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
   // No more than there is: nothing will be added through this store.
   VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
@@ -80,7 +89,7 @@ absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
       .path = path,
       .options = std::move(options),
       .generation = std::make_shared<Generation>(std::move(file), mapping),
-      .recovery = {.file_size = info.size}};
+      .recovery = {.file_size = info.size, .mends = mends}};
 }
 
 absl::StatusOr<StoreImpl::Opened> OpenForWriting(const std::string& path,
@@ -95,7 +104,25 @@ absl::StatusOr<StoreImpl::Opened> OpenForWriting(const std::string& path,
                            .recovery = {.file_size = locked.info.size}};
 }
 
-absl::Status RunRecovery(StoreImpl::Opened& opened) {
+// Whether recovery has seen the file as it is. What could not be read must not
+// be taken for a torn end, and moved aside.
+absl::Status CheckRead(const StoreImpl::Opened& opened, uint64_t tail) {
+  const Generation& generation = *opened.generation;
+  // A writer may cut off what lies behind the tail while we read.
+  const uint64_t end =
+      opened.options.mode == OpenMode::kRead ? tail : opened.recovery.file_size;
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation.file().Info());
+  if (info.size >= end && !HasLostBytes({generation.mapping()->data(), end})) {
+    return absl::OkStatus();
+  }
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrCat(opened.path, " could not be read as it was opened: ",
+                   info.size < end ? "it was truncated" : "its disk fails"));
+}
+
+// If it returns a mend, the store has to be opened again with it.
+absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   Generation& generation = *opened.generation;
   RecoveryReport& report = opened.recovery;
   const bool is_locked = opened.options.mode != OpenMode::kRead;
@@ -107,6 +134,9 @@ absl::Status RunRecovery(StoreImpl::Opened& opened) {
                                   .locked = is_locked,
                                   .durable_tail = opened.options.durable_tail},
                                  generation.mutable_index()));
+  VARVE_RETURN_IF_ERROR(CheckRead(
+      opened, recovered.mend.has_value() ? report.file_size : recovered.tail));
+  if (recovered.mend.has_value()) return recovered.mend;
   report.tail = recovered.tail;
   report.torn_bytes = report.file_size - report.tail;
   report.durable_tail = recovered.durable_tail;
@@ -118,19 +148,33 @@ absl::Status RunRecovery(StoreImpl::Opened& opened) {
   }
   generation.set_written_end(report.tail);
   generation.Publish({}, report.tail);
-  return absl::OkStatus();
+  return std::nullopt;
 }
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
     const std::string& path, OpenOptions options) {
-  VARVE_ASSIGN_OR_RETURN(Opened opened,
-                         options.mode == OpenMode::kRead
-                             ? OpenForReading(path, std::move(options))
-                             : OpenForWriting(path, std::move(options)));
-  VARVE_RETURN_IF_ERROR(RunRecovery(opened));
-  return std::make_unique<StoreImpl>(std::move(opened));
+  const bool reads = options.mode == OpenMode::kRead;
+  std::vector<Mend> mends = options.mends;
+  const size_t most = mends.size() + kMaxBrokenLinks;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(Opened opened,
+                           reads ? OpenForReading(path, options, mends)
+                                 : OpenForWriting(path, options));
+    VARVE_ASSIGN_OR_RETURN(std::optional<Mend> mend, RunRecovery(opened));
+    if (!mend.has_value()) {
+      return std::make_unique<StoreImpl>(std::move(opened));
+    }
+    if (!reads || mends.size() == most) {
+      return ErrorWithCode(
+          absl::StatusCode::kDataLoss, EIO,
+          absl::StrCat(path, " is damaged: ", mend->reason,
+                       ". Nothing has been changed; what is there can be read, "
+                       "and `varve check --repair` makes a sound store of it"));
+    }
+    mends.push_back(*std::move(mend));
+  }
 }
 
 StoreImpl::StoreImpl(Opened opened)
@@ -141,15 +185,20 @@ StoreImpl::StoreImpl(Opened opened)
       current_(opened.generation.get()),
       read_only_(options_.mode == OpenMode::kRead),
       generation_(std::move(opened.generation)),
+      reserve_(options_.file_system, file_path_),
       synced_generation_(current_.load(std::memory_order_relaxed)),
       durable_tail_(recovery_.durable_tail),
       // It may just have been created.
-      must_sync_directory_(recovery_.file_size == 0) {}
+      must_sync_directory_(recovery_.file_size == 0) {
+  // On a full disk there will be none, or a small one.
+  if (!read_only()) reserve_.Renew(generation_->file(), recovery_.tail);
+}
 
 StoreImpl::~StoreImpl() {
   // One more attempt, so that the next open finds a clean end.
   absl::MutexLock lock(&writer_mutex_);
   FinishCuttingBack().IgnoreError();
+  reserve_.GiveBack(generation_->file(), generation_->written_end());
 }
 
 }  // namespace varve

@@ -1,6 +1,7 @@
 // Replacement of the store's file by another one, and what else compactions by
 // those above need.
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -37,23 +38,45 @@ absl::StatusOr<bool> Store::KeepReadersOut() {
 void Store::LetReadersIn() { impl_->Pin()->file().LetReadersIn(); }
 
 absl::Status Store::Punch(uint64_t offset, uint64_t length) {
-  return impl_->Pin()->file().PunchHole(offset, length);
+  return impl_->Punch(offset, length);
 }
 
-absl::StatusOr<FileInfo> Store::Info() const {
-  return impl_->Pin()->file().Info();
-}
+absl::StatusOr<FileInfo> Store::Info() const { return impl_->Info(); }
 
 absl::StatusOr<SpaceOnDisk> Store::Space() const { return impl_->Space(); }
 
 absl::StatusOr<SpaceOnDisk> StoreImpl::Space() const {
-  return options_.file_system->Space(file_path_);
+  FileSystem& file_system = *options_.file_system;
+  const absl::StatusOr<SpaceOnDisk> space = file_system.Space(file_path_);
+  if (!absl::IsNotFound(space.status())) return space;
+  // The file was deleted or moved: most likely, not to another disk.
+  const size_t slash = file_path_.rfind('/');
+  return file_system.Space(
+      slash == std::string::npos ? "." : file_path_.substr(0, slash + 1));
+}
+
+absl::Status StoreImpl::Punch(uint64_t offset, uint64_t length) {
+  VARVE_RETURN_IF_ERROR(Pin()->file().PunchHole(offset, length));
+  absl::MutexLock lock(&writer_mutex_);
+  // Before somebody else takes what has become free.
+  if (reserve_.is_short() && !must_cut_back_) {
+    reserve_.TopUp(generation_->file(), generation_->written_end());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<FileInfo> StoreImpl::Info() const {
+  absl::MutexLock lock(&writer_mutex_);
+  VARVE_ASSIGN_OR_RETURN(FileInfo info, generation_->file().Info());
+  info.allocated -= std::min(info.allocated, reserve_.HeldBehind(info.size));
+  return info;
 }
 
 absl::Status StoreImpl::Seal() {
   absl::MutexLock lock(&writer_mutex_);
   if (active_ == nullptr) return absl::OkStatus();
   PendingAppend pending;
+  pending.may_use_reserve = true;  // punching needs it, and it is small
   StartAppend(pending);
   return Commit(pending);
 }
@@ -105,8 +128,10 @@ absl::Status StoreImpl::ReplaceBy(StoreImpl& replacement) {
   }
   absl::Status synced;  // if not, the next Sync() fails
   if (status.ok()) {
-    status = PutInPlace(replacement.file_path_, replacement.TakeGeneration(),
-                        &synced);
+    Reserve reserve(options_.file_system, file_path_);
+    status = PutInPlace(replacement.file_path_,
+                        replacement.TakeGeneration(reserve), &synced);
+    if (status.ok()) reserve.HandOver(reserve_);
   }
   if (!status.ok()) RemoveReplacement(replacement);
   return status;

@@ -19,21 +19,28 @@ absl::Status StoreImpl::SyncNow(const Generation& generation,
   return options_.file_system->SyncDirectoryOf(file_path_);
 }
 
-void StoreImpl::FailSync(const absl::Status& status) {
-  // What the kernel could not write it may have forgotten: a later sync would
-  // succeed, and mean nothing.
-  sync_error_ = status;
+void StoreImpl::Fail(const absl::Status& status) {
+  failure_.Update(status);
   read_only_.store(true, std::memory_order_release);
+}
+
+void StoreImpl::GiveReserveBack() {
+  // Whoever syncs may hold the lock himself; closing gives it back, too.
+  if (!writer_mutex_.TryLock()) return;
+  reserve_.GiveBack(generation_->file(), generation_->written_end());
+  writer_mutex_.Unlock();
 }
 
 absl::StatusOr<uint64_t> StoreImpl::Sync() {
   const std::shared_ptr<const Generation> generation = Pin();
   const uint64_t wanted = generation->tail();
+  // That bytes are durable means nothing if they are gone.
+  VARVE_RETURN_IF_ERROR(CheckLength(*generation, wanted));
   bool sync_directory = false;
   {
     absl::MutexLock lock(&sync_mutex_);
     while (true) {
-      if (!sync_error_.ok()) return sync_error_;
+      if (!failure_.ok()) return failure_;
       // A new generation is durable from the start, and so is what it was made
       // of.
       const bool is_durable =
@@ -51,17 +58,22 @@ absl::StatusOr<uint64_t> StoreImpl::Sync() {
   }
   const uint64_t reached = generation->tail();
   const absl::Status status = SyncNow(*generation, sync_directory);
-  absl::MutexLock lock(&sync_mutex_);
-  syncing_ = false;
-  if (!status.ok()) {
-    FailSync(status);
-    return status;
+  {
+    absl::MutexLock lock(&sync_mutex_);
+    syncing_ = false;
+    if (status.ok()) {
+      if (synced_generation_ == generation.get()) {
+        durable_tail_ = std::max(durable_tail_, reached);
+        must_sync_directory_ = false;
+      }
+      return durable_tail_;
+    }
+    // What the kernel could not write it may have forgotten: a later sync would
+    // succeed, and mean nothing.
+    Fail(status);
   }
-  if (synced_generation_ == generation.get()) {
-    durable_tail_ = std::max(durable_tail_, reached);
-    must_sync_directory_ = false;
-  }
-  return durable_tail_;
+  GiveReserveBack();
+  return status;
 }
 
 }  // namespace varve
