@@ -86,6 +86,7 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     absl::ReaderMutexLock lock(&core.tree_mu);
     AddTree(core.tree, writer);
   }
+  writer.AddDigest();
   const EntryLocation location =
       batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
   VARVE_RETURN_IF_ERROR(batch.Commit());

@@ -19,8 +19,20 @@ Extent ExtentOf(const EntryLocation& entry) {
           .entry_crc32 = entry.crc32};
 }
 
+absl::Status MarkInUse(Core& core, Timestamp time) {
+  if (!core.clean) return absl::OkStatus();
+  core.clean = false;
+  Commit commit(core, time);
+  commit.UseReserve();  // for what follows may be a deletion
+  absl::Status status = commit.Finish();
+  core.clean = !status.ok();
+  return status;
+}
+
 Commit::Commit(Core& core, Timestamp time, Stream* stream)
-    : core_(core), batch_(core.store->BeginBatch(stream)) {
+    : core_(core),
+      status_(MarkInUse(core, time)),
+      batch_(core.store->BeginBatch(stream)) {
   header_.time = time;
   header_.sequence = core.last_sequence + 1;
   header_.next_ino = core.next_ino;
@@ -69,7 +81,9 @@ void Commit::AddInline(uint64_t ino, uint64_t file_offset,
 
 absl::Status Commit::Finish() {
   core_.commit_mu.AssertHeld();
+  VARVE_RETURN_IF_ERROR(status_);
   const uint64_t key_hash = core_.identity.CommitKeyHash(header_.sequence);
+  writer().AddDigest();
   const EntryLocation location =
       batch_.Add(key_hash, AsBytes(writer().payload()));
   assert(location.payload_offset == header_.position);

@@ -61,6 +61,8 @@ class Commit {
   // Patches a file with bytes that lie in the record itself.
   void AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
   void set_flags(uint8_t flags) { header_.flags = flags; }
+  // Says that the commit frees space, or is part of what does; see Batch.
+  void UseReserve() { batch_.UseReserve(); }
 
   // The lock that the constructor asks for must still be held; the analysis
   // cannot tell that it is the same one, so this checks when it runs.
@@ -71,11 +73,19 @@ class Commit {
   absl::Status ApplyToTree(const EntryLocation& record);
 
   Core& core_;
+  const absl::Status status_;  // of marking the store as in use
   Batch batch_;
   CommitHeader header_;
   uint64_t end_;  // where the entries added so far end
   std::optional<CommitWriter> writer_;
 };
+
+// Says that the store is in use again, if its newest commit says that it is
+// closed: before the first entry that follows. Without it, what a power cut
+// leaves of our own entries would be taken for another program's work. Every
+// Commit does so; whoever begins a stream has to.
+absl::Status MarkInUse(Core& core, Timestamp time)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 
 }  // namespace varve::fs
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/entry.h"
 #include "engine/status.h"
 #include "fs/error.h"
 
@@ -23,7 +24,11 @@ enum Kind : uint8_t {
   kSetXattr = 7,
   kDropXattr = 8,
   kKeepUnfinished = 9,
+  kDigest = 10,  // of the record; no change
 };
+
+// Of the last item of a record: kind, size and XXH3.
+constexpr size_t kDigestSize = 1 + 1 + 8;
 
 // Kinds of extents, as stored.
 enum ExtentKind : uint8_t {
@@ -78,7 +83,7 @@ PutInode DecodeInode(Timestamp now, WireReader& in) {
   for (const auto& [time, bit] : times) {
     *time = (bits & bit) != 0 ? now : Timestamp::FromPacked(in.U64());
   }
-  if (put.ino == 0 || a.size > kMaxFileSize) in.Fail();
+  if (put.ino == 0 || put.ino >= kMaxId || a.size > kMaxFileSize) in.Fail();
   return put;
 }
 
@@ -205,6 +210,12 @@ size_t CommitWriter::AddInline(uint64_t ino, uint64_t file_offset,
   return payload_.size() - bytes.size();
 }
 
+void CommitWriter::AddDigest() {
+  scratch_.clear();
+  WireWriter(&scratch_).U64(HashKey(payload_));
+  AddBody(kDigest, scratch_);
+}
+
 namespace {
 
 absl::StatusOr<CommitHeader> ParseHeader(WireReader& in) {
@@ -247,7 +258,18 @@ absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
         reader.header_.version, ", this program knows ", kRecordVersion,
         "); use that version or a later one"));
   }
+  if (reader.header_.next_ino > kMaxId ||
+      reader.header_.next_data_id > kMaxId) {
+    return DamageError("the commit record's header has an impossible number");
+  }
   return reader;
+}
+
+bool CommitReader::HasValidDigest(absl::string_view payload) {
+  if (payload.size() < kDigestSize) return false;
+  WireReader in(payload.substr(payload.size() - kDigestSize));
+  return in.U8() == kDigest && in.U8() == sizeof(uint64_t) &&
+         in.U64() == HashKey(payload.substr(0, payload.size() - kDigestSize));
 }
 
 absl::StatusOr<std::optional<Change>> CommitReader::Next() {
@@ -256,6 +278,16 @@ absl::StatusOr<std::optional<Change>> CommitReader::Next() {
     return std::nullopt;
   }
   const uint8_t kind = in_.U8();
+  if (kind == kDigest) {
+    // 9 bytes are left: its size and the digest itself.
+    if (in_.rest().size() != kDigestSize - 1 || !HasValidDigest(payload_)) {
+      in_.Fail();
+      return DamageError(absl::StrCat("the digest of commit ", header_.sequence,
+                                      " is not its own"));
+    }
+    in_.Bytes(kDigestSize - 1);
+    return std::nullopt;
+  }
   WireReader body(in_.SizedBytes());
   if (!in_.ok()) {
     return DamageError(
@@ -352,7 +384,9 @@ ExtentList CommitReader::DecodeExtents(WireReader& in) const {
       e.entry_offset = whole ? 0 : in.Varint();
       e.entry_size = whole ? e.length : in.Varint();
       e.shared = kind == kShared;
-      if (e.entry_offset > e.store_offset || e.entry_size < e.length ||
+      if (e.store_offset > kMaxFileSize - kMetadataSize ||
+          e.entry_size > kMaxFileSize - kMetadataSize - e.store_offset ||
+          e.entry_offset > e.store_offset || e.entry_size < e.length ||
           e.entry_offset > e.entry_size - e.length) {
         in.Fail();
       }

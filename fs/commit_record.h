@@ -25,6 +25,8 @@ inline constexpr size_t kMaxNameSize = 255;
 inline constexpr size_t kMaxXattrNameSize = 255;
 inline constexpr size_t kMaxXattrValueSize = 65536;
 inline constexpr uint64_t kMaxFileSize = INT64_MAX;
+// Numbers of inodes and of data ids are below this one.
+inline constexpr uint64_t kMaxId = uint64_t{1} << 62;
 // A patch up to this size lies inside the record itself.
 inline constexpr uint64_t kMaxInlineSize = 4096;
 
@@ -52,6 +54,9 @@ struct CommitHeader {
 class CommitWriter {
  public:
   explicit CommitWriter(const CommitHeader& header);
+
+  // Ends the record with a digest of all that is in it. Once, at the end.
+  void AddDigest();
 
   void Add(const Change& change);
   // Adds a patch whose bytes lie in the record itself, and returns where they
@@ -85,6 +90,10 @@ class CommitReader {
   static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
 
   const CommitHeader& header() const { return header_; }
+
+  // Whether the whole record, whose form is not looked at otherwise, ends with
+  // a digest that is that of the rest.
+  static bool HasValidDigest(absl::string_view payload);
 
   // The next change, or nothing at the end. DATA_LOSS for a malformed change.
   // UNIMPLEMENTED for a kind that this version does not know; the next call

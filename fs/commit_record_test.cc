@@ -32,7 +32,7 @@ CommitHeader SomeHeader() {
   header.batch_begin = 6300;
   header.durable_tail = 5000;
   header.next_ino = 77;
-  header.next_data_id = ~uint64_t{0};
+  header.next_data_id = kMaxId;
   header.checkpoint = 64;
   return header;
 }
@@ -148,7 +148,7 @@ TEST(CommitRecordTest, HeaderComesBack) {
 
 TEST(CommitRecordTest, InodeComesBack) {
   std::string payload;
-  PutInode put{.ino = ~uint64_t{0}};
+  PutInode put{.ino = kMaxId - 1};
   Attributes& a = put.attributes;
   a.mode = S_IFCHR | 07777;
   a.uid = a.gid = a.rdev = UINT32_MAX;
@@ -397,6 +397,28 @@ TEST(CommitRecordTest, OtherBytesAreNoRecord) {
   EXPECT_THAT(OpenRecord("VRC1"), HasCode(StatusCode::kDataLoss));
   EXPECT_THAT(OpenRecord(std::string(100, '\0')),
               HasCode(StatusCode::kDataLoss));
+}
+
+TEST(CommitRecordTest, ExtentBeyondTheLargestStoreIsDamage) {
+  std::string body = Varints({5});
+  WireWriter out(&body);
+  out.U8(0);
+  body += Varints({0, 1, Extent::kHole});  // where it would pass for a hole
+  out.U64(7);
+  out.U32(9);
+  body += Varints({0, 1});
+  EXPECT_THAT(ReadAll(RecordOf(5, body)), HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST(CommitRecordTest, NumbersThatAreUsedUpAreDamage) {
+  CommitHeader header = SomeHeader();
+  header.next_ino = kMaxId + 1;
+  EXPECT_THAT(ReadAll(CommitWriter(header).payload()),
+              HasCode(absl::StatusCode::kDataLoss));
+  header.next_ino = 2;
+  header.next_data_id = kMaxId + 1;
+  EXPECT_THAT(ReadAll(CommitWriter(header).payload()),
+              HasCode(absl::StatusCode::kDataLoss));
 }
 
 }  // namespace

@@ -82,6 +82,11 @@ absl::Status Compactor::LoadCopy() {
   }
   copy_.identity = context_.core.identity;
   VARVE_RETURN_IF_ERROR(LoadTree(copy_).status());
+  {
+    // Commits are shipped one by one, and none is to be added.
+    absl::MutexLock lock(&copy_.commit_mu);
+    copy_.clean = false;
+  }
   source_ = std::move(copy_.store);
   return absl::OkStatus();
 }

@@ -59,10 +59,21 @@ std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
   if (inode == nullptr) return std::nullopt;
   Target target;
   target.attributes = inode->attributes;
-  target.path_hash = HashKey(Tree::PathOf(*inode));
+  target.path_hash = KeyHashOfPath(Tree::PathOf(*inode));
   target.was_plain = inode->whole_entry != Inode::kNone;
-  if (target.was_plain) target.old_entry = inode->WholeExtent();
+  target.data_bytes = inode->attributes.size;
+  if (target.was_plain) {
+    target.old_entry = inode->WholeExtent();
+  } else {
+    target.data_bytes =
+        inode->detail == nullptr ? 0 : inode->detail->extents.data_bytes();
+  }
   return target;
+}
+
+bool ContentWriter::FreesSpace(OpenInode& open, const Target& target) {
+  return open.stream == nullptr && open.data_bytes < target.data_bytes &&
+         open.content.memory_bytes() <= kSmallFile;
 }
 
 absl::Status ContentWriter::Commit(OpenInode& open) {
@@ -97,6 +108,7 @@ void ContentWriter::Committed(OpenInode& open) {
 
 absl::Status ContentWriter::CommitLocked(OpenInode& open) {
   if (!open.content.dirty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(open.failed_write);
   VARVE_RETURN_IF_ERROR(PrepareCommit(open));
   {
     absl::MutexLock commit_lock(&core_.commit_mu);
@@ -125,7 +137,8 @@ absl::Status ContentWriter::CommitWithName(
       const Inode& inode = *core_.FindInode(open.ino);
       target.attributes = inode.attributes;
       if (inode.detail != nullptr) target.new_xattrs = inode.detail->xattrs;
-      target.path_hash = HashKey(Tree::PathIn(*core_.tree.Find(parent), name));
+      target.path_hash =
+          KeyHashOfPath(Tree::PathIn(*core_.tree.Find(parent), name));
     }
     VARVE_RETURN_IF_ERROR(CommitTo(open, target));
   }
@@ -179,7 +192,9 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
   // A damaged base cannot be copied; it stays, and stays damaged.
   const auto bytes = reader_.ReadLocked(open, 0, content.size());
   if (!bytes.ok()) return std::nullopt;
-  buffer = bytes->ToString();
+  absl::StatusOr<std::string> text = bytes->Copy();
+  if (!text.ok()) return std::nullopt;
+  buffer = *std::move(text);
   if (IsSingleNul(buffer)) return std::nullopt;
   return commit.AddEntry(target.path_hash, {AsBytes(buffer)});
 }
@@ -266,6 +281,7 @@ void ContentWriter::AddInode(fs::Commit& commit, const PutInode& put,
 absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   DirtyContent& content = open.content;
   fs::Commit commit(core_, Timestamp::Now(), open.stream.get());
+  if (FreesSpace(open, target)) commit.UseReserve();
   PutInode put{.ino = open.ino, .attributes = target.attributes};
   put.attributes.size = content.size();
   {
@@ -340,14 +356,12 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
 }
 
 absl::Status ContentWriter::CopyToPlain(OpenInode& open, uint64_t size) {
-  std::unique_ptr<Stream> stream =
-      core_.store->BeginStream([this] { return NewDataKeyHash(); });
-  std::string first;
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, BeginStream());
   std::vector<std::pair<uint64_t, uint64_t>> written;  // store offset, length
   for (uint64_t offset = 0; offset < size;) {
     VARVE_ASSIGN_OR_RETURN(const ReadReply bytes,
                            reader_.ReadLocked(open, offset, kCopyChunk));
-    const std::string chunk = bytes.ToString();
+    VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
     VARVE_ASSIGN_OR_RETURN(const uint64_t at, stream->Write(AsBytes(chunk)));
     written.emplace_back(at, chunk.size());
     offset += chunk.size();

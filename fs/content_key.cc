@@ -1,5 +1,7 @@
 #include "fs/content_key.h"
 
+#include "fs/identity.h"
+
 namespace varve::fs {
 
 std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode) {
@@ -10,7 +12,7 @@ std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode) {
   } else {
     if (inode.detail == nullptr) return std::nullopt;
     // A file that was plain and has been patched since.
-    const uint64_t path_hash = HashKey(Tree::PathOf(inode));
+    const uint64_t path_hash = KeyHashOfPath(Tree::PathOf(inode));
     for (const auto& [offset, extent] : inode.detail->extents.extents()) {
       if (extent.key_hash == path_hash && !extent.shared) entry = extent;
     }

@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "engine/bus_guard.h"
 #include "engine/status.h"
 #include "fs/error.h"
 
@@ -30,6 +31,31 @@ std::string ReadReply::ToString() const {
     text.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
   }
   return text;
+}
+
+bool ReadReply::HasLost() const {
+  return std::any_of(
+      pieces_.begin(), pieces_.end(), [](const struct iovec& piece) {
+        return HasLostBytes(
+            {static_cast<const std::byte*>(piece.iov_base), piece.iov_len});
+      });
+}
+
+absl::StatusOr<std::string> ReadReply::Copy() const {
+  std::string text = ToString();
+  if (HasLost()) return DamageError("the store cannot be read any more");
+  return text;
+}
+
+absl::Status ReadReply::AddStored(const Store& store, uint64_t offset,
+                                  uint64_t length) {
+  VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes bytes,
+                         store.View(offset, length));
+  AddPinned(bytes);
+  store_end_ = std::max(store_end_, offset + length);
+  if (!HasLostBytes(bytes.bytes)) return absl::OkStatus();
+  return DamageError(absl::StrFormat(
+      "the store cannot be read any more at [%d, +%d)", offset, length));
 }
 
 void ReadReply::AddPiece(const void* data, size_t size) {
@@ -76,13 +102,15 @@ void ReadReply::AddZeros(uint64_t count) {
   }
 }
 
-void ReadReply::LimitPieces(size_t count) {
-  if (pieces_.size() <= count) return;
-  auto all = std::make_unique<std::string>(ToString());
+absl::Status ReadReply::LimitPieces(size_t count) {
+  if (pieces_.size() <= count) return absl::OkStatus();
+  VARVE_ASSIGN_OR_RETURN(std::string text, Copy());
+  auto all = std::make_unique<std::string>(std::move(text));
   pieces_ = {{all->data(), all->size()}};
   pins_.clear();
   copies_.clear();
   copies_.push_back(std::move(all));
+  return absl::OkStatus();
 }
 
 std::string ContentReader::Describe(uint64_t ino) const {
@@ -138,8 +166,12 @@ absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
 
 absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
                                         bool checksum) {
-  const absl::Status status = VerifyEntryOf(*core_.store, extent, checksum);
+  absl::Status status = VerifyEntryOf(*core_.store, extent, checksum);
   if (status.ok()) return status;
+  // If the store has become shorter, that is what there is to tell.
+  const absl::Status length =
+      core_.store->CheckLength(extent.entry_metadata_offset() + kMetadataSize);
+  if (!length.ok()) status = length;
   return DamageError(absl::StrFormat(
       "%s: the entry with key hash %016x at offset %d is damaged (%s)",
       Describe(ino), extent.key_hash, extent.payload_offset(),
@@ -170,6 +202,23 @@ absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,
   return absl::OkStatus();
 }
 
+absl::Status ContentReader::AddStored(uint64_t ino, uint64_t offset,
+                                      uint64_t length, ReadReply& reply) const {
+  const absl::Status status = reply.AddStored(*core_.store, offset, length);
+  if (!absl::IsDataLoss(status)) return status;
+  return DamageError(absl::StrCat(Describe(ino), ": ", status.message()));
+}
+
+absl::Status ContentReader::Finish(uint64_t ino, ReadReply& reply) const {
+  absl::Status status = reply.LimitPieces(kMaxPieces);
+  // Last, as a page that the end of the file has come to lie in ends in zeros.
+  if (status.ok() && reply.store_end() > 0) {
+    status = core_.store->CheckLength(reply.store_end());
+  }
+  if (!absl::IsDataLoss(status)) return status;
+  return DamageError(absl::StrCat(Describe(ino), ": ", status.message()));
+}
+
 absl::Status ContentReader::AppendExtents(uint64_t ino, const Source& source,
                                           ReadReply& reply) {
   for (const Extent& extent : source.cover) {
@@ -178,10 +227,8 @@ absl::Status ContentReader::AppendExtents(uint64_t ino, const Source& source,
       continue;
     }
     VARVE_RETURN_IF_ERROR(VerifyOnce(ino, source, extent));
-    VARVE_ASSIGN_OR_RETURN(
-        const Store::PinnedBytes bytes,
-        core_.store->View(extent.store_offset, extent.length));
-    reply.AddPinned(bytes);
+    VARVE_RETURN_IF_ERROR(
+        AddStored(ino, extent.store_offset, extent.length, reply));
   }
   return absl::OkStatus();
 }
@@ -197,7 +244,7 @@ absl::StatusOr<ReadReply> ContentReader::Read(uint64_t ino, OpenInode* open,
                          Find(ino, offset, end, /*clip=*/true));
   ReadReply reply;
   VARVE_RETURN_IF_ERROR(AppendExtents(ino, source, reply));
-  reply.LimitPieces(kMaxPieces);
+  VARVE_RETURN_IF_ERROR(Finish(ino, reply));
   return reply;
 }
 
@@ -236,18 +283,15 @@ absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
       case DirtyContent::Piece::Kind::kShared:
         VARVE_RETURN_IF_ERROR(VerifyOnce(open.ino, Source{}, slice.extent));
         [[fallthrough]];
-      case DirtyContent::Piece::Kind::kSpilled: {
-        VARVE_ASSIGN_OR_RETURN(
-            const Store::PinnedBytes bytes,
-            core_.store->View(slice.store_offset, slice.length));
-        reply.AddPinned(bytes);
+      case DirtyContent::Piece::Kind::kSpilled:
+        VARVE_RETURN_IF_ERROR(
+            AddStored(open.ino, slice.store_offset, slice.length, reply));
         break;
-      }
     }
     position = slice.offset + slice.length;
   }
   VARVE_RETURN_IF_ERROR(fill(position, end));
-  reply.LimitPieces(kMaxPieces);
+  VARVE_RETURN_IF_ERROR(Finish(open.ino, reply));
   return reply;
 }
 

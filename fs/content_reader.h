@@ -27,21 +27,32 @@ class ReadReply {
  public:
   const std::vector<struct iovec>& pieces() const { return pieces_; }
   uint64_t size() const { return size_; }
+  // Where in the store the last of them ends; 0 if none lies there.
+  uint64_t store_end() const { return store_end_; }
+  // The bytes in one piece. For tests; others use Copy().
   std::string ToString() const;
+  // The same, or DATA_LOSS if some of them are lost (see bus_guard.h).
+  absl::StatusOr<std::string> Copy() const;
+  // Whether they are.
+  bool HasLost() const;
 
-  void AddPinned(const Store::PinnedBytes& bytes);
+  // DATA_LOSS if the bytes of the store are lost.
+  absl::Status AddStored(const Store& store, uint64_t offset, uint64_t length);
   void AddCopy(absl::string_view bytes);
   void AddZeros(uint64_t count);
-  // Makes sure that there are at most `count` pieces, by copying.
-  void LimitPieces(size_t count);
+  // Makes sure that there are at most `count` pieces, by copying. DATA_LOSS as
+  // for Copy().
+  absl::Status LimitPieces(size_t count);
 
  private:
+  void AddPinned(const Store::PinnedBytes& bytes);
   void AddPiece(const void* data, size_t size);
 
   std::vector<struct iovec> pieces_;
   std::vector<std::shared_ptr<const Mapping>> pins_;
   std::vector<std::unique_ptr<std::string>> copies_;
   uint64_t size_ = 0;
+  uint64_t store_end_ = 0;
 };
 
 // Compares the entry that the extent lies in with what the extent says of it
@@ -55,7 +66,7 @@ class ContentReader {
  public:
   // Entries up to this size are compared with their checksum before the first
   // byte of them is served.
-  static constexpr uint64_t kMaxVerifiedSize = uint64_t{1} << 20;
+  static constexpr uint64_t kMaxVerifiedSize = uint64_t{64} << 20;
 
   explicit ContentReader(Core& core) : core_(core) {}
 
@@ -102,6 +113,9 @@ class ContentReader {
   // its size.
   absl::Status VerifyAll(uint64_t ino);
 
+  // The file, as messages name it.
+  std::string Describe(uint64_t ino) const;
+
  private:
   // What has to be known of an inode to read it, copied under the tree's lock.
   struct Source {
@@ -117,7 +131,10 @@ class ContentReader {
   absl::Status VerifyOnce(uint64_t ino, const Source& source,
                           const Extent& extent);
   absl::Status VerifyEntry(uint64_t ino, const Extent& extent, bool checksum);
-  std::string Describe(uint64_t ino) const;
+  absl::Status AddStored(uint64_t ino, uint64_t offset, uint64_t length,
+                         ReadReply& reply) const;
+  // The last look at a reply, and at whether the store is what it was.
+  absl::Status Finish(uint64_t ino, ReadReply& reply) const;
 
   Core& core_;
   absl::Mutex mu_;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "engine/status.h"
+#include "fs/commit.h"
 #include "fs/error.h"
 
 namespace varve::fs {
@@ -16,6 +17,9 @@ namespace {
 constexpr uint64_t kMaxFileMemory = uint64_t{4} << 20;
 // Sequential writes of this size and more go to a running stream directly.
 constexpr uint64_t kMinDirectWrite = uint64_t{128} << 10;
+// With the budget used up, what is shorter stays in memory all the same: an
+// entry of its own would take as much.
+constexpr uint64_t kMinSpill = 512;
 // Pieces in memory are gathered up to this size to be spilled with one write.
 constexpr uint64_t kSpillChunk = uint64_t{1} << 20;
 
@@ -63,22 +67,30 @@ void ContentWriter::Finished(OpenInode& open, uint64_t memory_before,
   open.dirty.store(true, std::memory_order_release);
 }
 
-Stream& ContentWriter::StreamOf(OpenInode& open) {
-  if (open.stream == nullptr) {
-    open.stream = core_.store->BeginStream([this] { return NewDataKeyHash(); });
+absl::StatusOr<std::unique_ptr<Stream>> ContentWriter::BeginStream() {
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    VARVE_RETURN_IF_ERROR(MarkInUse(core_, Timestamp::Now()));
   }
-  return *open.stream;
+  return core_.store->BeginStream([this] { return NewDataKeyHash(); });
+}
+
+absl::StatusOr<Stream*> ContentWriter::StreamOf(OpenInode& open) {
+  if (open.stream == nullptr) {
+    VARVE_ASSIGN_OR_RETURN(open.stream, BeginStream());
+  }
+  return open.stream.get();
 }
 
 absl::Status ContentWriter::Spill(OpenInode& open) {
   const uint64_t memory_before = open.content.memory_bytes();
-  Stream& stream = StreamOf(open);
+  VARVE_ASSIGN_OR_RETURN(Stream* const stream, StreamOf(open));
   // Pieces gathered for the next write: file offset and length of each.
   std::vector<std::pair<uint64_t, uint64_t>> gathered;
   std::string buffer;
   const auto write = [&](absl::string_view bytes) -> absl::Status {
     open.mu.AssertHeld();
-    const absl::StatusOr<uint64_t> at = stream.Write(AsBytes(bytes));
+    const absl::StatusOr<uint64_t> at = stream->Write(AsBytes(bytes));
     // A single NUL cannot begin an entry: it stays in memory.
     if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(at.status());
@@ -132,12 +144,16 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
   VARVE_ASSIGN_OR_RETURN(const uint64_t replaced,
                          DataIn(open, offset, offset + bytes.size()));
   const uint64_t memory_before = content.memory_bytes();
-  const bool direct = open.stream != nullptr && memory_before == 0 &&
-                      bytes.size() >= kMinDirectWrite &&
-                      offset == content.size();
+  const bool follows = open.stream != nullptr &&
+                       bytes.size() >= kMinDirectWrite &&
+                       offset == content.size();
+  // A single byte might be a NUL, which cannot begin an entry.
+  const bool direct = memory_before == 0 && bytes.size() > 1 &&
+                      (follows || (over_budget && bytes.size() > kMinSpill));
   if (direct) {
+    VARVE_ASSIGN_OR_RETURN(Stream* const stream, StreamOf(open));
     VARVE_ASSIGN_OR_RETURN(const uint64_t store_offset,
-                           open.stream->Write(AsBytes(bytes)));
+                           stream->Write(AsBytes(bytes)));
     content.MarkSpilled(offset, bytes.size(), store_offset);
   } else {
     content.Write(offset, bytes);
@@ -150,7 +166,22 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
 absl::Status ContentWriter::Write(OpenInode& open, uint64_t offset,
                                   absl::string_view bytes, Timestamp now) {
   absl::MutexLock lock(&open.mu);
-  return WriteLocked(open, offset, bytes, now);
+  return NoteWrite(open, WriteLocked(open, offset, bytes, now));
+}
+
+absl::Status ContentWriter::NoteWrite(OpenInode& open, absl::Status status) {
+  if (status.ok()) {
+    open.failed_write = absl::OkStatus();
+    open.close_failed.store(false);
+    return status;
+  }
+  if (!open.content.dirty() || open.content.base_limit() > 0) return status;
+  absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(open.ino);
+  if (inode != nullptr && inode->attributes.size > 0) {
+    open.failed_write = status;
+  }
+  return status;
 }
 
 absl::StatusOr<uint64_t> ContentWriter::Append(OpenInode& open,
@@ -159,7 +190,7 @@ absl::StatusOr<uint64_t> ContentWriter::Append(OpenInode& open,
   absl::MutexLock lock(&open.mu);
   VARVE_RETURN_IF_ERROR(Prepare(open));
   const uint64_t offset = open.content.size();
-  VARVE_RETURN_IF_ERROR(WriteLocked(open, offset, bytes, now));
+  VARVE_RETURN_IF_ERROR(NoteWrite(open, WriteLocked(open, offset, bytes, now)));
   return offset;
 }
 
@@ -168,6 +199,7 @@ absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
   VARVE_RETURN_IF_ERROR(Prepare(open));
   if (size > kMaxFileSize) return PosixError(EFBIG);
   VARVE_ASSIGN_OR_RETURN(const uint64_t cut, DataIn(open, size, kMaxFileSize));
+  if (size == 0) open.failed_write = absl::OkStatus();  // begins anew
   const uint64_t memory_before = open.content.memory_bytes();
   open.content.Truncate(size);
   open.data_bytes -= cut;
@@ -213,6 +245,7 @@ void ContentWriter::Discard(OpenInode& open) {
   absl::MutexLock lock(&open.mu);
   dirty_bytes_.fetch_sub(open.content.memory_bytes());
   open.content.Reset(0);
+  open.failed_write = absl::OkStatus();
   open.stream.reset();
   open.dirty.store(false, std::memory_order_release);
 }

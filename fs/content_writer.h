@@ -83,8 +83,9 @@ class ContentWriter {
   struct Target {
     Attributes attributes;
     std::string path;
-    bool was_plain = false;  // one whole entry
-    Extent old_entry;        // if so
+    uint64_t data_bytes = 0;  // that are not holes
+    bool was_plain = false;   // one whole entry
+    Extent old_entry;         // if so
     uint64_t path_hash = 0;
     // A file without a name that is given one: its name, and what else of it is
     // not in the store yet.
@@ -105,11 +106,18 @@ class ContentWriter {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   void Finished(OpenInode& open, uint64_t memory_before, Timestamp now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  // Remembers why a write failed that must not be left out of a commit; returns
+  // `status`.
+  absl::Status NoteWrite(OpenInode& open, absl::Status status)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status WriteLocked(OpenInode& open, uint64_t offset,
                            absl::string_view bytes, Timestamp now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status Spill(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
-  Stream& StreamOf(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  absl::StatusOr<std::unique_ptr<Stream>> BeginStream()
+      ABSL_LOCKS_EXCLUDED(core_.commit_mu);
+  absl::StatusOr<Stream*> StreamOf(OpenInode& open)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
 
   absl::Status PrepareCommit(OpenInode& open)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
@@ -123,6 +131,9 @@ class ContentWriter {
   std::optional<Extent> PlainExtent(OpenInode& open, const Target& target,
                                     fs::Commit& commit, std::string& buffer)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
+  // Whether the file will take less space than before, by a small commit.
+  bool FreesSpace(OpenInode& open, const Target& target)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   bool StreamIsWholeFile(OpenInode& open)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   Layout LayOut(OpenInode& open, fs::Commit& commit)

@@ -23,6 +23,18 @@ struct Member {
   uint64_t value;
 };
 
+absl::string_view NameOf(FilePlace place) {
+  switch (place) {
+    case FilePlace::kInPlace:
+      return "in place";
+    case FilePlace::kMoved:
+      return "moved or replaced";
+    case FilePlace::kDeleted:
+      return "deleted";
+  }
+  return "";
+}
+
 }  // namespace
 
 ControlDirectory::ControlDirectory(Volume& volume, std::string status_members)
@@ -31,7 +43,10 @@ ControlDirectory::ControlDirectory(Volume& volume, std::string status_members)
       started_(Timestamp::Now()) {}
 
 Stat ControlDirectory::DirectoryStat(uint64_t ino) {
-  Stat stat{.ino = ino, .attributes = {.mode = S_IFDIR | 0500}, .nlink = 2};
+  // Unnamed bytes may have been anybody's; the status is for all.
+  const uint32_t permissions = ino == kUnnamed ? 0500 : 0555;
+  Stat stat{
+      .ino = ino, .attributes = {.mode = S_IFDIR | permissions}, .nlink = 2};
   stat.attributes.size = 4096;
   return stat;
 }
@@ -131,6 +146,10 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
     absl::StrAppend(&text,
                     json ? ", \"read_only_reason\": \"" : "read_only_reason: ",
                     reason, json ? "\"" : "\n");
+  }
+  if (const auto place = volume_.Place(); place.ok()) {
+    absl::StrAppend(&text, json ? ", \"store_file\": \"" : "store_file: ",
+                    NameOf(*place), json ? "\"" : "\n");
   }
   for (const Member& member : members) {
     absl::StrAppend(&text, json ? ", \"" : "", member.name,

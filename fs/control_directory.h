@@ -32,7 +32,7 @@ class ControlDirectory {
   static constexpr absl::string_view kName = ".varve";
   // Inode numbers from here on are of this directory; the tree never gets
   // there.
-  static constexpr uint64_t kFirstIno = uint64_t{1} << 62;
+  static constexpr uint64_t kFirstIno = kMaxId;
   static bool Owns(uint64_t ino) { return ino >= kFirstIno; }
 
   // `status_members` as in FuseOptions.

@@ -8,6 +8,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/status.h"
+#include "fs/error.h"
 #include "fs/fuse_call.h"
 #include "fs/fuse_channel.h"
 
@@ -83,6 +85,19 @@ void Create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
   call.request.Created(created->first, info);
 }
 
+// Sends a reply from the store's map, and tells the log if it is gone there.
+void SendBytes(Call& call, const absl::StatusOr<ReadReply>& reply,
+               uint64_t ino) {
+  if (call.request.Bytes(reply) || !call.context.log) return;
+  absl::Status status = call.volume.store().CheckLength(reply->store_end());
+  if (status.ok()) {
+    status = DamageError("the disk of the store cannot be read");
+  }
+  const std::string name = InControl(ino) ? std::string("an unnamed entry")
+                                          : call.volume.reader().Describe(ino);
+  call.context.log(Annotate(status, name), "read");
+}
+
 void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
           struct fuse_file_info* info) {
   Call call(req, "read");
@@ -92,11 +107,11 @@ void Read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
   if (file.handle != nullptr) {
     // The kernel asks for the attributes anew after this.
     if (file.note_access.exchange(false)) call.volume.NoteAccess(ino);
-    return call.request.Bytes(call.volume.Read(*file.handle, from, size));
+    return SendBytes(call, call.volume.Read(*file.handle, from, size), ino);
   }
   if (file.key_hash.has_value()) {
-    return call.request.Bytes(
-        call.volume.ReadUnnamed(*file.key_hash, from, size));
+    return SendBytes(call, call.volume.ReadUnnamed(*file.key_hash, from, size),
+                     ino);
   }
   const absl::string_view text = file.text;
   call.request.Buffer(text.substr(std::min<uint64_t>(from, text.size()), size));

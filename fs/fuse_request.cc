@@ -142,10 +142,13 @@ void FuseRequest::Created(const Stat& stat, struct fuse_file_info* info) {
   fuse_reply_create(Take(), &entry, info);
 }
 
-void FuseRequest::Bytes(const absl::StatusOr<ReadReply>& reply) {
-  if (!reply.ok()) return Done(reply.status());
-  fuse_reply_iov(Take(), reply->pieces().data(),
-                 static_cast<int>(reply->pieces().size()));
+bool FuseRequest::Bytes(const absl::StatusOr<ReadReply>& reply) {
+  if (!reply.ok()) {
+    Done(reply.status());
+    return true;
+  }
+  return fuse_reply_iov(Take(), reply->pieces().data(),
+                        static_cast<int>(reply->pieces().size())) != -EFAULT;
 }
 
 void FuseRequest::Buffer(absl::string_view bytes) {

@@ -62,7 +62,8 @@ class FuseRequest {
   void Link(const absl::StatusOr<std::string>& target);
   void Opened(struct fuse_file_info* info);
   void Created(const Stat& stat, struct fuse_file_info* info);
-  void Bytes(const absl::StatusOr<ReadReply>& reply);
+  // False if the kernel could not read the bytes, and has told the caller EIO.
+  bool Bytes(const absl::StatusOr<ReadReply>& reply);
   void Buffer(absl::string_view bytes);
   void Written(size_t count);
   void Offset(uint64_t offset);

@@ -80,6 +80,7 @@ class FuseServer::Impl {
 
   ~Impl() {
     if (session_ == nullptr) return;
+    context_.volume.set_on_stale(nullptr);
     if (mounted_) fuse_session_unmount(session_);
     fuse_session_destroy(session_);
   }
@@ -124,6 +125,10 @@ absl::Status FuseServer::Impl::Mount() {
                        absl::StrCat("cannot mount at ", options_.mountpoint));
   }
   mounted_ = true;
+  // That the kernel does not know the inode is no failure.
+  context_.volume.set_on_stale([this](uint64_t ino) {
+    fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
+  });
   const int fd = fuse_session_fd(session_);
   const struct fuse_custom_io io = FuseChannelIo();
   if (fuse_session_custom_io(session_, &io, fd) != 0 ||

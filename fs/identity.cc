@@ -101,16 +101,28 @@ uint64_t Identity::CheckpointKeyHash() const {
   return HashKey(absl::StrCat(AsText(secret), "k"));
 }
 
+uint64_t Identity::KeyHashFor(const CommitHeader& header) const {
+  return header.is_checkpoint() ? CheckpointKeyHash()
+                                : CommitKeyHash(header.sequence);
+}
+
+bool Identity::LooksLikeOne(absl::string_view payload) {
+  return payload.size() == kEncodedSize && WireReader(payload).U32() == kMagic;
+}
+
 std::optional<CommitHeader> Identity::AsCommit(const EntryView& entry) const {
   if (entry.is_tombstone()) return std::nullopt;
   const absl::StatusOr<CommitHeader> header =
       CommitReader::ReadHeader(entry.payload_text());
   if (!header.ok()) return std::nullopt;
-  const uint64_t expected = header->is_checkpoint()
-                                ? CheckpointKeyHash()
-                                : CommitKeyHash(header->sequence);
-  if (expected != entry.key_hash()) return std::nullopt;
+  if (KeyHashFor(*header) != entry.key_hash()) return std::nullopt;
   return *header;
+}
+
+uint64_t KeyHashOfPath(absl::string_view path) {
+  const uint64_t hash = HashKey(path);
+  if (hash != HashKey(Identity::Key())) return hash;
+  return HashKey(absl::StrCat(Identity::Key(), path));
 }
 
 }  // namespace varve::fs

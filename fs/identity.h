@@ -42,11 +42,21 @@ struct Identity {
   uint64_t DataKeyHash(uint64_t id) const;
   uint64_t CheckpointKeyHash() const;
 
+  // The hash of the reserved key that a commit or checkpoint calls for.
+  uint64_t KeyHashFor(const CommitHeader& header) const;
+  // Whether `payload` begins as an identity does.
+  static bool LooksLikeOne(absl::string_view payload);
+
   // The header of the commit or checkpoint in `entry`, if it is one: of the
   // right form, and under the key that its sequence number calls for. The
   // checksum is not looked at.
   std::optional<CommitHeader> AsCommit(const EntryView& entry) const;
 };
+
+// The hash of the key of a file with this path. Of the paths whose own hash is
+// that of the identity's key it is another one: whoever may choose names must
+// not be able to put a file in the place of the identity, or to delete it.
+uint64_t KeyHashOfPath(absl::string_view path);
 
 }  // namespace varve::fs
 

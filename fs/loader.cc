@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/bus_guard.h"
 #include "engine/status.h"
 #include "fs/commit_record.h"
 #include "fs/error.h"
@@ -44,7 +45,10 @@ absl::StatusOr<std::optional<Identity>> FirstEntryIdentity(
 
 class Loader {
  public:
-  explicit Loader(Core& core) : core_(core), store_(*core.store) {}
+  Loader(Core& core, LoadMode mode)
+      : core_(core),
+        store_(*core.store),
+        lenient_(mode == LoadMode::kWhatIsLeft) {}
 
   absl::StatusOr<LoadResult> Load() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
@@ -52,13 +56,18 @@ class Loader {
   absl::Status FindRecords();
   absl::Status WalkChain(bool whole);
   absl::Status Replay(const Record& record)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
+  // The record to start from: the newest checkpoint, or the first commit.
+  size_t FirstRecord() const;
+  // Whether to go on in spite of damage, which is noted.
+  bool GoOn(const absl::Status& status);
   // Notes what they name, and finds where it lies now.
   void LookAtExtents(Change& change, bool in_checkpoint);
   void Resolve(Extent& extent) const;
 
   Core& core_;
   Store& store_;
+  const bool lenient_;
   LoadResult result_;
   std::vector<Record> records_;
 };
@@ -89,12 +98,12 @@ absl::Status Loader::WalkChain(bool whole) {
 }
 
 absl::Status Loader::FindRecords() {
-  VARVE_RETURN_IF_ERROR(WalkChain(/*whole=*/false));
-  if (result_.relocated) {
+  VARVE_RETURN_IF_ERROR(WalkChain(/*whole=*/lenient_));
+  if (result_.relocated && !lenient_) {
     VARVE_RETURN_IF_ERROR(WalkChain(/*whole=*/true));
-    // Nothing can be told from the order of the entries any more.
-    result_.behind.clear();
   }
+  // Nothing can be told from the order of the entries any more.
+  if (result_.relocated) result_.behind.clear();
   std::sort(records_.begin(), records_.end(),
             [](const Record& a, const Record& b) {
               // A checkpoint bears the number of the last commit that it holds.
@@ -145,45 +154,69 @@ absl::Status Loader::Replay(const Record& record) {
                          record.location.crc32));
   std::optional<Timestamp> time;
   if (!record.header.is_checkpoint()) time = record.header.time;
+  bool noted = false;
   while (true) {
     absl::StatusOr<std::optional<Change>> next = reader.Next();
     // A reader may do without what it does not know; a writer may not.
     if (absl::IsUnimplemented(next.status()) && store_.read_only()) {
-      result_.notes.push_back(std::string(next.status().message()));
+      // Once is enough: a record may hold many.
+      if (!std::exchange(noted, true)) {
+        result_.notes.push_back(std::string(next.status().message()));
+      }
       continue;
     }
     VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, std::move(next));
     if (!change.has_value()) return absl::OkStatus();
     LookAtExtents(*change, record.header.is_checkpoint());
-    VARVE_RETURN_IF_ERROR(core_.tree.Apply(*change, time));
+    // Whatever the header says, a number that is taken is not drawn again.
+    if (const auto* put = std::get_if<PutInode>(&*change)) {
+      core_.next_ino = std::max(core_.next_ino, put->ino + 1);
+    }
+    const absl::Status applied = core_.tree.Apply(*change, time);
+    if (!applied.ok() && !GoOn(applied)) return applied;
   }
+}
+
+bool Loader::GoOn(const absl::Status& status) {
+  if (!lenient_ || !absl::IsDataLoss(status)) return false;
+  result_.notes.push_back(std::string(status.message()));
+  return true;
+}
+
+size_t Loader::FirstRecord() const {
+  for (size_t i = records_.size(); i > 0; --i) {
+    const Record& record = records_[i - 1];
+    if (record.header.is_checkpoint() &&
+        (!lenient_ || store_.Verify(record.location).ok())) {
+      return i - 1;
+    }
+  }
+  return 0;
 }
 
 absl::StatusOr<LoadResult> Loader::Load() {
   VARVE_RETURN_IF_ERROR(FindRecords());
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock tree_lock(&core_.tree_mu);
-  // The newest checkpoint is where to start.
-  size_t first = records_.size();
-  while (first > 0 && !records_[first - 1].header.is_checkpoint()) --first;
-  if (first > 0) --first;
   uint64_t next_data_id = 1;
-  for (size_t i = first; i < records_.size(); ++i) {
+  for (size_t i = FirstRecord(); i < records_.size(); ++i) {
     const Record& record = records_[i];
     const CommitHeader& header = record.header;
     const uint64_t expected =
         header.is_checkpoint() ? header.sequence : core_.last_sequence + 1;
     if (header.sequence != expected) {
-      return DamageError(absl::StrCat("commit ", expected,
-                                      " is missing from the store (the next "
-                                      "one found is ",
-                                      header.sequence, ")"));
+      const absl::Status missing = DamageError(
+          absl::StrCat("commit ", expected,
+                       " is missing from the store (the next one found is ",
+                       header.sequence, ")"));
+      if (!GoOn(missing)) return missing;
     }
-    VARVE_RETURN_IF_ERROR(
+    const absl::Status replayed =
         Annotate(Replay(record),
                  absl::StrCat(header.is_checkpoint() ? "checkpoint" : "commit",
                               " ", header.sequence, " at offset ",
-                              record.location.payload_offset)));
+                              record.location.payload_offset));
+    if (!replayed.ok() && !GoOn(replayed)) return replayed;
     core_.last_sequence = header.sequence;
     core_.next_ino = std::max(core_.next_ino, header.next_ino);
     next_data_id = std::max(next_data_id, header.next_data_id);
@@ -203,22 +236,46 @@ absl::StatusOr<LoadResult> Loader::Load() {
 
 }  // namespace
 
-absl::StatusOr<std::optional<Identity>> FindIdentity(FileSystem& file_system,
-                                                     const std::string& path) {
+absl::StatusOr<std::optional<Identity>> FindIdentity(
+    FileSystem& file_system, const std::string& path,
+    const std::vector<Mend>& mends) {
   VARVE_ASSIGN_OR_RETURN(std::optional<Identity> identity,
                          FirstEntryIdentity(file_system, path));
   if (identity.has_value()) return identity;
   OpenOptions options;
   options.mode = OpenMode::kRead;
   options.file_system = &file_system;
+  options.mends = mends;
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store,
                          Store::Open(path, options));
-  const absl::StatusOr<EntryView> entry = store->Read(Identity::Key());
+  const absl::StatusOr<EntryView> entry = FindIdentityEntry(*store);
   if (absl::IsNotFound(entry.status())) return std::nullopt;
   VARVE_RETURN_IF_ERROR(entry.status());
   VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
   VARVE_ASSIGN_OR_RETURN(identity, Identity::Decode(entry->payload_text()));
   return identity;
+}
+
+absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
+  const uint64_t key_hash = HashKey(Identity::Key());
+  const auto is_identity = [key_hash](const EntryView& entry) {
+    return entry.key_hash() == key_hash && !entry.is_tombstone();
+  };
+  // In a store of ours it is the first of all.
+  constexpr uint64_t kFirstEnd = Identity::kEncodedSize + kMetadataSize;
+  if (store.tail() >= kFirstEnd) {
+    auto first = store.EntryEndingAt(kFirstEnd);
+    if (first.ok() && first->location().prev_tail == 0 && is_identity(*first)) {
+      return first;
+    }
+  }
+  std::optional<EntryView> oldest;
+  VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
+    if (is_identity(entry)) oldest = entry;
+    return true;
+  }));
+  if (!oldest.has_value()) return absl::NotFoundError("no identity");
+  return *oldest;
 }
 
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
@@ -234,6 +291,22 @@ std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
   };
 }
 
-absl::StatusOr<LoadResult> LoadTree(Core& core) { return Loader(core).Load(); }
+absl::StatusOr<LoadResult> LoadTree(Core& core, LoadMode mode) {
+  absl::StatusOr<LoadResult> result = Loader(core, mode).Load();
+  // Where the file was cut short, or its disk fails, the map shows zeros; then
+  // that is what there is to tell, and not what they were taken for.
+  Store& store = *core.store;
+  VARVE_RETURN_IF_ERROR(store.CheckLength(store.tail()));
+  VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes all,
+                         store.View(0, store.tail()));
+  if (!HasLostBytes(all.bytes)) return result;
+  // Perhaps it was content, and perhaps the newest commits: to go on writing
+  // without them would be the end of them.
+  const std::string message = absl::StrCat(
+      store.path(), " cannot be read everywhere; its disk may be failing");
+  if (!store.read_only()) return DamageError(message);
+  if (result.ok()) result->notes.push_back(message);
+  return result;
+}
 
 }  // namespace varve::fs

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/file.h"
+#include "engine/mend.h"
 #include "engine/store.h"
 #include "fs/core.h"
 #include "fs/identity.h"
@@ -37,8 +38,14 @@ struct LoadResult {
 
 // The identity in the store file at `path`, found without opening it as a
 // store where possible; nothing if it has none. Nothing is written.
-absl::StatusOr<std::optional<Identity>> FindIdentity(FileSystem& file_system,
-                                                     const std::string& path);
+absl::StatusOr<std::optional<Identity>> FindIdentity(
+    FileSystem& file_system, const std::string& path,
+    const std::vector<Mend>& mends = {});
+
+// The entry of the store's identity: the oldest under its key, as whoever comes
+// later may be anybody. NOT_FOUND if there is none. Its checksum is not looked
+// at.
+absl::StatusOr<EntryView> FindIdentityEntry(const Store& store);
 
 // For OpenOptions::durable_tail of a store with that identity.
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);
@@ -46,7 +53,11 @@ std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);
 // Fills core.tree and the counters of `core`; core.store and core.identity are
 // set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one needs
 // a newer version.
-absl::StatusOr<LoadResult> LoadTree(Core& core);
+//
+// kWhatIsLeft goes on without what is damaged or missing, and says in the notes
+// what that was. Files may then be what they were before.
+enum class LoadMode { kAll, kWhatIsLeft };
+absl::StatusOr<LoadResult> LoadTree(Core& core, LoadMode mode = LoadMode::kAll);
 
 }  // namespace varve::fs
 

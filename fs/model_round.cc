@@ -223,8 +223,11 @@ void ModelRound::DoReopen() {
   open_.clear();
   store_.Reopen();
   if (!store_.is_open()) return;
-  model_.ForEach(
-      [](const std::string&, const ModelNodePtr& node) { Commit(*node); });
+  model_.ForEach([](const std::string&, const ModelNodePtr& node) {
+    // What was only emptied was to be written anew, and has not been.
+    if (node->content.empty()) node->content = node->committed;
+    Commit(*node);
+  });
   CompareAll(/*after_crash=*/false);
 }
 

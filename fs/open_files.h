@@ -38,6 +38,9 @@ struct OpenInode {
   std::unique_ptr<Stream> stream ABSL_GUARDED_BY(mu);
   // Bytes of the file that are not holes; meaningful only when dirty.
   uint64_t data_bytes ABSL_GUARDED_BY(mu) = 0;
+  // Why a write to a file that is being overwritten failed. Until one succeeds,
+  // nothing is committed: half of the new content is no content.
+  absl::Status failed_write ABSL_GUARDED_BY(mu);
   // Whether its content was committed since the first of the present opens.
   bool committed ABSL_GUARDED_BY(mu) = false;
 
@@ -49,6 +52,11 @@ struct OpenInode {
   DirtyStat stat ABSL_GUARDED_BY(stat_mu);
 
   uint32_t opens = 0;  // guarded by OpenFiles::mu_
+  // How many of them are for writing.
+  std::atomic<uint32_t> writers{0};
+  // Whether the last close was told that it failed, and nothing has been
+  // written since.
+  std::atomic<bool> close_failed{false};
 
   DirtyStat GetStat() ABSL_LOCKS_EXCLUDED(stat_mu) {
     if (!dirty.load(std::memory_order_acquire)) return {};

@@ -101,6 +101,7 @@ absl::Status Puncher::BuryDead() {
   {
     absl::MutexLock lock(&core.commit_mu);
     Commit commit(core, context_.now());
+    commit.UseReserve();
     for (const uint64_t key : keys_) commit.AddTombstone(key);
     VARVE_RETURN_IF_ERROR(commit.Finish());
   }
@@ -109,7 +110,9 @@ absl::Status Puncher::BuryDead() {
   VARVE_RETURN_IF_ERROR(context_.sync());
   {
     absl::MutexLock lock(&core.commit_mu);
-    VARVE_RETURN_IF_ERROR(Commit(core, context_.now()).Finish());
+    Commit commit(core, context_.now());
+    commit.UseReserve();
+    VARVE_RETURN_IF_ERROR(commit.Finish());
   }
   return context_.sync();
 }

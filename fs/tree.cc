@@ -26,8 +26,8 @@ InodeDetail& DetailOf(Inode& inode) {
 Name* Name::New(Inode* parent, Inode* inode, absl::string_view text) {
   void* memory = std::malloc(sizeof(Name) + text.size());
   if (memory == nullptr) std::abort();
-  Name* name = new (memory)
-      Name{parent, inode, nullptr, 0, static_cast<uint8_t>(text.size())};
+  Name* name = new (memory) Name{
+      parent, inode, nullptr, nullptr, 0, static_cast<uint8_t>(text.size())};
   std::memcpy(name + 1, text.data(), text.size());
   return name;
 }
@@ -308,6 +308,8 @@ absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
   Name** link =
       inode->names == nullptr ? &inode->names : &inode->names->next_link;
   name->next_link = *link;
+  name->link = link;
+  if (*link != nullptr) (*link)->link = &name->next_link;
   *link = name;
   parent->detail->names.Insert(name);
   ++name_count_;
@@ -331,9 +333,8 @@ absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
                      change.parent));
   }
   Inode* inode = name->inode;
-  Name** link = &inode->names;
-  while (*link != name) link = &(*link)->next_link;
-  *link = name->next_link;
+  *name->link = name->next_link;
+  if (name->next_link != nullptr) name->next_link->link = name->link;
   if (inode->is_directory()) {
     --parent->link_count;
   } else {

@@ -44,6 +44,7 @@ struct Name {
   Inode* parent;
   Inode* inode;
   Name* next_link;  // the next name of the same inode
+  Name** link;      // what points to this one in the list of these
   uint64_t cookie;  // place in the directory; grows with each new name
   uint8_t size;
 

@@ -118,7 +118,14 @@ absl::Status TreeCopier::CopyInode(uint64_t ino) {
     content = Tree::ContentOf(*inode);
   }
   if (content.empty()) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(VerifyAll(*inode, content));
+  const absl::Status sound = VerifyAll(*inode, content);
+  if (!sound.ok() && on_damaged_ && absl::IsDataLoss(sound)) {
+    on_damaged_(*inode);
+    absl::MutexLock lock(&core_.tree_mu);
+    return core_.tree.Apply(SetContent{.ino = ino, .extents = {}},
+                            std::nullopt);
+  }
+  VARVE_RETURN_IF_ERROR(sound);
   if (MustStayInPieces(*inode, content)) return CopyPieces(*inode, content);
   if (inode->attributes.size > kSmallFile) return CopyLarge(*inode, content);
   return CopyPlain(*inode, content);
@@ -126,7 +133,8 @@ absl::Status TreeCopier::CopyInode(uint64_t ino) {
 
 absl::Status TreeCopier::CopyPlain(const Inode& inode,
                                    const ExtentMap& content) {
-  PlainFile file{.ino = inode.ino, .key_hash = HashKey(Tree::PathOf(inode))};
+  PlainFile file{.ino = inode.ino,
+                 .key_hash = KeyHashOfPath(Tree::PathOf(inode))};
   for (const auto& [offset, extent] : content.extents()) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
     file.old.push_back(extent);
@@ -200,7 +208,7 @@ absl::Status TreeCopier::CopyLarge(const Inode& inode,
   }
   VARVE_RETURN_IF_ERROR(write_gathered());
   Batch batch = core_.store->BeginBatch(stream.get());
-  const auto entry = batch.FinishStream(HashKey(Tree::PathOf(inode)));
+  const auto entry = batch.FinishStream(KeyHashOfPath(Tree::PathOf(inode)));
   VARVE_RETURN_IF_ERROR(batch.Commit());
   const Extent now = ExtentOf(*entry);
   absl::MutexLock lock(&core_.tree_mu);

@@ -32,6 +32,12 @@ class TreeCopier {
         monitor_(monitor),
         translation_(translation) {}
 
+  // Is told of each file that is damaged, which is then left without content,
+  // instead of ending the copying.
+  void set_on_damaged(std::function<void(const Inode&)> on_damaged) {
+    on_damaged_ = std::move(on_damaged);
+  }
+
   // Copies identity and all content. DATA_LOSS, naming the file, if something
   // is damaged: damage must not be given a fresh checksum.
   absl::Status CopyTree();
@@ -57,6 +63,7 @@ class TreeCopier {
   const std::function<uint64_t()> new_data_id_;
   CompactionMonitor& monitor_;
   Translation& translation_;
+  std::function<void(const Inode&)> on_damaged_;
 
   std::vector<Store::PinnedBytes> pins_;
   // Whole files to be written, and what they become.

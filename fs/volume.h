@@ -18,6 +18,8 @@
 #ifndef VARVE_FS_VOLUME_H_
 #define VARVE_FS_VOLUME_H_
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -53,9 +55,15 @@ enum class AccessTimes {
   kAlways,    // strictatime
 };
 
+// Of a symlink, in bytes.
+inline constexpr uint64_t kMaxTargetSize = 4095;
+
 struct VolumeOptions {
   bool read_only = false;
   bool create = false;  // make the store if there is no such file
+  // If the store is damaged where writing on would hide it, open it read-only
+  // instead of failing; failure() says why.
+  bool read_damaged = false;
   AccessTimes access_times = AccessTimes::kRelative;
   bool directory_access_times = true;  // without: nodiratime
   absl::Duration lock_wait = absl::ZeroDuration();
@@ -112,6 +120,8 @@ struct AttributeRequest {
 struct Handle {
   std::shared_ptr<OpenInode> inode;
   int flags = 0;  // as of open(2)
+
+  bool writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
 };
 
 struct SpaceInfo {
@@ -131,7 +141,8 @@ class Volume {
   // Opens the store, and makes a tree in it if it has none. What was recovered
   // is in store().recovery() and notes(). Errors: those of Store::Open;
   // UNIMPLEMENTED if a newer version is needed; DATA_LOSS if commits are
-  // damaged or missing.
+  // damaged or missing. Opened read-only, what is mended in memory (mender.h)
+  // is no error, but a note.
   static absl::StatusOr<std::unique_ptr<Volume>> Open(const std::string& path,
                                                       VolumeOptions options);
   ~Volume();
@@ -144,7 +155,17 @@ class Volume {
   const Identity& identity() const { return core_.identity; }
   bool read_only() const { return core_.store->read_only(); }
   // Why the volume became read-only; OK if it did not.
-  absl::Status failure() const ABSL_LOCKS_EXCLUDED(failure_mu_);
+  absl::Status failure() const {
+    return damage_.ok() ? core_.store->failure() : damage_;
+  }
+  // Told of inodes that are no longer what was answered about them: content
+  // that could not be committed was given up. To be set before there are open
+  // files; called from any thread, without locks.
+  void set_on_stale(std::function<void(uint64_t ino)> on_stale) {
+    on_stale_ = std::move(on_stale);
+  }
+  // Where the store's file is now.
+  absl::StatusOr<FilePlace> Place();
   // Sentences about what was unusual in opening the store, for the log.
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -297,6 +318,9 @@ class Volume {
   explicit Volume(VolumeOptions options);
 
   // volume_open.cc
+  static absl::StatusOr<std::unique_ptr<Volume>> OpenMended(
+      const std::string& path, VolumeOptions options,
+      const std::vector<Mend>& mends);
   absl::Status Load();
   // Inodes without a name live on as orphans while they are in use.
   void KeepOrphans();
@@ -308,9 +332,14 @@ class Volume {
   absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void SyncPeriodically();
   void SyncAndCheckpoint();
-  // Syncs the store, and remembers why it fails.
   absl::Status SyncStore();
   void Report(const absl::Status& status) const;
+
+  // volume_watch.cc
+  // Reports what others have done to the store's file, once each.
+  void WatchFile();
+  // At the end: whether all that was written is in a deleted file.
+  void ReportIfDeleted();
 
   // volume_names.cc
   absl::StatusOr<const Inode*> FindDirectory(uint64_t ino) const
@@ -346,7 +375,10 @@ class Volume {
   Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
                         absl::string_view from_name, const Inode& to_parent,
                         absl::string_view to_name) const;
-  absl::Status CommitRename(const RenamePlan& plan, Caller caller)
+  // From the reserve if the disk is full and something is replaced: then
+  // nothing is copied.
+  absl::Status CommitRename(const RenamePlan& plan, Caller caller,
+                            bool from_reserve)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void TombstoneContent(Commit& commit, const Inode& inode);
   void DropIfUnused(uint64_t ino);
@@ -376,6 +408,8 @@ class Volume {
   absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Ends one open; `wrote` says whether it was one for writing.
+  // Makes `handle`, whose flags are set, one of the opens of the inode.
+  void OpenInto(Handle& handle, uint64_t ino);
   absl::Status CloseOne(OpenInode& open, bool wrote)
       ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
 
@@ -394,6 +428,10 @@ class Volume {
   void CompactIfDue();
   // Has that looked at soon, if the store has grown by much.
   void NoteGrowth();
+  // Told by the engine that the disk is full, under the store's writer lock.
+  void NoteShortage() ABSL_LOCKS_EXCLUDED(syncer_mu_);
+  // Punches, if that may win something.
+  void PunchForSpace() ABSL_LOCKS_EXCLUDED(syncer_mu_);
   // Removes what a compaction that was cut short has left beside the store.
   void RemoveLeftover();
 
@@ -412,15 +450,27 @@ class Volume {
   // Sizes of the store below which no compaction starts by itself.
   std::atomic<uint64_t> next_automatic_copy_{0};
   std::atomic<uint64_t> next_automatic_punch_{0};
+  // Dead bytes that the last compaction has left.
+  std::atomic<uint64_t> dead_left_{0};
 
-  mutable absl::Mutex failure_mu_;
-  absl::Status failure_ ABSL_GUARDED_BY(failure_mu_);
+  std::function<void(uint64_t ino)> on_stale_;
+  absl::Status damage_;  // why it was opened read-only; constant
 
+  // What has been reported; for the syncer, and after it.
+  FilePlace reported_place_ = FilePlace::kInPlace;
+  bool reported_failure_ = false;
+
+  // Nothing is taken below it.
   absl::Mutex syncer_mu_;
   bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
   bool wake_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
+  bool short_of_space_ ABSL_GUARDED_BY(syncer_mu_) = false;
   // The length of the store at which the syncer is to be woken.
   std::atomic<uint64_t> next_look_{0};
+  // Of the syncer: when it punched last for want of space, and when it may look
+  // again.
+  absl::Time last_relief_ = absl::InfinitePast();
+  absl::Time next_relief_ = absl::InfinitePast();
   std::thread syncer_;
 };
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/acl.h"
 #include "fs/commit.h"
@@ -129,11 +130,14 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
   // Held open for the time of the change, if it is not anyway.
   const std::shared_ptr<OpenInode> open = open_files_.Open(ino);
   absl::Status status;
+  bool was_dirty;
   {
     absl::MutexLock lock(&open->mu);
+    was_dirty = open->content.dirty();
     status = writer_.Truncate(*open, size, options_.now());
     if (status.ok()) status = writer_.CommitLocked(*open);
   }
+  if (!status.ok() && !was_dirty) writer_.Discard(*open);
   const absl::Status closed = CloseOne(*open, /*wrote=*/false);
   return status.ok() ? closed : status;
 }
@@ -230,10 +234,15 @@ absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
     const Inode* inode = core_.FindInode(ino);
     if (inode == nullptr) return PosixError(ENOENT);
     if (!inode->is_symlink()) return PosixError(EINVAL);
+    if (inode->attributes.size > kMaxTargetSize) {
+      return DamageError(
+          absl::StrCat("symlink \"", Tree::PathOf(*inode),
+                       "\": the target is longer than one can be"));
+    }
   }
   VARVE_ASSIGN_OR_RETURN(const ReadReply target,
-                         reader_.Read(ino, nullptr, 0, kMaxFileSize));
-  return target.ToString();
+                         reader_.Read(ino, nullptr, 0, kMaxTargetSize));
+  return target.Copy();
 }
 
 absl::StatusOr<SpaceInfo> Volume::GetSpace() {

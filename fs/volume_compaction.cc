@@ -20,6 +20,12 @@ namespace {
 constexpr uint64_t kMinDeadBytes = uint64_t{64} << 20;
 // When the store has grown by so much it is looked at at once.
 constexpr uint64_t kMuch = uint64_t{64} << 20;
+// On a full disk it is punched as soon as this much has died, but not all the
+// time; and now and then in any case, for what was in use may be so no more.
+constexpr uint64_t kLeastRelief = 4096;
+constexpr absl::Duration kReliefPause = absl::Seconds(1);
+constexpr int kReliefShare = 10;  // of the time for punching, one part in ten
+constexpr absl::Duration kVainReliefPause = absl::Minutes(1);
 
 }  // namespace
 
@@ -39,6 +45,7 @@ void Volume::RunCompaction(const CompactionOptions& options) {
     return info.ok() ? info->allocated : 0;
   };
   const uint64_t before = allocated();
+  const uint64_t dead = before - std::min(before, EstimateLiveBytes(core_));
   absl::Status status;
   if (options.punch) {
     status = Puncher({.core = core_,
@@ -62,6 +69,7 @@ void Volume::RunCompaction(const CompactionOptions& options) {
     if (status.ok()) status = SyncStore();
   }
   const uint64_t after = allocated();
+  const uint64_t won = before - std::min(before, after);
   // Readers come and go: that is tried again at the next look.
   const bool busy = options.background && SystemErrorNumber(status) == EBUSY;
   if (!status.ok() && !absl::IsCancelled(status) && !busy) {
@@ -71,7 +79,8 @@ void Volume::RunCompaction(const CompactionOptions& options) {
   // more.
   if (!busy) next_automatic_punch_.store(after + kMinDeadBytes);
   if (!options.punch) next_automatic_copy_.store(after + kMinDeadBytes);
-  compaction_.End(status, before - std::min(before, after));
+  if (!busy) dead_left_.store(dead - std::min(dead, won));
+  compaction_.End(status, won);
 }
 
 CompactionProgress Volume::GetCompactionProgress() const {
@@ -143,6 +152,35 @@ void Volume::CompactIfDue() {
       next_automatic_punch_.load() <= figures->allocated_bytes) {
     Report(StartCompaction({.punch = true, .background = true}));
   }
+}
+
+void Volume::NoteShortage() {
+  absl::MutexLock lock(&syncer_mu_);
+  if (short_of_space_) return;
+  short_of_space_ = true;
+  wake_syncer_ = true;
+}
+
+void Volume::PunchForSpace() {
+  if (options_.auto_compaction.mode == AutoCompaction::Mode::kNever ||
+      read_only()) {
+    return;
+  }
+  const absl::Time now = absl::Now();
+  const CompactionProgress progress = compaction_.progress();
+  next_relief_ = now + std::clamp(kReliefShare * progress.elapsed, kReliefPause,
+                                  kVainReliefPause);
+  // What has died since it began is looked at when it has ended.
+  if (progress.running()) return NoteShortage();
+  const absl::StatusOr<StoreStatistics> figures = GetStatistics();
+  if (!figures.ok()) return Report(figures.status());
+  // What was left last time would be left again.
+  if (figures->dead_bytes < dead_left_.load() + kLeastRelief &&
+      now < last_relief_ + kVainReliefPause) {
+    return;
+  }
+  last_relief_ = now;
+  Report(StartCompaction({.punch = true, .background = true}));
 }
 
 void Volume::RemoveLeftover() {

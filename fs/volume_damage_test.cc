@@ -103,7 +103,8 @@ TEST_F(VolumeDamageTest, DamagedSmallFileIsNeverGivenAFreshChecksum) {
 }
 
 TEST_F(VolumeDamageTest, LargeEntriesAreCheckedWhenAsked) {
-  ASSERT_THAT(Write("big", Pattern(1, 3 << 20)), IsOk());
+  constexpr uint64_t kSize = ContentReader::kMaxVerifiedSize + 1;
+  ASSERT_THAT(Write("big", std::string(kSize, 'x'), 1 << 20), IsOk());
   const uint64_t at = EntryOf("big").payload_offset + 100;
   Close();
   FlipByteAt(at);
@@ -111,6 +112,17 @@ TEST_F(VolumeDamageTest, LargeEntriesAreCheckedWhenAsked) {
   EXPECT_THAT(Read("big"), IsOk());
   EXPECT_THAT(volume().reader().VerifyAll(Ino("big")),
               HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(VolumeDamageTest, DamageFarBehindTheFirstReadIsFoundAtOnce) {
+  ASSERT_THAT(Write("big", Pattern(1, 20 << 20)), IsOk());
+  const uint64_t at = EntryOf("big").payload_offset + (19 << 20);
+  Close();
+  FlipByteAt(at);
+  Open();
+  const auto handle = OpenFile("big", O_RDONLY);
+  ASSERT_THAT(handle, IsOk());
+  EXPECT_THAT(volume().Read(**handle, 0, 1), HasErrno(EIO));
 }
 
 TEST_F(VolumeDamageTest, DamagedCommitIsNamedByOpen) {

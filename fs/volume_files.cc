@@ -13,12 +13,6 @@
 #include "fs/volume.h"
 
 namespace varve::fs {
-namespace {
-
-bool OpensForWriting(int flags) { return (flags & O_ACCMODE) != O_RDONLY; }
-
-}  // namespace
-
 absl::StatusOr<const Inode*> Volume::FindRegular(uint64_t ino) const {
   const Inode* inode = core_.FindInode(ino);
   if (inode == nullptr) return PosixError(ENOENT);
@@ -28,17 +22,17 @@ absl::StatusOr<const Inode*> Volume::FindRegular(uint64_t ino) const {
 }
 
 absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
-  if (read_only() && (OpensForWriting(flags) || (flags & O_TRUNC) != 0)) {
-    return PosixError(EROFS);
-  }
   auto handle = std::make_unique<Handle>();
   handle->flags = flags;
+  if (read_only() && (handle->writes() || (flags & O_TRUNC) != 0)) {
+    return PosixError(EROFS);
+  }
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   {
     // With the lock held, the inode cannot be dropped before it counts as open.
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_RETURN_IF_ERROR(FindRegular(ino).status());
-    handle->inode = open_files_.Open(ino);
+    OpenInto(*handle, ino);
   }
   if ((flags & O_TRUNC) != 0) {
     OpenInode& open = *handle->inode;
@@ -48,8 +42,8 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
       status = writer_.Truncate(open, 0, options_.now());
     }
     if (!status.ok()) {
-      CloseOne(open, /*wrote=*/false)
-          .IgnoreError();  // the first error is the one to tell
+      // The first error is the one to tell.
+      Release(std::move(handle)).IgnoreError();
       return status;
     }
   }
@@ -70,15 +64,18 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
         writer_.Write(*handle.inode, offset, bytes, options_.now()));
   }
   NoteGrowth();
-  if ((handle.flags & (O_SYNC | O_DSYNC)) != 0) return Fsync(handle);
+  // With O_SYNC the kernel asks for a sync when all of the caller's write is
+  // here, which may come in several requests. Committing each of them would
+  // leave half a write behind a crash.
   return absl::OkStatus();
 }
 
 absl::Status Volume::Flush(const Handle& handle) {
   // A reader that closes must not commit half of what a writer writes.
-  if (!OpensForWriting(handle.flags)) return absl::OkStatus();
+  if (!handle.writes()) return absl::OkStatus();
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   const absl::Status status = writer_.CommitUnlessEmptied(*handle.inode);
+  handle.inode->close_failed.store(!status.ok());
   NoteGrowth();
   return status;
 }
@@ -112,9 +109,30 @@ absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
   return status;
 }
 
+void Volume::OpenInto(Handle& handle, uint64_t ino) {
+  handle.inode = open_files_.Open(ino);
+  if (handle.writes()) handle.inode->writers.fetch_add(1);
+}
+
 absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-  return CloseOne(*handle->inode, OpensForWriting(handle->flags));
+  OpenInode& open = *handle->inode;
+  absl::Status status;
+  bool given_up;
+  {
+    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    const bool last_writer = handle->writes() && open.writers.fetch_sub(1) == 1;
+    // Its writers have been told that it failed. It must not happen after all,
+    // now that there may be room again.
+    given_up = last_writer && open.close_failed.exchange(false);
+    if (handle->writes() && !given_up) {
+      status = writer_.Commit(open);
+      given_up = last_writer && !status.ok();
+    }
+    if (given_up) writer_.Discard(open);
+    status.Update(CloseOne(open, handle->writes()));
+  }
+  if (given_up && on_stale_) on_stale_(open.ino);
+  return status;
 }
 
 absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
@@ -182,8 +200,9 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
         reader_.Read(from.inode->ino, from.inode.get(), from_offset,
                      std::min<uint64_t>(length, 1 << 20)));
     if (bytes.size() == 0) return 0;
+    VARVE_ASSIGN_OR_RETURN(const std::string text, bytes.Copy());
     VARVE_RETURN_IF_ERROR(
-        writer_.Write(*to.inode, to_offset, bytes.ToString(), options_.now()));
+        writer_.Write(*to.inode, to_offset, text, options_.now()));
     return bytes.size();
   }
   VARVE_ASSIGN_OR_RETURN(std::vector<Extent> extents,

@@ -21,8 +21,6 @@
 namespace varve::fs {
 namespace {
 
-constexpr size_t kMaxSymlink = 4095;
-
 // The name that leads to the tree's own directory, in the root.
 constexpr absl::string_view kReservedName = ".varve";
 
@@ -247,7 +245,7 @@ absl::StatusOr<Stat> Volume::MakeSymlink(uint64_t parent,
                                          absl::string_view target,
                                          Caller caller) {
   if (target.empty()) return PosixError(ENOENT);
-  if (target.size() > kMaxSymlink) return PosixError(ENAMETOOLONG);
+  if (target.size() > kMaxTargetSize) return PosixError(ENAMETOOLONG);
   return MakeAndReference(parent, name,
                           {.mode = S_IFLNK | 0777, .target = target}, caller);
 }
@@ -260,8 +258,8 @@ absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::Create(
       Make(parent, name, {.mode = S_IFREG | (mode & 07777)}, caller));
   VARVE_ASSIGN_OR_RETURN(const Stat stat, Reference(ino));
   auto handle = std::make_unique<Handle>();
-  handle->inode = open_files_.Open(ino);
   handle->flags = flags;
+  OpenInto(*handle, ino);
   return std::pair(stat, std::move(handle));
 }
 
@@ -285,7 +283,7 @@ absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::CreateUnnamed(
     inode->detail->xattrs.emplace(std::string(kAccessAclName), plan.access_acl);
   }
   const Stat stat = StatOf(*inode);
-  handle->inode = open_files_.Open(inode->ino);
+  OpenInto(*handle, inode->ino);
   if ((flags & O_EXCL) == 0) core_.linkable.insert(inode->ino);
   core_.orphans.emplace(inode->ino, std::move(inode));
   return std::pair(stat, std::move(handle));
@@ -366,6 +364,7 @@ absl::Status Volume::Remove(uint64_t parent, absl::string_view name,
   // The inode cannot go while commit_mu is held.
   const bool last = directory || inode->link_count == 1;
   Commit commit(core_, options_.now());
+  commit.UseReserve();
   if (last) TombstoneContent(commit, *inode);
   commit.Add(DropName{.parent = parent, .name = name});
   if (last) commit.Add(DropInode{.ino = inode->ino});

@@ -12,6 +12,7 @@
 #include "fs/commit.h"
 #include "fs/error.h"
 #include "fs/loader.h"
+#include "fs/mender.h"
 #include "fs/volume.h"
 
 namespace varve::fs {
@@ -23,24 +24,37 @@ constexpr uint64_t kSmallTreeInodes = 10'000;
 constexpr uint64_t kCloseLogShare = 800;  // inodes per 100 KiB of log
 
 absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
-                                       const VolumeOptions& options) {
+                                       const VolumeOptions& options,
+                                       const std::vector<Mend>& mends) {
   OpenOptions result;
   result.mode = options.read_only ? OpenMode::kRead
                                   : (options.create ? OpenMode::kCreate
                                                     : OpenMode::kReadWrite);
   result.lock_wait = options.lock_wait;
   result.file_system = options.file_system;
+  result.mends = mends;
   const absl::StatusOr<FileInfo> info = options.file_system->Info(path);
-  if (info.ok() && info->size > 0) {
-    const auto identity = FindIdentity(*options.file_system, path);
-    // What is not a store is refused by Store::Open, in better words.
-    if (identity.ok() && identity->has_value()) {
-      result.durable_tail = DurableTailOf(**identity);
-    } else if (absl::IsUnimplemented(identity.status())) {
-      return identity.status();
-    }
-  }
+  if (absl::IsNotFound(info.status())) return result;
+  VARVE_RETURN_IF_ERROR(info.status());
+  if (info->size == 0) return result;
+  VARVE_ASSIGN_OR_RETURN(const auto identity,
+                         FindIdentity(*options.file_system, path, mends));
+  if (identity.has_value()) result.durable_tail = DurableTailOf(*identity);
   return result;
+}
+
+// A tree that is made where there is one already would hide it.
+absl::Status CheckHasNoIdentity(const Store& store) {
+  if (store.tail() < Identity::kEncodedSize + kMetadataSize) {
+    return absl::OkStatus();
+  }
+  const auto first =
+      store.EntryEndingAt(Identity::kEncodedSize + kMetadataSize);
+  if (!first.ok() || !Identity::LooksLikeOne(first->payload_text())) {
+    return absl::OkStatus();
+  }
+  return DamageError(
+      "the key of the store's identity, its first entry, is damaged");
 }
 
 // The changes by which what another program wrote under the path of a file
@@ -74,8 +88,31 @@ Volume::Volume(VolumeOptions options)
 
 absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
                                                      VolumeOptions options) {
-  VARVE_ASSIGN_OR_RETURN(OpenOptions open_options, OptionsFor(path, options));
+  absl::StatusOr<std::unique_ptr<Volume>> volume =
+      OpenMended(path, options, {});
+  if (volume.ok() || !absl::IsDataLoss(volume.status()) ||
+      !(options.read_only || options.read_damaged)) {
+    return volume;
+  }
+  const bool may_write = !options.read_only;
+  options.read_only = true;
+  const auto mends = FindMends(*options.file_system, path);
+  if (!mends.ok()) return volume.status();  // no store at all
+  auto mended = OpenMended(path, std::move(options), *mends);
+  // What is wrong beside that comes out now.
+  if (mended.ok() && may_write) {
+    (*mended)->damage_ = volume.status();
+  }
+  return mended;
+}
+
+absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenMended(
+    const std::string& path, VolumeOptions options,
+    const std::vector<Mend>& mends) {
+  VARVE_ASSIGN_OR_RETURN(OpenOptions open_options,
+                         OptionsFor(path, options, mends));
   auto volume = std::unique_ptr<Volume>(new Volume(std::move(options)));
+  open_options.on_shortage = [v = volume.get()] { v->NoteShortage(); };
   volume->closed_ = true;  // nothing to close until all is loaded
   VARVE_ASSIGN_OR_RETURN(volume->core_.store,
                          Store::Open(path, std::move(open_options)));
@@ -118,14 +155,19 @@ absl::Status Volume::Load() {
             ? std::string(", which are left alone")
             : absl::StrCat(", moved to ", store.recovery().sidecar)));
   }
+  for (const Mend& mend : store.recovery().mends) {
+    notes_.push_back(absl::StrCat("the store is damaged: ", mend.reason,
+                                  "; it is read as if it were not"));
+  }
   core_.unnamed_limit.store(store.tail());
   KeepOrphans();
-  const absl::StatusOr<EntryView> identity = store.Read(Identity::Key());
+  const absl::StatusOr<EntryView> identity = FindIdentityEntry(store);
   if (!identity.ok() && !absl::IsNotFound(identity.status())) {
     return identity.status();
   }
   if (!identity.ok()) {
     // No tree yet: a new store, or one of another program.
+    VARVE_RETURN_IF_ERROR(CheckHasNoIdentity(store));
     core_.identity = Identity::Make(options_.now());
     return read_only() ? absl::OkStatus() : MakeTree();
   }
@@ -194,7 +236,7 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
     }
     core_.tree.ForEach([&](const Inode& inode) {
       if (!inode.is_regular() || inode.names == nullptr) return;
-      const uint64_t hash = HashKey(Tree::PathOf(inode));
+      const uint64_t hash = KeyHashOfPath(Tree::PathOf(inode));
       if (const auto it = newest.find(hash); it != newest.end()) {
         AddForeign(inode, it->second, now, changes);
       } else if (loaded.relocated && inode.whole_entry_hash == hash &&
@@ -211,6 +253,9 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
   if (changes.empty()) return absl::OkStatus();
   notes_.push_back("another program changed files in the store");
   if (!read_only()) {
+    // One record and nothing else: it is there whole or not at all, and until
+    // then the other program's entries have to follow the mark.
+    core_.clean = false;
     Commit commit(core_, now);
     for (const Change& change : changes) commit.Add(change);
     return commit.Finish();
@@ -226,7 +271,14 @@ absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
   // Ids are drawn one after the other, but those of a commit that failed were
   // never used.
   constexpr uint64_t kMaxGap = 256;
+  // As many as a store can have that was not made to keep us busy.
+  constexpr uint64_t kMaxIds = uint64_t{1} << 27;
   uint64_t next = core_.next_data_id.load();
+  if (next - std::min(next, loaded.first_data_id) > kMaxIds) {
+    return DamageError(absl::StrCat(
+        "data ids up to ", next,
+        " are said to be in use; unfinished data is not looked for"));
+  }
   std::vector<KeepUnfinished> ranges;
   for (uint64_t id = loaded.first_data_id; id < next + kMaxGap; ++id) {
     const uint64_t hash = core_.identity.DataKeyHash(id);
@@ -261,19 +313,7 @@ absl::Status Volume::CheckpointIfDue() {
   return WriteCheckpoint(core_, options_.now());
 }
 
-absl::Status Volume::SyncStore() {
-  const absl::Status status = core_.store->Sync().status();
-  if (!status.ok() && core_.store->read_only()) {
-    absl::MutexLock lock(&failure_mu_);
-    failure_.Update(status);  // the first one is the reason
-  }
-  return status;
-}
-
-absl::Status Volume::failure() const {
-  absl::MutexLock lock(&failure_mu_);
-  return failure_;
-}
+absl::Status Volume::SyncStore() { return core_.store->Sync().status(); }
 
 void Volume::Report(const absl::Status& status) const {
   if (!status.ok() && options_.on_incident) options_.on_incident(status);
@@ -287,14 +327,20 @@ void Volume::SyncPeriodically() {
   absl::MutexLock lock(&syncer_mu_);
   absl::Time next_sync = absl::Now() + options_.sync_interval;
   while (true) {
-    syncer_mu_.AwaitWithDeadline(absl::Condition(&woken), next_sync);
+    syncer_mu_.AwaitWithDeadline(
+        absl::Condition(&woken),
+        short_of_space_ ? std::min(next_sync, next_relief_) : next_sync);
     if (stop_syncer_) return;
     wake_syncer_ = false;
+    const bool relieve = short_of_space_ && absl::Now() >= next_relief_;
+    if (relieve) short_of_space_ = false;
     syncer_mu_.Unlock();
     if (absl::Now() >= next_sync) {
+      WatchFile();
       SyncAndCheckpoint();
       next_sync = absl::Now() + options_.sync_interval;
     }
+    if (relieve) PunchForSpace();
     CompactIfDue();
     syncer_mu_.Lock();
   }
@@ -323,8 +369,10 @@ absl::Status Volume::Close() {
   }
   absl::Status result;
   StopCompaction();
+  ReportIfDeleted();
   for (const auto& open : open_files_.All()) {
-    result.Update(writer_.Commit(*open));
+    // Who has emptied a file is about to write it anew. It has not been done.
+    result.Update(writer_.CommitUnlessEmptied(*open));
     writer_.Discard(*open);
   }
   if (read_only()) return result;
@@ -339,13 +387,16 @@ absl::Status Volume::Close() {
   const uint64_t log_limit =
       inodes < kSmallTreeInodes ? 0 : inodes / kCloseLogShare * (100 << 10);
   if (core_.log_bytes > log_limit) {
-    result.Update(WriteCheckpoint(core_, options_.now()));
+    const absl::Status status = WriteCheckpoint(core_, options_.now());
+    // On a full disk the log stays long, and there is room for the mark.
+    IsOutOfSpace(status) ? Report(status) : result.Update(status);
   }
   // What the mark vouches for is durable before the mark is.
   result.Update(SyncStore());
   if (!result.ok()) return result;
   Commit commit(core_, options_.now());
   commit.set_flags(CommitHeader::kClean);
+  commit.UseReserve();
   result.Update(commit.Finish());
   result.Update(SyncStore());
   return result;

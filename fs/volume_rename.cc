@@ -109,7 +109,7 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
   }
   plan.leaves_key = true;
   if (inode.whole_entry == Inode::kNone) return plan;
-  plan.new_hash = HashKey(Tree::PathIn(to_parent, to_name));
+  plan.new_hash = KeyHashOfPath(Tree::PathIn(to_parent, to_name));
   if (core_.store->FindHashed(plan.new_hash) ==
       inode.WholeExtent().entry_metadata_offset()) {
     // It lies under that key already, having been there before.
@@ -127,7 +127,8 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
   return plan;
 }
 
-absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller) {
+absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller,
+                                  bool from_reserve) {
   const bool removes =
       plan.replaced != nullptr && !plan.exchange &&
       (plan.replaced->is_directory() || plan.replaced->link_count == 1);
@@ -140,6 +141,11 @@ absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller) {
                                      plan.from_name));
   }
   Commit commit(core_, options_.now());
+  if (from_reserve) {
+    commit.UseReserve();
+    // What it moves stays where it is, as a large file does.
+    for (Rekeying& rekeying : rekeyings) rekeying.payload = {};
+  }
   // Tombstones first: they must not hide what is written under the same key.
   if (removes) TombstoneContent(commit, *plan.replaced);
   for (const Rekeying& rekeying : rekeyings) {
@@ -193,7 +199,11 @@ absl::Status Volume::Rename(uint64_t parent, absl::string_view name,
         plan, PlanRename(parent, name, new_parent, new_name, flags));
   }
   if (plan.nothing_to_do) return absl::OkStatus();
-  return CommitRename(plan, caller);
+  const absl::Status status =
+      CommitRename(plan, caller, /*from_reserve=*/false);
+  const bool replaces = plan.replaced != nullptr && !plan.exchange;
+  if (!IsOutOfSpace(status) || !replaces) return status;
+  return CommitRename(plan, caller, /*from_reserve=*/true);
 }
 
 }  // namespace varve::fs

@@ -50,6 +50,7 @@ TestVolume::TestVolume() : clock_(0), path_(directory_.File("store")) {
   options_.now = [this] { return ClockTime(clock_.fetch_add(1)); };
   // Nothing happens behind a test's back.
   options_.sync_interval = absl::Hours(24);
+  options_.auto_compaction.mode = AutoCompaction::Mode::kNever;
 }
 
 TestVolume::~TestVolume() {
@@ -180,12 +181,13 @@ absl::StatusOr<std::string> TestVolume::Read(absl::string_view path) {
   std::string text;
   while (true) {
     const auto reply = volume_->Read(*handle, text.size(), 1 << 20);
-    if (!reply.ok() || reply->size() == 0) {
+    const auto part = reply.ok() ? reply->Copy() : reply.status();
+    if (!part.ok() || part->empty()) {
       VARVE_RETURN_IF_ERROR(CloseFile(std::move(handle)));
-      if (!reply.ok()) return reply.status();
+      if (!part.ok()) return part.status();
       return text;
     }
-    text += reply->ToString();
+    text += *part;
   }
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,10 @@
 
 namespace varve::fs {
 namespace {
+
+// Of more ids than these, in a second or two, nobody can tell whether a hash is
+// one of theirs.
+constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
 
 // Payload offsets of all entries that some file's content lies in.
 absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
@@ -45,29 +50,38 @@ std::vector<EntryLocation> Volume::Unnamed() {
 
 std::vector<EntryLocation> Volume::FindUnnamed() {
   absl::flat_hash_set<uint64_t> in_use;
-  // Key hashes that are the tree's own.
-  absl::flat_hash_set<uint64_t> reserved = {HashKey(Identity::Key()),
-                                            core_.identity.CheckpointKeyHash()};
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     in_use = EntriesInUse(core_.tree);
-    for (uint64_t id = 1; id < core_.next_data_id.load(); ++id) {
-      if (!IsUnfinished(core_.tree, id)) {
-        reserved.insert(core_.identity.DataKeyHash(id));
-      }
-    }
   }
   const uint64_t limit = core_.unnamed_limit.load();
-  std::vector<EntryLocation> unnamed;
+  absl::btree_map<uint64_t, EntryLocation> candidates;  // by offset
+  absl::flat_hash_map<uint64_t, uint64_t> offset_of;    // by key hash
   core_.store->ForEach([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
     if (location.end() <= limit && !in_use.contains(location.payload_offset) &&
-        !reserved.contains(location.key_hash) &&
+        location.key_hash != HashKey(Identity::Key()) &&
+        location.key_hash != core_.identity.CheckpointKeyHash() &&
         !core_.identity.AsCommit(entry).has_value()) {
-      unnamed.push_back(location);
+      candidates.emplace(location.payload_offset, location);
+      offset_of.emplace(location.key_hash, location.payload_offset);
     }
     return true;
   });
+  if (candidates.empty()) return {};
+  // The rest of the tree's own: dead data. What cannot be told from it is not
+  // shown.
+  const uint64_t next_data_id = core_.next_data_id.load();
+  if (next_data_id > kMaxKnownDataIds) return {};
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  for (uint64_t id = 1; id < next_data_id; ++id) {
+    const auto found = offset_of.find(core_.identity.DataKeyHash(id));
+    if (found != offset_of.end() && !IsUnfinished(core_.tree, id)) {
+      candidates.erase(found->second);
+    }
+  }
+  std::vector<EntryLocation> unnamed;
+  for (const auto& [offset, location] : candidates) unnamed.push_back(location);
   return unnamed;
 }
 
@@ -82,11 +96,10 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
   if (location.payload_size <= ContentReader::kMaxVerifiedSize) {
     VARVE_RETURN_IF_ERROR(core_.store->Verify(location));
   }
-  VARVE_ASSIGN_OR_RETURN(
-      const Store::PinnedBytes bytes,
-      core_.store->View(location.payload_offset + offset,
-                        std::min(size, location.payload_size - offset)));
-  reply.AddPinned(bytes);
+  VARVE_RETURN_IF_ERROR(
+      reply.AddStored(*core_.store, location.payload_offset + offset,
+                      std::min(size, location.payload_size - offset)));
+  VARVE_RETURN_IF_ERROR(core_.store->CheckLength(reply.store_end()));
   return reply;
 }
 

@@ -57,6 +57,18 @@ absl::Status CheckSet(const Inode& inode, absl::string_view name, int flags) {
   return list_size > kMaxXattrList ? PosixError(ENOSPC) : absl::OkStatus();
 }
 
+// All of one inode together, as they are kept in memory.
+constexpr size_t kMaxXattrTotal = size_t{1} << 20;
+
+size_t XattrBytes(const Inode& inode) {
+  size_t total = 0;
+  if (inode.detail == nullptr) return total;
+  for (const auto& [name, value] : inode.detail->xattrs) {
+    total += name.size() + value.size();
+  }
+  return total;
+}
+
 }  // namespace
 
 absl::Status Volume::CommitXattr(const PutInode& put, absl::string_view name,
@@ -115,6 +127,11 @@ absl::Status Volume::SetXattr(uint64_t ino, absl::string_view name,
     }
     const std::string* old = inode->FindXattr(name);
     if (old != nullptr && *old == value) return absl::OkStatus();
+    if (XattrBytes(*inode) - (old == nullptr ? 0 : name.size() + old->size()) +
+            name.size() + value.size() >
+        kMaxXattrTotal) {
+      return PosixError(ENOSPC);
+    }
     put.attributes = inode->attributes;
   }
   put.attributes.ctime = options_.now();

@@ -17,6 +17,7 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/open_store.h"
 
 namespace varve::tools {
 namespace {
@@ -27,6 +28,11 @@ constexpr char kDetails[] =
     R"(Follows the chain of entries, compares every live entry with its checksum,
 and the tree with the entries. Changes nothing. Works while the store is
 mounted, on what has been committed by then.
+
+With --repair, writes a sound copy of a damaged store in its place. The damaged
+one is kept beside it, as STORE.damaged. A damaged file is named FILE.damaged in
+the copy, and holds its bytes as they are; if the store has an older, sound
+version of it, that is FILE.older. The store must not be in use.
 
 Prints a line for each thing that is wrong, and one as a summary. Its exit
 status is 0 if all is well, 4 if damage was found, and 8 if the store could not
@@ -39,6 +45,7 @@ Example:
 struct Arguments {
   std::string store;
   bool json = false;
+  bool repair = false;
 };
 
 const char* KindName(Problem::Kind kind) {
@@ -112,6 +119,22 @@ std::string JsonReport(const Arguments& arguments, const CheckResult& result) {
          "\n";
 }
 
+absl::Status Repair(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const fs::RepairReport report,
+                         RepairUnusedStore(arguments.store));
+  std::string text;
+  for (const std::string& note : report.notes) {
+    absl::StrAppend(&text, "note: ", Printable(note), "\n");
+  }
+  for (const std::string& file : report.files) {
+    absl::StrAppend(&text, Printable(file), "\n");
+  }
+  absl::StrAppend(&text, Printable(arguments.store),
+                  ": replaced by a sound copy; the damaged store is ",
+                  Printable(report.kept), "\n");
+  return Print(text);
+}
+
 absl::Status Check(const Arguments& arguments) {
   const absl::StatusOr<CheckResult> result = Checker(arguments.store).Check();
   if (!result.ok()) {
@@ -121,6 +144,7 @@ absl::Status Check(const Arguments& arguments) {
   }
   VARVE_RETURN_IF_ERROR(Print(arguments.json ? JsonReport(arguments, *result)
                                              : Report(arguments, *result)));
+  if (arguments.repair && !result->problems.empty()) return Repair(arguments);
   // All has been said.
   return result->problems.empty() ? absl::OkStatus()
                                   : ExitError(ExitStatus::kDamage, "");
@@ -133,7 +157,12 @@ void AddCheckCommand(CLI::App& app, Action& action) {
       AddCommand(app, "check", "Look for damage in a store", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command.add_option("STORE", arguments->store, "The store")->required();
-  command.add_flag("--json", arguments->json, "Report as JSON");
+  CLI::Option* const json =
+      command.add_flag("--json", arguments->json, "Report as JSON");
+  command
+      .add_flag("--repair", arguments->repair,
+                "Put a sound copy in the place of a damaged store")
+      ->excludes(json);
   OnCommand(command, action, std::move(arguments), &Check);
 }
 

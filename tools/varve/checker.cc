@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/status.h"
+#include "fs/loader.h"
 #include "fs/tree.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/open_store.h"
@@ -64,7 +65,12 @@ void Checker::CheckStore(const Store& store) {
         "the store ends in ", store.recovery().torn_bytes,
         " bytes of a write that is not finished; they do not count"));
   }
-  result_.has_tree = store.Exists(fs::Identity::Key());
+  for (const Mend& mend : store.recovery().mends) {
+    result_.problems.push_back({.kind = Problem::Kind::kChain,
+                                .message = mend.reason,
+                                .offset = mend.offset});
+  }
+  result_.has_tree = fs::FindIdentityEntry(store).ok();
   CheckChain(store);
   CheckEntries(store);
 }
@@ -109,7 +115,7 @@ void Checker::CheckEntries(const Store& store) {
             });
   for (size_t i = 0; i < result_.problems.size(); ++i) {
     const Problem& problem = result_.problems[i];
-    if (problem.offset.has_value()) bad_[*problem.offset] = i;
+    if (problem.kind == Problem::Kind::kEntry) bad_[*problem.offset] = i;
   }
 }
 

@@ -22,7 +22,7 @@ namespace varve::tools {
 // One thing that is wrong.
 struct Problem {
   enum class Kind {
-    kChain,    // a link from an entry to the one before it is broken
+    kChain,    // a link or a record is damaged, and mended for reading
     kEntry,    // an entry's payload does not match its checksum
     kContent,  // a file refers to an entry that is not there
     kTree,     // the tree cannot be read, or contradicts itself

@@ -66,6 +66,11 @@ absl::StatusOr<std::string> ReadSome(int fd, size_t limit,
 absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name) {
   while (!bytes.empty()) {
     const ssize_t count = write(fd, bytes.data(), bytes.size());
+    // The bytes are mapped, and cannot be read.
+    if (count < 0 && errno == EFAULT) {
+      return ErrorWithCode(absl::StatusCode::kDataLoss, EIO,
+                           "the store cannot be read any more");
+    }
     if (count < 0 && errno != EINTR) {
       return SystemError(errno, absl::StrCat("cannot write ", name));
     }

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "engine/status.h"
+#include "fs/loader.h"
 #include "fs/tree.h"
 #include "fs/volume.h"
 #include "tools/varve/command.h"
@@ -99,7 +100,7 @@ absl::StatusOr<Json> Describe(const std::string& path) {
   json["torn_bytes"] = store.recovery().torn_bytes;
   json["durable_bytes"] = store.recovery().durable_tail;
   json["compaction_would_save_bytes"] = store.EstimateCompactionSavings();
-  const bool has_tree = store.Exists(fs::Identity::Key());
+  const bool has_tree = fs::FindIdentityEntry(store).ok();
   json["has_tree"] = has_tree;
   if (has_tree) {
     json["uuid"] = volume->identity().UuidText();

@@ -12,6 +12,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "engine/bus_guard.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
@@ -132,5 +133,9 @@ int Run(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // A store as long as files may be is an error (EFBIG), and no reason to die.
+  signal(SIGXFSZ, SIG_IGN);
+  // A store may be on a disk that fails, or be cut short as we read it.
+  varve::InstallBusGuard();
   return Run(std::vector<std::string>(argv + 1, argv + argc));
 }

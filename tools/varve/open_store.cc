@@ -107,6 +107,21 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
   return OpenVolume(path, std::move(options));
 }
 
+absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
+  // A mount that is read-only, as one of a damaged store is, locks nothing.
+  const std::vector<std::string> directories = WhereMounted(path);
+  if (!directories.empty()) {
+    return ExitError(ExitStatus::kBusy,
+                     absl::StrCat(path, " is mounted at ",
+                                  absl::StrJoin(directories, " and "),
+                                  ": unmount it first"));
+  }
+  auto report = fs::RepairStore(*RealFileSystem(), path);
+  if (report.ok()) return report;
+  if (absl::IsDataLoss(report.status())) return NotAStore(report.status());
+  return Improve(report.status(), path);
+}
+
 fs::Caller CurrentCaller() { return {.uid = geteuid(), .gid = getegid()}; }
 
 absl::Status WaitUntilUnlocked(const std::string& path, absl::Duration limit) {

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "engine/store.h"
+#include "fs/repair.h"
 #include "fs/volume.h"
 
 namespace varve::tools {
@@ -26,6 +27,9 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
 // For commands that only look; works while the store is mounted.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
     const std::string& path);
+
+// Repairs a store that is not in use. Errors as those of OpenVolume.
+absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path);
 
 // The caller of this process, as owner of what it makes.
 fs::Caller CurrentCaller();

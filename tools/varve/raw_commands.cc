@@ -1,5 +1,6 @@
 // varve raw: entries by key, as the command of the crate simd-r-drive has it.
 
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
+#include "engine/bus_guard.h"
 #include "engine/status.h"
 #include "engine/store.h"
 #include "tools/varve/command.h"
@@ -54,7 +56,12 @@ absl::Status Read(const Arguments& arguments) {
   VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
   absl::string_view left = entry->payload_text();
   while (!left.empty()) {
-    VARVE_RETURN_IF_ERROR(Print(left.substr(0, arguments.buffer_size)));
+    const std::string some(left.substr(0, arguments.buffer_size));
+    if (HasLostBytes(entry->payload())) {
+      return ErrorWithCode(absl::StatusCode::kDataLoss, EIO,
+                           "the store cannot be read any more");
+    }
+    VARVE_RETURN_IF_ERROR(Print(some));
     left.remove_prefix(std::min(left.size(), arguments.buffer_size));
   }
   return isatty(STDOUT_FILENO) == 1 ? Print("\n") : absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/identity.h"
+#include "fs/loader.h"
 #include "fs/tree.h"
 #include "fs/volume.h"
 #include "tools/varve/exit_status.h"
@@ -38,7 +39,7 @@ absl::Status CloseTreeProperly(const std::string& path) {
     const auto store = Store::Open(path, options);
     // Whoever opens it for writing finds out why, and says so.
     if (!store.ok()) return absl::OkStatus();
-    const auto entry = (*store)->Read(fs::Identity::Key());
+    const auto entry = fs::FindIdentityEntry(**store);
     if (!entry.ok()) return absl::OkStatus();
     const auto identity = fs::Identity::Decode(entry->payload_text());
     if (identity.ok() && WasClosedProperly(**store, *identity)) {
@@ -115,7 +116,7 @@ absl::Status CompactRaw(const std::string& path) {
   {
     VARVE_ASSIGN_OR_RETURN(const auto store,
                            OpenStoreForRawWriting(path, OpenMode::kReadWrite));
-    if (!store->Exists(fs::Identity::Key())) return store->Compact();
+    if (!fs::FindIdentityEntry(*store).ok()) return store->Compact();
   }
   return CompactUnderTree(path);
 }

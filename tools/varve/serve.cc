@@ -27,6 +27,7 @@
 #include "tools/varve/log.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/privileges.h"
 #include "tools/varve/version.h"
 
 namespace varve::tools {
@@ -187,12 +188,14 @@ absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
 
 absl::Status ServeStore(const ServeRequest& request,
                         const std::function<absl::Status()>& on_ready) {
+  VARVE_RETURN_IF_ERROR(KeepOnlyNeededPrivileges());
   // Modes of files are what callers asked for, which the kernel has masked.
   umask(0);
   fuse_set_log_func(OnFuseLog);
   fs::VolumeOptions options;
   options.read_only = request.options.read_only;
   options.create = request.options.create;
+  options.read_damaged = true;
   options.access_times = request.options.access_times;
   options.directory_access_times = request.options.directory_access_times;
   options.auto_compaction = request.options.auto_compaction;
