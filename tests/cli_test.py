@@ -645,12 +645,34 @@ class Check(CliTest):
     def test_a_tree_that_cannot_be_read_is_told(self):
         # The last entry says that the store was closed; the one before holds the tree.
         tail = int.from_bytes(self.store.read_bytes()[-12:-4], "little")
-        self.damage(tail - 20 - 1)
+        for offset in (tail - 20 - 1, tail - 20 - 15):  # more than can be mended
+            self.damage(offset)
         failed = self.varve("ls", self.store, status=DAMAGE)
         self.assertIn(b"checkpoint", failed.stderr)
         result = self.varve("check", self.store, status=DAMAGE)
         self.assertIn(b"tree: the tree cannot be read: ", result.stdout)
         self.assertIn(b"2 problems;", result.stdout)
+
+    def test_a_repaired_store_is_sound_and_the_damaged_one_is_kept(self):
+        listing = self.varve("ls", "-R", self.store).stdout
+        tail = int.from_bytes(self.store.read_bytes()[-12:-4], "little")
+        self.damage(tail - 20 - 1)
+        damaged = self.store.read_bytes()
+        # One bit of a record is put right for those who read, and told.
+        self.assertEqual(self.varve("ls", "-R", self.store).stdout, listing)
+        result = self.varve("check", self.store, status=DAMAGE)
+        self.assertIn(b"a bit of the record", result.stdout)
+        self.assertEqual(self.store.read_bytes(), damaged)
+        self.varve("check", "--repair", self.store)
+        self.varve("check", self.store)
+        self.assertEqual(self.varve("ls", "-R", self.store).stdout, listing)
+        kept = self.store.with_name(self.store.name + ".damaged")
+        self.assertEqual(kept.read_bytes(), damaged)
+
+    def test_a_sound_store_is_not_repaired(self):
+        before = self.store.read_bytes()
+        self.varve("check", "--repair", self.store)
+        self.assertEqual(self.store.read_bytes(), before)
 
     def test_what_cannot_be_checked_is_no_damage(self):
         self.assertIn("there is no store", self.message("check", "absent", status=NOT_CHECKED))

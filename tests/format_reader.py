@@ -19,6 +19,7 @@ from xxh3 import xxh3_64
 METADATA_SIZE = 20
 TOMBSTONE_CRC = 0xD202EF8D
 CLEAN, CHECKPOINT = 1, 2
+DIGEST = 10
 EPOCH_SECONDS = 1 << 31
 IDENTITY_KEY = b"\0varve"
 
@@ -291,9 +292,20 @@ class Record:
         fields = Fields(self.fields.data, self.fields.at, self.fields.end)
         while fields.more():
             kind = fields.u8()
+            start = fields.at - 1
             size = fields.varint()
             fields.take(size)
+            if kind == DIGEST:
+                self._check_digest(fields, start, size)
+                return
             yield kind, Fields(fields.data, fields.at - size, fields.at)
+
+
+    def _check_digest(self, fields, start, size):
+        """5.4: of all before it in the payload, behind which nothing comes."""
+        digest = struct.unpack("<Q", fields.data[fields.at - size:fields.at])[0]
+        if size != 8 or fields.more() or digest != xxh3_64(fields.data[self.entry.start:start]):
+            raise Damage("the digest of commit %d is wrong" % self.sequence)
 
 
 # --- 4. to 10. The tree -------------------------------------------------------
@@ -337,9 +349,12 @@ class Tree:
 
     # 4
     def _read_identity(self):
-        entry = self.live(xxh3_64(IDENTITY_KEY))
-        if entry is None:
+        # Section 4: the oldest. The chain begins with the newest entry.
+        key_hash = xxh3_64(IDENTITY_KEY)
+        entries = [e for e in self.chain if e.key_hash == key_hash and not e.is_tombstone]
+        if not entries:
             raise NotAStore("the store has no tree")
+        entry = entries[-1]
         fields = Fields(self.payload(entry))
         if fields.take(4) != b"VRI1":
             raise Damage("the identity is malformed")
