@@ -178,17 +178,38 @@ absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
       status.message()));
 }
 
+absl::Status ContentReader::DamageOf(uint64_t ino, const Extent& extent) const {
+  return DamageError(
+      absl::StrFormat("%s: the entry with key hash %016x at offset %d is "
+                      "damaged (its payload does not match its checksum)",
+                      Describe(ino), extent.key_hash, extent.payload_offset()));
+}
+
+absl::Status ContentReader::NoteDamaged(uint64_t ino, const Extent& extent) {
+  {
+    absl::MutexLock lock(&mu_);
+    damaged_.insert(extent.payload_offset());
+    any_damaged_.store(true);
+  }
+  return DamageOf(ino, extent);
+}
+
 absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,
                                        const Extent& extent) {
-  if (source.verified) return absl::OkStatus();
   // Bytes of a stream that is still being written have no metadata yet.
   const uint64_t key = extent.payload_offset();
+  if (any_damaged_.load(std::memory_order_relaxed)) {
+    absl::ReaderMutexLock lock(&mu_);
+    if (damaged_.contains(key)) return DamageOf(ino, extent);
+  }
+  if (source.verified) return absl::OkStatus();
   if (!source.whole) {
     absl::ReaderMutexLock lock(&mu_);
     if (verified_.contains(key)) return absl::OkStatus();
   }
-  VARVE_RETURN_IF_ERROR(
-      VerifyEntry(ino, extent, extent.entry_size <= kMaxVerifiedSize));
+  const bool now = extent.entry_size <= kMaxVerifiedSize;
+  VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, now));
+  if (!now && on_large_) on_large_(ino);
   if (!source.whole) {
     absl::MutexLock lock(&mu_);
     verified_.insert(key);

@@ -6,7 +6,9 @@
 
 #include <sys/uio.h>
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -107,7 +109,17 @@ class ContentReader {
   void ForgetPlaces() {
     absl::MutexLock lock(&mu_);
     verified_.clear();
+    damaged_.clear();
+    any_damaged_.store(false);
   }
+
+  // Is told of each file that lies in an entry too large to be checked before
+  // it is read, when it is first read. To be set before anything is read.
+  void set_on_large(std::function<void(uint64_t ino)> on_large) {
+    on_large_ = std::move(on_large);
+  }
+  // From now on reading from this entry is an error, which is returned.
+  absl::Status NoteDamaged(uint64_t ino, const Extent& extent);
 
   // Checks every entry that committed content of the inode lies in, whatever
   // its size.
@@ -131,13 +143,18 @@ class ContentReader {
   absl::Status VerifyOnce(uint64_t ino, const Source& source,
                           const Extent& extent);
   absl::Status VerifyEntry(uint64_t ino, const Extent& extent, bool checksum);
+  absl::Status DamageOf(uint64_t ino, const Extent& extent) const;
   absl::Status AddStored(uint64_t ino, uint64_t offset, uint64_t length,
                          ReadReply& reply) const;
   // The last look at a reply, and at whether the store is what it was.
   absl::Status Finish(uint64_t ino, ReadReply& reply) const;
 
   Core& core_;
+  std::function<void(uint64_t ino)> on_large_;
+  std::atomic<bool> any_damaged_{false};
   absl::Mutex mu_;
+  // Payload offsets of entries that are known to be damaged.
+  absl::flat_hash_set<uint64_t> damaged_ ABSL_GUARDED_BY(mu_);
   // Payload offsets of checked entries, other than whole ones.
   absl::flat_hash_set<uint64_t> verified_ ABSL_GUARDED_BY(mu_);
 };

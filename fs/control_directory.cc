@@ -119,6 +119,7 @@ std::optional<uint64_t> ControlDirectory::KeyHashOf(uint64_t ino) {
 absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
   if (ino != kStatus && ino != kStatusJson) return PosixError(ENOENT);
   VARVE_ASSIGN_OR_RETURN(const SpaceInfo space, volume_.GetSpace());
+  const Scrubber::Progress scrubbed = volume_.scrub_progress();
   const Member members[] = {
       {"store_bytes", space.store_bytes},
       {"live_bytes", space.live_bytes},
@@ -127,6 +128,8 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
       {"entries", volume_.store().size()},
       {"host_free_bytes", space.host_available},
       {"recovered_torn_bytes", volume_.store().recovery().torn_bytes},
+      {"scrubbed_bytes", scrubbed.bytes},
+      {"scrub_found_damaged", scrubbed.damaged},
   };
   const bool json = ino == kStatusJson;
   std::string text = json ? "{" : "";

@@ -44,6 +44,7 @@
 #include "fs/content_writer.h"
 #include "fs/core.h"
 #include "fs/open_files.h"
+#include "fs/scrubber.h"
 #include "fs/timestamp.h"
 
 namespace varve::fs {
@@ -74,6 +75,9 @@ struct VolumeOptions {
   // How often what was appended is made durable although nobody asks.
   absl::Duration sync_interval = absl::Seconds(5);
   AutoCompaction auto_compaction;
+  // When to begin comparing, in the background, entries with their checksums
+  // that are too large for that when they are read. Never, if infinite.
+  absl::Duration scrub_after = absl::InfiniteDuration();
   // Told of failures that no caller hears of: in background work, and in what
   // follows a close. Called from any thread; may be empty.
   std::function<void(const absl::Status&)> on_incident = nullptr;
@@ -159,13 +163,16 @@ class Volume {
     return damage_.ok() ? core_.store->failure() : damage_;
   }
   // Told of inodes that are no longer what was answered about them: content
-  // that could not be committed was given up. To be set before there are open
-  // files; called from any thread, without locks.
-  void set_on_stale(std::function<void(uint64_t ino)> on_stale) {
+  // that could not be committed was given up, or content has turned out to be
+  // damaged. Called from any thread, not after it has been replaced.
+  void set_on_stale(std::function<void(uint64_t ino)> on_stale)
+      ABSL_LOCKS_EXCLUDED(stale_mu_) {
+    absl::MutexLock lock(&stale_mu_);
     on_stale_ = std::move(on_stale);
   }
   // Where the store's file is now.
   absl::StatusOr<FilePlace> Place();
+  Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
   // Sentences about what was unusual in opening the store, for the log.
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -408,6 +415,7 @@ class Volume {
   absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Ends one open; `wrote` says whether it was one for writing.
+  void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Makes `handle`, whose flags are set, one of the opens of the inode.
   void OpenInto(Handle& handle, uint64_t ino);
   absl::Status CloseOne(OpenInode& open, bool wrote)
@@ -441,6 +449,7 @@ class Volume {
   // Mutable: it remembers what it has verified.
   mutable ContentReader reader_;
   ContentWriter writer_;
+  Scrubber scrubber_;
   OpenFiles open_files_;
   bool closed_ = false;
 
@@ -453,7 +462,8 @@ class Volume {
   // Dead bytes that the last compaction has left.
   std::atomic<uint64_t> dead_left_{0};
 
-  std::function<void(uint64_t ino)> on_stale_;
+  absl::Mutex stale_mu_;  // nothing is taken below it
+  std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
   absl::Status damage_;  // why it was opened read-only; constant
 
   // What has been reported; for the syncer, and after it.

@@ -109,6 +109,11 @@ absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
   return status;
 }
 
+void Volume::TellStale(uint64_t ino) {
+  absl::MutexLock lock(&stale_mu_);
+  if (on_stale_) on_stale_(ino);
+}
+
 void Volume::OpenInto(Handle& handle, uint64_t ino) {
   handle.inode = open_files_.Open(ino);
   if (handle.writes()) handle.inode->writers.fetch_add(1);
@@ -131,7 +136,7 @@ absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
     if (given_up) writer_.Discard(open);
     status.Update(CloseOne(open, handle->writes()));
   }
-  if (given_up && on_stale_) on_stale_(open.ino);
+  if (given_up) TellStale(open.ino);
   return status;
 }
 

@@ -84,7 +84,13 @@ void AddForeign(const Inode& inode, const EntryLocation& entry, Timestamp now,
 Volume::Volume(VolumeOptions options)
     : options_(std::move(options)),
       reader_(core_),
-      writer_(core_, reader_, options_.dirty_budget) {}
+      writer_(core_, reader_, options_.dirty_budget),
+      scrubber_(core_, reader_,
+                [this](uint64_t ino, const absl::Status& status) {
+                  Report(status);
+                  // The kernel may have some of it in its cache.
+                  TellStale(ino);
+                }) {}
 
 absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
                                                      VolumeOptions options) {
@@ -118,6 +124,11 @@ absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenMended(
                          Store::Open(path, std::move(open_options)));
   VARVE_RETURN_IF_ERROR(volume->Load());
   volume->closed_ = false;
+  if (volume->options_.scrub_after != absl::InfiniteDuration()) {
+    volume->reader_.set_on_large(
+        [v = volume.get()](uint64_t ino) { v->scrubber_.Hurry(ino); });
+    volume->scrubber_.Start(volume->options_.scrub_after);
+  }
   if (!volume->read_only()) {
     volume->syncer_ =
         std::thread([v = volume.get()] { v->SyncPeriodically(); });
@@ -367,6 +378,7 @@ absl::Status Volume::Close() {
     }
     syncer_.join();
   }
+  scrubber_.Stop();
   absl::Status result;
   StopCompaction();
   ReportIfDeleted();

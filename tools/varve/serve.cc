@@ -33,6 +33,8 @@
 namespace varve::tools {
 namespace {
 
+// A mount is busy in its first moments.
+constexpr absl::Duration kScrubAfter = absl::Minutes(1);
 // The daemon before this one may still be closing the store.
 constexpr absl::Duration kLockWait = absl::Seconds(5);
 
@@ -196,6 +198,7 @@ absl::Status ServeStore(const ServeRequest& request,
   options.read_only = request.options.read_only;
   options.create = request.options.create;
   options.read_damaged = true;
+  options.scrub_after = kScrubAfter;
   options.access_times = request.options.access_times;
   options.directory_access_times = request.options.directory_access_times;
   options.auto_compaction = request.options.auto_compaction;
