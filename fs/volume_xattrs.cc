@@ -58,7 +58,7 @@ absl::Status CheckSet(const Inode& inode, absl::string_view name, int flags) {
 }
 
 // All of one inode together, as they are kept in memory.
-constexpr size_t kMaxXattrTotal = size_t{1} << 20;
+constexpr size_t kMaxXattrTotal = size_t{2} << 20;
 
 size_t XattrBytes(const Inode& inode) {
   size_t total = 0;

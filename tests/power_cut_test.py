@@ -42,6 +42,9 @@ from kill_test import Load, compact_for_ever, counts, up_to
 from mounted import MountedStore, run, varve_binary, wait_until
 from power_cut_kit import KIB, MIB, Model
 
+# Not everybody's path leads to losetup and mkfs.
+os.environ["PATH"] += ":/usr/sbin:/sbin"
+
 ROUNDS = int(os.environ.get("VARVE_CRASH_ROUNDS", "5"))
 SEED = int(os.environ.get("VARVE_SEED", random.SystemRandom().randrange(1 << 32)))
 PROCESSES = 4
@@ -73,9 +76,7 @@ class Disk:
             image = self.base / "image"
             with open(image, "wb") as file:
                 file.truncate(DISK_SIZE)
-            # Not everybody's path leads there.
-            mkfs = shutil.which("mkfs." + self.kind, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
-            run(mkfs, "-q", image)
+            run("mkfs." + self.kind, "-q", image)
             self.device = run("losetup", "--find", "--show", image).stdout.decode().strip()
             self.mount()
         except BaseException:

@@ -41,7 +41,7 @@ SANITIZED = b"__sanitizer" in pathlib.Path(varve_binary()).read_bytes()
 # What a user may make the daemon keep in memory: 64 MiB of what is dirty, and more than as much
 # again for what belongs to open files.
 MEMORY_FOR_USERS = 160 * MIB
-XATTRS_OF_A_FILE = MIB
+XATTRS_OF_A_FILE = 2 * MIB
 
 # The one name of eight bytes whose hash is that of the identity's key.
 NAME_LIKE_THE_IDENTITY = b"\xf1\r\xe1'\x8f\xae\xe1\x96"
