@@ -414,10 +414,10 @@ class Volume {
   // volume_files.cc
   absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // Ends one open; `wrote` says whether it was one for writing.
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Makes `handle`, whose flags are set, one of the opens of the inode.
   void OpenInto(Handle& handle, uint64_t ino);
+  // Ends one open; `wrote` says whether it was one for writing.
   absl::Status CloseOne(OpenInode& open, bool wrote)
       ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
 
