@@ -26,7 +26,7 @@ MOUNT_HELPER = pathlib.Path("tools/mount.varve").absolute()
 
 def mounts():
     """Directory, type and source of each mount."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
             fields = line.split()
             dash = fields.index("-")

@@ -119,7 +119,7 @@ class MountedStore:
         varve("check", self.path)
 
     def _is_mounted(self):
-        with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
             return any(line.split()[4] == str(self.root) for line in mounts)
 
     def _clean_up(self):

@@ -50,14 +50,14 @@ MEMORY_OF_AN_ENTRY = 64
 
 def mounts_at(directory):
     """The sources of the mounts at a directory."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         fields = [line.split() for line in lines]
     return [line[line.index("-") + 2] for line in fields if line[4] == str(directory)]
 
 
 def mounts_with(text):
     """How many mounts there are in whose directory or source a text stands."""
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         return sum(str(text) in line for line in lines)
 
 

@@ -84,7 +84,7 @@ def memory_of(pid, field):
 
 
 def options_of(directory):
-    with open("/proc/self/mountinfo", encoding="utf-8") as lines:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
         for fields in map(str.split, lines):
             if fields[4] == str(directory):
                 return set(fields[5].split(","))
