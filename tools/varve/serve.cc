@@ -79,7 +79,9 @@ std::vector<std::string>* messages_of_mounting = nullptr;
 
 // libfuse's own messages: into the log, as standard error is closed sooner or
 // later.
-void OnFuseLog(enum fuse_log_level level, const char* format, va_list values) {
+[[gnu::format(printf, 2, 0)]] void OnFuseLog(enum fuse_log_level level,
+                                             const char* format,
+                                             va_list values) {
   char line[1024];
   vsnprintf(line, sizeof(line), format, values);
   const std::string text(absl::StripSuffix(line, "\n"));
