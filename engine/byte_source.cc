@@ -4,6 +4,7 @@
 
 #include "absl/types/span.h"
 #include "engine/io_util.h"
+#include "engine/layout.h"
 
 namespace varve {
 namespace {
@@ -84,6 +85,13 @@ class FileSource final : public ByteSource {
 };
 
 }  // namespace
+
+std::optional<EntryLocation> ByteSource::EntryEndingAt(uint64_t end) {
+  if (end < kTombstoneSize) return std::nullopt;  // the smallest entry
+  const std::byte* const bytes = At(end - kTombstoneSize, kTombstoneSize);
+  if (bytes == nullptr) return std::nullopt;
+  return LocateEntry(bytes, end - kMetadataSize);
+}
 
 std::unique_ptr<ByteSource> ByteSource::FromMapping(const Mapping& mapping,
                                                     uint64_t size) {

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "engine/entry.h"
@@ -39,6 +40,14 @@ class ByteSource {
   // valid. Bytes that cannot be read give a checksum that matches nothing by
   // design.
   virtual uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) = 0;
+
+  // The entry whose metadata ends at `end`, going by its bounds; nothing where
+  // there is none, or it cannot be read.
+  std::optional<EntryLocation> EntryEndingAt(uint64_t end);
+  // Whether the payload of an entry matches its checksum.
+  bool HasValidChecksum(const EntryLocation& entry) {
+    return Crc32Of(0, entry.payload_offset, entry.payload_size) == entry.crc32;
+  }
 
  protected:
   explicit ByteSource(uint64_t size) : size_(size) {}

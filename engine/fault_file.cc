@@ -68,7 +68,9 @@ class FaultFile final : public File {
 
   absl::Status Sync() override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpSync, path_));
-    return owner_.Record(base_->Sync(), {.op = kOpSync, .path = path_});
+    return owner_.Record(
+        owner_.skips_syncs_.load() ? absl::OkStatus() : base_->Sync(),
+        {.op = kOpSync, .path = path_});
   }
 
   absl::Status Truncate(uint64_t size) override {
@@ -277,8 +279,9 @@ absl::Status FaultFileSystem::Remove(const std::string& path) {
 
 absl::Status FaultFileSystem::SyncDirectoryOf(const std::string& path) {
   VARVE_RETURN_IF_ERROR(Check(kOpSyncDirectory, path));
-  return Record(base_->SyncDirectoryOf(path),
-                {.op = kOpSyncDirectory, .path = path});
+  return Record(
+      skips_syncs_.load() ? absl::OkStatus() : base_->SyncDirectoryOf(path),
+      {.op = kOpSyncDirectory, .path = path});
 }
 
 }  // namespace varve

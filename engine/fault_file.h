@@ -9,6 +9,7 @@
 #ifndef VARVE_ENGINE_FAULT_FILE_H_
 #define VARVE_ENGINE_FAULT_FILE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -89,6 +90,10 @@ class FaultFileSystem : public FileSystem {
   // Larger mappings fail with ENOMEM.
   void set_max_mapping(uint64_t length) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // From now on syncs do nothing, and take no time: for files that are looked
+  // at and thrown away.
+  void SkipSyncs() { skips_syncs_.store(true); }
+
   // From now on, keeps the events, with the bytes of writes.
   void StartRecording() ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<FileEvent> events() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -123,6 +128,7 @@ class FaultFileSystem : public FileSystem {
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   FileSystem* const base_;
+  std::atomic<bool> skips_syncs_{false};
   mutable absl::Mutex mutex_;
   std::optional<Fault> fault_ ABSL_GUARDED_BY(mutex_);
   int matched_ ABSL_GUARDED_BY(mutex_) = 0;  // calls of the fault's kinds

@@ -46,13 +46,6 @@ std::optional<Metadata> MetadataAt(ByteSource& bytes, uint64_t offset) {
   return DecodeMetadata(data);
 }
 
-std::optional<EntryLocation> EntryEndingAt(ByteSource& bytes, uint64_t end) {
-  if (end < kTombstoneSize) return std::nullopt;
-  const std::byte* const data = bytes.At(end - kTombstoneSize, kTombstoneSize);
-  if (data == nullptr) return std::nullopt;
-  return LocateEntry(data, end - kMetadataSize);
-}
-
 // The entry that ends at `end`, if it is whole once its link leads to `tail`.
 std::optional<Mend> ProvedMend(ByteSource& bytes, uint64_t end, uint64_t tail) {
   const uint64_t metadata_offset = end - kMetadataSize;
@@ -77,10 +70,8 @@ std::optional<Mend> ProvedMend(ByteSource& bytes, uint64_t end, uint64_t tail) {
 }
 
 bool IsWholeEntryEnd(ByteSource& bytes, uint64_t end) {
-  const auto entry = EntryEndingAt(bytes, end);
-  return entry.has_value() &&
-         bytes.Crc32Of(0, entry->payload_offset, entry->payload_size) ==
-             entry->crc32;
+  const auto entry = bytes.EntryEndingAt(end);
+  return entry.has_value() && bytes.HasValidChecksum(*entry);
 }
 
 // Whether it changes no more than one bit.
@@ -133,7 +124,7 @@ std::optional<Mend> FindLinkMend(ByteSource& bytes, const Break& at) {
   uint64_t end = at.upper;
   while (end > at.tail && end >= kTombstoneSize) {
     ends.push_back(end);
-    const auto entry = EntryEndingAt(bytes, end);
+    const auto entry = bytes.EntryEndingAt(end);
     if (!entry.has_value()) break;
     end = entry->prev_tail;
   }

@@ -117,11 +117,6 @@ class Recovery {
         absl::StrCat(input_.path, " changed while it was being opened"));
   }
 
-  bool IsWhole(const EntryLocation& entry) {
-    return probe_->Crc32Of(0, entry.payload_offset, entry.payload_size) ==
-           entry.crc32;
-  }
-
   // Length of the durable prefix that a whole entry vouches for.
   uint64_t VouchedBy(const EntryLocation& entry) const {
     return std::min(input_.durable_tail(EntryView(input_.mapping, entry)),
@@ -165,7 +160,7 @@ class Recovery {
       if (!found.has_value()) return Changed();
       const EntryLocation& entry = *found;
       end = entry.prev_tail;
-      if (!IsWhole(entry)) {
+      if (!probe_->HasValidChecksum(entry)) {
         result.tail = entry.prev_tail;
       } else if (result.durable_tail == 0) {
         result.durable_tail = VouchedBy(entry);

@@ -73,13 +73,13 @@ absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
   }
 }
 
-absl::StatusOr<StoreImpl::Opened> OpenForReading(
-    const std::string& path, OpenOptions options,
-    const std::vector<Mend>& mends) {
+absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
+                                                 OpenOptions options) {
   VARVE_ASSIGN_OR_RETURN(
       std::unique_ptr<File> file,
       options.file_system->Open(path, OpenMode::kRead, options.permissions));
   VARVE_RETURN_IF_ERROR(file->LockForReading());
+  const std::vector<Mend> mends = options.mends;
   if (!mends.empty()) file = MakeMendedFile(std::move(file), mends);
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
   // No more than there is: nothing will be added through this store.
@@ -156,24 +156,23 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
 absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
     const std::string& path, OpenOptions options) {
   const bool reads = options.mode == OpenMode::kRead;
-  std::vector<Mend> mends = options.mends;
-  const size_t most = mends.size() + kMaxBrokenLinks;
+  const size_t most = options.mends.size() + kMaxBrokenLinks;
   while (true) {
-    VARVE_ASSIGN_OR_RETURN(Opened opened,
-                           reads ? OpenForReading(path, options, mends)
-                                 : OpenForWriting(path, options));
+    VARVE_ASSIGN_OR_RETURN(Opened opened, reads
+                                              ? OpenForReading(path, options)
+                                              : OpenForWriting(path, options));
     VARVE_ASSIGN_OR_RETURN(std::optional<Mend> mend, RunRecovery(opened));
     if (!mend.has_value()) {
       return std::make_unique<StoreImpl>(std::move(opened));
     }
-    if (!reads || mends.size() == most) {
+    if (!reads || options.mends.size() == most) {
       return ErrorWithCode(
           absl::StatusCode::kDataLoss, EIO,
           absl::StrCat(path, " is damaged: ", mend->reason,
                        ". Nothing has been changed; what is there can be read, "
                        "and `varve check --repair` makes a sound store of it"));
     }
-    mends.push_back(*std::move(mend));
+    options.mends.push_back(*std::move(mend));
   }
 }
 

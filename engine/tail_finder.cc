@@ -47,20 +47,9 @@ TailFinder::TailFinder(ByteSource& scan, ByteSource& probe,
                                              ? kBytesPerStep
                                              : kBytesPerReadingStep)) {}
 
-bool TailFinder::HasValidChecksum(const EntryLocation& entry) {
-  return probe_.Crc32Of(0, entry.payload_offset, entry.payload_size) ==
-         entry.crc32;
-}
-
 bool TailFinder::LastEntryIsWhole() {
-  const uint64_t size = probe_.size();
-  if (size < kTombstoneSize) return false;
-  const std::byte* const last =
-      probe_.At(size - kTombstoneSize, kTombstoneSize);
-  if (last == nullptr) return false;
-  const std::optional<EntryLocation> entry =
-      LocateEntry(last, size - kMetadataSize);
-  return entry.has_value() && HasValidChecksum(*entry);
+  const auto entry = probe_.EntryEndingAt(probe_.size());
+  return entry.has_value() && probe_.HasValidChecksum(*entry);
 }
 
 template <typename Visit>
@@ -104,7 +93,7 @@ void TailFinder::ForEachWholeEntry(
     uint64_t low, const std::function<bool(const EntryLocation&)>& visit) {
   checksummed_ = 0;
   ForEachCandidate(low, [&](const EntryLocation& entry) {
-    return !WithinChecksumBudget(entry) || !HasValidChecksum(entry) ||
+    return !WithinChecksumBudget(entry) || !probe_.HasValidChecksum(entry) ||
            visit(entry);
   });
 }
@@ -118,7 +107,7 @@ bool TailFinder::BeginsTheFile(const EntryLocation& first) {
                 kFreeChecksums + kChecksumsPerScanned * scan_.size();
   if (begins) {
     checksummed_ += first.payload_size;
-    begins = HasValidChecksum(first);
+    begins = probe_.HasValidChecksum(first);
   }
   if (!begins) {
     // Damaged, or not the first. If it is not, the first is to be found.
@@ -144,11 +133,7 @@ bool TailFinder::ChainIsSound(uint64_t tail) {
       sound = known->second;
       break;
     }
-    const std::byte* const bytes =
-        probe_.At(at - kTombstoneSize, kTombstoneSize);
-    if (bytes == nullptr) break;
-    const std::optional<EntryLocation> entry =
-        LocateEntry(bytes, at - kMetadataSize);
+    const auto entry = probe_.EntryEndingAt(at);
     if (!entry.has_value()) break;
     if (entry->prev_tail == 0) {
       sound = BeginsTheFile(*entry);
@@ -175,7 +160,7 @@ uint64_t TailFinder::FindBase() {
       if (deferred_.size() < kMaximumDeferred) deferred_.push_back(entry);
       return true;
     }
-    if (!HasValidChecksum(entry)) return true;
+    if (!probe_.HasValidChecksum(entry)) return true;
     base = entry.end();
     return false;
   });
@@ -241,7 +226,7 @@ uint64_t TailFinder::FindTail() {
     if (entry.end() <= tail) break;
     if (checksummed_ + entry.payload_size > budget) continue;
     checksummed_ += entry.payload_size;
-    if (HasValidChecksum(entry)) return FollowForward(entry.end());
+    if (probe_.HasValidChecksum(entry)) return FollowForward(entry.end());
   }
   return tail;
 }

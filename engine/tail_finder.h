@@ -51,7 +51,6 @@ class TailFinder {
  private:
   template <typename Visit>
   void ForEachCandidate(uint64_t low, const Visit& visit);
-  bool HasValidChecksum(const EntryLocation& entry);
   // Whether the checksum of `entry` may be computed, given that the backward
   // scan has come down to it. Counts it if so.
   bool WithinChecksumBudget(const EntryLocation& entry);

@@ -61,13 +61,8 @@ std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
   target.attributes = inode->attributes;
   target.path_hash = KeyHashOfPath(Tree::PathOf(*inode));
   target.was_plain = inode->whole_entry != Inode::kNone;
-  target.data_bytes = inode->attributes.size;
-  if (target.was_plain) {
-    target.old_entry = inode->WholeExtent();
-  } else {
-    target.data_bytes =
-        inode->detail == nullptr ? 0 : inode->detail->extents.data_bytes();
-  }
+  if (target.was_plain) target.old_entry = inode->WholeExtent();
+  target.data_bytes = inode->data_bytes();
   return target;
 }
 

@@ -223,6 +223,18 @@ absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,
   return absl::OkStatus();
 }
 
+absl::Status ContentReader::VerifyUnnamed(const EntryLocation& entry) {
+  if (entry.payload_size > kMaxVerifiedSize) return absl::OkStatus();
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (verified_.contains(entry.payload_offset)) return absl::OkStatus();
+  }
+  VARVE_RETURN_IF_ERROR(core_.store->Verify(entry));
+  absl::MutexLock lock(&mu_);
+  verified_.insert(entry.payload_offset);
+  return absl::OkStatus();
+}
+
 absl::Status ContentReader::AddStored(uint64_t ino, uint64_t offset,
                                       uint64_t length, ReadReply& reply) const {
   const absl::Status status = reply.AddStored(*core_.store, offset, length);

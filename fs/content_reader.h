@@ -121,6 +121,10 @@ class ContentReader {
   // From now on reading from this entry is an error, which is returned.
   absl::Status NoteDamaged(uint64_t ino, const Extent& extent);
 
+  // Checks an entry that belongs to no file before it is first read, if it is
+  // not too large for that.
+  absl::Status VerifyUnnamed(const EntryLocation& entry);
+
   // Checks every entry that committed content of the inode lies in, whatever
   // its size.
   absl::Status VerifyAll(uint64_t ino);

@@ -32,11 +32,7 @@ absl::Status ContentWriter::Prepare(OpenInode& open) {
   const Inode* inode = core_.FindInode(open.ino);
   if (inode == nullptr) return PosixError(ENOENT);
   open.content.Reset(inode->attributes.size);
-  open.data_bytes = inode->attributes.size;
-  if (inode->whole_entry == Inode::kNone) {
-    open.data_bytes =
-        inode->detail == nullptr ? 0 : inode->detail->extents.data_bytes();
-  }
+  open.data_bytes = inode->data_bytes();
   return absl::OkStatus();
 }
 

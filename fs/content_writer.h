@@ -82,7 +82,6 @@ class ContentWriter {
   // What a commit of content has to know of the inode.
   struct Target {
     Attributes attributes;
-    std::string path;
     uint64_t data_bytes = 0;  // that are not holes
     bool was_plain = false;   // one whole entry
     Extent old_entry;         // if so

@@ -10,6 +10,8 @@
 #include <optional>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/entry.h"
@@ -17,6 +19,10 @@
 #include "fs/timestamp.h"
 
 namespace varve::fs {
+
+// Of more ids than these, in a second or two, nobody can tell whether a hash is
+// one of theirs. A store that has drawn them was made to keep us busy.
+inline constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
 
 struct Identity {
   // The key of the identity's own entry. No path has a NUL in it.
@@ -41,6 +47,11 @@ struct Identity {
   uint64_t CommitKeyHash(uint64_t sequence) const;
   uint64_t DataKeyHash(uint64_t id) const;
   uint64_t CheckpointKeyHash() const;
+
+  // The data ids below `end` whose keys have these hashes, by hash. Nothing if
+  // there are more ids than can be looked at (kMaxKnownDataIds).
+  std::optional<absl::flat_hash_map<uint64_t, uint64_t>> DataIdsOf(
+      const absl::flat_hash_set<uint64_t>& key_hashes, uint64_t end) const;
 
   // The hash of the reserved key that a commit or checkpoint calls for.
   uint64_t KeyHashFor(const CommitHeader& header) const;

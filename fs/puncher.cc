@@ -62,7 +62,7 @@ Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
   const bool record = core.identity.AsCommit(entry).has_value();
   if (record && location.metadata_offset() >= checkpoint_) return Death::kNone;
   if (newest) {
-    const bool ours = record || data_keys_.contains(location.key_hash);
+    const bool ours = record || data_ids_.contains(location.key_hash);
     return ours ? Death::kNewest : Death::kNone;
   }
   return location.end() <= vouched_ ? Death::kKnown : Death::kUnvouched;
@@ -70,9 +70,16 @@ Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
 
 absl::Status Puncher::FindDead() {
   const Core& core = context_.core;
-  for (uint64_t id = 1; id < core.next_data_id.load(); ++id) {
-    data_keys_.insert(core.identity.DataKeyHash(id));
-  }
+  absl::flat_hash_set<uint64_t> key_hashes;
+  core.store->ForEach([&](const EntryView& entry) {
+    if (!used_.contains(entry.location().payload_offset)) {
+      key_hashes.insert(entry.key_hash());
+    }
+    return true;
+  });
+  // What cannot be told to be ours is not.
+  data_ids_ = core.identity.DataIdsOf(key_hashes, core.next_data_id.load())
+                  .value_or(data_ids_);
   uint64_t total = 0;
   VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();

@@ -63,8 +63,9 @@ class Puncher {
   const Context context_;
   uint64_t tail_ = 0;  // of the store that is looked at
   uint64_t checkpoint_ = 0;
-  absl::flat_hash_set<uint64_t> used_;       // payload offsets
-  absl::flat_hash_set<uint64_t> data_keys_;  // ours
+  absl::flat_hash_set<uint64_t> used_;  // payload offsets
+  // Of live entries of ours that hold data and are not used, by key hash.
+  absl::flat_hash_map<uint64_t, uint64_t> data_ids_;
   // Up to where a commit says that the store is durable.
   uint64_t vouched_ = 0;
   std::vector<Range> at_once_;  // can be punched as things are

@@ -213,10 +213,8 @@ void Tree::CountContent(const Inode& inode, int sign) {
     content_bytes_ += static_cast<uint64_t>(sign) * inode.attributes.size;
   }
   const auto factor = static_cast<uint64_t>(sign);
-  if (inode.whole_entry != Inode::kNone) {
-    data_bytes_ += factor * inode.attributes.size;
-  } else if (inode.detail != nullptr) {
-    data_bytes_ += factor * inode.detail->extents.data_bytes();
+  data_bytes_ += factor * inode.data_bytes();
+  if (inode.whole_entry == Inode::kNone && inode.detail != nullptr) {
     extent_count_ += factor * inode.detail->extents.extents().size();
   }
 }

@@ -149,6 +149,11 @@ struct Inode {
   // The directory that holds this one; itself for the root.
   const Inode* parent() const { return names ? names->parent : this; }
   uint32_t nlink() const { return link_count; }
+  // Bytes of its content that are not holes.
+  uint64_t data_bytes() const {
+    if (whole_entry != kNone) return attributes.size;
+    return detail == nullptr ? 0 : detail->extents.data_bytes();
+  }
   // The value of an extended attribute; null if it does not have it.
   const std::string* FindXattr(absl::string_view name) const;
   // The names in this directory.

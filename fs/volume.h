@@ -339,7 +339,6 @@ class Volume {
   absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   void SyncPeriodically();
   void SyncAndCheckpoint();
-  absl::Status SyncStore();
   void Report(const absl::Status& status) const;
 
   // volume_watch.cc

@@ -53,7 +53,7 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                       .monitor = compaction_,
                       .now = options_.now,
                       .unnamed = [this] { return Unnamed(); },
-                      .sync = [this] { return SyncStore(); },
+                      .sync = [this] { return SyncAll(); },
                       .background = options.background})
                  .Run();
   } else {
@@ -66,7 +66,7 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                         .unnamed = [this] { return Unnamed(); },
                         .background = options.background})
                  .Run();
-    if (status.ok()) status = SyncStore();
+    if (status.ok()) status = SyncAll();
   }
   const uint64_t after = allocated();
   const uint64_t won = before - std::min(before, after);

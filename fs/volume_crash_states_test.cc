@@ -320,7 +320,7 @@ class CrashStates {
 
   std::string Examine(const Disk::Files& files, size_t cut) {
     TestVolume after;
-    after.options().file_system = &host_;
+    after.files().SkipSyncs();
     for (const auto& [path, bytes] : files) {
       WriteWholeFile(after.path() + path.substr(history_.path().size()), bytes);
     }
@@ -364,7 +364,6 @@ class CrashStates {
 
   const History& history_;
   Random random_;
-  UnsyncedFileSystem host_;
   std::set<std::pair<size_t, uint64_t>> seen_;
 };
 

@@ -88,7 +88,7 @@ absl::Status Volume::Fsync(const Handle& handle) {
   return SyncAll();
 }
 
-absl::Status Volume::SyncAll() { return SyncStore(); }
+absl::Status Volume::SyncAll() { return core_.store->Sync().status(); }
 
 absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
   const bool last = open_files_.IsLast(open);

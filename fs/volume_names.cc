@@ -75,10 +75,7 @@ Stat Volume::StatOf(const Inode& inode) const {
     return stat;
   }
   if (!inode.is_regular()) return stat;
-  uint64_t data = inode.attributes.size;
-  if (inode.whole_entry == Inode::kNone) {
-    data = inode.detail == nullptr ? 0 : inode.detail->extents.data_bytes();
-  }
+  uint64_t data = inode.data_bytes();
   if (const auto open = open_files_.Find(inode.ino)) {
     const OpenInode::DirtyStat dirty = open->GetStat();
     if (dirty.dirty) {

@@ -224,7 +224,7 @@ absl::Status Volume::MakeTree() {
                       .attributes = NewAttributes(S_IFDIR | 0755, owner, now)});
   VARVE_RETURN_IF_ERROR(commit.Finish());
   // A power cut now must not leave a file that is no store, and in the way.
-  return SyncStore();
+  return SyncAll();
 }
 
 absl::Status Volume::TakeOver(const LoadResult& loaded) {
@@ -282,10 +282,8 @@ absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
   // Ids are drawn one after the other, but those of a commit that failed were
   // never used.
   constexpr uint64_t kMaxGap = 256;
-  // As many as a store can have that was not made to keep us busy.
-  constexpr uint64_t kMaxIds = uint64_t{1} << 27;
   uint64_t next = core_.next_data_id.load();
-  if (next - std::min(next, loaded.first_data_id) > kMaxIds) {
+  if (next - std::min(next, loaded.first_data_id) > kMaxKnownDataIds) {
     return DamageError(absl::StrCat(
         "data ids up to ", next,
         " are said to be in use; unfinished data is not looked for"));
@@ -324,8 +322,6 @@ absl::Status Volume::CheckpointIfDue() {
   return WriteCheckpoint(core_, options_.now());
 }
 
-absl::Status Volume::SyncStore() { return core_.store->Sync().status(); }
-
 void Volume::Report(const absl::Status& status) const {
   if (!status.ok() && options_.on_incident) options_.on_incident(status);
 }
@@ -360,7 +356,7 @@ void Volume::SyncPeriodically() {
 void Volume::SyncAndCheckpoint() {
   if (!core_.store->read_only() &&
       core_.store->durable_tail() < core_.store->tail()) {
-    Report(SyncStore());
+    Report(SyncAll());
   }
   if (core_.store->read_only() || core_.compacting.load()) return;
   absl::MutexLock commit_lock(&core_.commit_mu);
@@ -401,16 +397,20 @@ absl::Status Volume::Close() {
   if (core_.log_bytes > log_limit) {
     const absl::Status status = WriteCheckpoint(core_, options_.now());
     // On a full disk the log stays long, and there is room for the mark.
-    IsOutOfSpace(status) ? Report(status) : result.Update(status);
+    if (IsOutOfSpace(status)) {
+      Report(status);
+    } else {
+      result.Update(status);
+    }
   }
   // What the mark vouches for is durable before the mark is.
-  result.Update(SyncStore());
+  result.Update(SyncAll());
   if (!result.ok()) return result;
   Commit commit(core_, options_.now());
   commit.set_flags(CommitHeader::kClean);
   commit.UseReserve();
   result.Update(commit.Finish());
-  result.Update(SyncStore());
+  result.Update(SyncAll());
   return result;
 }
 

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -19,10 +18,6 @@
 
 namespace varve::fs {
 namespace {
-
-// Of more ids than these, in a second or two, nobody can tell whether a hash is
-// one of theirs.
-constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
 
 // Payload offsets of all entries that some file's content lies in.
 absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
@@ -55,33 +50,32 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
     in_use = EntriesInUse(core_.tree);
   }
   const uint64_t limit = core_.unnamed_limit.load();
-  absl::btree_map<uint64_t, EntryLocation> candidates;  // by offset
-  absl::flat_hash_map<uint64_t, uint64_t> offset_of;    // by key hash
+  const uint64_t identity_key = HashKey(Identity::Key());
+  const uint64_t checkpoint_key = core_.identity.CheckpointKeyHash();
+  std::vector<EntryLocation> unnamed;
+  absl::flat_hash_set<uint64_t> key_hashes;
   core_.store->ForEach([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
     if (location.end() <= limit && !in_use.contains(location.payload_offset) &&
-        location.key_hash != HashKey(Identity::Key()) &&
-        location.key_hash != core_.identity.CheckpointKeyHash() &&
+        location.key_hash != identity_key &&
+        location.key_hash != checkpoint_key &&
         !core_.identity.AsCommit(entry).has_value()) {
-      candidates.emplace(location.payload_offset, location);
-      offset_of.emplace(location.key_hash, location.payload_offset);
+      unnamed.push_back(location);
+      key_hashes.insert(location.key_hash);
     }
     return true;
   });
-  if (candidates.empty()) return {};
   // The rest of the tree's own: dead data. What cannot be told from it is not
   // shown.
-  const uint64_t next_data_id = core_.next_data_id.load();
-  if (next_data_id > kMaxKnownDataIds) return {};
+  const auto ids =
+      core_.identity.DataIdsOf(key_hashes, core_.next_data_id.load());
+  if (!ids.has_value()) return {};
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  for (uint64_t id = 1; id < next_data_id; ++id) {
-    const auto found = offset_of.find(core_.identity.DataKeyHash(id));
-    if (found != offset_of.end() && !IsUnfinished(core_.tree, id)) {
-      candidates.erase(found->second);
-    }
-  }
-  std::vector<EntryLocation> unnamed;
-  for (const auto& [offset, location] : candidates) unnamed.push_back(location);
+  std::erase_if(unnamed, [&](const EntryLocation& location) {
+    core_.tree_mu.AssertReaderHeld();
+    const auto found = ids->find(location.key_hash);
+    return found != ids->end() && !IsUnfinished(core_.tree, found->second);
+  });
   return unnamed;
 }
 
@@ -93,9 +87,7 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
   const EntryLocation& location = entry.location();
   ReadReply reply;
   if (offset >= location.payload_size) return reply;
-  if (location.payload_size <= ContentReader::kMaxVerifiedSize) {
-    VARVE_RETURN_IF_ERROR(core_.store->Verify(location));
-  }
+  VARVE_RETURN_IF_ERROR(reader_.VerifyUnnamed(location));
   VARVE_RETURN_IF_ERROR(
       reply.AddStored(*core_.store, location.payload_offset + offset,
                       std::min(size, location.payload_size - offset)));

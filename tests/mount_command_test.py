@@ -15,22 +15,13 @@ import time
 import unittest
 
 import junit
-from mounted import run, varve_binary, wait_until
+from mounted import mounts, run, varve_binary, wait_until
 
 OK, FAILURE, USAGE, NOT_FOUND, NOT_A_STORE, WRONG_KIND, NO_PERMISSION = 0, 1, 2, 3, 5, 6, 7
 READ_ONLY, BUSY, NO_FUSE, REFUSED = 9, 10, 11, 14
 NOBODY = 65534
 
 MOUNT_HELPER = pathlib.Path("tools/mount.varve").absolute()
-
-
-def mounts():
-    """Directory, type and source of each mount."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            fields = line.split()
-            dash = fields.index("-")
-            yield fields[4], fields[dash + 1], fields[dash + 2], fields[5].split(",")
 
 
 def status_of(directory):

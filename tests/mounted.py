@@ -65,6 +65,15 @@ def wait_until(condition, what):
         time.sleep(0.005)
 
 
+def mounts():
+    """Directory, type, source and options of each mount."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields = line.split()
+            dash = fields.index("-")
+            yield fields[4], fields[dash + 1], fields[dash + 2], fields[5].split(",")
+
+
 class MountedStore:
     def __init__(self, options="", directory=None):
         base = directory or os.environ.get("TEST_TMPDIR")
@@ -119,8 +128,7 @@ class MountedStore:
         varve("check", self.path)
 
     def _is_mounted(self):
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
-            return any(line.split()[4] == str(self.root) for line in mounts)
+        return any(directory == str(self.root) for directory, *_ in mounts())
 
     def _clean_up(self):
         if self._is_mounted():

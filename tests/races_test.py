@@ -31,7 +31,7 @@ import unittest
 import junit
 from crash_test import content_of, expected, worker
 from linux_calls import drop_caches
-from mounted import MountedStore, run, varve, varve_binary, wait_until
+from mounted import MountedStore, mounts, run, varve, varve_binary, wait_until
 
 MOUNT_ROUNDS = int(os.environ.get("VARVE_MOUNT_ROUNDS", "25"))
 RACE_ROUNDS = int(os.environ.get("VARVE_RACE_ROUNDS", "20"))
@@ -50,15 +50,12 @@ MEMORY_OF_AN_ENTRY = 64
 
 def mounts_at(directory):
     """The sources of the mounts at a directory."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        fields = [line.split() for line in lines]
-    return [line[line.index("-") + 2] for line in fields if line[4] == str(directory)]
+    return [source for path, _, source, _ in mounts() if path == str(directory)]
 
 
 def mounts_with(text):
     """How many mounts there are in whose directory or source a text stands."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        return sum(str(text) in line for line in lines)
+    return sum(str(text) in path or str(text) in source for path, _, source, _ in mounts())
 
 
 def processes_with(text):

@@ -25,7 +25,7 @@ from format_reader import IDENTITY_KEY, align64
 from format_writer import (
     BYSTANDER, FOLDER, MAX_U64, StoreWriter, allowed, extents, file_with, forged,
     identity_payload, names, put_inode, put_name, set_content, sizes, trees, whole)
-from mounted import MountedStore, run, varve, varve_binary, wait_until
+from mounted import MountedStore, mounts, run, varve, varve_binary, wait_until
 from posix_kit import USER, Step, become, ended, fork, in_child
 from tree_churn import full_listing
 from xxh3 import xxh3_64
@@ -84,11 +84,7 @@ def memory_of(pid, field):
 
 
 def options_of(directory):
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as lines:
-        for fields in map(str.split, lines):
-            if fields[4] == str(directory):
-                return set(fields[5].split(","))
-    return None
+    return next((set(options) for path, _, _, options in mounts() if path == str(directory)), None)
 
 
 def visit(root):
