@@ -137,4 +137,21 @@ struct fuse_custom_io FuseChannelIo() {
 
 bool RequestDropsPrivileges() { return drops_privileges; }
 
+bool MayTakeLong(const void* request, size_t size) {
+  fuse_in_header header;
+  if (size < sizeof(header)) return false;
+  std::memcpy(&header, request, sizeof(header));
+  switch (header.opcode) {
+    case FUSE_FSYNC:
+    case FUSE_FSYNCDIR:
+    case FUSE_SYNCFS:
+    case FUSE_IOCTL:
+    case FUSE_FALLOCATE:
+    case FUSE_COPY_FILE_RANGE:
+      return true;
+    default:
+      return false;
+  }
+}
+
 }  // namespace varve::fs

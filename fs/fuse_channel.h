@@ -26,6 +26,11 @@ struct fuse_custom_io FuseChannelIo();
 // access control list, for set-group-id.
 bool RequestDropsPrivileges();
 
+// Whether answering the request in these bytes, header first, may well take
+// longer than handing the next one to another thread: it waits for a disk, or
+// copies much.
+bool MayTakeLong(const void* request, size_t size);
+
 }  // namespace varve::fs
 
 #endif  // VARVE_FS_FUSE_CHANNEL_H_

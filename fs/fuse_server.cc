@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 #include "fs/fuse_channel.h"
 #include "fs/fuse_extensions.h"
 #include "fs/fuse_operations.h"
+#include "fs/request_loop.h"
 
 namespace varve::fs {
 namespace {
@@ -66,6 +66,46 @@ std::string JoinOptions(const FuseOptions& options) {
   return joined;
 }
 
+RequestLoop::Options LoopOptions(const FuseOptions& options) {
+  RequestLoop::Options result{.threads = ThreadCount(options.threads)};
+  // With a single processor polling would keep the caller from running.
+  if (std::thread::hardware_concurrency() > 1) result.poll = options.poll;
+  return result;
+}
+
+class RequestWorker final : public RequestLoop::Worker {
+ public:
+  explicit RequestWorker(FuseContext& context) : context_(context) {}
+  ~RequestWorker() override { std::free(buffer_.mem); }
+  RequestWorker(const RequestWorker&) = delete;
+  RequestWorker& operator=(const RequestWorker&) = delete;
+
+  RequestLoop::Received Receive() override {
+    using Received = RequestLoop::Received;
+    struct fuse_session* const session = context_.session;
+    if (fuse_session_exited(session)) return Received::kEnd;
+    const int received = fuse_session_receive_buf(session, &buffer_);
+    if (received == -EAGAIN || received == -EINTR) return Received::kNothing;
+    return received <= 0 ? Received::kEnd : Received::kRequest;
+  }
+
+  bool IsSlow() const override {
+    return MayTakeLong(buffer_.mem, buffer_.size);
+  }
+
+  void Serve() override {
+    struct fuse_session* const session = context_.session;
+    if (!AnswerExtension(context_, fuse_session_fd(session), buffer_.mem,
+                         buffer_.size)) {
+      fuse_session_process_buf(session, &buffer_);
+    }
+  }
+
+ private:
+  FuseContext& context_;
+  struct fuse_buf buffer_ = {};
+};
+
 }  // namespace
 
 class FuseServer::Impl {
@@ -73,8 +113,7 @@ class FuseServer::Impl {
   Impl(Volume& volume, FuseOptions options)
       : options_(std::move(options)),
         context_(volume, options_.status_members),
-        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        end_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     context_.log = options_.on_error;
   }
 
@@ -90,7 +129,6 @@ class FuseServer::Impl {
   void Stop() { Signal(stop_); }
 
  private:
-  void Work();
   void UnmountWhileServing();
 
   const FuseOptions options_;
@@ -98,7 +136,6 @@ class FuseServer::Impl {
   struct fuse_session* session_ = nullptr;
   bool mounted_ = false;
   const Descriptor stop_;  // signalled by Stop()
-  const Descriptor end_;   // signalled when the workers are to end
 };
 
 absl::Status FuseServer::Impl::Mount() {
@@ -138,35 +175,6 @@ absl::Status FuseServer::Impl::Mount() {
   return absl::OkStatus();
 }
 
-// One thread's loop: wait, receive, process.
-void FuseServer::Impl::Work() {
-  const Descriptor epoll(epoll_create1(EPOLL_CLOEXEC));
-  const int fuse_fd = fuse_session_fd(session_);
-  struct epoll_event event = {};
-  // Exclusive: one request wakes one thread.
-  event.events = EPOLLIN | EPOLLEXCLUSIVE;
-  event.data.fd = fuse_fd;
-  bool ok = epoll_ctl(epoll.get(), EPOLL_CTL_ADD, fuse_fd, &event) == 0;
-  event.events = EPOLLIN;
-  event.data.fd = end_.get();
-  ok = ok && epoll_ctl(epoll.get(), EPOLL_CTL_ADD, end_.get(), &event) == 0;
-  struct fuse_buf buffer = {};
-  while (ok && !fuse_session_exited(session_)) {
-    struct epoll_event ready;
-    const int count = epoll_wait(epoll.get(), &ready, 1, -1);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 || ready.data.fd == end_.get()) break;
-    const int received = fuse_session_receive_buf(session_, &buffer);
-    if (received == -EAGAIN || received == -EINTR) continue;
-    if (received <= 0) break;  // unmounted
-    if (!AnswerExtension(context_, fuse_fd, buffer.mem, buffer.size)) {
-      fuse_session_process_buf(session_, &buffer);
-    }
-  }
-  std::free(buffer.mem);
-  Signal(end_);  // a mount that is gone is gone for all threads
-}
-
 // Requests go on being answered meanwhile: unmounting makes the kernel write
 // what it still holds.
 void FuseServer::Impl::UnmountWhileServing() {
@@ -180,16 +188,17 @@ void FuseServer::Impl::UnmountWhileServing() {
 
 absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   context_.on_ready = std::move(on_ready);
-  std::vector<std::thread> workers;
-  for (int i = 0; i < ThreadCount(options_.threads); ++i) {
-    workers.emplace_back([this] { Work(); });
-  }
-  struct pollfd events[] = {{stop_.get(), POLLIN, 0}, {end_.get(), POLLIN, 0}};
+  RequestLoop loop(fuse_session_fd(session_), LoopOptions(options_), [this] {
+    return std::make_unique<RequestWorker>(context_);
+  });
+  loop.Start();
+  struct pollfd events[] = {{stop_.get(), POLLIN, 0},
+                            {loop.end_fd(), POLLIN, 0}};
   while (poll(events, 2, -1) < 0 && errno == EINTR) {
   }
   if (events[0].revents != 0) UnmountWhileServing();
-  Signal(end_);
-  for (std::thread& worker : workers) worker.join();
+  loop.End();
+  loop.Join();
   fuse_session_unmount(session_);
   mounted_ = false;
   return absl::OkStatus();

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "fs/volume.h"
 
 namespace varve::fs {
@@ -27,6 +28,9 @@ struct FuseOptions {
   // "allow_other", "nosuid", "max_read=…". default_permissions is always on.
   std::vector<std::string> mount_options;
   int threads = 0;     // 0: chosen by the number of processors
+  // How long to look for the next request before sleeping, where that pays;
+  // zero for never.
+  absl::Duration poll = absl::Microseconds(100);
   bool debug = false;  // libfuse's trace of every request, to stderr
   // One line for the log; called from any thread.
   std::function<void(const absl::Status& status, absl::string_view operation)>

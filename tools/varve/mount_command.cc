@@ -28,6 +28,8 @@ constexpr char kDetails[] =
   compact=auto|never|RATIO    when to compact by itself: auto (the default),
                               never, or when this part of the store is dead
   threads=N                   threads that answer requests
+  poll=MICROSECONDS           how long to look out for the next request before
+                              sleeping, while that pays; 0 for never
   debug                       log every request (with -f)
   allow_other                 let other users in; unless root mounts, it needs
                               user_allow_other in /etc/fuse.conf

@@ -160,6 +160,16 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
     }
     return absl::OkStatus();
   }
+  if (absl::ConsumePrefix(&value, "poll=")) {
+    constexpr int kMaxMicroseconds = 100'000;
+    int microseconds;
+    if (!absl::SimpleAtoi(value, &microseconds) || microseconds < 0 ||
+        microseconds > kMaxMicroseconds) {
+      return BadOption(option, "needs microseconds, from 0 to 100000");
+    }
+    options.poll = absl::Microseconds(microseconds);
+    return absl::OkStatus();
+  }
   if (absl::ConsumePrefix(&value, "compact=")) {
     const auto parsed = ParseAutoCompaction(value);
     if (!parsed.has_value()) {

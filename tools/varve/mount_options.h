@@ -6,12 +6,14 @@
 #ifndef VARVE_TOOLS_VARVE_MOUNT_OPTIONS_H_
 #define VARVE_TOOLS_VARVE_MOUNT_OPTIONS_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fs/volume.h"
 
@@ -25,6 +27,7 @@ struct MountOptions {
   bool directory_access_times = true;
   fs::AutoCompaction auto_compaction;
   int threads = 0;  // 0: chosen by the number of processors
+  std::optional<absl::Duration> poll;  // if not as FuseOptions has it
   // For FuseOptions::mount_options. "ro" is among them if read_only.
   std::vector<std::string> kernel_options;
 };

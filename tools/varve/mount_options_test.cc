@@ -96,6 +96,17 @@ TEST(MountOptionsTest, ThreadsNeedANumber) {
   }
 }
 
+TEST(MountOptionsTest, PollingNeedsMicroseconds) {
+  EXPECT_EQ(Parse("").poll, std::nullopt);
+  EXPECT_EQ(Parse("poll=0").poll, absl::ZeroDuration());
+  EXPECT_EQ(Parse("poll=250").poll, absl::Microseconds(250));
+  for (const char* bad : {"poll=", "poll=-1", "poll=x", "poll=100001"}) {
+    const absl::Status status = Refusal(bad);
+    EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
+    EXPECT_THAT(Message(status), HasSubstr(bad));
+  }
+}
+
 TEST(MountOptionsTest, CompactionIsAutomaticUnlessToldOtherwise) {
   using Mode = fs::AutoCompaction::Mode;
   EXPECT_EQ(Parse("").auto_compaction.mode, Mode::kAuto);

@@ -117,6 +117,7 @@ fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
   options.source = request.store;
   options.mount_options = request.options.kernel_options;
   options.threads = request.options.threads;
+  options.poll = request.options.poll.value_or(options.poll);
   options.debug = request.options.debug;
   options.on_error = [](const absl::Status& status,
                         absl::string_view operation) {
