@@ -155,7 +155,7 @@ class Runner:
         self.data = data
         self.work = work
         self.chain = with_needs(arguments.workloads)
-        measured = [work for work in WORKLOADS if work.name in arguments.workloads]
+        measured = [each for each in WORKLOADS if each.name in arguments.workloads]
         self.results = mount_report.Results(measured, arguments.targets)
 
     def progress(self, text):
