@@ -27,7 +27,7 @@ struct FuseOptions {
   // Further -o options for the kernel or libfuse, one each: "ro",
   // "allow_other", "nosuid", "max_read=…". default_permissions is always on.
   std::vector<std::string> mount_options;
-  int threads = 0;     // 0: chosen by the number of processors
+  int threads = 0;  // 0: chosen by the number of processors
   // How long to look for the next request before sleeping, where that pays;
   // zero for never.
   absl::Duration poll = absl::Microseconds(100);

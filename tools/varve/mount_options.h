@@ -26,7 +26,7 @@ struct MountOptions {
   fs::AccessTimes access_times = fs::AccessTimes::kRelative;
   bool directory_access_times = true;
   fs::AutoCompaction auto_compaction;
-  int threads = 0;  // 0: chosen by the number of processors
+  int threads = 0;                     // 0: chosen by the number of processors
   std::optional<absl::Duration> poll;  // if not as FuseOptions has it
   // For FuseOptions::mount_options. "ro" is among them if read_only.
   std::vector<std::string> kernel_options;
