@@ -1,0 +1,119 @@
+// KeyValueStore: what the engine's benchmark asks of the engine and of each of
+// its peers.
+//
+// The loops over keys are inside, so that no peer pays for a virtual call per
+// key. Whatever fails ends the program: see Fail().
+//
+// Not thread-safe.
+
+#ifndef VARVE_TOOLS_BENCH_KEY_VALUE_STORE_H_
+#define VARVE_TOOLS_BENCH_KEY_VALUE_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace varve::bench {
+
+// Says what went wrong, and ends the program with status 2: a figure that comes
+// from a wrong result must not be seen.
+[[noreturn]] void Fail(absl::string_view what);
+
+// Eight bytes: a number, big-endian, so that peers that sort keys have them in
+// the order of the numbers.
+class Key {
+ public:
+  Key() = default;
+  explicit Key(uint64_t number) {
+    const uint64_t swapped = __builtin_bswap64(number);
+    std::memcpy(bytes_, &swapped, sizeof(bytes_));
+  }
+  uint64_t number() const {
+    uint64_t swapped = 0;
+    std::memcpy(&swapped, bytes_, sizeof(bytes_));
+    return __builtin_bswap64(swapped);
+  }
+  absl::string_view text() const { return {bytes_, sizeof(bytes_)}; }
+
+ private:
+  char bytes_[8];
+};
+
+// What a reader makes of a value: it looks at the start and at the length.
+inline uint64_t Digest(const void* value, size_t size) {
+  uint64_t start = 0;
+  std::memcpy(&start, value, size < sizeof(start) ? 1 : sizeof(start));
+  return start + size;
+}
+
+struct KeyValue {
+  Key key;
+  absl::string_view value;
+};
+
+// What a walk over all entries has seen.
+struct Totals {
+  uint64_t count = 0;
+  uint64_t keys = 0;    // sum of KeyDigest()
+  uint64_t values = 0;  // sum of Digest()
+
+  void Add(uint64_t key, uint64_t value) {
+    ++count;
+    keys += key;
+    values += value;
+  }
+  bool operator==(const Totals&) const = default;
+};
+
+class KeyValueStore {
+ public:
+  virtual ~KeyValueStore() = default;
+
+  virtual absl::string_view name() const = 0;
+
+  // Opens the store at `path`, a file or a directory as the peer likes it, and
+  // makes it if there is none. `capacity` is how many bytes of keys and values
+  // it has to hold at most.
+  virtual void Open(const std::string& path, uint64_t capacity) = 0;
+  virtual void Close() = 0;
+
+  // Writes one entry; it can be read when this returns.
+  virtual void Put(const KeyValue& item) = 0;
+  // Writes all, in the way that the peer has for many.
+  virtual void PutBatch(absl::Span<const KeyValue> items) = 0;
+
+  // Reads the keys one by one, each of which must be there, and returns the sum
+  // of the values' Digest().
+  virtual uint64_t Read(absl::Span<const Key> keys) = 0;
+  // The same, in the way that the peer has for many, if it has one.
+  virtual uint64_t ReadBatch(absl::Span<const Key> keys) { return Read(keys); }
+
+  // Visits each entry once, in the order that the peer has.
+  virtual Totals Iterate() = 0;
+  // The same on `threads` threads, 0 being one per core. To be called only if
+  // the peer has a way to do it.
+  virtual bool CanIterateInParallel() const { return false; }
+  virtual Totals IterateInParallel(int /*threads*/) { return Iterate(); }
+  // What a walk adds up for a key.
+  virtual uint64_t KeyDigest(const Key& key) const { return key.number(); }
+};
+
+// The engine.
+std::unique_ptr<KeyValueStore> MakeVarve();
+// System calls on a file, and an array for an index: what anything that writes
+// the same bytes pays at least.
+std::unique_ptr<KeyValueStore> MakeBare();
+std::unique_ptr<KeyValueStore> MakeLmdb();
+std::unique_ptr<KeyValueStore> MakeLevelDb();
+std::unique_ptr<KeyValueStore> MakeRocksDb();
+
+}  // namespace varve::bench
+
+#endif  // VARVE_TOOLS_BENCH_KEY_VALUE_STORE_H_
