@@ -14,6 +14,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "engine/endian.h"
 #include "engine/file.h"
 
 namespace varve {
@@ -49,9 +50,19 @@ struct Metadata {
   uint32_t crc32 = 0;
 };
 
-// Both deal with exactly kMetadataSize bytes.
-void EncodeMetadata(const Metadata& metadata, std::byte* out);
-Metadata DecodeMetadata(const std::byte* in);
+// Both deal with exactly kMetadataSize bytes. (Here and not in entry.cc, as
+// walking a chain is not much more than decoding.)
+inline void EncodeMetadata(const Metadata& metadata, std::byte* out) {
+  StoreLittle64(metadata.key_hash, out);
+  StoreLittle64(metadata.prev_tail, out + 8);
+  StoreLittle32(metadata.crc32, out + 16);
+}
+
+inline Metadata DecodeMetadata(const std::byte* in) {
+  return {.key_hash = LoadLittle64(in),
+          .prev_tail = LoadLittle64(in + 8),
+          .crc32 = LoadLittle32(in + 16)};
+}
 
 // Where an entry lies. All offsets are absolute in the store file.
 struct EntryLocation {

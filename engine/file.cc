@@ -95,9 +95,12 @@ class RealFile final : public File {
 
   absl::StatusOr<size_t> WriteAt(
       uint64_t offset, absl::Span<const struct iovec> pieces) override {
+    const auto at = static_cast<off_t>(offset);
     const ssize_t count =
-        pwritev(fd_.get(), pieces.data(), static_cast<int>(pieces.size()),
-                static_cast<off_t>(offset));
+        pieces.size() == 1
+            ? pwrite(fd_.get(), pieces[0].iov_base, pieces[0].iov_len, at)
+            : pwritev(fd_.get(), pieces.data(), static_cast<int>(pieces.size()),
+                      at);
     if (count >= 0) return static_cast<size_t>(count);
     // They were mapped, and the caller has made no mistake.
     if (errno == EFAULT) {
@@ -146,6 +149,13 @@ class RealFile final : public File {
     struct stat info;
     if (fstat(fd_.get(), &info) != 0) return Error("cannot stat ");
     return ToFileInfo(info);
+  }
+
+  absl::StatusOr<uint64_t> Size() override {
+    // Nothing else uses the offset that this moves.
+    const off_t size = lseek(fd_.get(), 0, SEEK_END);
+    if (size < 0) return Error("cannot get the size of ");
+    return static_cast<uint64_t>(size);
   }
 
   absl::StatusOr<std::vector<FileXattr>> Xattrs() override {
@@ -375,6 +385,11 @@ class HostFileSystem final : public FileSystem {
 };
 
 }  // namespace
+
+absl::StatusOr<uint64_t> File::Size() {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, Info());
+  return info.size;
+}
 
 FileSystem* RealFileSystem() {
   static HostFileSystem* const file_system = new HostFileSystem;

@@ -133,15 +133,26 @@ void Generation::FindAll(absl::Span<const uint64_t> key_hashes,
       offsets[i] = index_.Find(key_hashes[i]).value_or(Index::kDeleted);
     }
   };
+  AtOneMoment(find);
+}
+
+std::vector<uint64_t> Generation::LiveOffsets() const {
+  std::vector<uint64_t> offsets;
+  AtOneMoment([&] { offsets = index_.Offsets(); });
+  return offsets;
+}
+
+template <typename Look>
+void Generation::AtOneMoment(const Look& look) const {
   for (int attempt = 0; attempt < kOptimisticAttempts; ++attempt) {
     const uint64_t before = version_.load(std::memory_order_acquire);
     if (before % 2 != 0) continue;
-    find();
-    // All loads of find() acquire, so this one cannot move before them.
+    look();
+    // All loads of look() acquire, so this one cannot move before them.
     if (version_.load(std::memory_order_acquire) == before) return;
   }
   absl::MutexLock lock(&publish_mutex_);
-  find();
+  look();
 }
 
 absl::Status Generation::EnsureMapped(uint64_t end) {
@@ -159,7 +170,13 @@ void Generation::Publish(absl::Span<const IndexUpdate> updates, uint64_t tail) {
   absl::MutexLock lock(&publish_mutex_);
   const uint64_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
-  for (const IndexUpdate& update : updates) Apply(update);
+  for (size_t i = 0; i < updates.size(); ++i) {
+    // The first ones have been fetched already, see StoreImpl::WriteBytes().
+    if (i + kPrefetchAhead < updates.size()) {
+      index_.Prefetch(updates[i + kPrefetchAhead].key_hash);
+    }
+    Apply(updates[i]);
+  }
   tail_.store(tail, std::memory_order_release);
   version_.store(version + 2, std::memory_order_release);
 }

@@ -105,6 +105,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void FindAll(absl::Span<const uint64_t> key_hashes,
                absl::Span<uint64_t> offsets) const;
 
+  // The metadata offsets of all live entries, as of one moment, in no order.
+  std::vector<uint64_t> LiveOffsets() const;
+
   // --- For the writer ------------------------------------------------------
 
   // For filling the index before anyone reads it.
@@ -122,6 +125,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void Publish(absl::Span<const IndexUpdate> updates, uint64_t tail);
 
  private:
+  // Calls `look`, perhaps several times; the last time, nothing is published.
+  template <typename Look>
+  void AtOneMoment(const Look& look) const;
   void Apply(const IndexUpdate& update)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(publish_mutex_);
 

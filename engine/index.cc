@@ -13,6 +13,9 @@ namespace {
 
 constexpr uint64_t kEmpty = 0;  // offset of a slot that holds no key
 constexpr uint64_t kMinimumCapacity = 256;  // one page
+// Tables for fewer keys than this grow faster: filling larger ones is a large
+// part of the work while there are few keys, and memory is not.
+constexpr uint64_t kSmallTable = uint64_t{1} << 21;
 // Tables from here on ask for huge pages, without which nearly every look-up
 // would miss the TLB as well as the cache.
 constexpr size_t kHugePageThreshold = size_t{4} << 20;
@@ -135,8 +138,10 @@ absl::Status Index::Reserve(size_t count) {
 
 absl::Status Index::Grow(size_t keys_wanted) {
   auto table = std::make_unique<Table>();
-  // Half full afterwards, and replaced when it is 80 % full.
-  table->capacity = std::max<uint64_t>(kMinimumCapacity, keys_wanted * 2);
+  // A third full afterwards, while it is small; and replaced when it is 80 %
+  // full.
+  const uint64_t room = keys_wanted < kSmallTable ? 3 : 2;
+  table->capacity = std::max<uint64_t>(kMinimumCapacity, keys_wanted * room);
   void* const memory = mmap(nullptr, table->bytes(), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
@@ -203,12 +208,19 @@ bool Index::Erase(uint64_t key_hash) {
 
 std::vector<uint64_t> Index::Offsets() const {
   std::vector<uint64_t> offsets;
-  offsets.reserve(size());
-  const Table* const table = table_.load(std::memory_order_relaxed);
-  for (uint64_t i = 0; table != nullptr && i < table->capacity; ++i) {
-    const uint64_t offset =
-        table->slots[i].offset.load(std::memory_order_relaxed);
-    if (offset != kEmpty && offset != kDeleted) offsets.push_back(offset);
+  const Table* table = table_.load(std::memory_order_acquire);
+  while (table != nullptr) {
+    offsets.clear();
+    offsets.reserve(size());
+    for (uint64_t i = 0; i < table->capacity; ++i) {
+      const uint64_t offset =
+          table->slots[i].offset.load(std::memory_order_acquire);
+      if (offset != kEmpty && offset != kDeleted) offsets.push_back(offset);
+    }
+    // As in Find().
+    const Table* const now = table_.load(std::memory_order_acquire);
+    if (now == table) break;
+    table = now;
   }
   return offsets;
 }

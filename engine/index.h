@@ -8,8 +8,8 @@
 // slot, so that whoever makes up the contents of a store cannot make keys
 // collide.
 //
-// Memory: 20 to 32 bytes per live key, plus the deleted keys since the last
-// growth.
+// Memory: 20 to 32 bytes per live key (to 48 up to 2 million keys), plus the
+// deleted keys since the last growth.
 
 #ifndef VARVE_ENGINE_INDEX_H_
 #define VARVE_ENGINE_INDEX_H_
@@ -43,6 +43,10 @@ class Index {
   // Fetches what a Find() of the key will look at into the cache.
   void Prefetch(uint64_t key_hash) const;
 
+  // The offsets of all keys that are present, in no order. What the writer
+  // changes meanwhile may or may not be seen.
+  std::vector<uint64_t> Offsets() const;
+
   // The number of keys that are present.
   size_t size() const { return live_.load(std::memory_order_relaxed); }
 
@@ -66,9 +70,6 @@ class Index {
 
   // Returns whether the key was present.
   bool Erase(uint64_t key_hash);
-
-  // The offsets of all keys that are present, in no order.
-  std::vector<uint64_t> Offsets() const;
 
   // Forgets everything. Readers must not be around.
   void Clear();

@@ -38,10 +38,10 @@ absl::Status StoreImpl::CheckLength(const Generation& generation,
   // Read before the file is looked at: it is never shorter than an earlier
   // tail. Beyond the tail, streams come and go.
   const uint64_t tail = generation.tail();
-  const absl::StatusOr<FileInfo> info = generation.file().Info();
+  const absl::StatusOr<uint64_t> found = generation.file().Size();
   // A disk that fails cannot be asked. What follows will say so, or can do
   // without it: the host may have in memory what is to be read.
-  const uint64_t size = info.ok() ? info->size : UINT64_MAX;
+  const uint64_t size = found.value_or(UINT64_MAX);
   if (size < tail) {
     // Whatever may be written there later is not what was there.
     generation.NoteLostFrom(size);

@@ -14,6 +14,7 @@
 #include <iostream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "tools/bench/engine_report.h"
 #include "tools/bench/engine_workloads.h"
 #include "tools/bench/key_value_store.h"
@@ -143,6 +144,8 @@ int Run(Arguments arguments) {
 }  // namespace varve::bench
 
 int main(int argc, char** argv) {
+  // As the `varve` command does.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   CLI::App app("Compares the engine with other key/value stores.",
                "tools/bench/engine");
   varve::bench::Arguments arguments;
