@@ -13,9 +13,6 @@ namespace {
 
 constexpr uint64_t kEmpty = 0;  // offset of a slot that holds no key
 constexpr uint64_t kMinimumCapacity = 256;  // one page
-// Tables for fewer keys than this grow faster: filling larger ones is a large
-// part of the work while there are few keys, and memory is not.
-constexpr uint64_t kSmallTable = uint64_t{1} << 21;
 // Tables from here on ask for huge pages, without which nearly every look-up
 // would miss the TLB as well as the cache.
 constexpr size_t kHugePageThreshold = size_t{4} << 20;
@@ -138,10 +135,8 @@ absl::Status Index::Reserve(size_t count) {
 
 absl::Status Index::Grow(size_t keys_wanted) {
   auto table = std::make_unique<Table>();
-  // A third full afterwards, while it is small; and replaced when it is 80 %
-  // full.
-  const uint64_t room = keys_wanted < kSmallTable ? 3 : 2;
-  table->capacity = std::max<uint64_t>(kMinimumCapacity, keys_wanted * room);
+  // Half full afterwards, and replaced when it is 80 % full.
+  table->capacity = std::max<uint64_t>(kMinimumCapacity, keys_wanted * 2);
   void* const memory = mmap(nullptr, table->bytes(), PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)

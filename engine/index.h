@@ -8,8 +8,8 @@
 // slot, so that whoever makes up the contents of a store cannot make keys
 // collide.
 //
-// Memory: 20 to 32 bytes per live key (to 48 up to 2 million keys), plus the
-// deleted keys since the last growth.
+// Memory: 20 to 32 bytes per live key, plus the deleted keys since the last
+// growth.
 
 #ifndef VARVE_ENGINE_INDEX_H_
 #define VARVE_ENGINE_INDEX_H_
