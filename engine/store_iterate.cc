@@ -142,25 +142,35 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
         "no entry of the store lies at [%d, %d)", entry.payload_offset,
         entry.payload_offset + entry.payload_size));
   }
+  // What lies behind the payload is read with it where that takes no further
+  // call: most entries are small.
   std::vector<std::byte> buffer(
-      std::min<uint64_t>(kVerifyChunk, entry.payload_size));
+      std::min<uint64_t>(kVerifyChunk, entry.payload_size + kMetadataSize));
+  std::optional<Metadata> metadata;
   uint32_t crc = 0;
   for (uint64_t at = entry.payload_offset; at < entry.metadata_offset();) {
     const auto chunk = absl::MakeSpan(buffer).first(
-        std::min<uint64_t>(buffer.size(), entry.metadata_offset() - at));
+        std::min<uint64_t>(buffer.size(), entry.end() - at));
     VARVE_RETURN_IF_ERROR(ReadEntry(generation->file(), at, chunk));
-    crc = Crc32(crc, chunk);
-    at += chunk.size();
+    const auto payload = chunk.first(
+        std::min<uint64_t>(chunk.size(), entry.metadata_offset() - at));
+    crc = Crc32(crc, payload);
+    at += payload.size();
+    if (chunk.size() == payload.size() + kMetadataSize) {
+      metadata = DecodeMetadata(chunk.data() + payload.size());
+    }
   }
   if (crc != entry.crc32) {
     return Damaged(entry, "the payload does not match its checksum");
   }
-  std::array<std::byte, kMetadataSize> bytes;
-  VARVE_RETURN_IF_ERROR(ReadEntry(generation->file(), entry.metadata_offset(),
-                                  absl::MakeSpan(bytes)));
-  const Metadata metadata = DecodeMetadata(bytes.data());
-  if (metadata.key_hash != entry.key_hash || metadata.crc32 != entry.crc32 ||
-      metadata.prev_tail != entry.prev_tail) {
+  if (!metadata.has_value()) {
+    std::array<std::byte, kMetadataSize> bytes;
+    VARVE_RETURN_IF_ERROR(ReadEntry(generation->file(), entry.metadata_offset(),
+                                    absl::MakeSpan(bytes)));
+    metadata = DecodeMetadata(bytes.data());
+  }
+  if (metadata->key_hash != entry.key_hash || metadata->crc32 != entry.crc32 ||
+      metadata->prev_tail != entry.prev_tail) {
     return Damaged(entry, "the metadata is not what it was");
   }
   return absl::OkStatus();

@@ -264,6 +264,23 @@ TEST_F(StoreTest, ViewSeesAnyWrittenBytes) {
               HasCode(absl::StatusCode::kOutOfRange));
 }
 
+// Around the size in which payloads are read, whatever of the metadata is read
+// with them.
+TEST_F(StoreTest, VerifySeesEveryByteOfLargeEntries) {
+  constexpr size_t kChunk = size_t{256} << 10;
+  for (const size_t size : {kChunk - 21, kChunk - 20, kChunk - 19, kChunk - 1,
+                            kChunk, kChunk + 1, 2 * kChunk - 7}) {
+    Write("large", std::string(size, 'x'));
+    EntryLocation entry = store_->Read("large")->location();
+    EXPECT_THAT(store_->Verify(entry), IsOk()) << size;
+    entry.crc32 ^= 1;
+    EXPECT_THAT(store_->Verify(entry), HasCode(absl::StatusCode::kDataLoss));
+    entry.crc32 ^= 1;
+    entry.prev_tail ^= 1;
+    EXPECT_THAT(store_->Verify(entry), HasCode(absl::StatusCode::kDataLoss));
+  }
+}
+
 TEST_F(StoreTest, VerifyRefusesPlacesWithoutAnEntry) {
   EntryLocation entry = Write("a", "0123456789");
   EXPECT_THAT(store_->Verify(entry), IsOk());
