@@ -137,6 +137,13 @@ struct fuse_custom_io FuseChannelIo() {
 
 bool RequestDropsPrivileges() { return drops_privileges; }
 
+uint32_t CallingThread(const void* request, size_t size) {
+  fuse_in_header header;
+  if (size < sizeof(header)) return 0;
+  std::memcpy(&header, request, sizeof(header));
+  return header.pid;
+}
+
 bool MayTakeLong(const void* request, size_t size) {
   fuse_in_header header;
   if (size < sizeof(header)) return false;

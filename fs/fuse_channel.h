@@ -16,6 +16,9 @@
 #endif
 #include <fuse3/fuse_lowlevel.h>
 
+#include <cstddef>
+#include <cstdint>
+
 namespace varve::fs {
 
 // For fuse_session_custom_io().
@@ -30,6 +33,10 @@ bool RequestDropsPrivileges();
 // longer than handing the next one to another thread: it waits for a disk, or
 // copies much.
 bool MayTakeLong(const void* request, size_t size);
+
+// The id of the thread whose system call the request comes from; 0 if it comes
+// from the kernel itself.
+uint32_t CallingThread(const void* request, size_t size);
 
 }  // namespace varve::fs
 

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <thread>
 #include <utility>
@@ -73,9 +75,34 @@ RequestLoop::Options LoopOptions(const FuseOptions& options) {
   return result;
 }
 
+// Whether requests come from several threads, or processes. A caller that waits
+// for a slow answer by itself is better off if no other thread is called.
+class Callers {
+ public:
+  void Note(uint32_t thread) {
+    if (thread == 0) return;  // the kernel itself
+    if (last_.exchange(thread, std::memory_order_relaxed) != thread) {
+      in_a_row_.store(0, std::memory_order_relaxed);
+    } else {
+      in_a_row_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  bool AreSeveral() const {
+    return in_a_row_.load(std::memory_order_relaxed) < kAlone;
+  }
+
+ private:
+  // One that has made so many requests while nobody else made any is alone.
+  static constexpr uint32_t kAlone = 32;
+
+  std::atomic<uint32_t> last_{0};
+  std::atomic<uint32_t> in_a_row_{0};
+};
+
 class RequestWorker final : public RequestLoop::Worker {
  public:
-  explicit RequestWorker(FuseContext& context) : context_(context) {}
+  RequestWorker(FuseContext& context, Callers& callers)
+      : context_(context), callers_(callers) {}
   ~RequestWorker() override { std::free(buffer_.mem); }
   RequestWorker(const RequestWorker&) = delete;
   RequestWorker& operator=(const RequestWorker&) = delete;
@@ -86,11 +113,13 @@ class RequestWorker final : public RequestLoop::Worker {
     if (fuse_session_exited(session)) return Received::kEnd;
     const int received = fuse_session_receive_buf(session, &buffer_);
     if (received == -EAGAIN || received == -EINTR) return Received::kNothing;
-    return received <= 0 ? Received::kEnd : Received::kRequest;
+    if (received <= 0) return Received::kEnd;
+    callers_.Note(CallingThread(buffer_.mem, buffer_.size));
+    return Received::kRequest;
   }
 
   bool IsSlow() const override {
-    return MayTakeLong(buffer_.mem, buffer_.size);
+    return MayTakeLong(buffer_.mem, buffer_.size) && callers_.AreSeveral();
   }
 
   void Serve() override {
@@ -103,6 +132,7 @@ class RequestWorker final : public RequestLoop::Worker {
 
  private:
   FuseContext& context_;
+  Callers& callers_;
   struct fuse_buf buffer_ = {};
 };
 
@@ -188,9 +218,11 @@ void FuseServer::Impl::UnmountWhileServing() {
 
 absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   context_.on_ready = std::move(on_ready);
-  RequestLoop loop(fuse_session_fd(session_), LoopOptions(options_), [this] {
-    return std::make_unique<RequestWorker>(context_);
-  });
+  Callers callers;
+  RequestLoop loop(fuse_session_fd(session_), LoopOptions(options_),
+                   [this, &callers] {
+                     return std::make_unique<RequestWorker>(context_, callers);
+                   });
   loop.Start();
   struct pollfd events[] = {{stop_.get(), POLLIN, 0},
                             {loop.end_fd(), POLLIN, 0}};
