@@ -65,8 +65,7 @@ void EncodeInode(const PutInode& put, Timestamp now, WireWriter out) {
   }
 }
 
-PutInode DecodeInode(Timestamp now, WireReader& in) {
-  PutInode put;
+void DecodeInode(Timestamp now, WireReader& in, PutInode& put) {
   Attributes& a = put.attributes;
   put.ino = in.Varint();
   a.mode = in.Varint32();
@@ -84,7 +83,17 @@ PutInode DecodeInode(Timestamp now, WireReader& in) {
     *time = (bits & bit) != 0 ? now : Timestamp::FromPacked(in.U64());
   }
   if (put.ino == 0 || put.ino >= kMaxId || a.size > kMaxFileSize) in.Fail();
-  return put;
+}
+
+void DecodeXattr(WireReader& in, SetXattr& set) {
+  set.ino = in.Varint();
+  set.name = in.SizedBytes();
+  set.value = in.rest();
+  if (set.name.empty() || set.name.size() > kMaxXattrNameSize ||
+      set.name.find('\0') != absl::string_view::npos ||
+      set.value.size() > kMaxXattrValueSize) {
+    in.Fail();
+  }
 }
 
 void EncodeExtent(const Extent& extent, WireWriter out) {
@@ -273,9 +282,16 @@ bool CommitReader::HasValidDigest(absl::string_view payload) {
 }
 
 absl::StatusOr<std::optional<Change>> CommitReader::Next() {
+  std::optional<Change> change(std::in_place);
+  VARVE_ASSIGN_OR_RETURN(const bool more, Next(*change));
+  if (!more) change.reset();
+  return change;
+}
+
+absl::StatusOr<bool> CommitReader::Next(Change& change) {
   if (in_.at_end()) {
     if (!in_.ok()) return DamageError("malformed commit record");
-    return std::nullopt;
+    return false;
   }
   const uint8_t kind = in_.U8();
   if (kind == kDigest) {
@@ -286,15 +302,14 @@ absl::StatusOr<std::optional<Change>> CommitReader::Next() {
                                       " is not its own"));
     }
     in_.Bytes(kDigestSize - 1);
-    return std::nullopt;
+    return false;
   }
   WireReader body(in_.SizedBytes());
   if (!in_.ok()) {
     return DamageError(
         absl::StrCat("a change in commit ", header_.sequence, " is cut short"));
   }
-  std::optional<Change> change = Decode(kind, body);
-  if (!change.has_value()) {
+  if (!Decode(kind, body, change)) {
     return absl::UnimplementedError(absl::StrCat(
         "commit ", header_.sequence, " holds a change of the unknown kind ",
         kind, ": a newer version of varve wrote it and is needed to write"));
@@ -303,10 +318,10 @@ absl::StatusOr<std::optional<Change>> CommitReader::Next() {
     return DamageError(absl::StrCat("malformed change (kind ", kind,
                                     ") in commit ", header_.sequence));
   }
-  return change;
+  return true;
 }
 
-std::optional<Change> CommitReader::Decode(uint8_t kind, WireReader& in) const {
+bool CommitReader::Decode(uint8_t kind, WireReader& in, Change& change) const {
   // The rest of the body, as a name.
   const auto name = [&in] {
     const absl::string_view result = in.rest();
@@ -315,55 +330,59 @@ std::optional<Change> CommitReader::Decode(uint8_t kind, WireReader& in) const {
   };
   switch (kind) {
     case kPutInode:
-      return DecodeInode(header_.time, in);
+      DecodeInode(header_.time, in, change.emplace<PutInode>());
+      return true;
     case kDropInode:
-      return DropInode{.ino = in.Varint()};
+      change.emplace<DropInode>().ino = in.Varint();
+      return true;
     case kPutName: {
-      PutName put{.parent = in.Varint(), .ino = in.Varint()};
+      PutName& put = change.emplace<PutName>();
+      put.parent = in.Varint();
+      put.ino = in.Varint();
       put.name = name();
-      return put;
+      return true;
     }
     case kDropName: {
-      DropName drop{.parent = in.Varint()};
+      DropName& drop = change.emplace<DropName>();
+      drop.parent = in.Varint();
       drop.name = name();
-      return drop;
+      return true;
     }
     case kSetContent: {
-      SetContent set{.ino = in.Varint()};
-      set.extents = DecodeExtents(in);
-      return set;
+      SetContent& set = change.emplace<SetContent>();
+      set.ino = in.Varint();
+      DecodeExtents(in, set.extents);
+      return true;
     }
     case kPatchContent: {
-      PatchContent patch{.ino = in.Varint()};
-      patch.extents = DecodeExtents(in);
-      return patch;
+      PatchContent& patch = change.emplace<PatchContent>();
+      patch.ino = in.Varint();
+      DecodeExtents(in, patch.extents);
+      return true;
     }
-    case kSetXattr: {
-      SetXattr set{.ino = in.Varint(), .name = in.SizedBytes()};
-      set.value = in.rest();
-      if (set.name.empty() || set.name.size() > kMaxXattrNameSize ||
-          set.name.find('\0') != absl::string_view::npos ||
-          set.value.size() > kMaxXattrValueSize) {
-        in.Fail();
-      }
-      return set;
-    }
+    case kSetXattr:
+      DecodeXattr(in, change.emplace<SetXattr>());
+      return true;
     case kDropXattr: {
-      DropXattr drop{.ino = in.Varint()};
+      DropXattr& drop = change.emplace<DropXattr>();
+      drop.ino = in.Varint();
       drop.name = in.rest();
-      return drop;
+      return true;
     }
-    case kKeepUnfinished:
-      return KeepUnfinished{.begin = in.Varint(), .end = in.Varint()};
+    case kKeepUnfinished: {
+      KeepUnfinished& keep = change.emplace<KeepUnfinished>();
+      keep.begin = in.Varint();
+      keep.end = in.Varint();
+      return true;
+    }
     default:
-      return std::nullopt;
+      return false;
   }
 }
 
-ExtentList CommitReader::DecodeExtents(WireReader& in) const {
-  ExtentList extents;
+void CommitReader::DecodeExtents(WireReader& in, ExtentList& extents) const {
   while (in.ok() && !in.at_end()) {
-    Extent e;
+    Extent& e = extents.emplace_back();
     const uint8_t kind = in.U8();
     e.file_offset = in.Varint();
     e.length = in.Varint();
@@ -397,9 +416,7 @@ ExtentList CommitReader::DecodeExtents(WireReader& in) const {
         e.file_offset > kMaxFileSize - e.length) {
       in.Fail();
     }
-    extents.push_back(e);
   }
-  return extents;
 }
 
 }  // namespace varve::fs

@@ -155,8 +155,9 @@ absl::Status Loader::Replay(const Record& record) {
   std::optional<Timestamp> time;
   if (!record.header.is_checkpoint()) time = record.header.time;
   bool noted = false;
+  Change change;
   while (true) {
-    absl::StatusOr<std::optional<Change>> next = reader.Next();
+    const absl::StatusOr<bool> next = reader.Next(change);
     // A reader may do without what it does not know; a writer may not.
     if (absl::IsUnimplemented(next.status()) && store_.read_only()) {
       // Once is enough: a record may hold many.
@@ -165,14 +166,14 @@ absl::Status Loader::Replay(const Record& record) {
       }
       continue;
     }
-    VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, std::move(next));
-    if (!change.has_value()) return absl::OkStatus();
-    LookAtExtents(*change, record.header.is_checkpoint());
+    VARVE_RETURN_IF_ERROR(next.status());
+    if (!*next) return absl::OkStatus();
+    LookAtExtents(change, record.header.is_checkpoint());
     // Whatever the header says, a number that is taken is not drawn again.
-    if (const auto* put = std::get_if<PutInode>(&*change)) {
+    if (const auto* put = std::get_if<PutInode>(&change)) {
       core_.next_ino = std::max(core_.next_ino, put->ino + 1);
     }
-    const absl::Status applied = core_.tree.Apply(*change, time);
+    const absl::Status applied = core_.tree.Apply(change, time);
     if (!applied.ok() && !GoOn(applied)) return applied;
   }
 }

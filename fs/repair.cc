@@ -137,7 +137,7 @@ class Repair {
     DamagedFile file{.attributes = inode.attributes};
     if (inode.detail != nullptr) file.xattrs = inode.detail->xattrs;
     for (const Name* name = inode.names; name != nullptr;
-         name = name->next_link) {
+         name = name->next_link()) {
       file.names.push_back({.parent = name->parent->ino,
                             .name = std::string(name->text()),
                             .path = Tree::PathOf(*name)});

@@ -1,10 +1,9 @@
 #include "fs/tree.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "fs/error.h"
 
@@ -23,45 +22,11 @@ InodeDetail& DetailOf(Inode& inode) {
 
 }  // namespace
 
-Name* Name::New(Inode* parent, Inode* inode, absl::string_view text) {
-  void* memory = std::malloc(sizeof(Name) + text.size());
-  if (memory == nullptr) std::abort();
-  Name* name = new (memory) Name{
-      parent, inode, nullptr, nullptr, 0, static_cast<uint8_t>(text.size())};
-  std::memcpy(name + 1, text.data(), text.size());
-  return name;
-}
-
-void Name::Delete(Name* name) { std::free(name); }
-
-Directory::~Directory() {
-  for (Name* name : by_text_) Name::Delete(name);
-}
-
-Name* Directory::Find(absl::string_view text) const {
-  const auto it = by_text_.find(text);
-  return it == by_text_.end() ? nullptr : *it;
-}
-
-void Directory::Insert(Name* name) {
-  name->cookie = next_cookie_++;
-  by_text_.insert(name);
-  by_cookie_.insert(by_cookie_.end(), name);
-}
-
-void Directory::Remove(Name* name) {
-  by_text_.erase(name);
-  by_cookie_.erase(name);
-  Name::Delete(name);
-}
-
 Tree::Tree() {
-  auto root = std::make_unique<Inode>();
-  root->ino = kRootIno;
-  root->attributes.mode = S_IFDIR | 0755;
-  root->link_count = 2;
-  DetailOf(*root);
-  inodes_.emplace(kRootIno, std::move(root));
+  Inode& root = *inodes_.Make(kRootIno);
+  root.attributes.mode = S_IFDIR | 0755;
+  root.link_count = 2;
+  DetailOf(root);
 }
 
 Tree::~Tree() = default;
@@ -74,16 +39,6 @@ const std::string* Inode::FindXattr(absl::string_view name) const {
 
 void Tree::SetAccessTime(uint64_t ino, Timestamp time) {
   if (Inode* inode = FindMutable(ino)) inode->attributes.atime = time;
-}
-
-const Inode* Tree::Find(uint64_t ino) const {
-  const auto it = inodes_.find(ino);
-  return it == inodes_.end() ? nullptr : it->second.get();
-}
-
-Inode* Tree::FindMutable(uint64_t ino) {
-  const auto it = inodes_.find(ino);
-  return it == inodes_.end() ? nullptr : it->second.get();
 }
 
 const Inode* Tree::Lookup(const Inode& directory,
@@ -148,22 +103,22 @@ ExtentMap Tree::ContentOf(const Inode& inode) {
 }
 
 void Tree::TakePlaces(Tree& other) {
-  for (auto& [ino, inode] : inodes_) {
-    Inode* const from = other.FindMutable(ino);
-    if (from == nullptr || inode->is_directory()) continue;
-    inode->whole_entry = from->whole_entry;
-    inode->whole_entry_hash = from->whole_entry_hash;
-    inode->whole_entry_crc32 = from->whole_entry_crc32;
+  inodes_.ForEach([&other](Inode& inode) {
+    Inode* const from = other.FindMutable(inode.ino);
+    if (from == nullptr || inode.is_directory()) return;
+    inode.whole_entry = from->whole_entry;
+    inode.whole_entry_hash = from->whole_entry_hash;
+    inode.whole_entry_crc32 = from->whole_entry_crc32;
     if (from->detail != nullptr && !from->detail->extents.empty()) {
-      InodeDetail& detail = DetailOf(*inode);
+      InodeDetail& detail = DetailOf(inode);
       detail.extents = std::move(from->detail->extents);
       detail.patched = from->detail->patched;
-    } else if (inode->detail != nullptr) {
-      inode->detail->extents.Clear();
-      inode->detail->patched = 0;
-      if (inode->detail->xattrs.empty()) inode->detail.reset();
+    } else if (inode.detail != nullptr) {
+      inode.detail->extents.Clear();
+      inode.detail->patched = 0;
+      if (inode.detail->xattrs.empty()) inode.detail.reset();
     }
-  }
+  });
   extent_count_ = other.extent_count_;
 }
 
@@ -195,11 +150,11 @@ void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
 
 std::vector<std::string> Tree::CheckConsistency() const {
   std::vector<std::string> problems;
-  for (const auto& [ino, inode] : inodes_) {
-    if (inode->names == nullptr && !inode->is_root()) {
-      problems.push_back(absl::StrCat("inode ", ino, " has no name"));
+  inodes_.ForEach([&problems](const Inode& inode) {
+    if (inode.names == nullptr && !inode.is_root()) {
+      problems.push_back(absl::StrCat("inode ", inode.ino, " has no name"));
     }
-  }
+  });
   std::sort(problems.begin(), problems.end());
   return problems;
 }
@@ -229,17 +184,14 @@ absl::Status Tree::Do(const PutInode& change, std::optional<Timestamp>) {
   Inode* inode = FindMutable(change.ino);
   const uint32_t type = change.attributes.mode & S_IFMT;
   if (inode == nullptr) {
-    auto made = std::make_unique<Inode>();
-    made->ino = change.ino;
-    made->attributes = change.attributes;
+    Inode& made = *inodes_.Make(change.ino);
+    made.attributes = change.attributes;
     if (S_ISDIR(type)) {
-      made->link_count = 2;
-      DetailOf(*made);
+      made.link_count = 2;
+      DetailOf(made);
     }
-    CountContent(*made, 1);
-    Inode& kept = *made;
-    inodes_.emplace(change.ino, std::move(made));
-    if (on_make_) on_make_(kept);
+    CountContent(made, 1);
+    if (on_make_) on_make_(made);
     return absl::OkStatus();
   }
   if ((inode->attributes.mode & S_IFMT) != type) {
@@ -259,9 +211,9 @@ absl::Status Tree::Do(const PutInode& change, std::optional<Timestamp>) {
 }
 
 absl::Status Tree::Do(const DropInode& change, std::optional<Timestamp>) {
-  const auto it = inodes_.find(change.ino);
-  if (it == inodes_.end()) return NoInode(change.ino);
-  Inode& inode = *it->second;
+  Inode* const found = FindMutable(change.ino);
+  if (found == nullptr) return NoInode(change.ino);
+  Inode& inode = *found;
   if (inode.names != nullptr || inode.is_root() ||
       (inode.is_directory() && !inode.directory().empty())) {
     return DamageError(absl::StrCat("a change drops inode ", change.ino,
@@ -269,8 +221,9 @@ absl::Status Tree::Do(const DropInode& change, std::optional<Timestamp>) {
   }
   CountContent(inode, -1);
   inode.link_count = 0;
-  std::unique_ptr<Inode> dropped = std::move(it->second);
-  inodes_.erase(it);
+  std::unique_ptr<Inode> dropped;
+  if (on_drop_) dropped = std::make_unique<Inode>(std::move(inode));
+  inodes_.Drop(&inode);
   if (on_drop_) on_drop_(std::move(dropped));
   return absl::OkStatus();
 }
@@ -284,7 +237,8 @@ absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
     return DamageError(absl::StrCat("a change puts a name into inode ",
                                     change.parent, ", which is no directory"));
   }
-  if (parent->directory().Find(change.name) != nullptr) {
+  const uint64_t hash = Directory::Hash(change.name);
+  if (parent->directory().Find(change.name, hash) != nullptr) {
     return DamageError(
         absl::StrCat("a change puts a name that is taken into "
                      "directory ",
@@ -301,15 +255,9 @@ absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
   } else {
     ++inode->link_count;
   }
-  Name* name = Name::New(parent, inode, change.name);
-  // The first name stays the first, because it decides the path.
-  Name** link =
-      inode->names == nullptr ? &inode->names : &inode->names->next_link;
-  name->next_link = *link;
-  name->link = link;
-  if (*link != nullptr) (*link)->link = &name->next_link;
-  *link = name;
-  parent->detail->names.Insert(name);
+  Name* name = name_memory_.New(parent, inode, change.name);
+  name->LinkTo(&inode->names);
+  parent->detail->names.Insert(name, hash);
   ++name_count_;
   if (time.has_value()) {
     parent->attributes.mtime = parent->attributes.ctime = *time;
@@ -331,8 +279,7 @@ absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
                      change.parent));
   }
   Inode* inode = name->inode;
-  *name->link = name->next_link;
-  if (name->next_link != nullptr) name->next_link->link = name->link;
+  name->UnlinkFrom(&inode->names);
   if (inode->is_directory()) {
     --parent->link_count;
   } else {

@@ -10,9 +10,6 @@
 #ifndef VARVE_FS_TREE_H_
 #define VARVE_FS_TREE_H_
 
-#include <sys/stat.h>
-
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -21,154 +18,14 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "fs/change.h"
 #include "fs/extent.h"
+#include "fs/inode.h"
+#include "fs/inode_table.h"
 
 namespace varve::fs {
-
-inline constexpr uint64_t kRootIno = 1;
-// Names of a file, as ext4 has it.
-inline constexpr uint32_t kMaxLinks = 65000;
-
-struct Inode;
-
-// One name of an inode: an entry of a directory. Allocated with its name
-// behind it.
-struct Name {
-  Inode* parent;
-  Inode* inode;
-  Name* next_link;  // the next name of the same inode
-  Name** link;      // what points to this one in the list of these
-  uint64_t cookie;  // place in the directory; grows with each new name
-  uint8_t size;
-
-  absl::string_view text() const {
-    return {reinterpret_cast<const char*>(this + 1), size};
-  }
-
-  static Name* New(Inode* parent, Inode* inode, absl::string_view text);
-  static void Delete(Name* name);
-};
-
-// The names in one directory: by text, and in the order of their cookies.
-// Owns them.
-class Directory {
- public:
-  Directory() = default;
-  ~Directory();
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-
-  Name* Find(absl::string_view text) const;
-  // Calls `visit` with the names whose cookie is larger than `cookie`, in
-  // order, until it returns false.
-  template <typename Visit>
-  void ForEachAfter(uint64_t cookie, const Visit& visit) const {
-    for (auto it = by_cookie_.upper_bound(cookie); it != by_cookie_.end();
-         ++it) {
-      const Name& name = **it;
-      if (!visit(name)) return;
-    }
-  }
-  void Insert(Name* name);  // sets its cookie
-  void Remove(Name* name);  // and deletes it
-  size_t size() const { return by_text_.size(); }
-  bool empty() const { return by_text_.empty(); }
-
- private:
-  struct TextHash {
-    using is_transparent = void;
-    size_t operator()(absl::string_view text) const {
-      return absl::Hash<absl::string_view>{}(text);
-    }
-    size_t operator()(const Name* name) const { return (*this)(name->text()); }
-  };
-  struct TextEq {
-    using is_transparent = void;
-    static absl::string_view Text(absl::string_view text) { return text; }
-    static absl::string_view Text(const Name* name) { return name->text(); }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return Text(a) == Text(b);
-    }
-  };
-  struct CookieLess {
-    using is_transparent = void;
-    static uint64_t Cookie(uint64_t cookie) { return cookie; }
-    static uint64_t Cookie(const Name* name) { return name->cookie; }
-    template <typename A, typename B>
-    bool operator()(const A& a, const B& b) const {
-      return Cookie(a) < Cookie(b);
-    }
-  };
-
-  absl::flat_hash_set<Name*, TextHash, TextEq> by_text_;
-  absl::btree_set<Name*, CookieLess> by_cookie_;
-  uint64_t next_cookie_ = 3;  // 1 and 2 are "." and ".."
-};
-
-using XattrMap = absl::btree_map<std::string, std::string>;
-
-// What an inode needs only when it is not a file of one whole entry.
-struct InodeDetail {
-  ExtentMap extents;     // of files and symlinks
-  uint64_t patched = 0;  // bytes laid over the content since it was set
-  Directory names;       // of directories
-  XattrMap xattrs;
-};
-
-struct Inode {
-  static constexpr uint64_t kNone = ~uint64_t{0};
-
-  uint64_t ino = 0;
-  Attributes attributes;
-  uint32_t link_count = 0;  // names, and for directories the subdirectories'
-  Name* names = nullptr;    // of this inode; the first one decides its path
-  // If one entry is all the content: where its payload starts in the store, and
-  // its key hash. Else kNone, and the content is in detail->extents.
-  uint64_t whole_entry = kNone;
-  uint64_t whole_entry_hash = 0;
-  uint32_t whole_entry_crc32 = 0;
-  std::unique_ptr<InodeDetail> detail;
-
-  // Whether the entry in whole_entry has been compared with its checksum.
-  mutable std::atomic<bool> verified{false};
-  // How often the kernel has been told of this inode and not yet forgotten it.
-  mutable std::atomic<uint32_t> kernel_references{0};
-
-  bool is_directory() const { return S_ISDIR(attributes.mode); }
-  bool is_regular() const { return S_ISREG(attributes.mode); }
-  bool is_symlink() const { return S_ISLNK(attributes.mode); }
-  bool is_root() const { return ino == kRootIno; }
-  // The directory that holds this one; itself for the root.
-  const Inode* parent() const { return names ? names->parent : this; }
-  uint32_t nlink() const { return link_count; }
-  // Bytes of its content that are not holes.
-  uint64_t data_bytes() const {
-    if (whole_entry != kNone) return attributes.size;
-    return detail == nullptr ? 0 : detail->extents.data_bytes();
-  }
-  // The value of an extended attribute; null if it does not have it.
-  const std::string* FindXattr(absl::string_view name) const;
-  // The names in this directory.
-  const Directory& directory() const { return detail->names; }
-  // The extent of a whole_entry.
-  Extent WholeExtent() const {
-    return {.file_offset = 0,
-            .length = attributes.size,
-            .store_offset = whole_entry,
-            .key_hash = whole_entry_hash,
-            .entry_offset = 0,
-            .entry_size = attributes.size,
-            .entry_crc32 = whole_entry_crc32};
-  }
-};
 
 class Tree {
  public:
@@ -184,7 +41,7 @@ class Tree {
   // next change or checkpoint of it.
   void SetAccessTime(uint64_t ino, Timestamp time);
 
-  const Inode* Find(uint64_t ino) const;
+  const Inode* Find(uint64_t ino) const { return inodes_.Find(ino); }
   const Inode* root() const { return Find(kRootIno); }
   // The inode of that name in a directory; null if there is none.
   const Inode* Lookup(const Inode& directory, absl::string_view name) const;
@@ -244,7 +101,7 @@ class Tree {
     on_make_ = std::move(on_make);
   }
   // Keeps a dropped inode's content known for those who still have it open:
-  // Drop hands it to `on_drop` instead of destroying it.
+  // `on_drop` gets all that it was, in an Inode of its own.
   void set_on_drop(std::function<void(std::unique_ptr<Inode>)> on_drop) {
     on_drop_ = std::move(on_drop);
   }
@@ -260,7 +117,7 @@ class Tree {
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
 
-  Inode* FindMutable(uint64_t ino);
+  Inode* FindMutable(uint64_t ino) { return inodes_.FindMutable(ino); }
   void ReplaceContent(const SetContent& change, Inode& inode,
                       bool from_checkpoint);
   // Turns a whole entry into an ordinary extent, so that it can be patched.
@@ -269,7 +126,8 @@ class Tree {
   // change.
   void CountContent(const Inode& inode, int sign);
 
-  absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> inodes_;
+  NameMemory name_memory_;  // outlives the directories among the inodes
+  InodeTable inodes_;
   uint64_t content_bytes_ = 0;
   uint64_t data_bytes_ = 0;
   uint64_t name_count_ = 0;

@@ -1,0 +1,209 @@
+#include "fs/directory.h"
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "fs/inode.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace varve::fs {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class DirectoryTest : public testing::Test {
+ protected:
+  Name* Add(const std::string& text) {
+    Name* name = memory_.New(&inode_, &inode_, text);
+    directory_.Insert(name);
+    return name;
+  }
+  void Remove(const std::string& text) {
+    directory_.Remove(directory_.Find(text));
+  }
+  std::vector<std::string> ListAfter(uint64_t cookie) const {
+    std::vector<std::string> list;
+    directory_.ForEachAfter(cookie, [&list](const Name& name) {
+      list.emplace_back(name.text());
+      return true;
+    });
+    return list;
+  }
+
+  Inode inode_;
+  NameMemory memory_;
+  Directory directory_;
+};
+
+TEST_F(DirectoryTest, NamesAreFoundByTheirText) {
+  for (int i = 0; i < 1000; ++i) {
+    const std::string text = absl::StrCat("name", i);
+    EXPECT_EQ(directory_.Find(text), nullptr);
+    const Name* name = Add(text);
+    EXPECT_EQ(name->text(), text);
+    EXPECT_EQ(directory_.Find(text), name);
+    EXPECT_EQ(directory_.size(), static_cast<size_t>(i + 1));
+  }
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_NE(directory_.Find(absl::StrCat("name", i)), nullptr);
+  }
+}
+
+TEST_F(DirectoryTest, NamesOfAnyLengthLieSideBySide) {
+  for (size_t size = 1; size <= 255; ++size) Add(std::string(size, 'x'));
+  for (size_t size = 1; size <= 255; ++size) {
+    EXPECT_EQ(directory_.Find(std::string(size, 'x'))->text().size(), size);
+  }
+}
+
+TEST_F(DirectoryTest, OrderIsThatInWhichNamesCame) {
+  for (const char* text : {"c", "a", "b"}) Add(text);
+  EXPECT_THAT(ListAfter(0), ElementsAre("c", "a", "b"));
+  EXPECT_THAT(ListAfter(directory_.Find("c")->cookie), ElementsAre("a", "b"));
+  EXPECT_THAT(ListAfter(directory_.Find("b")->cookie), IsEmpty());
+  EXPECT_GT(directory_.Find("c")->cookie, 2u);
+  Remove("c");
+  Add("c");
+  EXPECT_THAT(ListAfter(0), ElementsAre("a", "b", "c"));
+}
+
+TEST_F(DirectoryTest, CookiesStaySearchableWhenTheirNamesAreGone) {
+  std::vector<uint64_t> cookies;
+  for (int i = 0; i < 100; ++i) {
+    cookies.push_back(uint64_t{Add(absl::StrCat("name", i))->cookie});
+  }
+  for (int i = 0; i < 100; ++i) {
+    if (i % 10 != 0) Remove(absl::StrCat("name", i));
+    for (int from = 0; from < 100; from += 7) {
+      const std::vector<std::string> list = ListAfter(cookies[from]);
+      ASSERT_EQ(list.empty(), from >= 99);
+      const int next = from + 1 <= i ? (from / 10 + 1) * 10 : from + 1;
+      if (next <= i && next < 100) {
+        ASSERT_EQ(list.front(), absl::StrCat("name", next));
+      }
+    }
+  }
+}
+
+// Each change of a listing between two of its steps, against a model.
+TEST_F(DirectoryTest, ListingSeesWhatStaysExactlyOnce) {
+  std::mt19937 random(7);
+  std::map<uint64_t, std::string> model;
+  int made = 0;
+  for (int round = 0; round < 50; ++round) {
+    const int size = 1 << (round % 12);
+    const bool shrink = round % 2 == 1;
+    uint64_t cookie = 0;
+    while (true) {
+      for (int i = 0; i < 3; ++i) {
+        if (!model.empty() &&
+            (shrink || model.size() > static_cast<size_t>(size))) {
+          auto it = model.lower_bound(random() % (made + 3));
+          if (it == model.end()) it = model.begin();
+          Remove(it->second);
+          model.erase(it);
+        } else if (!shrink) {
+          const std::string text = absl::StrCat("name", made++);
+          model.emplace(uint64_t{Add(text)->cookie}, text);
+        }
+      }
+      const Name* next = nullptr;
+      directory_.ForEachAfter(cookie, [&next](const Name& name) {
+        next = &name;
+        return false;
+      });
+      const auto expected = model.upper_bound(cookie);
+      ASSERT_EQ(next == nullptr, expected == model.end());
+      if (next == nullptr || made > 200'000) break;
+      ASSERT_EQ(next->cookie, expected->first);
+      ASSERT_EQ(next->text(), expected->second);
+      cookie = next->cookie + random() % 2 * (random() % 100);
+      if (random() % 50 == 0 && !shrink) break;
+    }
+    ASSERT_EQ(directory_.size(), model.size());
+    for (const auto& [at, text] : model) {
+      ASSERT_EQ(directory_.Find(text)->cookie, at);
+    }
+  }
+}
+
+TEST_F(DirectoryTest, OneNameThatComesAndGoesTakesNoSpace) {
+  for (int i = 0; i < 20; ++i) Add(absl::StrCat("name", i));
+  uint64_t last = 0;
+  for (int i = 0; i < 1'000'000; ++i) {
+    const Name* name = Add("guest");
+    ASSERT_GT(name->cookie, last);
+    last = name->cookie;
+    Remove("guest");
+  }
+  EXPECT_EQ(directory_.size(), 20u);
+  EXPECT_EQ(ListAfter(0).size(), 20u);
+}
+
+// Would take hours if what is gone were passed each time.
+TEST_F(DirectoryTest, FirstNameIsAtHandHoweverManyAreGone) {
+  constexpr int kCount = 200'000;
+  for (int i = 0; i < kCount; ++i) Add(absl::StrCat("name", i));
+  for (int i = 0; i < kCount; ++i) {
+    std::string first;
+    directory_.ForEachAfter(0, [&first](const Name& name) {
+      first = std::string(name.text());
+      return false;
+    });
+    ASSERT_EQ(first, absl::StrCat("name", i));
+    Remove(first);
+  }
+  EXPECT_TRUE(directory_.empty());
+}
+
+TEST(NameLinks, FirstStaysFirstAndTheOthersCanGoInAnyOrder) {
+  NameMemory memory;
+  Inode inode;
+  constexpr int kCount = kMaxLinks;
+  std::vector<Name*> names;
+  for (int i = 0; i < kCount; ++i) {
+    names.push_back(memory.New(&inode, &inode, absl::StrCat("name", i)));
+    names.back()->LinkTo(&inode.names);
+    ASSERT_EQ(inode.names, names.front());
+  }
+  int count = 0;
+  for (Name* n = inode.names; n != nullptr; n = n->next_link()) ++count;
+  EXPECT_EQ(count, kCount);
+  // From the end of the list, where a search for it would take longest.
+  for (int i = 1; i < kCount; ++i) {
+    names[i]->UnlinkFrom(&inode.names);
+    NameMemory::Delete(names[i]);
+    ASSERT_EQ(inode.names, names.front());
+  }
+  EXPECT_EQ(names.front()->links, nullptr);
+  names.front()->UnlinkFrom(&inode.names);
+  EXPECT_EQ(inode.names, nullptr);
+  NameMemory::Delete(names.front());
+}
+
+TEST(NameLinks, NextOneBecomesFirst) {
+  NameMemory memory;
+  Inode inode;
+  Name* names[3];
+  for (Name*& name : names) {
+    name = memory.New(&inode, &inode, "x");
+    name->LinkTo(&inode.names);
+  }
+  names[0]->UnlinkFrom(&inode.names);
+  EXPECT_EQ(inode.names, names[2]);
+  EXPECT_EQ(names[2]->next_link(), names[1]);
+  EXPECT_EQ(names[1]->next_link(), nullptr);
+  names[2]->UnlinkFrom(&inode.names);
+  EXPECT_EQ(inode.names, names[1]);
+  for (Name* name : names) NameMemory::Delete(name);
+}
+
+}  // namespace
+}  // namespace varve::fs
