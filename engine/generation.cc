@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/bus_guard.h"
+#include "engine/index_image.h"
 #include "engine/layout.h"
 #include "engine/status.h"
 
@@ -89,6 +90,17 @@ absl::Status Generation::CheckNotLost(uint64_t end) const {
                       lost));
 }
 
+absl::Status Generation::CheckIndexWhole() const {
+  const IndexImage* const base = index_.base();
+  if (base == nullptr) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(CheckNotLost(base->location().end()));
+  if (!base->HasLostBytes()) return absl::OkStatus();
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrFormat("the index image at offset %d cannot be read any more",
+                      base->location().payload_offset));
+}
+
 absl::StatusOr<EntryView> Generation::ViewOf(uint64_t key_hash,
                                              uint64_t metadata_offset) const {
   VARVE_RETURN_IF_ERROR(CheckNotLost(metadata_offset + kMetadataSize));
@@ -160,6 +172,7 @@ void Generation::Publish(absl::Span<const IndexUpdate> updates, uint64_t tail) {
   const uint64_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   for (const IndexUpdate& update : updates) Apply(update);
+  changes_since_image_.fetch_add(updates.size(), std::memory_order_relaxed);
   tail_.store(tail, std::memory_order_release);
   version_.store(version + 2, std::memory_order_release);
 }
