@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/bus_guard.h"
+#include "engine/index_image.h"
 #include "engine/layout.h"
 #include "engine/status.h"
 
@@ -87,6 +88,17 @@ absl::Status Generation::CheckNotLost(uint64_t end) const {
       absl::StrFormat("somebody else has cut off what lay at offset %d and "
                       "behind it",
                       lost));
+}
+
+absl::Status Generation::CheckIndexWhole() const {
+  const IndexImage* const base = index_.base();
+  if (base == nullptr) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(CheckNotLost(base->location().end()));
+  if (!base->HasLostBytes()) return absl::OkStatus();
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrFormat("the index image at offset %d cannot be read any more",
+                      base->location().payload_offset));
 }
 
 absl::StatusOr<EntryView> Generation::ViewOf(uint64_t key_hash,
@@ -177,6 +189,7 @@ void Generation::Publish(absl::Span<const IndexUpdate> updates, uint64_t tail) {
     }
     Apply(updates[i]);
   }
+  changes_since_image_.fetch_add(updates.size(), std::memory_order_relaxed);
   tail_.store(tail, std::memory_order_release);
   version_.store(version + 2, std::memory_order_release);
 }

@@ -96,6 +96,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::optional<uint64_t> Find(uint64_t key_hash) const {
     return index_.Find(key_hash);
   }
+  // DATA_LOSS (EIO) if what says that a key is absent cannot be read any more.
+  absl::Status CheckIndexWhole() const;
   absl::StatusOr<EntryView> ViewOf(uint64_t key_hash,
                                    uint64_t metadata_offset) const;
   // The entry that ends at `end`, at most the tail; DATA_LOSS if none can.
@@ -108,7 +110,21 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // The metadata offsets of all live entries, as of one moment, in no order.
   std::vector<uint64_t> LiveOffsets() const;
 
+  // Metadata offset of the newest image of the index, 0 if none is known, and
+  // how many changes of the index were appended since.
+  uint64_t newest_image() const {
+    return newest_image_.load(std::memory_order_relaxed);
+  }
+  uint64_t changes_since_image() const {
+    return changes_since_image_.load(std::memory_order_relaxed);
+  }
+
   // --- For the writer ------------------------------------------------------
+
+  void NoteImage(uint64_t metadata_offset, uint64_t changes_since) {
+    newest_image_.store(metadata_offset, std::memory_order_relaxed);
+    changes_since_image_.store(changes_since, std::memory_order_relaxed);
+  }
 
   // For filling the index before anyone reads it.
   Index& mutable_index() { return index_; }
@@ -137,6 +153,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::atomic<uint64_t> tail_{0};
   std::atomic<uint64_t> written_end_{0};
 
+  std::atomic<uint64_t> newest_image_{0};
+  std::atomic<uint64_t> changes_since_image_{0};
+
   // Only ever falls.
   mutable std::atomic<uint64_t> lost_from_{UINT64_MAX};
 
@@ -147,7 +166,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // Odd while the index is being changed.
   std::atomic<uint64_t> version_{0};
-  // Held while the index is being changed, never across a system call.
+  // Held while the index is being changed, never across a system call (though
+  // the base of the index may have to be read from the disk again).
   mutable absl::Mutex publish_mutex_;
   mutable std::vector<Moment*> moments_ ABSL_GUARDED_BY(publish_mutex_);
 };

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
+#include <utility>
 
 #include "engine/random.h"
 #include "engine/status.h"
@@ -91,15 +93,17 @@ std::optional<uint64_t> Index::Find(uint64_t key_hash) const {
     // under the probe, and what was found means nothing.
     const Table* const now = table_.load(std::memory_order_acquire);
     if (now == table) {
-      if (offset == kEmpty || offset == kDeleted) return std::nullopt;
+      if (offset == kEmpty) break;
+      if (offset == kDeleted) return std::nullopt;
       return offset;
     }
     table = now;
   }
-  return std::nullopt;
+  return base_ == nullptr ? std::nullopt : base_->Find(key_hash);
 }
 
 void Index::Prefetch(uint64_t key_hash) const {
+  if (base_ != nullptr) base_->Prefetch(key_hash);
   const Table* const table = table_.load(std::memory_order_acquire);
   if (table == nullptr) return;
   __builtin_prefetch(&table->slots[Position(*table, key_hash)]);
@@ -130,7 +134,30 @@ absl::Status Index::Reserve(size_t count) {
   if (table != nullptr && table->used + count <= LimitOf(table->capacity)) {
     return absl::OkStatus();
   }
-  return Grow((remembers_deleted_ ? table->used : size()) + count);
+  return Grow(KeysToKeep() + count);
+}
+
+bool Index::IsInBase(uint64_t key_hash) const {
+  return base_ != nullptr && base_->Find(key_hash).has_value();
+}
+
+bool Index::MustKeep(const Slot& slot) const {
+  const uint64_t offset = slot.offset.load(std::memory_order_relaxed);
+  if (offset != kDeleted) return offset != kEmpty;
+  return remembers_deleted_ ||
+         IsInBase(slot.key_hash.load(std::memory_order_relaxed));
+}
+
+size_t Index::KeysToKeep() const {
+  const Table* const table = table_.load(std::memory_order_relaxed);
+  if (table == nullptr) return 0;
+  if (remembers_deleted_) return table->used;
+  if (base_ == nullptr) return size();
+  size_t count = 0;
+  for (uint64_t i = 0; i < table->capacity; ++i) {
+    count += MustKeep(table->slots[i]);
+  }
+  return count;
 }
 
 absl::Status Index::Grow(size_t keys_wanted) {
@@ -149,10 +176,9 @@ absl::Status Index::Grow(size_t keys_wanted) {
 
   Table* const old = table_.load(std::memory_order_relaxed);
   for (uint64_t i = 0; old != nullptr && i < old->capacity; ++i) {
+    if (!MustKeep(old->slots[i])) continue;
     const uint64_t offset =
         old->slots[i].offset.load(std::memory_order_relaxed);
-    if (offset == kEmpty) continue;
-    if (offset == kDeleted && !remembers_deleted_) continue;
     const uint64_t key_hash =
         old->slots[i].key_hash.load(std::memory_order_relaxed);
     Slot& slot = SlotFor(*table, key_hash);
@@ -175,7 +201,8 @@ void Index::Store(Slot& slot, uint64_t key_hash, uint64_t offset) {
     ++WriterTable().used;
     slot.key_hash.store(key_hash, std::memory_order_relaxed);
   }
-  const bool was_live = before != kEmpty && before != kDeleted;
+  const bool was_live =
+      before == kEmpty ? IsInBase(key_hash) : before != kDeleted;
   const bool is_live = offset != kDeleted;
   slot.offset.store(offset, std::memory_order_release);
   live_.store(size() + is_live - was_live, std::memory_order_relaxed);
@@ -192,11 +219,26 @@ void Index::SetIfUnknown(uint64_t key_hash, uint64_t offset) {
   Store(slot, key_hash, offset);
 }
 
+void Index::SetBase(std::unique_ptr<const IndexImage> base) {
+  base_ = std::move(base);
+  size_t live = base_->size();
+  const Table* const table = table_.load(std::memory_order_relaxed);
+  for (uint64_t i = 0; table != nullptr && i < table->capacity; ++i) {
+    const Slot& slot = table->slots[i];
+    const uint64_t offset = slot.offset.load(std::memory_order_relaxed);
+    if (offset == kEmpty) continue;
+    live += offset != kDeleted;
+    live -= IsInBase(slot.key_hash.load(std::memory_order_relaxed));
+  }
+  live_.store(live, std::memory_order_relaxed);
+}
+
 bool Index::Erase(uint64_t key_hash) {
   if (table_.load(std::memory_order_relaxed) == nullptr) return false;
   Slot& slot = SlotFor(WriterTable(), key_hash);
   const uint64_t before = slot.offset.load(std::memory_order_relaxed);
-  if (before == kEmpty || before == kDeleted) return false;
+  if (before == kDeleted) return false;
+  if (before == kEmpty && !IsInBase(key_hash)) return false;
   Store(slot, key_hash, kDeleted);
   return true;
 }
@@ -204,20 +246,63 @@ bool Index::Erase(uint64_t key_hash) {
 std::vector<uint64_t> Index::Offsets() const {
   std::vector<uint64_t> offsets;
   const Table* table = table_.load(std::memory_order_acquire);
-  while (table != nullptr) {
+  while (true) {
     offsets.clear();
     offsets.reserve(size());
-    for (uint64_t i = 0; i < table->capacity; ++i) {
+    for (uint64_t i = 0; table != nullptr && i < table->capacity; ++i) {
       const uint64_t offset =
           table->slots[i].offset.load(std::memory_order_acquire);
       if (offset != kEmpty && offset != kDeleted) offsets.push_back(offset);
     }
+    for (size_t i = 0; base_ != nullptr && i < base_->size(); ++i) {
+      const IndexedKey key = base_->At(i);
+      if (base_->IsValid(key) &&
+          (table == nullptr || Probe(*table, key.key_hash) == kEmpty)) {
+        offsets.push_back(key.metadata_offset);
+      }
+    }
     // As in Find().
     const Table* const now = table_.load(std::memory_order_acquire);
-    if (now == table) break;
+    if (now == table) return offsets;
     table = now;
   }
-  return offsets;
+}
+
+std::vector<IndexedKey> Index::SortedKeys() const {
+  const Table* const table = table_.load(std::memory_order_relaxed);
+  std::vector<IndexedKey> newer;  // deleted ones, too
+  for (uint64_t i = 0; table != nullptr && i < table->capacity; ++i) {
+    const Slot& slot = table->slots[i];
+    const uint64_t offset = slot.offset.load(std::memory_order_relaxed);
+    if (offset == kEmpty) continue;
+    newer.push_back({slot.key_hash.load(std::memory_order_relaxed), offset});
+  }
+  std::sort(newer.begin(), newer.end(),
+            [](const IndexedKey& a, const IndexedKey& b) {
+              return a.key_hash < b.key_hash;
+            });
+  const auto is_deleted = [](const IndexedKey& key) {
+    return key.metadata_offset == kDeleted;
+  };
+  if (base_ == nullptr) {
+    std::erase_if(newer, is_deleted);
+    return newer;
+  }
+  std::vector<IndexedKey> keys;
+  keys.reserve(base_->size() + newer.size());
+  auto next = newer.begin();
+  for (size_t i = 0; i < base_->size(); ++i) {
+    const IndexedKey older = base_->At(i);
+    for (; next != newer.end() && next->key_hash < older.key_hash; ++next) {
+      if (!is_deleted(*next)) keys.push_back(*next);
+    }
+    if (next == newer.end() || next->key_hash != older.key_hash) {
+      keys.push_back(older);
+    }
+  }
+  std::copy_if(next, newer.end(), std::back_inserter(keys),
+               [&](const IndexedKey& key) { return !is_deleted(key); });
+  return keys;
 }
 
 void Index::Clear() {
@@ -225,6 +310,7 @@ void Index::Clear() {
   tables_.clear();
   live_.store(0, std::memory_order_relaxed);
   remembers_deleted_ = false;
+  base_.reset();
 }
 
 }  // namespace varve

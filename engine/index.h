@@ -8,8 +8,12 @@
 // slot, so that whoever makes up the contents of a store cannot make keys
 // collide.
 //
-// Memory: 20 to 32 bytes per live key, plus the deleted keys since the last
-// growth.
+// Below the table there may be a base: an image of the index that was written
+// into the store (index_image.h). What the table says of a key, be it that the
+// key is deleted, hides what the base says.
+//
+// Memory: 20 to 32 bytes per live key of the table, plus the deleted keys since
+// the last growth, plus those of the base that are deleted.
 
 #ifndef VARVE_ENGINE_INDEX_H_
 #define VARVE_ENGINE_INDEX_H_
@@ -22,6 +26,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/index_image.h"
 
 namespace varve {
 
@@ -50,7 +55,10 @@ class Index {
   // The number of keys that are present.
   size_t size() const { return live_.load(std::memory_order_relaxed); }
 
-  // Bytes of memory in use.
+  // What the table lies on; null if there is nothing.
+  const IndexImage* base() const { return base_.get(); }
+
+  // Bytes of memory in use, without the base: it lies in the file.
   size_t memory() const;
 
   // --- For the writer, one thread at a time --------------------------------
@@ -68,8 +76,15 @@ class Index {
   void SetIfUnknown(uint64_t key_hash, uint64_t offset);
   void ForgetDeleted() { remembers_deleted_ = false; }
 
-  // Returns whether the key was present.
+  // Puts what has been filled in on top of an older index. Readers must not be
+  // around.
+  void SetBase(std::unique_ptr<const IndexImage> base);
+
+  // Returns whether the key was present. With a base it needs room, as Set().
   bool Erase(uint64_t key_hash);
+
+  // All keys that are present and their offsets, in the order of their hashes.
+  std::vector<IndexedKey> SortedKeys() const;
 
   // Forgets everything. Readers must not be around.
   void Clear();
@@ -84,6 +99,10 @@ class Index {
   static Slot& SlotFor(const Table& table, uint64_t key_hash);
 
   absl::Status Grow(size_t keys_wanted);
+  // Whether a new table takes over what the old one says of a key.
+  bool MustKeep(const Slot& slot) const;
+  size_t KeysToKeep() const;
+  bool IsInBase(uint64_t key_hash) const;
   Table& WriterTable() const;
   void Store(Slot& slot, uint64_t key_hash, uint64_t offset);
 
@@ -95,6 +114,9 @@ class Index {
   // addresses, so that a late reader finds empty slots there.
   std::vector<std::unique_ptr<Table>> tables_;
   bool remembers_deleted_ = false;  // growing keeps them
+
+  // Constant while readers are around.
+  std::unique_ptr<const IndexImage> base_;
 };
 
 }  // namespace varve

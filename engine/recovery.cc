@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/byte_source.h"
+#include "engine/index_image.h"
 #include "engine/layout.h"
 #include "engine/status.h"
 #include "engine/tail_finder.h"
@@ -17,25 +18,41 @@ namespace {
 // Entries whose index slots are fetched into the cache together.
 constexpr size_t kBlock = 64;
 
-// Fills `index` with the chain that ends at `tail`, the newest entry of each
-// key winning. Returns the first entry of the chain; nothing if the chain does
-// not reach the start of the file.
-absl::StatusOr<std::optional<EntryLocation>> IndexChain(const std::byte* data,
-                                                        uint64_t tail,
-                                                        Index& index) {
+// How far a walk of the chain has come.
+struct Walk {
+  // The first entry of the chain; nothing if the chain breaks before, or an
+  // image of the index has made it needless to go on.
   std::optional<EntryLocation> first;
+  bool has_image = false;
+  uint64_t indexed = 0;
+
+  bool is_whole() const { return first.has_value() || has_image; }
+};
+
+// Fills `index` with the chain that ends at `tail`, the newest entry of each
+// key winning.
+absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
+                                Index& index) {
+  const std::byte* const data = input.mapping->data();
+  Walk walk;
+  std::optional<EntryLocation> entry;
+  std::unique_ptr<const IndexImage> image;
   std::array<EntryLocation, kBlock> block;
-  while (tail > 0) {
+  while (tail > 0 && image == nullptr) {
     size_t count = 0;
-    for (; tail > 0 && count < kBlock; ++count) {
-      const std::optional<EntryLocation> entry =
-          LocateEntryEndingAt(data, tail);
-      if (!entry.has_value()) return std::optional<EntryLocation>();
-      block[count] = *entry;
-      first = entry;
+    while (tail > 0 && count < kBlock && image == nullptr) {
+      entry = LocateEntryEndingAt(data, tail);
+      if (!entry.has_value()) return Walk{};
+      block[count++] = *entry;
       tail = entry->prev_tail;
       index.Prefetch(entry->key_hash);
+      // Each is looked at once, so that all of them together cost no more than
+      // reading the file does.
+      if (entry->key_hash == input.index_image_key) {
+        image = IndexImage::Load(input.mapping, *entry);
+      }
     }
+    walk.indexed += count;
     VARVE_RETURN_IF_ERROR(index.Reserve(count));
     for (size_t i = 0; i < count; ++i) {
       index.SetIfUnknown(block[i].key_hash, block[i].is_tombstone
@@ -43,7 +60,13 @@ absl::StatusOr<std::optional<EntryLocation>> IndexChain(const std::byte* data,
                                                 : block[i].metadata_offset());
     }
   }
-  return first;
+  if (image == nullptr) {
+    walk.first = entry;
+  } else {
+    walk.has_image = true;
+    index.SetBase(std::move(image));
+  }
+  return walk;
 }
 
 class Recovery {
@@ -65,6 +88,7 @@ class Recovery {
     if (input_.durable_tail != nullptr) {
       VARVE_ASSIGN_OR_RETURN(result, CutAtTornEntry(result.tail));
     }
+    result.indexed = indexed_;
     index_.ForgetDeleted();
     if (result.tail == 0) {
       return ErrorWithCode(
@@ -89,9 +113,12 @@ class Recovery {
   // index.
   absl::StatusOr<uint64_t> FindTail() {
     if (finder_.LastEntryIsWhole()) {
-      VARVE_ASSIGN_OR_RETURN(const std::optional<EntryLocation> first,
-                             IndexChain(data(), input_.file_size, index_));
-      if (first.has_value() && finder_.BeginsTheFile(*first)) {
+      VARVE_ASSIGN_OR_RETURN(const Walk walk,
+                             IndexChain(input_, input_.file_size, index_));
+      indexed_ = walk.indexed;
+      // Who wrote the image had come from the start of the file.
+      if (walk.has_image ||
+          (walk.first.has_value() && finder_.BeginsTheFile(*walk.first))) {
         return input_.file_size;
       }
     }
@@ -103,10 +130,9 @@ class Recovery {
   absl::Status IndexAnew(uint64_t tail) {
     index_.Clear();
     if (tail == 0) return absl::OkStatus();
-    VARVE_ASSIGN_OR_RETURN(const std::optional<EntryLocation> first,
-                           IndexChain(data(), tail, index_));
-    if (first.has_value()) return absl::OkStatus();
-    return Changed();
+    VARVE_ASSIGN_OR_RETURN(const Walk walk, IndexChain(input_, tail, index_));
+    indexed_ = walk.indexed;
+    return walk.is_whole() ? absl::OkStatus() : Changed();
   }
 
   // The chain has been walked before: only a file that changes under us, or a
@@ -154,7 +180,7 @@ class Recovery {
   absl::StatusOr<RecoveredTail> CutAtTornEntry(uint64_t tail) {
     RecoveredTail result{.tail = tail};
     for (uint64_t end = tail; end > result.durable_tail;) {
-      // IndexChain() has been here.
+      // IndexChain() has been here, or has seen an image above.
       const std::optional<EntryLocation> found =
           LocateEntryEndingAt(data(), end);
       if (!found.has_value()) return Changed();
@@ -178,6 +204,7 @@ class Recovery {
   const std::unique_ptr<ByteSource> scan_;
   const std::unique_ptr<ByteSource> probe_;
   TailFinder finder_;
+  uint64_t indexed_ = 0;
 };
 
 }  // namespace
@@ -185,7 +212,14 @@ class Recovery {
 absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input,
                                       Index& index) {
   if (input.file_size == 0) return RecoveredTail{};
-  return Recovery(input, index).Run();
+  absl::StatusOr<RecoveredTail> result = Recovery(input, index).Run();
+  if (result.ok() || !input.index_image_key.has_value()) return result;
+  // What is wrong may lie below an image, where nobody has looked. All of the
+  // chain says more.
+  index.Clear();
+  RecoveryInput thorough = input;
+  thorough.index_image_key.reset();
+  return Recovery(thorough, index).Run();
 }
 
 }  // namespace varve

@@ -27,17 +27,24 @@ struct RecoveryInput {
   bool locked = false;
   // See OpenOptions::durable_tail; may be empty.
   std::function<uint64_t(const EntryView& entry)> durable_tail;
+  // See OpenOptions::index_image_key.
+  std::optional<uint64_t> index_image_key;
 };
 
 struct RecoveredTail {
   uint64_t tail = 0;
   uint64_t durable_tail = 0;
+  // Entries that were indexed one by one: all, or those since the image that is
+  // the base of the index.
+  uint64_t indexed = 0;
   // If set, the file is damaged in a way that this would mend, and what lies
   // behind is no torn write: tail and index mean nothing.
   std::optional<Mend> mend;
 };
 
-// Finds the tail and fills `index`, which is empty. Writes nothing. DATA_LOSS
+// Finds the tail and fills `index`, which is empty. The chain is not followed
+// below an image of the index, unless something is wrong above it. Writes
+// nothing. DATA_LOSS
 // if the file is not empty and holds no valid entry, or if it is damaged below
 // a point that is known to have been synced, and nothing mends it.
 absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input, Index& index);

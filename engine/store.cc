@@ -118,7 +118,10 @@ absl::StatusOr<EntryView> Store::ReadHashed(uint64_t key_hash) const {
   return impl_->WithGeneration(
       [&](const Generation& generation) -> absl::StatusOr<EntryView> {
         const std::optional<uint64_t> offset = generation.Find(key_hash);
-        if (!offset.has_value()) return NoSuchKey(key_hash);
+        if (!offset.has_value()) {
+          VARVE_RETURN_IF_ERROR(generation.CheckIndexWhole());
+          return NoSuchKey(key_hash);
+        }
         return generation.ViewOf(key_hash, *offset);
       });
 }

@@ -58,6 +58,12 @@ struct OpenOptions {
   // newest prefix vouched for are verified at open, and the store is cut at
   // the first bad one; when not set, only the last entry is verified.
   std::function<uint64_t(const EntryView& entry)> durable_tail;
+  // The key hash of index images (WriteIndexImage) that are to be trusted: it
+  // must be one that nobody else can choose. The newest image that is sound
+  // spares opening all entries below it. What is damaged there is found when it
+  // is read, or by ForEachInChain(). When not set, or with mends, the whole
+  // chain is walked.
+  std::optional<uint64_t> index_image_key;
   // Other bytes than those of the file; only for stores that are read.
   std::vector<Mend> mends;
   // Told whenever an append finds the disk or the quota full, be it that it
@@ -183,6 +189,18 @@ class Store {
   absl::StatusOr<uint64_t> Sync();
   // Length of the prefix that is known to be durable.
   uint64_t durable_tail() const;
+
+  // Appends the index as it is, as an entry of its own under `key_hash`, for
+  // those who open the store with OpenOptions::index_image_key. An active
+  // stream is sealed. Takes 16 bytes of the file for each live key, and holds
+  // the writer lock for about 0.1 s for each million of them.
+  absl::Status WriteIndexImage(uint64_t key_hash);
+  // Entries and tombstones since the newest image of the index that is known,
+  // or of all the store: what opening it would have to index.
+  uint64_t entries_since_image() const;
+  // The image that this store's own index lies on. As long as the store is open
+  // it must stay as it is, though it may be superseded.
+  std::optional<EntryLocation> index_image_in_use() const;
 
   // --- Reading -------------------------------------------------------------
 

@@ -168,6 +168,9 @@ absl::StatusOr<size_t> StoreImpl::Delete(
       present.push_back(key_hash);
     }
   }
+  if (present.size() < key_hashes.size()) {
+    VARVE_RETURN_IF_ERROR(generation_->CheckIndexWhole());
+  }
   if (present.empty()) return size_t{0};
   PendingAppend pending;
   pending.may_use_reserve = true;

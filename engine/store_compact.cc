@@ -95,12 +95,18 @@ class Compactor {
 
 absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted() {
   const Generation& from = *generation_;
+  VARVE_RETURN_IF_ERROR(from.CheckIndexWhole());
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeReplacementFile());
   // Before it becomes the store, so that no other writer can get in between.
   VARVE_RETURN_IF_ERROR(file->LockExclusive());
 
   // From the index and not from the chain, which may have broken since opening.
   std::vector<uint64_t> offsets = from.index().Offsets();
+  // Images of the index are of no use in another file.
+  std::erase(offsets, from.newest_image());
+  if (options_.index_image_key.has_value()) {
+    std::erase(offsets, from.Find(*options_.index_image_key).value_or(0));
+  }
   std::sort(offsets.begin(), offsets.end());  // oldest first
   Compactor compactor(from, *file);
   for (const uint64_t offset : offsets) {

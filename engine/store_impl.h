@@ -186,6 +186,9 @@ class StoreImpl {
   absl::Status CopyTo(uint64_t key_hash, StoreImpl& target, bool remove)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
+  absl::Status WriteIndexImage(uint64_t key_hash)
+      ABSL_LOCKS_EXCLUDED(writer_mutex_);
+
   // --- Streams -------------------------------------------------------------
 
   absl::StatusOr<uint64_t> WriteToStream(StreamState& stream,

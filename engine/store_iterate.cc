@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
+#include "engine/index_image.h"
 #include "engine/io_util.h"
 #include "engine/layout.h"
 #include "engine/status.h"
@@ -25,6 +26,31 @@ constexpr size_t kLot = 4096;
 constexpr size_t kPrefetchAhead = 16;
 constexpr size_t kVerifyChunk = size_t{256} << 10;
 
+// Where the disk has damaged the chain below the base of the index, that still
+// knows the live entries that end at or before `end`.
+template <typename Visit>
+void VisitBase(const Generation& generation, const Generation::Moment& moment,
+               uint64_t end, const Visit& visit) {
+  const IndexImage* const base = generation.index().base();
+  if (base == nullptr || end > base->location().prev_tail) return;
+  std::vector<uint64_t> offsets;
+  for (size_t i = 0; i < base->size(); ++i) {
+    const IndexedKey key = base->At(i);
+    if (base->IsValid(key) && key.metadata_offset + kMetadataSize <= end) {
+      offsets.push_back(key.metadata_offset);
+    }
+  }
+  std::sort(offsets.rbegin(), offsets.rend());
+  for (const uint64_t offset : offsets) {
+    const auto entry = generation.EntryEndingAt(offset + kMetadataSize);
+    if (entry.ok() && !entry->is_tombstone() &&
+        moment.WasLive(entry->key_hash(), offset) &&
+        !visit(entry->location())) {
+      return;
+    }
+  }
+}
+
 // Calls `visit` with the location of each live entry, newest first.
 template <typename Visit>
 void WalkLive(const Generation& generation, const Visit& visit) {
@@ -34,11 +60,13 @@ void WalkLive(const Generation& generation, const Visit& visit) {
   uint64_t end = moment.tail();
   while (end > 0) {
     size_t count = 0;
+    bool broken = false;
     while (end > 0 && count < kBlock) {
       const std::optional<EntryLocation> entry = LocateEntryEndingAt(data, end);
-      // Opening has walked here: the disk has failed since. ForEachInChain()
-      // is the way to find out.
-      if (!entry.has_value()) return;
+      // Opening has walked here, or has passed over it: ForEachInChain() is the
+      // way to find out.
+      broken = !entry.has_value();
+      if (broken) break;
       end = entry->prev_tail;
       if (entry->is_tombstone) continue;
       generation.index().Prefetch(entry->key_hash);
@@ -50,6 +78,7 @@ void WalkLive(const Generation& generation, const Visit& visit) {
         return;
       }
     }
+    if (broken) return VisitBase(generation, moment, end, visit);
   }
 }
 
@@ -178,7 +207,10 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
 
 uint64_t StoreImpl::EstimateCompactionSavings() const {
   uint64_t needed = 0;
+  const uint64_t image = WithGeneration(
+      [](const Generation& current) { return current.newest_image(); });
   ForEach([&](const EntryView& view) {
+    if (view.location().metadata_offset() == image) return true;  // not copied
     // An entry begins at a multiple of 64, so that each takes a multiple of 64,
     // but for the last one, which the walk meets first.
     const uint64_t size = view.size() + kMetadataSize;

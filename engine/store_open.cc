@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/bus_guard.h"
+#include "engine/index_image.h"
 #include "engine/recovery.h"
 #include "engine/status.h"
 #include "engine/store_impl.h"
@@ -126,13 +127,18 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   Generation& generation = *opened.generation;
   RecoveryReport& report = opened.recovery;
   const bool is_locked = opened.options.mode != OpenMode::kRead;
+  // Of a store that is known to be damaged, nothing is passed over.
+  const std::optional<uint64_t> image_key = opened.options.mends.empty()
+                                                ? opened.options.index_image_key
+                                                : std::nullopt;
   VARVE_ASSIGN_OR_RETURN(const RecoveredTail recovered,
                          Recover({.path = opened.path,
                                   .file = &generation.file(),
                                   .mapping = generation.mapping(),
                                   .file_size = report.file_size,
                                   .locked = is_locked,
-                                  .durable_tail = opened.options.durable_tail},
+                                  .durable_tail = opened.options.durable_tail,
+                                  .index_image_key = image_key},
                                  generation.mutable_index()));
   VARVE_RETURN_IF_ERROR(CheckRead(
       opened, recovered.mend.has_value() ? report.file_size : recovered.tail));
@@ -148,6 +154,9 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   }
   generation.set_written_end(report.tail);
   generation.Publish({}, report.tail);
+  const IndexImage* const base = generation.index().base();
+  generation.NoteImage(base == nullptr ? 0 : base->location().metadata_offset(),
+                       recovered.indexed);
   return std::nullopt;
 }
 

@@ -15,6 +15,9 @@ constexpr uint64_t kBytesPerInode = 100;
 constexpr uint64_t kBytesPerExtent = 40;
 // Logs shorter than this are replayed quickly enough in any case.
 constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
+// An image takes 16 bytes for each key, so that with one for every so many new
+// entries each of these costs 256 bytes, about what it takes anyway.
+constexpr uint64_t kImageShare = 16;
 
 void AddContent(const Inode& inode, CommitWriter& writer) {
   if (inode.whole_entry != Inode::kNone) {
@@ -92,7 +95,16 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   VARVE_RETURN_IF_ERROR(batch.Commit());
   core.checkpoint = location.metadata_offset();
   core.log_bytes = 0;
-  return absl::OkStatus();
+  // Not before the checkpoint: what comes first in a store that was closed
+  // properly must be a record.
+  return WriteIndexImageIfDue(core);
+}
+
+absl::Status WriteIndexImageIfDue(Core& core) {
+  const uint64_t limit = std::max<uint64_t>(core.min_entries_for_image,
+                                            core.store->size() / kImageShare);
+  if (core.store->entries_since_image() < limit) return absl::OkStatus();
+  return core.store->WriteIndexImage(core.identity.IndexImageKeyHash());
 }
 
 }  // namespace varve::fs

@@ -80,7 +80,15 @@ absl::Status Compactor::LoadCopy() {
         ESTALE,
         absl::StrCat("another file has taken the place of ", live.file_path()));
   }
+  // All of the chain has been walked now, which opening the store may not have
+  // done. What is damaged must not be lost by copying what is left of it.
+  if (!copy_.store->recovery().mends.empty()) {
+    return DamageError(
+        absl::StrCat("cannot compact a damaged store: ",
+                     copy_.store->recovery().mends.front().reason));
+  }
   copy_.identity = context_.core.identity;
+  copy_.min_entries_for_image = context_.core.min_entries_for_image;
   VARVE_RETURN_IF_ERROR(LoadTree(copy_).status());
   {
     // Commits are shipped one by one, and none is to be added.

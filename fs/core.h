@@ -31,10 +31,16 @@
 
 namespace varve::fs {
 
+// Opening indexes a few million entries in a second: of so many it takes some
+// 15 ms, and less is not worth an image.
+inline constexpr uint64_t kMinEntriesForImage = uint64_t{1} << 16;
+
 struct Core {
   // Constant once the volume is open.
   std::unique_ptr<Store> store;
   Identity identity;
+  // The index is written into the store once so many entries have been added.
+  uint64_t min_entries_for_image = kMinEntriesForImage;
 
   // Ids for data entries. Also drawn from by streams under the store's writer
   // lock, hence atomic.

@@ -101,6 +101,10 @@ uint64_t Identity::CheckpointKeyHash() const {
   return HashKey(absl::StrCat(AsText(secret), "k"));
 }
 
+uint64_t Identity::IndexImageKeyHash() const {
+  return HashKey(absl::StrCat(AsText(secret), "i"));
+}
+
 std::optional<absl::flat_hash_map<uint64_t, uint64_t>> Identity::DataIdsOf(
     const absl::flat_hash_set<uint64_t>& key_hashes, uint64_t end) const {
   absl::flat_hash_map<uint64_t, uint64_t> ids;

@@ -47,6 +47,7 @@ struct Identity {
   uint64_t CommitKeyHash(uint64_t sequence) const;
   uint64_t DataKeyHash(uint64_t id) const;
   uint64_t CheckpointKeyHash() const;
+  uint64_t IndexImageKeyHash() const;
 
   // The data ids below `end` whose keys have these hashes, by hash. Nothing if
   // there are more ids than can be looked at (kMaxKnownDataIds).

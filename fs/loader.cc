@@ -76,13 +76,17 @@ absl::Status Loader::WalkChain(bool whole) {
   records_.clear();
   result_.behind.clear();
   std::optional<uint64_t> stop;  // nothing below is needed
+  const uint64_t image_key = core_.identity.IndexImageKeyHash();
   return store_.ForEachInChain([&](const EntryView& entry) {
     if (stop.has_value() && !whole && entry.location().end() <= *stop) {
       return false;
     }
     const std::optional<CommitHeader> header = core_.identity.AsCommit(entry);
     if (!header.has_value()) {
-      if (records_.empty()) result_.behind.push_back(entry.location());
+      // An image of the index may follow the last record, as nobody's work.
+      if (records_.empty() && entry.key_hash() != image_key) {
+        result_.behind.push_back(entry.location());
+      }
       return true;
     }
     records_.push_back({*header, entry.location()});

@@ -25,6 +25,8 @@ constexpr bool kOldContentIsHidden = false;
 ModelRound::ModelRound(uint64_t seed) : random_(seed), crashes_(seed % 3 != 0) {
   static constexpr uint64_t kBudgets[] = {1000, 64 << 10, 1 << 20, 64 << 20};
   store_.options().dirty_budget = kBudgets[Below(4)];
+  // In half of the rounds, the index is written with every checkpoint.
+  if (seed % 2 == 0) store_.options().min_entries_for_image = 1;
   store_.Open();
 }
 

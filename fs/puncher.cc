@@ -23,6 +23,10 @@ absl::Status Puncher::FindUsed() {
   for (const EntryLocation& entry : context_.unnamed()) {
     used_.insert(entry.payload_offset);
   }
+  // The store looks keys up in it, though a newer one may have been written.
+  if (const auto image = core.store->index_image_in_use()) {
+    used_.insert(image->payload_offset);
+  }
   absl::MutexLock arrangement_lock(&core.arrangement_mu);
   const absl::Time begin = absl::Now();
   VARVE_RETURN_IF_ERROR(core.store->Seal());

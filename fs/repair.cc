@@ -153,6 +153,7 @@ class Repair {
   absl::Status CopyUnnamed(TreeCopier& copier) {
     VolumeOptions options;
     options.read_only = true;
+    options.whole_chain = true;
     options.file_system = &file_system_;
     const auto volume = Volume::Open(path_, options);
     // With commits missing nobody can tell which they are. They are kept with

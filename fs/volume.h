@@ -65,6 +65,11 @@ struct VolumeOptions {
   // If the store is damaged where writing on would hide it, open it read-only
   // instead of failing; failure() says why.
   bool read_damaged = false;
+  // Look at all of the chain when the store is opened, also where an image of
+  // the index would spare it.
+  bool whole_chain = false;
+  // How many entries are added before the index is written into the store.
+  uint64_t min_entries_for_image = kMinEntriesForImage;
   AccessTimes access_times = AccessTimes::kRelative;
   bool directory_access_times = true;  // without: nodiratime
   absl::Duration lock_wait = absl::ZeroDuration();

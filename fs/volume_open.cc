@@ -39,7 +39,11 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
   if (info->size == 0) return result;
   VARVE_ASSIGN_OR_RETURN(const auto identity,
                          FindIdentity(*options.file_system, path, mends));
-  if (identity.has_value()) result.durable_tail = DurableTailOf(*identity);
+  if (!identity.has_value()) return result;
+  result.durable_tail = DurableTailOf(*identity);
+  if (!options.whole_chain) {
+    result.index_image_key = identity->IndexImageKeyHash();
+  }
   return result;
 }
 
@@ -118,6 +122,7 @@ absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenMended(
   VARVE_ASSIGN_OR_RETURN(OpenOptions open_options,
                          OptionsFor(path, options, mends));
   auto volume = std::unique_ptr<Volume>(new Volume(std::move(options)));
+  volume->core_.min_entries_for_image = volume->options_.min_entries_for_image;
   open_options.on_shortage = [v = volume.get()] { v->NoteShortage(); };
   volume->closed_ = true;  // nothing to close until all is loaded
   VARVE_ASSIGN_OR_RETURN(volume->core_.store,
@@ -394,8 +399,10 @@ absl::Status Volume::Close() {
   }
   const uint64_t log_limit =
       inodes < kSmallTreeInodes ? 0 : inodes / kCloseLogShare * (100 << 10);
-  if (core_.log_bytes > log_limit) {
-    const absl::Status status = WriteCheckpoint(core_, options_.now());
+  {
+    const absl::Status status = core_.log_bytes > log_limit
+                                    ? WriteCheckpoint(core_, options_.now())
+                                    : WriteIndexImageIfDue(core_);
     // On a full disk the log stays long, and there is room for the mark.
     if (IsOutOfSpace(status)) {
       Report(status);

@@ -357,5 +357,85 @@ TEST_F(VolumeReopenTest, LongLogGetsACheckpointByItself) {
   EXPECT_EQ(Dump(), dump);
 }
 
+class VolumeImageTest : public VolumeTest {
+ protected:
+  void SetUp() override {
+    options().min_entries_for_image = 1;
+    Open();
+  }
+  bool OpensByImage() {
+    return volume().store().index_image_in_use().has_value();
+  }
+};
+
+TEST_F(VolumeImageTest, TreeIsTheSameWithAndWithoutTheImage) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  for (int i = 0; i < 50; ++i) {
+    const std::string path = absl::StrCat("d/", i);
+    ASSERT_THAT(Write(path, Pattern(i, 100 + i)), IsOk());
+  }
+  for (int round = 0; round < 5; ++round) {
+    Reopen();
+    EXPECT_TRUE(OpensByImage());
+    ASSERT_THAT(Unlink(absl::StrCat("d/", round)), IsOk());
+    ASSERT_THAT(
+        Rename(absl::StrCat("d/", 10 + round), absl::StrCat("moved", round)),
+        IsOk());
+    ASSERT_THAT(Write(absl::StrCat("d/", 20 + round), "new"), IsOk());
+    if (round % 2 == 1) Crash();
+    const std::string dump = Dump();
+    const size_t keys = volume().store().size();
+    Close();
+    options().whole_chain = true;
+    options().read_only = true;
+    Open();
+    EXPECT_FALSE(OpensByImage());
+    EXPECT_EQ(Dump(), dump);
+    EXPECT_GE(volume().store().size(), keys);
+    options().whole_chain = false;
+    options().read_only = false;
+    Reopen();
+    EXPECT_EQ(Dump(), dump);
+  }
+}
+
+TEST_F(VolumeImageTest, ImagesAreNobodysFiles) {
+  ASSERT_THAT(Write("a", "text"), IsOk());
+  Reopen();
+  ASSERT_THAT(Write("b", "text"), IsOk());
+  Crash();
+  EXPECT_TRUE(volume().Unnamed().empty());
+  Reopen();
+  EXPECT_TRUE(OpensByImage());
+  EXPECT_TRUE(volume().Unnamed().empty());
+}
+
+TEST_F(VolumeImageTest, WhatAnotherProgramWritesBehindTheImageIsTakenOver) {
+  ASSERT_THAT(Write("a", "text"), IsOk());
+  Close();
+  WithForeignStore([](Store& store) {
+    ASSERT_THAT(store.Write("a", Bytes("foreign")), IsOk());
+  });
+  Open();
+  EXPECT_TRUE(OpensByImage());
+  EXPECT_EQ(*Read("a"), "foreign");
+}
+
+TEST_F(VolumeImageTest, StoreThatAnotherProgramCompactedIsOpenedWithoutImage) {
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_THAT(Write(absl::StrCat(i), Pattern(i, 100)), IsOk());
+    if (i > 0) ASSERT_THAT(Unlink(absl::StrCat(i - 1)), IsOk());
+  }
+  const std::string dump = Dump();
+  Close();
+  WithForeignStore([](Store& store) { ASSERT_THAT(store.Compact(), IsOk()); });
+  Open();
+  EXPECT_FALSE(OpensByImage());
+  EXPECT_EQ(Dump(), dump);
+  Reopen();
+  EXPECT_TRUE(OpensByImage());
+  EXPECT_EQ(Dump(), dump);
+}
+
 }  // namespace
 }  // namespace varve::fs

@@ -52,13 +52,14 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
   const uint64_t limit = core_.unnamed_limit.load();
   const uint64_t identity_key = HashKey(Identity::Key());
   const uint64_t checkpoint_key = core_.identity.CheckpointKeyHash();
+  const uint64_t image_key = core_.identity.IndexImageKeyHash();
   std::vector<EntryLocation> unnamed;
   absl::flat_hash_set<uint64_t> key_hashes;
   core_.store->ForEach([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
     if (location.end() <= limit && !in_use.contains(location.payload_offset) &&
         location.key_hash != identity_key &&
-        location.key_hash != checkpoint_key &&
+        location.key_hash != checkpoint_key && location.key_hash != image_key &&
         !core_.identity.AsCommit(entry).has_value()) {
       unnamed.push_back(location);
       key_hashes.insert(location.key_hash);

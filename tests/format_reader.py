@@ -411,7 +411,8 @@ class Tree:
         for entry in self.chain:
             if self.record_in(entry):
                 break
-            behind.append(entry)
+            if entry.key_hash != self.reserved_hash(b"i"):
+                behind.append(entry)
         records.sort(key=lambda r: (r.sequence, r.flags & CHECKPOINT, r.entry.start))
         first = max((i for i, r in enumerate(records) if r.flags & CHECKPOINT), default=0)
         for record in records[first:]:
@@ -656,7 +657,7 @@ class Tree:
     # 9
     def unnamed(self):
         """The live entries that belong to nothing, newest first."""
-        reserved = {xxh3_64(IDENTITY_KEY)}
+        reserved = {xxh3_64(IDENTITY_KEY), self.reserved_hash(b"i")}
         for number in range(1, self.next_data_id):
             if not any(begin <= number < end for begin, end in self.unfinished):
                 reserved.add(self.reserved_hash(b"d", number))

@@ -43,7 +43,8 @@ std::vector<FileExtents> AllExtents(fs::Volume& volume) {
 absl::StatusOr<CheckResult> Checker::Check() {
   // The volume's own store, so that what counts as torn is what a mount would
   // take for torn.
-  const auto volume = OpenVolumeForReading(path_);
+  const auto volume =
+      OpenVolume(path_, {.read_only = true, .whole_chain = true});
   if (volume.ok()) {
     CheckStore((*volume)->store());
     if (result_.has_tree) CheckTree(**volume);

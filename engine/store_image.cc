@@ -1,0 +1,58 @@
+// Writing an image of the index into the store.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "engine/index_image.h"
+#include "engine/status.h"
+#include "engine/store_impl.h"
+
+namespace varve {
+
+absl::Status Store::WriteIndexImage(uint64_t key_hash) {
+  return impl_->WriteIndexImage(key_hash);
+}
+
+uint64_t Store::entries_since_image() const {
+  return impl_->WithGeneration([](const Generation& generation) {
+    return generation.changes_since_image();
+  });
+}
+
+std::optional<EntryLocation> Store::index_image_in_use() const {
+  return impl_->WithGeneration(
+      [](const Generation& generation) -> std::optional<EntryLocation> {
+        const IndexImage* const base = generation.index().base();
+        if (base == nullptr) return std::nullopt;
+        return base->location();
+      });
+}
+
+absl::Status StoreImpl::WriteIndexImage(uint64_t key_hash) {
+  absl::MutexLock lock(&writer_mutex_);
+  // First, as the image is to know of the piece.
+  PendingAppend seal;
+  StartAppend(seal);
+  VARVE_RETURN_IF_ERROR(Commit(seal));
+  VARVE_RETURN_IF_ERROR(generation_->CheckIndexWhole());
+
+  const std::vector<IndexedKey> keys = generation_->index().SortedKeys();
+  const std::string header = IndexImage::Header(
+      *generation_->mapping(), generation_->tail(), keys.size());
+  // In memory they have the form that they have in the file (endian.h).
+  const absl::Span<const std::byte> pieces[] = {
+      AsBytes(header),
+      {reinterpret_cast<const std::byte*>(keys.data()),
+       keys.size() * sizeof(IndexedKey)}};
+  PendingAppend pending;
+  StartAppend(pending);
+  const EntryLocation image =
+      pending.append.Add(key_hash, pieces, Crc32OfPieces(pieces));
+  VARVE_RETURN_IF_ERROR(Commit(pending));
+  generation_->NoteImage(image.metadata_offset(), 0);
+  return absl::OkStatus();
+}
+
+}  // namespace varve
