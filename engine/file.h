@@ -35,6 +35,10 @@ class Mapping {
   const std::byte* data() const { return data_; }
   uint64_t length() const { return length_; }
 
+  // Takes its pages out of the memory of the process. The host still has them
+  // in its cache, and who touches one next gets it back. For any thread.
+  virtual void ReleasePages() const {}
+
  protected:
   Mapping(const std::byte* data, uint64_t length)
       : data_(data), length_(length) {}

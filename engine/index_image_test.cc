@@ -116,7 +116,9 @@ void ExpectHolds(const Index& index, Model model) {
   ASSERT_EQ(sorted.size(), model.size());
   for (size_t i = 0; i < sorted.size(); ++i) {
     EXPECT_EQ(model[sorted[i].key_hash], sorted[i].metadata_offset);
-    if (i > 0) EXPECT_LT(sorted[i - 1].key_hash, sorted[i].key_hash);
+    if (i > 0) {
+      EXPECT_LT(sorted[i - 1].key_hash, sorted[i].key_hash);
+    }
   }
 }
 

@@ -236,6 +236,11 @@ class Store {
   };
   absl::StatusOr<PinnedBytes> View(uint64_t offset, uint64_t length) const;
 
+  // Says that so many bytes are about to be read through the map. What has been
+  // read so counts as memory of the process, so now and then its pages are
+  // released: at most some 100 MiB are there at a time.
+  void NoteServed(uint64_t bytes) const;
+
   // Looks whether somebody else has cut the file short: then the store turns
   // read-only, for good, and what is gone is DATA_LOSS (EIO) to every read.
   // Returns that, too, if the file is shorter than `end`, which must be that of

@@ -205,6 +205,7 @@ class StoreImpl {
 
   // --- The file as others leave it (store_intact.cc) -----------------------
 
+  void NoteServed(uint64_t bytes);
   // See Store. `generation` is the one in use, or one that was.
   absl::Status CheckLength(const Generation& generation, uint64_t end)
       ABSL_LOCKS_EXCLUDED(sync_mutex_);
@@ -307,6 +308,9 @@ class StoreImpl {
   StreamState* active_ ABSL_GUARDED_BY(writer_mutex_) = nullptr;
   // The file may be longer than what is written to it.
   bool must_cut_back_ ABSL_GUARDED_BY(writer_mutex_) = false;
+
+  // Bytes of the map that have been read since its pages were released.
+  std::atomic<uint64_t> served_{0};
   Reserve reserve_ ABSL_GUARDED_BY(writer_mutex_);
 
   absl::Mutex streams_mutex_ ABSL_ACQUIRED_AFTER(writer_mutex_);

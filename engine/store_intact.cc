@@ -24,9 +24,23 @@ absl::Status Store::CheckLength(uint64_t end) {
   return impl_->CheckLength(*impl_->Pin(), end);
 }
 
+void Store::NoteServed(uint64_t bytes) const { impl_->NoteServed(bytes); }
+
 absl::Status Store::failure() const { return impl_->failure(); }
 
 absl::StatusOr<FilePlace> Store::Place() const { return impl_->Place(); }
+
+void StoreImpl::NoteServed(uint64_t bytes) {
+  // A page that is touched brings its neighbours with it.
+  constexpr uint64_t kAround = uint64_t{64} << 10;
+  constexpr uint64_t kMostResident = uint64_t{64} << 20;
+  const uint64_t served = bytes + kAround;
+  // One of the threads that come here at once gets beyond the limit.
+  const uint64_t before = served_.fetch_add(served, std::memory_order_relaxed);
+  if (before >= kMostResident || before + served < kMostResident) return;
+  Pin()->mapping()->ReleasePages();
+  served_.store(0, std::memory_order_relaxed);
+}
 
 absl::Status StoreImpl::failure() const {
   absl::MutexLock lock(&sync_mutex_);

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "engine/bus_guard.h"
@@ -215,6 +217,38 @@ TEST_F(StoreIntactTest, DiskThatTurnedReadOnlyIsWhatTheCallerIsTold) {
   file_system_.Heal();
   EXPECT_FALSE(store_->Exists("b"));
   EXPECT_THAT(store_->Write("b", Bytes("more")), IsOk());
+}
+
+// Of files, in bytes.
+uint64_t MappedPages() {
+  std::ifstream status("/proc/self/status");
+  std::string name;
+  uint64_t kilobytes = 0;
+  while (status >> name && name != "RssFile:") {
+  }
+  status >> kilobytes;
+  return kilobytes << 10;
+}
+
+TEST_F(StoreIntactTest, WhatHasBeenServedFromTheMapIsReleased) {
+  constexpr size_t kChunk = size_t{1} << 20;
+  constexpr size_t kChunks = 200;
+  Write("large", std::string(kChunks * kChunk, 'x'));
+  const auto entry = store_->Read("large");
+  ASSERT_THAT(entry, IsOk());
+  const uint64_t before = MappedPages();
+  uint64_t most = 0;
+  for (size_t i = 0; i < kChunks; ++i) {
+    store_->NoteServed(kChunk);
+    const auto chunk = entry->payload().subspan(i * kChunk, kChunk);
+    for (size_t at = 0; at < kChunk; at += 512) {
+      ASSERT_EQ(chunk[at], std::byte{'x'});
+    }
+    most = std::max(most, MappedPages());
+  }
+  EXPECT_GT(most, before + 32 * kChunk);  // else this measures nothing
+  EXPECT_LT(most, before + 100 * kChunk);
+  EXPECT_EQ(entry->payload()[0], std::byte{'x'});
 }
 
 }  // namespace

@@ -100,11 +100,12 @@ absl::Status Commit::ApplyToTree(const EntryLocation& record) {
                                    record.key_hash, record.crc32);
   absl::Status status = reader.status();
   absl::MutexLock lock(&core_.tree_mu);
+  Change change;
   while (status.ok()) {
-    const auto change = reader->Next();
-    status = change.status();
-    if (!status.ok() || !change->has_value()) break;
-    status = core_.tree.Apply(**change, header_.time);
+    const absl::StatusOr<bool> more = reader->Next(change);
+    status = more.status();
+    if (!status.ok() || !*more) break;
+    status = core_.tree.Apply(change, header_.time);
   }
   if (!status.ok()) {
     // The plan was wrong: a defect of this program, not of the store.

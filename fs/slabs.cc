@@ -1,5 +1,7 @@
 #include "fs/slabs.h"
 
+#include <sys/mman.h>
+
 #include <cassert>
 #include <cstdlib>
 #include <cstring>
@@ -24,6 +26,18 @@ namespace {
 constexpr size_t kBlockAlignment = size_t{32} << 10;
 // A little less, for malloc's own words: then the next block fits right behind.
 constexpr size_t kBlockSize = kBlockAlignment - 64;
+
+// From this number of blocks on, a new one is soon full.
+constexpr size_t kManyBlocks = 8;
+
+// Has the kernel provide all pages that lie in the block at once, which is much
+// cheaper than one by one. What comes of it makes no other difference.
+void Populate([[maybe_unused]] void* block) {
+#ifdef MADV_POPULATE_WRITE
+  static_cast<void>(
+      madvise(block, kBlockAlignment / 8 * 7, MADV_POPULATE_WRITE));
+#endif
+}
 
 // So that the address sanitizer sees uses of what has been freed.
 void Poison([[maybe_unused]] void* object, [[maybe_unused]] size_t size) {
@@ -68,6 +82,7 @@ Slabs::~Slabs() {
 Slabs::Block* Slabs::NewBlock() {
   void* memory = nullptr;
   if (posix_memalign(&memory, kBlockAlignment, kBlockSize) != 0) std::abort();
+  if (block_count_ >= kManyBlocks) Populate(memory);
   Block* block = new (memory) Block{.owner = this,
                                     .previous = nullptr,
                                     .next = nullptr,

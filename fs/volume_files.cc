@@ -52,6 +52,7 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
 
 absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
                                        uint64_t size) {
+  core_.store->NoteServed(size);
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   return reader_.Read(handle.inode->ino, handle.inode.get(), offset, size);
 }

@@ -424,7 +424,9 @@ TEST_F(VolumeImageTest, WhatAnotherProgramWritesBehindTheImageIsTakenOver) {
 TEST_F(VolumeImageTest, StoreThatAnotherProgramCompactedIsOpenedWithoutImage) {
   for (int i = 0; i < 20; ++i) {
     ASSERT_THAT(Write(absl::StrCat(i), Pattern(i, 100)), IsOk());
-    if (i > 0) ASSERT_THAT(Unlink(absl::StrCat(i - 1)), IsOk());
+    if (i > 0) {
+      ASSERT_THAT(Unlink(absl::StrCat(i - 1)), IsOk());
+    }
   }
   const std::string dump = Dump();
   Close();

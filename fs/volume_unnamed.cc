@@ -82,6 +82,7 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
 
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
                                               uint64_t offset, uint64_t size) {
+  core_.store->NoteServed(size);
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   VARVE_ASSIGN_OR_RETURN(const EntryView entry,
                          core_.store->ReadHashed(key_hash));

@@ -61,13 +61,23 @@ class WireReader {
   uint32_t U32() { return Fixed<uint32_t>(); }
   uint64_t U64() { return Fixed<uint64_t>(); }
   uint64_t Varint() {
+    // Most are of one byte.
+    if (!in_.empty() && static_cast<uint8_t>(in_[0]) < 0x80) {
+      const auto value = static_cast<uint8_t>(in_[0]);
+      in_.remove_prefix(1);
+      return value;
+    }
     uint64_t value = 0;
-    for (int shift = 0; shift < 64; shift += 7) {
-      const uint8_t byte = U8();
+    int shift = 0;
+    for (size_t i = 0; i < in_.size() && shift < 64; ++i, shift += 7) {
+      const auto byte = static_cast<uint8_t>(in_[i]);
       // The tenth byte has room for one bit only.
       if (shift == 63 && byte > 1) break;
       value |= static_cast<uint64_t>(byte & 0x7f) << shift;
-      if ((byte & 0x80) == 0) return ok_ ? value : 0;
+      if ((byte & 0x80) == 0) {
+        in_.remove_prefix(i + 1);
+        return value;
+      }
     }
     Fail();
     return 0;
