@@ -189,7 +189,10 @@ absl::Status Index::Grow(size_t keys_wanted) {
   table_.store(table.get(), std::memory_order_release);
   tables_.push_back(std::move(table));
   if (old != nullptr) {
-    madvise(static_cast<void*>(old->slots), old->bytes(), MADV_DONTNEED);
+    void* const slots = static_cast<void*>(old->slots);
+    // A huge page that is left at an edge must not draw its neighbours back.
+    madvise(slots, old->bytes(), MADV_NOHUGEPAGE);
+    madvise(slots, old->bytes(), MADV_DONTNEED);
   }
   return absl::OkStatus();
 }

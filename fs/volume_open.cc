@@ -21,7 +21,9 @@ namespace {
 // A checkpoint is written at every clean close of trees up to about this size,
 // and of larger ones when the log has grown in proportion.
 constexpr uint64_t kSmallTreeInodes = 10'000;
-constexpr uint64_t kCloseLogShare = 800;  // inodes per 100 KiB of log
+// Bytes of log per inode: about a twelfth of what the checkpoint would take, so
+// that reading what is left of the log takes less time than the checkpoint.
+constexpr uint64_t kCloseLogPerInode = 8;
 
 absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
                                        const VolumeOptions& options,
@@ -398,7 +400,7 @@ absl::Status Volume::Close() {
     inodes = core_.tree.inode_count();
   }
   const uint64_t log_limit =
-      inodes < kSmallTreeInodes ? 0 : inodes / kCloseLogShare * (100 << 10);
+      inodes < kSmallTreeInodes ? 0 : inodes * kCloseLogPerInode;
   {
     const absl::Status status = core_.log_bytes > log_limit
                                     ? WriteCheckpoint(core_, options_.now())
