@@ -1,5 +1,6 @@
 // varve: the command. Everything it can do is a subcommand; see command.h.
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 
@@ -137,6 +138,9 @@ int main(int argc, char** argv) {
   // Debian's Abseil looks for cycles at each lock, which takes several times as
   // long as the lock; tests do so (see core.h for the order of locks).
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  // Which thread serves a request changes now and then. With an arena for each,
+  // what one has freed would stay with it, unused.
+  mallopt(M_ARENA_MAX, 1);
   // A store as long as files may be is an error (EFBIG), and no reason to die.
   signal(SIGXFSZ, SIG_IGN);
   // A store may be on a disk that fails, or be cut short as we read it.
