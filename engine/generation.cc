@@ -31,7 +31,6 @@ constexpr uint64_t kAddressSpace = uint64_t{1} << 43;  // 8 TiB
 
 constexpr uint64_t kPageSize = 4096;
 constexpr int kOptimisticAttempts = 8;
-constexpr size_t kPrefetchAhead = 16;  // about as many misses as a core has
 
 constexpr uint64_t RoundUpToPage(uint64_t length) {
   return std::max(kPageSize, (length + kPageSize - 1) & ~(kPageSize - 1));

@@ -30,6 +30,10 @@
 
 namespace varve {
 
+// How many cache misses to have on their way at once: about as many as a core
+// can.
+inline constexpr size_t kPrefetchAhead = 16;
+
 class Index {
  public:
   // Stands for the offset of a key that is known to be deleted. Offsets are

@@ -100,6 +100,9 @@ class Recovery {
     return result;
   }
 
+  // Whether a part of the chain was passed over.
+  bool used_image() const { return used_image_; }
+
  private:
   std::unique_ptr<ByteSource> NewSource() const {
     return input_.locked
@@ -115,7 +118,7 @@ class Recovery {
     if (finder_.LastEntryIsWhole()) {
       VARVE_ASSIGN_OR_RETURN(const Walk walk,
                              IndexChain(input_, input_.file_size, index_));
-      indexed_ = walk.indexed;
+      Note(walk);
       // Who wrote the image had come from the start of the file.
       if (walk.has_image ||
           (walk.first.has_value() && finder_.BeginsTheFile(*walk.first))) {
@@ -127,11 +130,16 @@ class Recovery {
     return tail;
   }
 
+  void Note(const Walk& walk) {
+    indexed_ = walk.indexed;
+    used_image_ |= walk.has_image;
+  }
+
   absl::Status IndexAnew(uint64_t tail) {
     index_.Clear();
     if (tail == 0) return absl::OkStatus();
     VARVE_ASSIGN_OR_RETURN(const Walk walk, IndexChain(input_, tail, index_));
-    indexed_ = walk.indexed;
+    Note(walk);
     return walk.is_whole() ? absl::OkStatus() : Changed();
   }
 
@@ -205,6 +213,7 @@ class Recovery {
   const std::unique_ptr<ByteSource> probe_;
   TailFinder finder_;
   uint64_t indexed_ = 0;
+  bool used_image_ = false;
 };
 
 }  // namespace
@@ -212,8 +221,9 @@ class Recovery {
 absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input,
                                       Index& index) {
   if (input.file_size == 0) return RecoveredTail{};
-  absl::StatusOr<RecoveredTail> result = Recovery(input, index).Run();
-  if (result.ok() || !input.index_image_key.has_value()) return result;
+  Recovery recovery(input, index);
+  absl::StatusOr<RecoveredTail> result = recovery.Run();
+  if (result.ok() || !recovery.used_image()) return result;
   // What is wrong may lie below an image, where nobody has looked. All of the
   // chain says more.
   index.Clear();

@@ -13,11 +13,6 @@
 #include "engine/store_impl.h"
 
 namespace varve {
-namespace {
-
-constexpr size_t kPrefetchedUpdates = 16;
-
-}  // namespace
 
 absl::Status NoSuchKey(uint64_t key_hash) {
   return absl::NotFoundError(
@@ -68,7 +63,7 @@ absl::Status StoreImpl::WriteBytes(Append& append, bool may_use_reserve) {
   VARVE_RETURN_IF_ERROR(generation_->EnsureMapped(append.end()));
   // The cache misses of the index pass while the kernel copies.
   for (const IndexUpdate& update : append.updates().first(
-           std::min(append.updates().size(), kPrefetchedUpdates))) {
+           std::min(append.updates().size(), kPrefetchAhead))) {
     generation_->index().Prefetch(update.key_hash);
   }
   absl::Status status =

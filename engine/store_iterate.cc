@@ -22,8 +22,6 @@ namespace {
 constexpr size_t kBlock = 64;
 // Entries that a worker takes at a time.
 constexpr size_t kLot = 4096;
-// Cache misses that are on their way at once.
-constexpr size_t kPrefetchAhead = 16;
 constexpr size_t kVerifyChunk = size_t{256} << 10;
 
 // Where the disk has damaged the chain below the base of the index, that still

@@ -11,6 +11,7 @@
 namespace varve::fs {
 namespace {
 
+thread_local fuse_in_header last_request = {};
 thread_local bool drops_privileges = false;
 // The unique number of the INIT request while its answer is awaited; the kernel
 // sends one INIT per connection, before anything else.
@@ -80,8 +81,8 @@ ssize_t ShortenSetXattr(void* buffer, fuse_in_header header, size_t size) {
 ssize_t Receive(int fd, void* buffer, size_t size, void*) {
   const ssize_t received = read(fd, buffer, size);
   if (received < static_cast<ssize_t>(sizeof(fuse_in_header))) return received;
-  fuse_in_header header;
-  std::memcpy(&header, buffer, sizeof(header));
+  const fuse_in_header& header = last_request;
+  std::memcpy(&last_request, buffer, sizeof(last_request));
   const auto length = static_cast<size_t>(received);
   drops_privileges = DropsPrivileges(header.opcode, buffer, length);
   if (header.opcode == FUSE_INIT) NoteInit(header, buffer, length);
@@ -137,18 +138,10 @@ struct fuse_custom_io FuseChannelIo() {
 
 bool RequestDropsPrivileges() { return drops_privileges; }
 
-uint32_t CallingThread(const void* request, size_t size) {
-  fuse_in_header header;
-  if (size < sizeof(header)) return 0;
-  std::memcpy(&header, request, sizeof(header));
-  return header.pid;
-}
+uint32_t CallingThread() { return last_request.pid; }
 
-bool MayTakeLong(const void* request, size_t size) {
-  fuse_in_header header;
-  if (size < sizeof(header)) return false;
-  std::memcpy(&header, request, sizeof(header));
-  switch (header.opcode) {
+bool RequestMayTakeLong() {
+  switch (last_request.opcode) {
     case FUSE_FSYNC:
     case FUSE_FSYNCDIR:
     case FUSE_SYNCFS:

@@ -16,7 +16,6 @@
 #endif
 #include <fuse3/fuse_lowlevel.h>
 
-#include <cstddef>
 #include <cstdint>
 
 namespace varve::fs {
@@ -29,14 +28,13 @@ struct fuse_custom_io FuseChannelIo();
 // access control list, for set-group-id.
 bool RequestDropsPrivileges();
 
-// Whether answering the request in these bytes, header first, may well take
-// longer than handing the next one to another thread: it waits for a disk, or
-// copies much.
-bool MayTakeLong(const void* request, size_t size);
+// Whether answering it may well take longer than handing the next one to
+// another thread: it waits for a disk, or copies much.
+bool RequestMayTakeLong();
 
-// The id of the thread whose system call the request comes from; 0 if it comes
-// from the kernel itself.
-uint32_t CallingThread(const void* request, size_t size);
+// The id of the thread whose system call it comes from; 0 if it comes from the
+// kernel itself.
+uint32_t CallingThread();
 
 }  // namespace varve::fs
 

@@ -114,12 +114,12 @@ class RequestWorker final : public RequestLoop::Worker {
     const int received = fuse_session_receive_buf(session, &buffer_);
     if (received == -EAGAIN || received == -EINTR) return Received::kNothing;
     if (received <= 0) return Received::kEnd;
-    callers_.Note(CallingThread(buffer_.mem, buffer_.size));
+    callers_.Note(CallingThread());
     return Received::kRequest;
   }
 
   bool IsSlow() const override {
-    return MayTakeLong(buffer_.mem, buffer_.size) && callers_.AreSeveral();
+    return RequestMayTakeLong() && callers_.AreSeveral();
   }
 
   void Serve() override {

@@ -48,13 +48,11 @@ absl::StatusOr<absl::Span<const std::byte>> LogShipper::BytesAt(
 absl::Status LogShipper::ShipTo(uint64_t end) {
   VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> entries,
                          EntriesUpTo(end));
+  const uint64_t image_key = core_.identity.IndexImageKeyHash();
   for (const EntryLocation& entry : entries) {
     // Which keys are to be hidden follows from the commits. An image of the
     // index means nothing in another file.
-    if (entry.is_tombstone ||
-        entry.key_hash == core_.identity.IndexImageKeyHash()) {
-      continue;
-    }
+    if (entry.is_tombstone || entry.key_hash == image_key) continue;
     VARVE_ASSIGN_OR_RETURN(const EntryView view,
                            live_.EntryEndingAt(entry.end()));
     VARVE_RETURN_IF_ERROR(live_.Verify(entry));

@@ -65,8 +65,6 @@ void Declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--page-writes", settings.page_writes, "of 4 KiB each");
   app.add_option("--large-writes", settings.large_writes, "of 1 MiB each");
   app.add_option("--checksum-bytes", settings.checksum_bytes);
-  app.add_option("--threads", settings.threads,
-                 "of a parallel iteration; 0: one per core");
   app.add_option("--only", settings.only, "workloads to run")
       ->delimiter(',')
       ->check(CLI::IsMember(workloads));

@@ -178,9 +178,8 @@ class Run {
       return sum == entries_.digests();
     });
     if (!store_.CanIterateInParallel()) return;
-    TimeReading("iterate_parallel", [&] {
-      return store_.IterateInParallel(settings_.threads) == totals;
-    });
+    TimeReading("iterate_parallel",
+                [&] { return store_.IterateInParallel() == totals; });
   }
 
   // Another process reads, so that what this one has freed does not count.

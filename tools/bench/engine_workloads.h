@@ -47,7 +47,6 @@ struct Settings {
   uint64_t page_writes = 50'000;
   uint64_t large_writes = 500;
   uint64_t checksum_bytes = uint64_t{8} << 30;
-  int threads = 0;
   std::vector<std::string> only;  // ids of workloads; empty: all
 
   bool Wants(const std::string& workload) const;

@@ -97,10 +97,9 @@ class KeyValueStore {
 
   // Visits each entry once, in the order that the peer has.
   virtual Totals Iterate() = 0;
-  // The same on `threads` threads, 0 being one per core. To be called only if
-  // the peer has a way to do it.
+  // The same on all cores. To be called only if the peer has a way to do it.
   virtual bool CanIterateInParallel() const { return false; }
-  virtual Totals IterateInParallel(int /*threads*/) { return Iterate(); }
+  virtual Totals IterateInParallel() { return Iterate(); }
   // What a walk adds up for a key.
   virtual uint64_t KeyDigest(const Key& key) const { return key.number(); }
 };

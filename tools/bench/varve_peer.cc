@@ -113,8 +113,7 @@ class Varve final : public KeyValueStore {
 
   bool CanIterateInParallel() const override { return true; }
 
-  // The engine takes as many threads as there are cores.
-  Totals IterateInParallel(int /*threads*/) override {
+  Totals IterateInParallel() override {
     TotalsOfThreads totals;
     store_->ForEachParallel([&](const EntryView& entry) {
       totals.OfThisThread().Add(entry.key_hash(), DigestOf(entry));
