@@ -27,6 +27,12 @@ constexpr uint32_t kAll = 1024;
 // not needed.
 using Clock = std::chrono::steady_clock;
 
+// If giving way takes longer than this, the processor is shared with somebody
+// who computes. Who polls then waits for his turn each time, where one who
+// sleeps is let through at once: so there is no polling for a while.
+constexpr auto kShared = std::chrono::microseconds(50);
+constexpr auto kPause = std::chrono::milliseconds(250);
+
 }  // namespace
 
 RequestLoop::RequestLoop(int fd, Options options,
@@ -103,7 +109,7 @@ RequestLoop::Received RequestLoop::Listen(Worker& worker) {
   if (options_.poll == absl::ZeroDuration()) return Sleep(worker);
   const Clock::time_point begin = Clock::now();
   Received received = Received::kNothing;
-  if (PollingPays()) received = Poll(worker);
+  if (PollingPays() && begin >= poll_again_) received = Poll(worker);
   if (received == Received::kNothing) received = Sleep(worker);
   NoteWait(absl::FromChrono(Clock::now() - begin));
   return received;
@@ -120,14 +126,20 @@ void RequestLoop::NoteWait(absl::Duration wait) {
 }
 
 RequestLoop::Received RequestLoop::Poll(Worker& worker) {
-  const Clock::time_point end =
-      Clock::now() + absl::ToChronoNanoseconds(options_.poll);
+  Clock::time_point now = Clock::now();
+  const Clock::time_point end = now + absl::ToChronoNanoseconds(options_.poll);
   do {
     const Received received = worker.Receive();
     if (received != Received::kNothing) return received;
     // Whoever else wants this processor has something to do.
     sched_yield();
-  } while (Clock::now() < end && !ended_.load(std::memory_order_relaxed));
+    const Clock::time_point before = now;
+    now = Clock::now();
+    if (now - before > kShared) {
+      poll_again_ = now + kPause;
+      break;
+    }
+  } while (now < end && !ended_.load(std::memory_order_relaxed));
   return Received::kNothing;
 }
 

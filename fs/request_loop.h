@@ -19,6 +19,7 @@
 #define VARVE_FS_REQUEST_LOOP_H_
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -102,6 +103,8 @@ class RequestLoop {
   // Of 1024: how often a request came within the time of polling. Written by
   // the listener.
   std::atomic<uint32_t> hits_{512};
+  // The processor was shared: no polling before. For the listener.
+  std::chrono::steady_clock::time_point poll_again_;
 
   absl::Mutex mu_;
   absl::CondVar called_ ABSL_GUARDED_BY(mu_);
