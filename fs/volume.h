@@ -129,6 +129,10 @@ struct AttributeRequest {
 struct Handle {
   std::shared_ptr<OpenInode> inode;
   int flags = 0;  // as of open(2)
+  // Whether content was changed through it since it was last closed. The kernel
+  // gives a handle back some time after close(2) has returned, when others may
+  // be in the middle of writing the file: then there is nothing to commit.
+  mutable std::atomic<bool> wrote{false};
 
   bool writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
 };
@@ -421,8 +425,8 @@ class Volume {
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Makes `handle`, whose flags are set, one of the opens of the inode.
   void OpenInto(Handle& handle, uint64_t ino);
-  // Ends one open; `wrote` says whether it was one for writing.
-  absl::Status CloseOne(OpenInode& open, bool wrote)
+  // Ends one open; the last one commits what is dirty.
+  absl::Status CloseOne(OpenInode& open)
       ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
 
   // volume_unnamed.cc

@@ -125,6 +125,7 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
   }
   if (handle != nullptr) {
     absl::MutexLock lock(&handle->inode->mu);
+    handle->wrote.store(true);
     return writer_.Truncate(*handle->inode, size, options_.now());
   }
   // Held open for the time of the change, if it is not anyway.
@@ -138,7 +139,7 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
     if (status.ok()) status = writer_.CommitLocked(*open);
   }
   if (!status.ok() && !was_dirty) writer_.Discard(*open);
-  const absl::Status closed = CloseOne(*open, /*wrote=*/false);
+  const absl::Status closed = CloseOne(*open);
   return status.ok() ? closed : status;
 }
 

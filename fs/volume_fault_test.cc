@@ -160,6 +160,59 @@ TEST_F(VolumeDiskTest, DirtyContentOutlivesAFailedFlush) {
   EXPECT_EQ(*Read("f"), "precious");
 }
 
+// The kernel gives a handle back when it gets round to it: by then the file may
+// be being overwritten through another one.
+class VolumeLateReleaseTest : public VolumeDiskTest {
+ protected:
+  // Leaves the file closed, but not released, and opened to be overwritten.
+  void SetUp() override {
+    VolumeDiskTest::SetUp();
+    ASSERT_THAT(Write("f", "old"), IsOk());
+    first_ = *OpenFile("f", O_WRONLY);
+    ASSERT_THAT(volume().Write(*first_, 0, "new"), IsOk());
+    ASSERT_THAT(volume().Flush(*first_), IsOk());
+    second_ = *OpenFile("f", O_WRONLY | O_TRUNC);
+  }
+
+  void WriteInVain() {
+    ASSERT_THAT(volume().Write(*second_, 0, "no"), IsOk());
+    FailWrites(ENOSPC);
+    EXPECT_THAT(volume().Flush(*second_), HasErrno(ENOSPC));
+    files().Heal();
+  }
+
+  void ExpectNew() {
+    EXPECT_EQ(*Read("f"), "new");
+    Crash();
+    EXPECT_EQ(*Read("f"), "new");
+  }
+
+  std::unique_ptr<Handle> first_;
+  std::unique_ptr<Handle> second_;
+};
+
+TEST_F(VolumeLateReleaseTest, CommitsNothingOfTheNextWriter) {
+  EXPECT_THAT(volume().Release(std::move(first_)), IsOk());
+  EXPECT_EQ(*Read("f"), "");
+  Abandon(std::move(second_));
+  Crash();
+  EXPECT_EQ(*Read("f"), "new");
+}
+
+TEST_F(VolumeLateReleaseTest, BeforeTheNextCloseFails) {
+  EXPECT_THAT(volume().Release(std::move(first_)), IsOk());
+  WriteInVain();
+  EXPECT_THAT(volume().Release(std::move(second_)), IsOk());
+  ExpectNew();
+}
+
+TEST_F(VolumeLateReleaseTest, DoesNotSaveWhatWasGivenUp) {
+  WriteInVain();
+  EXPECT_THAT(volume().Release(std::move(second_)), IsOk());
+  EXPECT_THAT(volume().Release(std::move(first_)), IsOk());
+  ExpectNew();
+}
+
 TEST_F(VolumeDiskTest, FullDiskFailsTheWriteThatHasNoRoomAndNoOther) {
   const std::string text = Pattern(1, 12 << 20);
   constexpr size_t kChunk = 256 << 10;

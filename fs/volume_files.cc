@@ -40,6 +40,7 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
     {
       absl::MutexLock lock(&open.mu);
       status = writer_.Truncate(open, 0, options_.now());
+      handle->wrote.store(true);
     }
     if (!status.ok()) {
       // The first error is the one to tell.
@@ -63,6 +64,7 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(
         writer_.Write(*handle.inode, offset, bytes, options_.now()));
+    handle.wrote.store(true);
   }
   NoteGrowth();
   // With O_SYNC the kernel asks for a sync when all of the caller's write is
@@ -75,8 +77,14 @@ absl::Status Volume::Flush(const Handle& handle) {
   // A reader that closes must not commit half of what a writer writes.
   if (!handle.writes()) return absl::OkStatus();
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-  const absl::Status status = writer_.CommitUnlessEmptied(*handle.inode);
-  handle.inode->close_failed.store(!status.ok());
+  OpenInode& open = *handle.inode;
+  // First: what another thread writes meanwhile is still to be committed.
+  const bool wrote = handle.wrote.exchange(false);
+  const absl::Status status = writer_.CommitUnlessEmptied(open);
+  open.close_failed.store(!status.ok());
+  if (wrote && open.dirty.load(std::memory_order_acquire)) {
+    handle.wrote.store(true);
+  }
   NoteGrowth();
   return status;
 }
@@ -91,14 +99,12 @@ absl::Status Volume::Fsync(const Handle& handle) {
 
 absl::Status Volume::SyncAll() { return core_.store->Sync().status(); }
 
-absl::Status Volume::CloseOne(OpenInode& open, bool wrote) {
-  const bool last = open_files_.IsLast(open);
+absl::Status Volume::CloseOne(OpenInode& open) {
   absl::Status status;
-  // What others are in the middle of writing is theirs to commit.
-  if (wrote || last) status = writer_.Commit(open);
-  if (last && status.ok()) {
+  if (open_files_.IsLast(open)) {
+    status = writer_.Commit(open);
     // Layout only: if it fails, the file stays in pieces.
-    Report(writer_.MakePlainIfDue(open));
+    if (status.ok()) Report(writer_.MakePlainIfDue(open));
   }
   if (!open_files_.Close(open)) return status;
   if (open.dirty.load(std::memory_order_acquire)) {
@@ -123,19 +129,21 @@ void Volume::OpenInto(Handle& handle, uint64_t ino) {
 absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
   OpenInode& open = *handle->inode;
   absl::Status status;
-  bool given_up;
+  bool given_up = false;
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     const bool last_writer = handle->writes() && open.writers.fetch_sub(1) == 1;
-    // Its writers have been told that it failed. It must not happen after all,
-    // now that there may be room again.
-    given_up = last_writer && open.close_failed.exchange(false);
-    if (handle->writes() && !given_up) {
+    if (open.close_failed.load()) {
+      // Its writers have been told that it failed. It must not happen after
+      // all, now that there may be room again.
+      given_up = last_writer && open.close_failed.exchange(false);
+    } else if (last_writer || handle->wrote.load()) {
+      // What others are in the middle of writing is theirs to commit.
       status = writer_.Commit(open);
       given_up = last_writer && !status.ok();
     }
     if (given_up) writer_.Discard(open);
-    status.Update(CloseOne(open, handle->writes()));
+    status.Update(CloseOne(open));
   }
   if (given_up) TellStale(open.ino);
   return status;
@@ -156,6 +164,7 @@ absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
   OpenInode& open = *handle.inode;
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   absl::MutexLock lock(&open.mu);
+  handle.wrote.store(true);
   VARVE_ASSIGN_OR_RETURN(const ContentReader::DataMap map,
                          reader_.MapDataLocked(open, kMaxFileSize));
   const uint64_t end = offset + length;
@@ -209,6 +218,7 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
     VARVE_ASSIGN_OR_RETURN(const std::string text, bytes.Copy());
     VARVE_RETURN_IF_ERROR(
         writer_.Write(*to.inode, to_offset, text, options_.now()));
+    to.wrote.store(true);
     return bytes.size();
   }
   VARVE_ASSIGN_OR_RETURN(std::vector<Extent> extents,
@@ -221,6 +231,7 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
   }
   if (copied == 0) return 0;
   absl::MutexLock lock(&to.inode->mu);
+  to.wrote.store(true);
   VARVE_RETURN_IF_ERROR(writer_.Share(*to.inode, extents, options_.now()));
   return copied;
 }

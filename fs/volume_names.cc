@@ -304,7 +304,7 @@ absl::Status Volume::LinkUnnamed(uint64_t ino, uint64_t parent,
         if (!core_.linkable.contains(ino)) return PosixError(ENOENT);
         return CheckFree(parent, name);
       });
-  const absl::Status closed = CloseOne(*open, /*wrote=*/false);
+  const absl::Status closed = CloseOne(*open);
   return status.ok() ? closed : status;
 }
 
