@@ -30,6 +30,7 @@ class ModelRound {
   struct OpenFile {
     TestVolume::HandlePtr handle;
     ModelNodePtr node;
+    bool wrote = false;  // since it was last flushed
   };
   struct Operation {
     int weight;
@@ -95,7 +96,16 @@ class ModelRound {
   void ExpectContent(const std::string& actual, const std::string& expected,
                      const std::string& what);
   // What a commit of the file does to the model.
-  static void Commit(ModelNode& node) { node.committed = node.content; }
+  static void Commit(ModelNode& node) {
+    node.committed = node.content;
+    node.dirty = false;
+  }
+  static void NoteChange(OpenFile& file) {
+    file.wrote = true;
+    file.node->dirty = true;
+  }
+  // As Volume::Flush().
+  static void Flush(OpenFile& file);
   void FinishCreate(const std::string& path);
   void CompareAll(bool after_crash);
   void CompareNode(const std::string& path, ModelNode& node, bool after_crash);

@@ -84,7 +84,15 @@ void ModelRound::DoOpen() {
   Expect(handle.status(), 0);
   if (!handle.ok()) return;
   open_.push_back({*std::move(handle), model_.Find(path)});
-  if (truncate) ModelTree::Resize(*open_.back().node, 0);
+  if (!truncate) return;
+  ModelTree::Resize(*open_.back().node, 0);
+  NoteChange(open_.back());
+}
+
+void ModelRound::Flush(OpenFile& file) {
+  // A file that was only emptied is left for the last close.
+  if (!file.node->content.empty()) Commit(*file.node);
+  if (!file.node->dirty) file.wrote = false;
 }
 
 void ModelRound::DoClose() {
@@ -94,7 +102,11 @@ void ModelRound::DoClose() {
   open_.erase(open_.begin() + static_cast<ptrdiff_t>(index));
   Note("close inode ", file.node->ino);
   Expect(store_.CloseFile(std::move(file.handle)), 0);
-  Commit(*file.node);
+  Flush(file);
+  const bool last = std::none_of(
+      open_.begin(), open_.end(),
+      [&file](const OpenFile& other) { return other.node == file.node; });
+  if (file.wrote || last) Commit(*file.node);
 }
 
 void ModelRound::DoWriteHandle() {
@@ -108,6 +120,7 @@ void ModelRound::DoWriteHandle() {
   Note("write inode ", file->node->ino, " at ", offset, " ", bytes.size());
   Expect(store_.volume().Write(*file->handle, offset, bytes), 0);
   ModelTree::Write(*file->node, offset, bytes);
+  NoteChange(*file);
 }
 
 void ModelRound::DoWritePath() {
@@ -160,6 +173,7 @@ void ModelRound::DoTruncateHandle() {
       file->node->ino, {.size = size}, file->handle.get());
   Expect(stat.status(), 0);
   ModelTree::Resize(*file->node, size);
+  NoteChange(*file);
   if (stat.ok()) {
     EXPECT_EQ(stat->attributes.size, size);
   }
@@ -186,6 +200,7 @@ void ModelRound::DoFallocate() {
       offset + length > node.content.size()) {
     ModelTree::Resize(node, offset + length);
   }
+  NoteChange(*file);
   node.mtime.reset();
 }
 
@@ -211,6 +226,7 @@ void ModelRound::DoCopyRange() {
   EXPECT_LE(*copied, bytes.size());
   EXPECT_EQ(*copied == 0, bytes.empty());
   ModelTree::Write(*to->node, to_offset, bytes.substr(0, *copied));
+  if (*copied > 0) NoteChange(*to);
 }
 
 void ModelRound::DoFlush() {
@@ -223,8 +239,11 @@ void ModelRound::DoFlush() {
   } else {
     Expect(store_.volume().Flush(*file->handle), 0);
   }
-  // A flush leaves a file that was only emptied for the last close.
-  if (sync || !file->node->content.empty()) Commit(*file->node);
+  if (sync) {
+    Commit(*file->node);
+  } else {
+    Flush(*file);
+  }
 }
 
 void ModelRound::DoReadHandle() {

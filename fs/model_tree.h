@@ -29,6 +29,7 @@ struct ModelNode {
       content;  // of a file as its writers see it, or a symlink's target
   // Of a file: what a crash may bring back instead of `content`.
   std::string committed;
+  bool dirty = false;  // changed through a handle since it was committed
   // Times that were set, and that nothing has changed since.
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;

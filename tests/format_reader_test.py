@@ -387,9 +387,10 @@ class TreeOfAMount(MountTestCase):
             self.contents(bytes(data))
         data = read(self.store)
         newest = chain(data, len(data))[0]
-        broken = data[:newest.prev_tail - 1] + b"\xff" + data[newest.prev_tail:]
+        broken = bytearray(data)
+        broken[newest.prev_tail - 1] ^= 0xff
         with self.assertRaises(Damage):
-            Tree(broken)
+            Tree(bytes(broken))
 
 
 class OtherPrograms(MountTestCase):
