@@ -90,6 +90,7 @@ class CommitReader {
   static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
 
   const CommitHeader& header() const { return header_; }
+  size_t payload_size() const { return payload_.size(); }
 
   // Whether the whole record, whose form is not looked at otherwise, ends with
   // a digest that is that of the rest.

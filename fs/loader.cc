@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/bus_guard.h"
 #include "engine/status.h"
+#include "fs/change_pipe.h"
 #include "fs/commit_record.h"
 #include "fs/error.h"
 
@@ -151,7 +152,7 @@ absl::Status Loader::Replay(const Record& record) {
   VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes bytes,
                          store_.View(offset, record.location.payload_size));
   VARVE_ASSIGN_OR_RETURN(
-      CommitReader reader,
+      const CommitReader reader,
       CommitReader::Open({reinterpret_cast<const char*>(bytes.bytes.data()),
                           bytes.bytes.size()},
                          offset, record.location.key_hash,
@@ -159,9 +160,9 @@ absl::Status Loader::Replay(const Record& record) {
   std::optional<Timestamp> time;
   if (!record.header.is_checkpoint()) time = record.header.time;
   bool noted = false;
-  Change change;
+  ChangePipe changes(reader);
   while (true) {
-    const absl::StatusOr<bool> next = reader.Next(change);
+    const absl::StatusOr<Change*> next = changes.Next();
     // A reader may do without what it does not know; a writer may not.
     if (absl::IsUnimplemented(next.status()) && store_.read_only()) {
       // Once is enough: a record may hold many.
@@ -171,7 +172,8 @@ absl::Status Loader::Replay(const Record& record) {
       continue;
     }
     VARVE_RETURN_IF_ERROR(next.status());
-    if (!*next) return absl::OkStatus();
+    if (*next == nullptr) return absl::OkStatus();
+    Change& change = **next;
     LookAtExtents(change, record.header.is_checkpoint());
     // Whatever the header says, a number that is taken is not drawn again.
     if (const auto* put = std::get_if<PutInode>(&change)) {

@@ -27,10 +27,12 @@ constexpr uint32_t kAll = 1024;
 // not needed.
 using Clock = std::chrono::steady_clock;
 
-// If giving way takes longer than this, the processor is shared with somebody
-// who computes. Who polls then waits for his turn each time, where one who
-// sleeps is let through at once: so there is no polling for a while.
-constexpr auto kShared = std::chrono::microseconds(50);
+// If giving way takes longer than this, twice in a row, the processor is shared
+// with a program that computes. (Once: it may be the hypervisor, or a long
+// interrupt.) Who polls then waits for his turn each time, where one who sleeps
+// is let through at once: so there is no polling for a while.
+constexpr auto kShared = std::chrono::milliseconds(1);
+constexpr int kSharedInARow = 2;
 constexpr auto kPause = std::chrono::milliseconds(250);
 
 }  // namespace
@@ -135,9 +137,11 @@ RequestLoop::Received RequestLoop::Poll(Worker& worker) {
     sched_yield();
     const Clock::time_point before = now;
     now = Clock::now();
-    if (now - before > kShared) {
+    if (now - before < kShared) {
+      shared_in_a_row_ = 0;
+    } else if (++shared_in_a_row_ == kSharedInARow) {
+      shared_in_a_row_ = 0;
       poll_again_ = now + kPause;
-      break;
     }
   } while (now < end && !ended_.load(std::memory_order_relaxed));
   return Received::kNothing;

@@ -103,7 +103,9 @@ class RequestLoop {
   // Of 1024: how often a request came within the time of polling. Written by
   // the listener.
   std::atomic<uint32_t> hits_{512};
-  // The processor was shared: no polling before. For the listener.
+  // For the listener: how often in a row giving way took long, and before when
+  // there is no polling because of that.
+  int shared_in_a_row_ = 0;
   std::chrono::steady_clock::time_point poll_again_;
 
   absl::Mutex mu_;
