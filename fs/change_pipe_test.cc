@@ -104,10 +104,12 @@ TEST_P(ChangePipeTest, CanBeLeftAtAnyPoint) {
   }
 }
 
+std::string NameOf(const testing::TestParamInfo<size_t>& tested) {
+  return tested.param == 0 ? "OfItsOwn" : "OfTheCaller";
+}
+
 INSTANTIATE_TEST_SUITE_P(Threads, ChangePipeTest, testing::Values(0, SIZE_MAX),
-                         [](const auto& info) {
-                           return info.param == 0 ? "OfItsOwn" : "OfTheCaller";
-                         });
+                         NameOf);
 
 }  // namespace
 }  // namespace varve::fs

@@ -32,6 +32,7 @@ from power_cut_kit import Model, Script, difference, seen
 ROUNDS = int(os.environ.get("VARVE_CRASH_ROUNDS", "6"))
 SEED = int(os.environ.get("VARVE_SEED", random.SystemRandom().randrange(1 << 32)))
 PROCESSES = 4
+NOTICING_SECONDS = 10  # for a process to meet an error by itself
 PATIENCE_SECONDS = 120  # for a process to notice that the daemon is gone
 
 
@@ -86,12 +87,24 @@ def run_script(write, home, model, seed):
         write("s" if step.durable else "d", number)
 
 
-def until_an_error(log, work, *arguments):
+class Over(Exception):
+    """A process need not go on."""
+
+
+def until_an_error(log, over, work, *arguments):
     """What a process does; the log then says why it has ended."""
     os.umask(0)
     write = log.opened()
+
+    def write_unless_over(*line):
+        write(*line)
+        if over.is_set():
+            raise Over
+
     try:
-        work(write, *arguments)
+        work(write_unless_over, *arguments)
+    except Over:
+        write("e", 0)
     except OSError as error:
         write("e", error.errno)
     except BaseException:  # whatever it is, the parent is to hear of it
@@ -112,6 +125,7 @@ class Load:
         self.seed = seed
         self.logs = []
         self.processes = []
+        self.over = self.context.Event()
         for number, model in enumerate(models):
             self.add("process%d" % number, run_script, self.home(number), copy.deepcopy(model),
                      seed + number)
@@ -124,7 +138,8 @@ class Load:
         log = Log(os.path.join(self.logs_folder, name + ".log"))
         self.logs.append(log)
         self.processes.append(
-            self.context.Process(target=until_an_error, args=(log, work, *arguments)))
+            self.context.Process(
+                target=until_an_error, args=(log, self.over, work, *arguments)))
         return log
 
     def start(self):
@@ -143,7 +158,16 @@ class Load:
                     log.path, process.exitcode, log.read()[-2:]))
 
     def join(self):
-        """Waits until all have noticed that it is over; raises if it was for another reason."""
+        """Waits until all have noticed that it is over; raises if it was for another reason.
+
+        Those that do not notice are told: what punches, and finds nothing to punch, is not
+        disturbed by a dead disk, nor is a process that has come to its directory late, when
+        the mount was gone.
+        """
+        deadline = time.monotonic() + NOTICING_SECONDS
+        for process in self.processes:
+            process.join(max(0, deadline - time.monotonic()))
+        self.over.set()
         for process in self.processes:
             process.join(PATIENCE_SECONDS)
         for process, log in zip(self.processes, self.logs):

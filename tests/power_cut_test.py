@@ -156,6 +156,14 @@ class StoreOnDisk(MountedStore):
         if self._is_mounted():
             run("umount", "-l", self.root)
 
+    def empty_mountpoint(self):
+        """Removes what a process has made that came when the mount was gone."""
+        for entry in os.scandir(self.root):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path)
+            else:
+                os.unlink(entry.path)
+
 
 def rows_of(number):
     return random.Random(number).randbytes(random.Random(-number).randrange(1, 5000))
@@ -315,6 +323,7 @@ class Rig:
             load.join()
         finally:
             load.end()
+        self.store.empty_mountpoint()
         self.disk.umount()
         self.disk.mount()
         self.number += 1
