@@ -89,13 +89,6 @@ absl::Status Generation::CheckNotLost(uint64_t end) const {
                       lost));
 }
 
-void Generation::RebaseIndex(const EntryLocation& image) {
-  std::unique_ptr<const IndexImage> base = IndexImage::Load(mapping(), image);
-  if (base == nullptr) return;
-  // Without memory for even that, the old table serves as well.
-  index_.Rebase(std::move(base)).IgnoreError();
-}
-
 absl::Status Generation::CheckIndexWhole() const {
   const IndexImage* const base = index_.base();
   if (base == nullptr) return absl::OkStatus();

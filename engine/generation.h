@@ -126,10 +126,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
     changes_since_image_.store(changes_since, std::memory_order_relaxed);
   }
 
-  // Uses the image of the index that was just written instead of the memory
-  // that holds the same, if it can be read.
-  void RebaseIndex(const EntryLocation& image);
-
   // For filling the index before anyone reads it.
   Index& mutable_index() { return index_; }
 

@@ -99,13 +99,11 @@ std::optional<uint64_t> Index::Find(uint64_t key_hash) const {
     }
     table = now;
   }
-  const IndexImage* const base = this->base();
-  return base == nullptr ? std::nullopt : base->Find(key_hash);
+  return base_ == nullptr ? std::nullopt : base_->Find(key_hash);
 }
 
 void Index::Prefetch(uint64_t key_hash) const {
-  const IndexImage* const base = this->base();
-  if (base != nullptr) base->Prefetch(key_hash);
+  if (base_ != nullptr) base_->Prefetch(key_hash);
   const Table* const table = table_.load(std::memory_order_acquire);
   if (table == nullptr) return;
   __builtin_prefetch(&table->slots[Position(*table, key_hash)]);
@@ -140,8 +138,7 @@ absl::Status Index::Reserve(size_t count) {
 }
 
 bool Index::IsInBase(uint64_t key_hash) const {
-  const IndexImage* const base = this->base();
-  return base != nullptr && base->Find(key_hash).has_value();
+  return base_ != nullptr && base_->Find(key_hash).has_value();
 }
 
 bool Index::MustKeep(const Slot& slot) const {
@@ -155,7 +152,7 @@ size_t Index::KeysToKeep() const {
   const Table* const table = table_.load(std::memory_order_relaxed);
   if (table == nullptr) return 0;
   if (remembers_deleted_) return table->used;
-  if (base() == nullptr) return size();
+  if (base_ == nullptr) return size();
   size_t count = 0;
   for (uint64_t i = 0; i < table->capacity; ++i) {
     count += MustKeep(table->slots[i]);
@@ -163,8 +160,7 @@ size_t Index::KeysToKeep() const {
   return count;
 }
 
-absl::StatusOr<std::unique_ptr<Index::Table>> Index::NewTable(
-    size_t keys_wanted) {
+absl::Status Index::Grow(size_t keys_wanted) {
   auto table = std::make_unique<Table>();
   // Half full afterwards, and replaced when it is 80 % full.
   table->capacity = std::max<uint64_t>(kMinimumCapacity, keys_wanted * 2);
@@ -177,58 +173,27 @@ absl::StatusOr<std::unique_ptr<Index::Table>> Index::NewTable(
   }
   // Fresh pages are zero, which is what empty slots are made of.
   table->slots = static_cast<Slot*>(memory);
-  return table;
-}
 
-void Index::Fill(Table& table, const Slot& slot) {
-  const uint64_t key_hash = slot.key_hash.load(std::memory_order_relaxed);
-  Slot& place = SlotFor(table, key_hash);
-  place.key_hash.store(key_hash, std::memory_order_relaxed);
-  place.offset.store(slot.offset.load(std::memory_order_relaxed),
-                     std::memory_order_relaxed);
-  ++table.used;
-}
-
-void Index::Publish(std::unique_ptr<Table> table) {
   Table* const old = table_.load(std::memory_order_relaxed);
+  for (uint64_t i = 0; old != nullptr && i < old->capacity; ++i) {
+    if (!MustKeep(old->slots[i])) continue;
+    const uint64_t offset =
+        old->slots[i].offset.load(std::memory_order_relaxed);
+    const uint64_t key_hash =
+        old->slots[i].key_hash.load(std::memory_order_relaxed);
+    Slot& slot = SlotFor(*table, key_hash);
+    slot.key_hash.store(key_hash, std::memory_order_relaxed);
+    slot.offset.store(offset, std::memory_order_relaxed);
+    ++table->used;
+  }
   table_.store(table.get(), std::memory_order_release);
   tables_.push_back(std::move(table));
-  if (old == nullptr) return;
-  void* const slots = static_cast<void*>(old->slots);
-  // A huge page that is left at an edge must not draw its neighbours back.
-  madvise(slots, old->bytes(), MADV_NOHUGEPAGE);
-  madvise(slots, old->bytes(), MADV_DONTNEED);
-}
-
-absl::Status Index::Grow(size_t keys_wanted) {
-  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<Table> table, NewTable(keys_wanted));
-  const Table* const old = table_.load(std::memory_order_relaxed);
-  for (uint64_t i = 0; old != nullptr && i < old->capacity; ++i) {
-    if (MustKeep(old->slots[i])) Fill(*table, old->slots[i]);
+  if (old != nullptr) {
+    void* const slots = static_cast<void*>(old->slots);
+    // A huge page that is left at an edge must not draw its neighbours back.
+    madvise(slots, old->bytes(), MADV_NOHUGEPAGE);
+    madvise(slots, old->bytes(), MADV_DONTNEED);
   }
-  Publish(std::move(table));
-  return absl::OkStatus();
-}
-
-absl::Status Index::Rebase(std::unique_ptr<const IndexImage> image) {
-  const Table* const old = table_.load(std::memory_order_relaxed);
-  const auto is_newer = [end = image->location().prev_tail](const Slot& slot) {
-    const uint64_t offset = slot.offset.load(std::memory_order_relaxed);
-    return offset != kDeleted && offset >= end;
-  };
-  size_t newer = 0;
-  for (uint64_t i = 0; old != nullptr && i < old->capacity; ++i) {
-    newer += is_newer(old->slots[i]);
-  }
-  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<Table> table, NewTable(newer));
-  for (uint64_t i = 0; old != nullptr && i < old->capacity; ++i) {
-    if (is_newer(old->slots[i])) Fill(*table, old->slots[i]);
-  }
-  // In this order: see `base_`.
-
-  base_.store(image.get(), std::memory_order_release);
-  bases_.push_back(std::move(image));
-  Publish(std::move(table));
   return absl::OkStatus();
 }
 
@@ -258,9 +223,8 @@ void Index::SetIfUnknown(uint64_t key_hash, uint64_t offset) {
 }
 
 void Index::SetBase(std::unique_ptr<const IndexImage> base) {
-  size_t live = base->size();
-  base_.store(base.get(), std::memory_order_release);
-  bases_.push_back(std::move(base));
+  base_ = std::move(base);
+  size_t live = base_->size();
   const Table* const table = table_.load(std::memory_order_relaxed);
   for (uint64_t i = 0; table != nullptr && i < table->capacity; ++i) {
     const Slot& slot = table->slots[i];
@@ -293,10 +257,9 @@ std::vector<uint64_t> Index::Offsets() const {
           table->slots[i].offset.load(std::memory_order_acquire);
       if (offset != kEmpty && offset != kDeleted) offsets.push_back(offset);
     }
-    const IndexImage* const base = this->base();
-    for (size_t i = 0; base != nullptr && i < base->size(); ++i) {
-      const IndexedKey key = base->At(i);
-      if (base->IsValid(key) &&
+    for (size_t i = 0; base_ != nullptr && i < base_->size(); ++i) {
+      const IndexedKey key = base_->At(i);
+      if (base_->IsValid(key) &&
           (table == nullptr || Probe(*table, key.key_hash) == kEmpty)) {
         offsets.push_back(key.metadata_offset);
       }
@@ -324,16 +287,15 @@ std::vector<IndexedKey> Index::SortedKeys() const {
   const auto is_deleted = [](const IndexedKey& key) {
     return key.metadata_offset == kDeleted;
   };
-  const IndexImage* const base = this->base();
-  if (base == nullptr) {
+  if (base_ == nullptr) {
     std::erase_if(newer, is_deleted);
     return newer;
   }
   std::vector<IndexedKey> keys;
-  keys.reserve(base->size() + newer.size());
+  keys.reserve(base_->size() + newer.size());
   auto next = newer.begin();
-  for (size_t i = 0; i < base->size(); ++i) {
-    const IndexedKey older = base->At(i);
+  for (size_t i = 0; i < base_->size(); ++i) {
+    const IndexedKey older = base_->At(i);
     for (; next != newer.end() && next->key_hash < older.key_hash; ++next) {
       if (!is_deleted(*next)) keys.push_back(*next);
     }
@@ -351,8 +313,7 @@ void Index::Clear() {
   tables_.clear();
   live_.store(0, std::memory_order_relaxed);
   remembers_deleted_ = false;
-  base_.store(nullptr, std::memory_order_relaxed);
-  bases_.clear();
+  base_.reset();
 }
 
 }  // namespace varve

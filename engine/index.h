@@ -26,7 +26,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "engine/index_image.h"
 
 namespace varve {
@@ -60,11 +59,8 @@ class Index {
   // The number of keys that are present.
   size_t size() const { return live_.load(std::memory_order_relaxed); }
 
-  // What the table lies on; null if there is nothing. Valid as long as the
-  // index, or until Clear().
-  const IndexImage* base() const {
-    return base_.load(std::memory_order_acquire);
-  }
+  // What the table lies on; null if there is nothing.
+  const IndexImage* base() const { return base_.get(); }
 
   // Bytes of memory in use, without the base: it lies in the file.
   size_t memory() const;
@@ -88,12 +84,6 @@ class Index {
   // around.
   void SetBase(std::unique_ptr<const IndexImage> base);
 
-  // Lets go of what `image` knows, too: all keys but those that were set to
-  // offsets behind it. It must hold every key that was present when it was
-  // made, and none must have been erased since. RESOURCE_EXHAUSTED (ENOMEM)
-  // leaves everything as it is.
-  absl::Status Rebase(std::unique_ptr<const IndexImage> image);
-
   // Returns whether the key was present. With a base it needs room, as Set().
   bool Erase(uint64_t key_hash);
 
@@ -112,11 +102,6 @@ class Index {
   // The slot that holds the key, or the empty one where it belongs.
   static Slot& SlotFor(const Table& table, uint64_t key_hash);
 
-  static absl::StatusOr<std::unique_ptr<Table>> NewTable(size_t keys_wanted);
-  // Puts a key into a table that no reader knows yet.
-  static void Fill(Table& table, const Slot& slot);
-  // Has readers use the table from now on.
-  void Publish(std::unique_ptr<Table> table);
   absl::Status Grow(size_t keys_wanted);
   // Whether a new table takes over what the old one says of a key.
   bool MustKeep(const Slot& slot) const;
@@ -134,11 +119,8 @@ class Index {
   std::vector<std::unique_ptr<Table>> tables_;
   bool remembers_deleted_ = false;  // growing keeps them
 
-  // To be loaded after `table_`: what has left a table is in the base before
-  // the table is replaced.
-  std::atomic<const IndexImage*> base_{nullptr};
-  // For the writer. Readers may be using former ones.
-  std::vector<std::unique_ptr<const IndexImage>> bases_;
+  // Constant while readers are around.
+  std::unique_ptr<const IndexImage> base_;
 };
 
 }  // namespace varve

@@ -1,12 +1,10 @@
 #include "engine/index_image.h"
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
 #include <map>
 #include <random>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -271,40 +269,6 @@ TEST_F(IndexImageTest, RandomChangesAndReopeningsGiveTheSameStore) {
     }
     if (step % 100 == 99) ExpectSameWithout();
   }
-}
-
-TEST_F(IndexImageTest, ImageTakesThePlaceOfMemoryWhileOthersRead) {
-  for (int i = 0; i < 20'000; ++i) Write(absl::StrCat(i), "text");
-  std::atomic<bool> done{false};
-  std::vector<std::thread> readers;
-  for (int seed = 0; seed < 2; ++seed) {
-    readers.emplace_back([this, seed, &done] {
-      std::mt19937_64 random(seed);
-      while (!done.load()) {
-        // What is changed below: there is always one of it.
-        ASSERT_TRUE(store_->Exists(absl::StrCat(random() % 2000 * 10)));
-        ASSERT_FALSE(store_->Exists("none"));
-        if (random() % 100 != 0) continue;
-        size_t live = 0;
-        store_->ForEach([&live](const EntryView&) { return ++live > 0; });
-        ASSERT_GE(live, 20'000);
-      }
-    });
-  }
-  for (int round = 0; round < 40; ++round) {
-    for (int i = 0; i < 300; ++i) {
-      Write(absl::StrCat((round * 300 + i) % 2000 * 10), absl::StrCat(round));
-      Write("temporary", "text");
-      ASSERT_THAT(store_->Delete("temporary"), IsOk());
-    }
-    WriteImage();
-    ASSERT_TRUE(HasBase());
-  }
-  done.store(true);
-  for (std::thread& reader : readers) reader.join();
-  EXPECT_EQ(Read("19990"), "39");
-  EXPECT_EQ(Read("0"), "33");
-  ExpectSameWithout();
 }
 
 TEST_F(IndexImageTest, EmptyStoreHasAnImage) {

@@ -52,7 +52,6 @@ absl::Status StoreImpl::WriteIndexImage(uint64_t key_hash) {
       pending.append.Add(key_hash, pieces, Crc32OfPieces(pieces));
   VARVE_RETURN_IF_ERROR(Commit(pending));
   generation_->NoteImage(image.metadata_offset(), 0);
-  generation_->RebaseIndex(image);
   return absl::OkStatus();
 }
 

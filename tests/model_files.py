@@ -234,7 +234,7 @@ class FileOperations:
                   lambda: os.pwritev(handle.fd, buffers, offset))
         if handle.writable:
             handle.wrote = handle.wrote or size > 0
-            if handle.flags & os.O_DSYNC:
+            if handle.flags & os.O_DSYNC and size > 0:  # the kernel asks for no sync of nothing
                 self.commit(node, mapped_too=False)
 
     def op_stream(self):
