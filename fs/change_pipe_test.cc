@@ -73,15 +73,12 @@ TEST_P(ChangePipeTest, DamageIsToldInItsPlace) {
 }
 
 TEST_P(ChangePipeTest, GoesOnBehindAnUnknownKind) {
-  std::string payload;
-  for (int round = 0; round < 3; ++round) {
-    Add(1000);
-  }
-  payload = writer_.payload();
+  Add(3000);
+  std::string payload = writer_.payload();
   // Three of them, two in a row.
   const std::string unknown("\xc8\x01x", 3);
-  const size_t third = payload.find("name999") + 7;
-  payload.insert(third, unknown + unknown);
+  const std::string before = "name999";
+  payload.insert(payload.find(before) + before.size(), unknown + unknown);
   payload += unknown;
   auto reader = CommitReader::Open(payload, 64, 1, 2);
   ASSERT_THAT(reader, IsOk());
