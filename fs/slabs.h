@@ -11,6 +11,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "fs/block_source.h"
+
 namespace varve::fs {
 
 class Slabs {
@@ -31,7 +33,7 @@ class Slabs {
   static void Free(void* object);
 
   // Blocks in use, for tests.
-  size_t block_count() const { return block_count_; }
+  size_t block_count() const { return blocks_.block_count(); }
 
  private:
   struct Block;
@@ -44,7 +46,7 @@ class Slabs {
   const uint32_t object_size_;
   // Those with room, in no order.
   Block* with_room_ = nullptr;
-  size_t block_count_ = 0;
+  BlockSource blocks_;
 };
 
 }  // namespace varve::fs
