@@ -24,7 +24,7 @@ class ChangePipe {
  public:
   // What the reader's record lies in must outlive the pipe. Records of less
   // than `min_size` bytes are not worth a thread, and decoded by the caller.
-  explicit ChangePipe(CommitReader reader, size_t min_size = kMinSize);
+  explicit ChangePipe(CommitReader reader, size_t min_size);
   ChangePipe(const ChangePipe&) = delete;
   ChangePipe& operator=(const ChangePipe&) = delete;
   ~ChangePipe();
@@ -35,7 +35,6 @@ class ChangePipe {
   absl::StatusOr<Change*> Next();
 
  private:
-  static constexpr size_t kMinSize = size_t{1} << 20;
   static constexpr size_t kBatchSize = 4096;
   static constexpr size_t kBatches = 4;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,9 @@
 
 namespace varve::fs {
 namespace {
+
+// Records from this size on are worth threads of their own.
+constexpr size_t kLargeRecord = size_t{1} << 20;
 
 // A commit or checkpoint found in the chain.
 struct Record {
@@ -57,6 +61,8 @@ class Loader {
   absl::Status FindRecords();
   absl::Status WalkChain(bool whole);
   absl::Status Replay(const Record& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
+  absl::Status ApplyChanges(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   // The record to start from: the newest checkpoint, or the first commit.
   size_t FirstRecord() const;
@@ -147,7 +153,21 @@ void Loader::LookAtExtents(Change& change, bool in_checkpoint) {
 }
 
 absl::Status Loader::Replay(const Record& record) {
-  VARVE_RETURN_IF_ERROR(store_.Verify(record.location));
+  const EntryLocation& location = record.location;
+  // What is lenient goes on after damage, and must know of it before.
+  if (lenient_ || location.payload_size < kLargeRecord) {
+    VARVE_RETURN_IF_ERROR(store_.Verify(location));
+    return ApplyChanges(record);
+  }
+  // Otherwise nothing will come of the tree if there is damage.
+  absl::Status intact;
+  std::thread verifier([&] { intact = store_.Verify(location); });
+  const absl::Status applied = ApplyChanges(record);
+  verifier.join();
+  return intact.ok() ? applied : intact;
+}
+
+absl::Status Loader::ApplyChanges(const Record& record) {
   const uint64_t offset = record.location.payload_offset;
   VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes bytes,
                          store_.View(offset, record.location.payload_size));
@@ -160,18 +180,20 @@ absl::Status Loader::Replay(const Record& record) {
   std::optional<Timestamp> time;
   if (!record.header.is_checkpoint()) time = record.header.time;
   bool noted = false;
-  ChangePipe changes(reader);
+  ChangePipe changes(reader, kLargeRecord);
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
-    // A reader may do without what it does not know; a writer may not.
-    if (absl::IsUnimplemented(next.status()) && store_.read_only()) {
+    if (!next.ok()) {
+      // A reader may do without what it does not know; a writer may not.
+      if (!absl::IsUnimplemented(next.status()) || !store_.read_only()) {
+        return next.status();
+      }
       // Once is enough: a record may hold many.
       if (!std::exchange(noted, true)) {
         result_.notes.push_back(std::string(next.status().message()));
       }
       continue;
     }
-    VARVE_RETURN_IF_ERROR(next.status());
     if (*next == nullptr) return absl::OkStatus();
     Change& change = **next;
     LookAtExtents(change, record.header.is_checkpoint());

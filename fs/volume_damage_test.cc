@@ -242,5 +242,34 @@ TEST_F(VolumeDamageTest, NoFlippedByteGivesWrongContent) {
   }
 }
 
+// A large checkpoint is verified while it is read.
+TEST_F(VolumeDamageTest, FlippedByteInALargeCheckpointIsNoticed) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  const std::string letters(200, 'n');
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_THAT(MakeDir(absl::StrCat("d/", letters, i)), IsOk());
+  }
+  Reopen();
+  const EntryLocation checkpoint =
+      volume()
+          .store()
+          .ReadHashed(volume().identity().CheckpointKeyHash())
+          ->location();
+  ASSERT_GT(checkpoint.payload_size, 1u << 20);
+  Close();
+  const std::string bytes = ReadWholeFile(path());
+  for (const uint64_t tenth : {1, 3, 5, 7, 9}) {
+    TestVolume other;
+    std::string damaged = bytes;
+    char& byte = damaged[checkpoint.payload_offset +
+                         checkpoint.payload_size * tenth / 10];
+    byte = static_cast<char>(byte ^ 0x20);
+    WriteWholeFile(other.path(), damaged);
+    const absl::Status status = other.TryOpen();
+    EXPECT_THAT(status, HasCode(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(status.message(), HasSubstr("does not match its checksum"));
+  }
+}
+
 }  // namespace
 }  // namespace varve::fs
