@@ -274,6 +274,7 @@ std::vector<uint64_t> Index::Offsets() const {
 std::vector<IndexedKey> Index::SortedKeys() const {
   const Table* const table = table_.load(std::memory_order_relaxed);
   std::vector<IndexedKey> newer;  // deleted ones, too
+  if (table != nullptr) newer.reserve(table->used);
   for (uint64_t i = 0; table != nullptr && i < table->capacity; ++i) {
     const Slot& slot = table->slots[i];
     const uint64_t offset = slot.offset.load(std::memory_order_relaxed);

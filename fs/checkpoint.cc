@@ -19,6 +19,12 @@ constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
 // entries each of these costs 256 bytes, about what it takes anyway.
 constexpr uint64_t kImageShare = 16;
 
+// About how many bytes the checkpoint of the tree takes.
+uint64_t CheckpointSize(const Tree& tree) {
+  return tree.inode_count() * kBytesPerInode +
+         tree.extent_count() * kBytesPerExtent;
+}
+
 void AddContent(const Inode& inode, CommitWriter& writer) {
   if (inode.whole_entry != Inode::kNone) {
     writer.Add(SetContent{.ino = inode.ino, .extents = {inode.WholeExtent()}});
@@ -60,16 +66,8 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
   for (const KeepUnfinished& range : tree.unfinished()) writer.Add(range);
 }
 
-}  // namespace
-
-bool CheckpointIsDue(Core& core) {
-  absl::ReaderMutexLock lock(&core.tree_mu);
-  const uint64_t size = core.tree.inode_count() * kBytesPerInode +
-                        core.tree.extent_count() * kBytesPerExtent;
-  return core.log_bytes > std::max(kMinLogBytes, size);
-}
-
-absl::Status WriteCheckpoint(Core& core, Timestamp now) {
+absl::Status AppendCheckpoint(Core& core, Timestamp now)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
   Batch batch = core.store->BeginBatch();
   CommitHeader header;
   header.flags = CommitHeader::kCheckpoint;
@@ -87,6 +85,7 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   }
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
+    writer.Reserve(CheckpointSize(core.tree));
     AddTree(core.tree, writer);
   }
   writer.AddDigest();
@@ -95,6 +94,18 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   VARVE_RETURN_IF_ERROR(batch.Commit());
   core.checkpoint = location.metadata_offset();
   core.log_bytes = 0;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+bool CheckpointIsDue(Core& core) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  return core.log_bytes > std::max(kMinLogBytes, CheckpointSize(core.tree));
+}
+
+absl::Status WriteCheckpoint(Core& core, Timestamp now) {
+  VARVE_RETURN_IF_ERROR(AppendCheckpoint(core, now));
   // Not before the checkpoint: what comes first in a store that was closed
   // properly must be a record.
   return WriteIndexImageIfDue(core);

@@ -55,6 +55,9 @@ class CommitWriter {
  public:
   explicit CommitWriter(const CommitHeader& header);
 
+  // Makes room for a record of about so many bytes.
+  void Reserve(size_t size) { payload_.reserve(size); }
+
   // Ends the record with a digest of all that is in it. Once, at the end.
   void AddDigest();
 

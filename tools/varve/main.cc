@@ -24,6 +24,10 @@ namespace {
 
 using varve::tools::ExitStatus;
 
+// Bytes of memory that are taken from the kernel, and given back, by
+// themselves.
+constexpr int kLargePiece = 8 << 20;
+
 constexpr char kDescription[] =
     "Varve keeps a directory tree in one append-only file, and mounts it.";
 
@@ -141,6 +145,10 @@ int main(int argc, char** argv) {
   // Which thread serves a request changes now and then. With an arena for each,
   // what one has freed would stay with it, unused.
   mallopt(M_ARENA_MAX, 1);
+  // What a checkpoint is made in is to be given back. Without this, malloc
+  // comes to take ever larger pieces from the heap, and to keep as much unused.
+  mallopt(M_MMAP_THRESHOLD, kLargePiece);
+  mallopt(M_TRIM_THRESHOLD, kLargePiece);
   // A store as long as files may be is an error (EFBIG), and no reason to die.
   signal(SIGXFSZ, SIG_IGN);
   // A store may be on a disk that fails, or be cut short as we read it.
