@@ -28,6 +28,7 @@ THOUSAND = 1000  # files in a directory, and files that are timed together
 GIB = 1 << 30
 MIB = 1 << 20
 CONTENT = b"x" * 100
+SYNC_SECONDS = 5  # between two syncs of a daemon
 KILLED_CHANGES = 10 * THOUSAND
 OPENINGS = 5
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -84,6 +85,17 @@ class Store(Varve):
                 if line.startswith(field + ":"):
                     return int(line.split()[1]) * 1024
         raise BenchError("the kernel does not tell " + field)
+
+    def wait_until_idle(self):
+        """Until the daemon has no work left, that of its regular syncs among it."""
+        def work():
+            with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as stat:
+                return stat.read().rpartition(")")[2].split()[11:13]
+
+        done = None
+        while done != work():
+            done = work()
+            time.sleep(SYNC_SECONDS + 1)
 
     def forget_peak(self):
         with open("/proc/%d/clear_refs" % self.process.pid, "w", encoding="ascii") as file:
@@ -171,6 +183,7 @@ def many_files(report, arguments, stores):
     count = arguments.files
     report.add("%d files: created at" % count, (time.perf_counter() - begun) / count * 1e6,
                "µs each")
+    many.wait_until_idle()
     report.add("  memory in the session that made them", many.memory() / count, "B each", 250)
     compare(report, stores, arguments.rounds,
             "  %s a thousand more, against the first thousand", 1.3)
