@@ -11,8 +11,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "fs/block_source.h"
-
 namespace varve::fs {
 
 class Slabs {
@@ -33,7 +31,7 @@ class Slabs {
   static void Free(void* object);
 
   // Blocks in use, for tests.
-  size_t block_count() const { return blocks_.block_count(); }
+  size_t block_count() const { return block_count_; }
 
  private:
   struct Block;
@@ -46,7 +44,7 @@ class Slabs {
   const uint32_t object_size_;
   // Those with room, in no order.
   Block* with_room_ = nullptr;
-  BlockSource blocks_;
+  size_t block_count_ = 0;
 };
 
 }  // namespace varve::fs
