@@ -33,9 +33,12 @@ void ChangePipe::Fill(Batch& batch) {
 }
 
 void ChangePipe::DecodeAll() {
-  const auto may_go_on = [this] {
+  // Once all are full, not before half of them are free: waking a thread takes
+  // as long as some hundred changes.
+  bool full = false;
+  const auto may_go_on = [this, &full] {
     mu_.AssertReaderHeld();
-    return stopped_ || filled_ - done_ < kBatches;
+    return stopped_ || filled_ - done_ <= (full ? kBatches / 2 : kBatches - 1);
   };
   bool last = false;
   while (!last) {
@@ -50,6 +53,7 @@ void ChangePipe::DecodeAll() {
     last = batch.last;
     absl::MutexLock lock(&mu_);
     ++filled_;
+    full = filled_ - done_ == kBatches;
   }
 }
 

@@ -35,8 +35,8 @@ class ChangePipe {
   absl::StatusOr<Change*> Next();
 
  private:
-  static constexpr size_t kBatchSize = 4096;
-  static constexpr size_t kBatches = 4;
+  static constexpr size_t kBatchSize = 1024;
+  static constexpr size_t kBatches = 16;
 
   // Some changes in a row, and what came of asking for one more.
   struct Batch {

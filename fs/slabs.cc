@@ -30,12 +30,11 @@ constexpr size_t kBlockSize = kBlockAlignment - 64;
 // From this number of blocks on, a new one is soon full.
 constexpr size_t kManyBlocks = 8;
 
-// Has the kernel provide all pages that lie in the block at once, which is much
-// cheaper than one by one. What comes of it makes no other difference.
+// Has the kernel provide all pages of the block at once, which is much cheaper
+// than one by one. What comes of it makes no other difference.
 void Populate([[maybe_unused]] void* block) {
 #ifdef MADV_POPULATE_WRITE
-  static_cast<void>(
-      madvise(block, kBlockAlignment / 8 * 7, MADV_POPULATE_WRITE));
+  static_cast<void>(madvise(block, kBlockAlignment, MADV_POPULATE_WRITE));
 #endif
 }
 

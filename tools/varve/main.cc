@@ -27,6 +27,8 @@ using varve::tools::ExitStatus;
 // Bytes of memory that are taken from the kernel, and given back, by
 // themselves.
 constexpr int kLargePiece = 8 << 20;
+// Bytes by which the heap grows; the kernel provides what is used of them.
+constexpr int kHeapStep = 1 << 20;
 
 constexpr char kDescription[] =
     "Varve keeps a directory tree in one append-only file, and mounts it.";
@@ -149,6 +151,7 @@ int main(int argc, char** argv) {
   // comes to take ever larger pieces from the heap, and to keep as much unused.
   mallopt(M_MMAP_THRESHOLD, kLargePiece);
   mallopt(M_TRIM_THRESHOLD, kLargePiece);
+  mallopt(M_TOP_PAD, kHeapStep);
   // A store as long as files may be is an error (EFBIG), and no reason to die.
   signal(SIGXFSZ, SIG_IGN);
   // A store may be on a disk that fails, or be cut short as we read it.
