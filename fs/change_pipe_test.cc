@@ -12,7 +12,7 @@
 namespace varve::fs {
 namespace {
 
-constexpr int kMany = 10'000;  // several times what the pipe holds
+constexpr int kMany = 60'000;  // several times what the pipe holds
 
 class ChangePipeTest : public testing::TestWithParam<size_t> {
  protected:
