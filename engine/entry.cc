@@ -3,6 +3,8 @@
 #include <isa-l/crc.h>
 #include <xxhash.h>
 
+#include <cstdlib>
+
 #include "engine/endian.h"
 
 namespace varve {
@@ -10,6 +12,19 @@ namespace varve {
 uint64_t HashKey(absl::string_view key) {
   return XXH3_64bits(key.data(), key.size());
 }
+
+PiecewiseHash::PiecewiseHash() : state_(XXH3_createState()) {
+  if (state_ == nullptr) std::abort();  // as with `new`
+  XXH3_64bits_reset(state_);
+}
+
+PiecewiseHash::~PiecewiseHash() { XXH3_freeState(state_); }
+
+void PiecewiseHash::Add(absl::string_view piece) {
+  XXH3_64bits_update(state_, piece.data(), piece.size());
+}
+
+uint64_t PiecewiseHash::value() const { return XXH3_64bits_digest(state_); }
 
 uint64_t HashNamespacedKey(absl::string_view name_space,
                            absl::string_view key) {

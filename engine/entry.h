@@ -17,6 +17,8 @@
 #include "engine/endian.h"
 #include "engine/file.h"
 
+struct XXH3_state_s;
+
 namespace varve {
 
 inline constexpr uint64_t kPayloadAlignment = 64;
@@ -30,6 +32,22 @@ constexpr uint64_t Align64(uint64_t offset) {
 
 // XXH3_64bits with seed 0: the name that an entry bears.
 uint64_t HashKey(absl::string_view key);
+
+// HashKey() of bytes that come in pieces, one behind the other.
+class PiecewiseHash {
+ public:
+  PiecewiseHash();
+  ~PiecewiseHash();
+  PiecewiseHash(const PiecewiseHash&) = delete;
+  PiecewiseHash& operator=(const PiecewiseHash&) = delete;
+
+  void Add(absl::string_view piece);
+  // Of all pieces so far.
+  uint64_t value() const;
+
+ private:
+  XXH3_state_s* const state_;
+};
 
 // The hash of a key within a namespace: of the 16 bytes
 // HashKey(name_space) ‖ HashKey(key), each big-endian or little-endian as the

@@ -32,6 +32,20 @@ TEST(EntryTest, KeyHashIsXxh3) {
   EXPECT_EQ(HashKey("a"), 0xe6c632b61e964e1f);  // from a golden store
 }
 
+TEST(EntryTest, HashOfPiecesIsThatOfTheWhole) {
+  EXPECT_EQ(PiecewiseHash().value(), HashKey(""));
+  std::string text;
+  for (int i = 0; i < 3000; ++i) text += static_cast<char>(i * 7);
+  for (const size_t piece : {1, 13, 256, 1000, 5000}) {
+    PiecewiseHash hash;
+    for (size_t at = 0; at < text.size(); at += piece) {
+      EXPECT_EQ(hash.value(), HashKey(text.substr(0, at)));
+      hash.Add(absl::string_view(text).substr(at, piece));
+    }
+    EXPECT_EQ(hash.value(), HashKey(text));
+  }
+}
+
 TEST(EntryTest, NamespacedKeyIsTheHashOfBothHashes) {
   // HashKey("") and HashKey("a"), little-endian.
   const std::string name(

@@ -29,7 +29,7 @@ class ChangePipeTest : public testing::TestWithParam<size_t> {
   ChangePipe Open() {
     auto reader = CommitReader::Open(writer_.payload(), 64, 1, 2);
     EXPECT_THAT(reader, IsOk());
-    return ChangePipe(*reader, GetParam());
+    return ChangePipe(*std::move(reader), GetParam());
   }
 
   void Expect(ChangePipe& pipe, uint64_t from, uint64_t to) {
@@ -67,7 +67,7 @@ TEST_P(ChangePipeTest, DamageIsToldInItsPlace) {
   payload.back() ^= 1;
   auto reader = CommitReader::Open(payload, 64, 1, 2);
   ASSERT_THAT(reader, IsOk());
-  ChangePipe pipe(*reader, GetParam());
+  ChangePipe pipe(*std::move(reader), GetParam());
   Expect(pipe, 1, kMany);
   EXPECT_THAT(pipe.Next(), HasCode(absl::StatusCode::kDataLoss));
 }
@@ -82,7 +82,7 @@ TEST_P(ChangePipeTest, GoesOnBehindAnUnknownKind) {
   payload += unknown;
   auto reader = CommitReader::Open(payload, 64, 1, 2);
   ASSERT_THAT(reader, IsOk());
-  ChangePipe pipe(*reader, GetParam());
+  ChangePipe pipe(*std::move(reader), GetParam());
   Expect(pipe, 1, 1000);
   EXPECT_THAT(pipe.Next(), HasCode(absl::StatusCode::kUnimplemented));
   EXPECT_THAT(pipe.Next(), HasCode(absl::StatusCode::kUnimplemented));

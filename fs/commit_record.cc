@@ -249,6 +249,53 @@ absl::StatusOr<CommitHeader> ParseHeader(WireReader& in) {
 
 }  // namespace
 
+// Checksum and digest of what has been read, and of some more: what is summed
+// up is then in the cache when it is read.
+class CommitReader::Sums {
+ public:
+  // The record begins with a header, which is longer than the digest.
+  explicit Sums(absl::string_view record)
+      : record_(record), digested_(record.size() - kDigestSize) {}
+
+  // To be called with positions that never decrease.
+  void AddUpTo(size_t position) {
+    while (position >= end_ && end_ < record_.size()) AddPiece();
+  }
+
+  // To be called at the end of the record.
+  uint32_t crc32() const { return crc32_; }
+  uint64_t digest() const { return digest_.value(); }
+
+ private:
+  static constexpr size_t kPiece = size_t{256} << 10;
+
+  void AddPiece() {
+    const absl::string_view piece = record_.substr(end_, kPiece);
+    crc32_ = Crc32(crc32_, AsBytes(piece));
+    // The digest is not of itself.
+    if (end_ < digested_) digest_.Add(piece.substr(0, digested_ - end_));
+    end_ += piece.size();
+  }
+
+  const absl::string_view record_;
+  const size_t digested_;
+  size_t end_ = 0;
+  uint32_t crc32_ = 0;
+  PiecewiseHash digest_;
+};
+
+CommitReader::CommitReader(absl::string_view payload, uint64_t payload_offset,
+                           uint64_t key_hash, uint32_t crc32)
+    : payload_(payload),
+      payload_offset_(payload_offset),
+      key_hash_(key_hash),
+      crc32_(crc32),
+      in_(payload) {}
+
+CommitReader::CommitReader(CommitReader&&) noexcept = default;
+CommitReader& CommitReader::operator=(CommitReader&&) noexcept = default;
+CommitReader::~CommitReader() = default;
+
 absl::StatusOr<CommitHeader> CommitReader::ReadHeader(
     absl::string_view payload) {
   WireReader in(payload);
@@ -288,20 +335,45 @@ absl::StatusOr<std::optional<Change>> CommitReader::Next() {
   return change;
 }
 
+void CommitReader::VerifyAsRead() { sums_ = std::make_unique<Sums>(payload_); }
+
+absl::Status CommitReader::VerifyDigest() {
+  // 9 bytes are left: its size and the digest itself.
+  bool valid = in_.rest().size() == kDigestSize - 1;
+  if (valid && sums_ == nullptr) {
+    valid = HasValidDigest(payload_);
+  } else if (valid) {
+    sums_->AddUpTo(payload_.size() - 1);
+    valid = in_.U8() == sizeof(uint64_t) && in_.U64() == sums_->digest();
+  }
+  if (!valid) {
+    in_.Fail();
+    return DamageError(absl::StrCat("the digest of commit ", header_.sequence,
+                                    " is not its own"));
+  }
+  in_.Bytes(in_.rest().size());
+  return absl::OkStatus();
+}
+
+absl::Status CommitReader::VerifyChecksum() const {
+  if (sums_ == nullptr) return absl::OkStatus();
+  sums_->AddUpTo(payload_.size() - 1);
+  if (sums_->crc32() == crc32_) return absl::OkStatus();
+  return DamageError(absl::StrCat("commit ", header_.sequence,
+                                  " does not match its checksum"));
+}
+
 absl::StatusOr<bool> CommitReader::Next(Change& change) {
   if (in_.at_end()) {
     if (!in_.ok()) return DamageError("malformed commit record");
+    VARVE_RETURN_IF_ERROR(VerifyChecksum());
     return false;
   }
+  if (sums_ != nullptr) sums_->AddUpTo(position());
   const uint8_t kind = in_.U8();
   if (kind == kDigest) {
-    // 9 bytes are left: its size and the digest itself.
-    if (in_.rest().size() != kDigestSize - 1 || !HasValidDigest(payload_)) {
-      in_.Fail();
-      return DamageError(absl::StrCat("the digest of commit ", header_.sequence,
-                                      " is not its own"));
-    }
-    in_.Bytes(kDigestSize - 1);
+    VARVE_RETURN_IF_ERROR(VerifyDigest());
+    VARVE_RETURN_IF_ERROR(VerifyChecksum());
     return false;
   }
   WireReader body(in_.SizedBytes());

@@ -5,6 +5,7 @@
 #define VARVE_FS_COMMIT_RECORD_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -88,6 +89,16 @@ class CommitReader {
                                            uint64_t payload_offset,
                                            uint64_t key_hash, uint32_t crc32);
 
+  CommitReader(CommitReader&&) noexcept;
+  CommitReader& operator=(CommitReader&&) noexcept;
+  ~CommitReader();
+
+  // For a record that nobody has verified, before the first Next(): it is
+  // compared with its entry's checksum while it is read, and in the place of
+  // its end there is DATA_LOSS if that is another one. A large one comes from
+  // memory once then; verified before, and its digest at the end, thrice.
+  void VerifyAsRead();
+
   // Just the header. Of a record of a newer version, only the fields up to the
   // sequence number are set.
   static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
@@ -109,13 +120,14 @@ class CommitReader {
 
  private:
   CommitReader(absl::string_view payload, uint64_t payload_offset,
-               uint64_t key_hash, uint32_t crc32)
-      : payload_(payload),
-        payload_offset_(payload_offset),
-        key_hash_(key_hash),
-        crc32_(crc32),
-        in_(payload) {}
+               uint64_t key_hash, uint32_t crc32);
 
+  class Sums;
+
+  // How much of the record has been read.
+  size_t position() const { return payload_.size() - in_.rest().size(); }
+  absl::Status VerifyDigest();
+  absl::Status VerifyChecksum() const;
   // False if there is no such kind.
   bool Decode(uint8_t kind, WireReader& in, Change& change) const;
   void DecodeExtents(WireReader& in, ExtentList& extents) const;
@@ -126,6 +138,7 @@ class CommitReader {
   uint32_t crc32_;
   WireReader in_;
   CommitHeader header_;
+  std::unique_ptr<Sums> sums_;  // if it is verified as it is read
 };
 
 // Whether `name` can be a name in a directory: 1 to 255 bytes, no '/', no NUL,

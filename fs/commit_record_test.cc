@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "engine/entry.h"
 #include "engine/test_util.h"
 #include "fs/wire.h"
 #include "gmock/gmock.h"
@@ -78,14 +79,24 @@ std::string Varints(const std::vector<uint64_t>& values) {
   return out;
 }
 
-absl::Status ReadAll(absl::string_view payload) {
-  auto reader = OpenRecord(payload);
-  if (!reader.ok()) return reader.status();
+absl::Status ReadToEnd(CommitReader& reader) {
   while (true) {
-    auto change = reader->Next();
+    auto change = reader.Next();
     if (!change.ok()) return change.status();
     if (!change->has_value()) return absl::OkStatus();
   }
+}
+
+absl::Status ReadAll(absl::string_view payload) {
+  auto reader = OpenRecord(payload);
+  return reader.ok() ? ReadToEnd(*reader) : reader.status();
+}
+
+absl::Status ReadAllVerifying(absl::string_view payload, uint32_t crc32) {
+  auto reader = CommitReader::Open(payload, kOffset, kHash, crc32);
+  if (!reader.ok()) return reader.status();
+  reader->VerifyAsRead();
+  return ReadToEnd(*reader);
 }
 
 Extent SomeExtent() {
@@ -284,6 +295,38 @@ TEST(CommitRecordTest, FlippedBytesNeverDoHarm) {
     EXPECT_TRUE(status.ok() || status.code() == StatusCode::kDataLoss ||
                 status.code() == StatusCode::kUnimplemented);
   }
+}
+
+TEST(CommitRecordTest, WhatIsVerifiedAsItIsReadIsWhole) {
+  // Several times what is summed up at once, with a digest and without.
+  CommitWriter writer(SomeHeader());
+  const std::string value(60'000, 'v');
+  for (uint64_t ino = 1; ino <= 20; ++ino) {
+    writer.Add(SetXattr{.ino = ino, .name = "user.a", .value = value});
+  }
+  const std::string bare = writer.payload();
+  writer.AddDigest();
+  for (const std::string& record : {bare, writer.payload(), FullRecord()}) {
+    const uint32_t crc = Crc32(0, AsBytes(record));
+    EXPECT_THAT(ReadAllVerifying(record, crc), IsOk());
+    EXPECT_THAT(ReadAllVerifying(record, crc ^ 1),
+                HasCode(StatusCode::kDataLoss));
+    for (size_t at = 0; at < record.size(); at += 1 + record.size() / 200) {
+      std::string flipped = record;
+      flipped[at] = static_cast<char>(flipped[at] ^ 0x10);
+      EXPECT_FALSE(ReadAllVerifying(flipped, crc).ok()) << at;
+    }
+    std::string end = record;
+    end.back() = static_cast<char>(end.back() ^ 1);
+    EXPECT_THAT(ReadAllVerifying(end, crc), HasCode(StatusCode::kDataLoss));
+  }
+  // The checksum alone does not make up for a digest.
+  std::string forged = writer.payload();
+  forged.back() = static_cast<char>(forged.back() ^ 1);
+  const absl::Status status =
+      ReadAllVerifying(forged, Crc32(0, AsBytes(forged)));
+  EXPECT_THAT(status, HasCode(StatusCode::kDataLoss));
+  EXPECT_THAT(status.message(), HasSubstr("digest"));
 }
 
 TEST(CommitRecordTest, BadNamesAreErrors) {

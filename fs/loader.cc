@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +14,7 @@
 namespace varve::fs {
 namespace {
 
-// Records from this size on are worth threads of their own.
+// Records from this size on are worth a thread of their own, and one pass only.
 constexpr size_t kLargeRecord = size_t{1} << 20;
 
 // A commit or checkpoint found in the chain.
@@ -62,7 +61,7 @@ class Loader {
   absl::Status WalkChain(bool whole);
   absl::Status Replay(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
-  absl::Status ApplyChanges(const Record& record)
+  absl::Status ApplyChanges(const Record& record, bool verified)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   // The record to start from: the newest checkpoint, or the first commit.
   size_t FirstRecord() const;
@@ -157,22 +156,22 @@ absl::Status Loader::Replay(const Record& record) {
   // What is lenient goes on after damage, and must know of it before.
   if (lenient_ || location.payload_size < kLargeRecord) {
     VARVE_RETURN_IF_ERROR(store_.Verify(location));
-    return ApplyChanges(record);
+    return ApplyChanges(record, /*verified=*/true);
   }
   // Otherwise nothing will come of the tree if there is damage.
-  absl::Status intact;
-  std::thread verifier([&] { intact = store_.Verify(location); });
-  const absl::Status applied = ApplyChanges(record);
-  verifier.join();
+  const absl::Status applied = ApplyChanges(record, /*verified=*/false);
+  if (applied.ok()) return applied;
+  // What is wrong with the bytes says more than what has come of that.
+  const absl::Status intact = store_.Verify(location);
   return intact.ok() ? applied : intact;
 }
 
-absl::Status Loader::ApplyChanges(const Record& record) {
+absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
   const uint64_t offset = record.location.payload_offset;
   VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes bytes,
                          store_.View(offset, record.location.payload_size));
   VARVE_ASSIGN_OR_RETURN(
-      const CommitReader reader,
+      CommitReader reader,
       CommitReader::Open({reinterpret_cast<const char*>(bytes.bytes.data()),
                           bytes.bytes.size()},
                          offset, record.location.key_hash,
@@ -180,7 +179,8 @@ absl::Status Loader::ApplyChanges(const Record& record) {
   std::optional<Timestamp> time;
   if (!record.header.is_checkpoint()) time = record.header.time;
   bool noted = false;
-  ChangePipe changes(reader, kLargeRecord);
+  if (!verified) reader.VerifyAsRead();
+  ChangePipe changes(std::move(reader), kLargeRecord);
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
     if (!next.ok()) {
