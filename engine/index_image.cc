@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/memory/memory.h"
 #include "engine/bus_guard.h"
+#include "engine/crc32_combine.h"
 #include "engine/endian.h"
 #include "engine/layout.h"
 
@@ -24,6 +27,8 @@ constexpr size_t kBeforeAt = 32;
 
 // Keys that are summed up and compared while they are in the cache.
 constexpr size_t kKeysAtOnce = 4096;
+// From here on, which is a megabyte, two threads check a half each.
+constexpr size_t kKeysWorthAThread = size_t{1} << 16;
 // Entries that are looked for where the image says they are. It takes few to
 // find that another program has moved entries about.
 constexpr size_t kSample = 16;
@@ -83,20 +88,38 @@ bool IndexImage::HeaderMatches() const {
          std::memcmp(payload().data(), expected.data(), kHeaderSize) == 0;
 }
 
-bool IndexImage::KeysAreSound() const {
-  uint32_t crc = Crc32(0, payload().first(kHeaderSize));
-  uint64_t last = 0;
-  for (size_t begin = 0; begin < count_; begin += kKeysAtOnce) {
-    const size_t end = std::min(begin + kKeysAtOnce, count_);
+std::optional<uint32_t> IndexImage::SumUp(size_t first, size_t last) const {
+  uint32_t crc = 0;
+  for (size_t begin = first; begin < last; begin += kKeysAtOnce) {
+    const size_t end = std::min(begin + kKeysAtOnce, last);
     crc = Crc32(crc, {keys_ + begin * kKeySize, (end - begin) * kKeySize});
+    uint64_t before = begin == 0 ? 0 : At(begin - 1).key_hash;
     bool sound = true;
     for (size_t i = begin; i < end; ++i) {
       const IndexedKey key = At(i);
-      sound &= IsValid(key) && (key.key_hash > last || i == 0);
-      last = key.key_hash;
+      sound &= IsValid(key) && (key.key_hash > before || i == 0);
+      before = key.key_hash;
     }
-    if (!sound) return false;
+    if (!sound) return std::nullopt;
   }
+  return crc;
+}
+
+bool IndexImage::KeysAreSound() const {
+  const size_t half = count_ < kKeysWorthAThread ? count_ : count_ / 2;
+  std::optional<uint32_t> upper;
+  std::thread helper;
+  if (half < count_) {
+    helper = std::thread([&] { upper = SumUp(half, count_); });
+  } else {
+    upper = 0;
+  }
+  const std::optional<uint32_t> lower = SumUp(0, half);
+  if (helper.joinable()) helper.join();
+  if (!lower.has_value() || !upper.has_value()) return false;
+  uint32_t crc = Crc32(0, payload().first(kHeaderSize));
+  crc = Crc32Combine(crc, *lower, half * kKeySize);
+  crc = Crc32Combine(crc, *upper, (count_ - half) * kKeySize);
   return crc == location_.crc32;
 }
 

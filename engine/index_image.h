@@ -68,6 +68,9 @@ class IndexImage {
   // In one pass: whether the checksum matches, the keys are in order, and their
   // offsets in bounds.
   bool KeysAreSound() const;
+  // The checksum of the keys from `first` up to `last`. None if they, and the
+  // key before them, are not in order, or if an offset is not in bounds.
+  std::optional<uint32_t> SumUp(size_t first, size_t last) const;
   // Whether some of the entries are where the image says.
   bool SampleIsThere() const;
   absl::Span<const std::byte> payload() const;

@@ -50,14 +50,23 @@ class BaseTest : public testing::Test {
     payload.append(reinterpret_cast<const char*>(image.data()),
                    image.size() * sizeof(IndexedKey));
     bytes_.resize(Align64(tail), '\0');
-    const EntryLocation location{.key_hash = kKey,
-                                 .payload_offset = bytes_.size(),
-                                 .payload_size = payload.size(),
-                                 .prev_tail = tail,
-                                 .crc32 = Crc32(0, Bytes(payload))};
+    location_ = {.key_hash = kKey,
+                 .payload_offset = bytes_.size(),
+                 .payload_size = payload.size(),
+                 .prev_tail = tail,
+                 .crc32 = Crc32(0, Bytes(payload))};
     bytes_ += payload;
-    AddMetadata(kKey, tail, location.crc32);
-    return IndexImage::Load(std::make_shared<Memory>(bytes_), location);
+    AddMetadata(kKey, tail, location_.crc32);
+    return Load();
+  }
+  std::unique_ptr<const IndexImage> Load() const {
+    return IndexImage::Load(std::make_shared<Memory>(bytes_), location_);
+  }
+  // As whoever wants to be believed would write the checksum.
+  void CorrectChecksum() {
+    location_.crc32 =
+        Crc32(0, Bytes(absl::string_view(bytes_).substr(
+                     location_.payload_offset, location_.payload_size)));
   }
   void AddMetadata(uint64_t key_hash, uint64_t prev_tail, uint32_t crc32) {
     std::byte metadata[kMetadataSize];
@@ -66,6 +75,7 @@ class BaseTest : public testing::Test {
   }
 
   std::string bytes_;
+  EntryLocation location_;  // of the image
   std::unordered_map<uint64_t, uint64_t> offsets_;
 };
 
@@ -97,6 +107,34 @@ TEST_F(BaseTest, FindsEveryKeyHoweverTheyAreSpread) {
       }
     }
   }
+}
+
+// So large that two threads share the work, and where they meet.
+TEST_F(BaseTest, EveryKeyOfALargeImageIsChecked) {
+  constexpr size_t kMany = 70'001;
+  constexpr size_t kSize = sizeof(IndexedKey);
+  std::vector<uint64_t> keys(kMany);
+  for (size_t i = 0; i < kMany; ++i) keys[i] = 1 + i * 1000;
+  const auto image = ImageOf(keys);
+  ASSERT_NE(image, nullptr);
+  EXPECT_EQ(image->Find(keys.back()), offsets_[keys.back()]);
+  const std::string sound = bytes_;
+  const uint64_t begin = location_.payload_offset + IndexImage::kHeaderSize;
+  for (const size_t at : {size_t{0}, kMany / 4, kMany / 2 - 1, kMany / 2,
+                          kMany / 2 + 1, kMany - 2}) {
+    char* const key = bytes_.data() + begin + at * kSize;
+    key[1] = static_cast<char>(key[1] ^ 1);  // still in order, and in bounds
+    EXPECT_EQ(Load(), nullptr) << at;
+    bytes_ = sound;
+    std::swap_ranges(bytes_.begin() + begin + at * kSize,
+                     bytes_.begin() + begin + (at + 1) * kSize,
+                     bytes_.begin() + begin + (at + 1) * kSize);
+    CorrectChecksum();
+    EXPECT_EQ(Load(), nullptr) << at;
+    bytes_ = sound;
+    CorrectChecksum();
+  }
+  EXPECT_NE(Load(), nullptr);
 }
 
 using Model = std::unordered_map<uint64_t, uint64_t>;
