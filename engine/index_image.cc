@@ -107,12 +107,10 @@ std::optional<uint32_t> IndexImage::SumUp(size_t first, size_t last) const {
 
 bool IndexImage::KeysAreSound() const {
   const size_t half = count_ < kKeysWorthAThread ? count_ : count_ / 2;
-  std::optional<uint32_t> upper;
+  std::optional<uint32_t> upper = 0;
   std::thread helper;
   if (half < count_) {
     helper = std::thread([&] { upper = SumUp(half, count_); });
-  } else {
-    upper = 0;
   }
   const std::optional<uint32_t> lower = SumUp(0, half);
   if (helper.joinable()) helper.join();
