@@ -87,7 +87,7 @@ class Bare final : public KeyValueStore {
   uint64_t Read(absl::Span<const Key> keys) override {
     uint64_t sum = 0;
     for (const Key& key : keys) {
-      sum += Digest(map_ + offsets_[key.number()], value_size_);
+      sum += Digest(map_ + offsets_[IndexOf(key)], value_size_);
     }
     return sum;
   }
@@ -128,8 +128,14 @@ class Bare final : public KeyValueStore {
     end_ += bytes.size();
   }
 
+  // Where the key's offset is kept: its number, or that of a native counter.
+  // Either is small, and the other way round it is large.
+  static uint64_t IndexOf(const Key& key) {
+    return std::min(key.number(), __builtin_bswap64(key.number()));
+  }
+
   void Remember(const Key& key, uint64_t offset) {
-    const uint64_t number = key.number();
+    const uint64_t number = IndexOf(key);
     if (number >= offsets_.size()) {
       offsets_.resize(std::max<size_t>(number + 1, 2 * offsets_.size()));
     }

@@ -30,7 +30,7 @@ struct Target {
 };
 
 constexpr Target kTargets[] = {
-    {"batch_write", 2.5, "lmdb"},
+    {"batch_write_native", 2.5, "lmdb"},
     {"read", 3, "lmdb"},
     {"read_batch", 6, "lmdb", "read"},
     {"write_100", 0.8, "bare"},

@@ -49,6 +49,7 @@ class Entries {
       items_.push_back(
           {Key(i),
            {reinterpret_cast<const char*>(&contents_[i]), sizeof(uint64_t)}});
+      native_.push_back({Key::OfNative(i), items_.back().value});
       digests_ += Digest(&contents_[i], sizeof(uint64_t));
     }
     shuffled_ = items_;
@@ -60,20 +61,25 @@ class Entries {
   }
 
   absl::Span<const KeyValue> in_order() const { return items_; }
+  // Counters as they lie in memory, which is what programs have for keys that
+  // do not think of an order.
+  absl::Span<const KeyValue> native() const { return native_; }
   absl::Span<const KeyValue> shuffled() const { return shuffled_; }
   absl::Span<const Key> shuffled_keys() const { return shuffled_keys_; }
 
   uint64_t digests() const { return digests_; }
-  Totals TotalsIn(const KeyValueStore& store) const {
-    Totals totals = {.count = items_.size(), .keys = 0, .values = digests_};
-    for (const KeyValue& item : items_)
-      totals.keys += store.KeyDigest(item.key);
+  // What is seen in the store after all of the `items` were written.
+  Totals TotalsIn(const KeyValueStore& store,
+                  absl::Span<const KeyValue> items) const {
+    Totals totals = {.count = items.size(), .keys = 0, .values = digests_};
+    for (const KeyValue& item : items) totals.keys += store.KeyDigest(item.key);
     return totals;
   }
 
  private:
   std::vector<uint64_t> contents_;
   std::vector<KeyValue> items_;
+  std::vector<KeyValue> native_;
   std::vector<KeyValue> shuffled_;
   std::vector<Key> shuffled_keys_;
   uint64_t digests_ = 0;
@@ -99,6 +105,10 @@ class Run {
       ReadAll();
       store_.Close();
       if (settings_.Wants("memory")) ProbeMemory();
+      Remove();
+    }
+    if (settings_.Wants("batch_write_native")) {
+      WriteInBatches("batch_write_native", entries_.native());
       Remove();
     }
     if (settings_.Wants("batch_write_shuffled")) {
@@ -136,7 +146,7 @@ class Run {
       }
     });
     Note(workload, count_ / seconds);
-    Expect(store_.Iterate() == entries_.TotalsIn(store_), store_,
+    Expect(store_.Iterate() == entries_.TotalsIn(store_, items), store_,
            "other entries than were written");
     store_.Close();
   }
@@ -166,7 +176,7 @@ class Run {
 
   void ReadAll() {
     const auto keys = entries_.shuffled_keys();
-    const Totals totals = entries_.TotalsIn(store_);
+    const Totals totals = entries_.TotalsIn(store_, entries_.in_order());
     TimeReading("iterate", [&] { return store_.Iterate() == totals; });
     TimeReading("read",
                 [&] { return store_.Read(keys) == entries_.digests(); });

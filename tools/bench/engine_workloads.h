@@ -26,6 +26,7 @@ struct Workload {
 
 inline constexpr std::array kWorkloads = {
     Workload{"batch_write", "batched writes, keys in order", "keys/s"},
+    Workload{"batch_write_native", "batched writes, native counters", "keys/s"},
     Workload{"batch_write_shuffled", "batched writes, shuffled", "keys/s"},
     Workload{"read", "random reads", "reads/s"},
     Workload{"read_batch", "batch reads", "reads/s"},

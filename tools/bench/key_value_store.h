@@ -35,6 +35,11 @@ class Key {
     const uint64_t swapped = __builtin_bswap64(number);
     std::memcpy(bytes_, &swapped, sizeof(bytes_));
   }
+  // The bytes that a counter has in memory. Those of successive ones lie far
+  // apart for peers that sort keys.
+  static Key OfNative(uint64_t counter) {
+    return Key(__builtin_bswap64(counter));
+  }
   uint64_t number() const {
     uint64_t swapped = 0;
     std::memcpy(&swapped, bytes_, sizeof(bytes_));
