@@ -280,8 +280,10 @@ def parse_arguments():
     parser.add_argument("--dir", default=None, metavar="DIR", help="where to work")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--varve", metavar="PROGRAM",
-                        default=os.path.join(REPOSITORY, "bazel-bin", "tools", "varve"))
+                        default=os.path.join(REPOSITORY, "bazel-bin", "tools", "varve", "varve"))
     arguments = parser.parse_args()
+    if arguments.dir and not os.path.isdir(arguments.dir):
+        parser.error("there is no directory %s" % arguments.dir)
     arguments.parts = arguments.parts.split(",")
     for name in arguments.parts:
         if name not in PARTS:
