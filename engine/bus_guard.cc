@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -132,11 +133,12 @@ uintptr_t PageSize() {
 
 bool MapZeros(uintptr_t begin, uintptr_t end) {
   // POSIX does not list mmap among what a handler may call. On Linux it is a
-  // system call and nothing else: it takes no lock of this process.
-  void* const address = reinterpret_cast<void*>(begin);
-  return mmap(address, end - begin, PROT_READ,
-              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-              0) == address;
+  // system call and takes no lock of this process, unless a sanitizer has put
+  // its own in the place of the library's.
+  return static_cast<uintptr_t>(syscall(
+             SYS_mmap, begin, end - begin, PROT_READ,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0)) ==
+         begin;
 }
 
 // Puts zeros where `address` lies, if that is in a guarded mapping.

@@ -162,9 +162,9 @@ TEST_P(RequestLoopTest, RequestsThatTakeLongHoldUpNobody) {
 
 // The same when each comes long after the one before.
 TEST_P(RequestLoopTest, ARequestThatNeverEndsHoldsUpNobody) {
-  const auto loop = Start(2);
   absl::Notification release;
   absl::Notification stuck;
+  const auto loop = Start(2);  // ends before what its requests wait for
   queue_.Push({.serve = [&] {
     stuck.Notify();
     release.WaitForNotification();
