@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The benchmark of mounts, in small: that it measures, reports and cleans up."""
+"""The benchmarks of mounts, in small: that they measure, report and clean up."""
 
 import json
 import os
@@ -112,6 +112,44 @@ class BenchRun(unittest.TestCase):
             process.communicate(timeout=300)
             self.assertEqual(process.returncode, 128 + number)
             self.expect_nothing_left()
+
+
+class ScaleRun(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(dir=os.environ.get("TEST_TMPDIR")))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.work = self.folder / "work"
+        self.work.mkdir()
+
+    def run_bench(self, *arguments):
+        return subprocess.run(
+            [sys.executable, os.path.join(BENCH, "scale_bench.py"), "--dir", str(self.work),
+             "--files", "1000", "--file-gib", "1", "--store-gib", "1", "--rounds", "1",
+             *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            timeout=300, check=False)
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_measures_every_part(self):
+        results = self.folder / "results.json"
+        done = self.run_bench("--varve", varve_binary(), "--json", str(results))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        rows = json.loads(results.read_text())
+        for what, part in (("1000 files", 1), ("killed after", 2), ("a file of 1 GiB", 2),
+                           ("a store of 1 GiB", 5)):
+            self.assertEqual(
+                sum(row["what"].strip().startswith(what) for row in rows), part, rows)
+        for row in rows:
+            self.assertGreater(row["value"], 0, row)
+        self.assertEqual(mounts_below(self.work), [])
+        self.assertEqual(os.listdir(self.work), [])
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_says_what_cannot_be_run(self):
+        done = self.run_bench("--varve", "/bin/false")
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn("tools/bench/scale: varve ended", done.stdout)
+        self.assertEqual(os.listdir(self.work), [])
 
 
 class Verdict(unittest.TestCase):
