@@ -154,6 +154,9 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
     absl::StrAppend(&text, json ? ", \"store_file\": \"" : "store_file: ",
                     NameOf(*place), json ? "\"" : "\n");
   }
+  absl::StrAppend(&text, json ? ", \"transport\": \"" : "transport: ",
+                  over_io_uring_.load() ? "io_uring" : "/dev/fuse",
+                  json ? "\"" : "\n");
   for (const Member& member : members) {
     absl::StrAppend(&text, json ? ", \"" : "", member.name,
                     json ? "\": " : ": ", member.value, json ? "" : "\n");

@@ -12,6 +12,7 @@
 #ifndef VARVE_FS_CONTROL_DIRECTORY_H_
 #define VARVE_FS_CONTROL_DIRECTORY_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -50,6 +51,8 @@ class ControlDirectory {
   absl::Status ReadDirectory(
       uint64_t ino, uint64_t cookie,
       const std::function<bool(const Volume::Entry&)>& visit);
+  // Says that requests come through io_uring, and not through /dev/fuse.
+  void set_over_io_uring() { over_io_uring_.store(true); }
   // Says that an unnamed entry has been named.
   void Named(uint64_t key_hash);
 
@@ -66,6 +69,7 @@ class ControlDirectory {
   Volume& volume_;
   const std::string status_members_;
   const Timestamp started_;
+  std::atomic<bool> over_io_uring_{false};
   absl::Mutex mu_;
   // As of the first look, in order of their inode numbers; those named since
   // are marked by an empty name.

@@ -7,6 +7,9 @@
 //    kernel asks for the attribute security.capability before every write.
 //  - FUSE_SETXATTR_EXT is agreed on, so that the kernel says when a new access
 //    control list takes set-group-id away.
+//  - FUSE_OVER_IO_URING is agreed on where it shall be used: requests and their
+//    answers then come and go through io_uring, notifications, interrupts and
+//    forgets through the connection still.
 
 #ifndef VARVE_FS_FUSE_CHANNEL_H_
 #define VARVE_FS_FUSE_CHANNEL_H_
@@ -15,13 +18,35 @@
 #define FUSE_USE_VERSION 314
 #endif
 #include <fuse3/fuse_lowlevel.h>
+#include <sys/uio.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace varve::fs {
 
-// For fuse_session_custom_io().
+struct FuseContext;
+
+// The way through io_uring, as far as the channel has to do with it.
+class RingTransport {
+ public:
+  virtual ~RingTransport() = default;
+  // Whether it is to be used, and can be. Requests and answers will have data
+  // of up to `max_payload` bytes.
+  virtual bool Prepare(bool is_offered, size_t max_payload) = 0;
+  // The kernel has agreed.
+  virtual void Start() = 0;
+};
+
+// For fuse_session_custom_io(), on a session whose user data is a FuseContext.
 struct fuse_custom_io FuseChannelIo();
+
+// To be told of a request that this thread got by other means, before it is
+// served. May change it; returns its size from now on.
+size_t NoteRequest(void* request, size_t size);
+
+// Sends an answer of this thread as libfuse would.
+ssize_t SendAnswer(FuseContext& context, struct iovec* pieces, int count);
 
 // Whether the request that this thread received last asks for set-user-id,
 // set-group-id and capabilities of the file to be dropped, or, if it sets an

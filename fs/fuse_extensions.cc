@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "fs/fuse_call.h"
+#include "fs/fuse_channel.h"
 
 namespace varve::fs {
 namespace {
@@ -61,7 +62,8 @@ struct CreateOut {
   struct fuse_open_out open;
 };
 
-void Send(int fd, uint64_t unique, int error, const void* body, size_t size) {
+void Send(FuseContext& context, uint64_t unique, int error, const void* body,
+          size_t size) {
   struct fuse_out_header header = {};
   header.len = static_cast<uint32_t>(sizeof(header) + size);
   header.error = -error;
@@ -69,7 +71,8 @@ void Send(int fd, uint64_t unique, int error, const void* body, size_t size) {
   struct iovec pieces[] = {{&header, sizeof(header)},
                            {const_cast<void*>(body), size}};
   // Fails only when nobody waits for the answer any more.
-  [[maybe_unused]] const ssize_t sent = writev(fd, pieces, size > 0 ? 2 : 1);
+  [[maybe_unused]] const ssize_t sent =
+      SendAnswer(context, pieces, size > 0 ? 2 : 1);
 }
 
 StatxTime ToStatx(Timestamp time) {
@@ -79,14 +82,14 @@ StatxTime ToStatx(Timestamp time) {
           .reserved = 0};
 }
 
-void AnswerStatx(FuseContext& context, int fd, const fuse_in_header& header) {
+void AnswerStatx(FuseContext& context, const fuse_in_header& header) {
   const uint64_t ino = header.nodeid;
   const absl::StatusOr<Stat> stat = InControl(ino)
                                         ? context.control.GetAttributes(ino)
                                         : context.volume.GetAttributes(ino);
   if (!stat.ok()) {
     const int number = NumberToAnswer(stat.status(), "statx", context.log);
-    return Send(fd, header.unique, number, nullptr, 0);
+    return Send(context, header.unique, number, nullptr, 0);
   }
   const struct stat from = ToSystemStat(*stat);
   StatxOut out = {};
@@ -108,7 +111,7 @@ void AnswerStatx(FuseContext& context, int fd, const fuse_in_header& header) {
   const auto rdev = static_cast<uint32_t>(from.st_rdev);
   out.rdev_major = (rdev >> 8) & 0xfff;
   out.rdev_minor = (rdev & 0xff) | ((rdev >> 12) & 0xfff00);
-  Send(fd, header.unique, 0, &out, sizeof(out));
+  Send(context, header.unique, 0, &out, sizeof(out));
 }
 
 void FillEntry(const Stat& stat, struct fuse_entry_out& entry) {
@@ -133,17 +136,17 @@ void FillEntry(const Stat& stat, struct fuse_entry_out& entry) {
   attr.blksize = static_cast<uint32_t>(from.st_blksize);
 }
 
-void AnswerTmpfile(FuseContext& context, int fd, const fuse_in_header& header,
+void AnswerTmpfile(FuseContext& context, const fuse_in_header& header,
                    const fuse_create_in& in) {
   if (InControl(header.nodeid)) {
-    return Send(fd, header.unique, EPERM, nullptr, 0);
+    return Send(context, header.unique, EPERM, nullptr, 0);
   }
   auto made = context.volume.CreateUnnamed(
       header.nodeid, in.mode, static_cast<int>(in.flags),
       {.uid = header.uid, .gid = header.gid, .umask = in.umask});
   if (!made.ok()) {
     const int number = NumberToAnswer(made.status(), "tmpfile", context.log);
-    return Send(fd, header.unique, number, nullptr, 0);
+    return Send(context, header.unique, number, nullptr, 0);
   }
   CreateOut out = {};
   FillEntry(made->first, out.entry);
@@ -151,18 +154,16 @@ void AnswerTmpfile(FuseContext& context, int fd, const fuse_in_header& header,
   file->handle = std::move(made->second);
   out.open.fh = reinterpret_cast<uint64_t>(file.release());
   out.open.open_flags = FOPEN_KEEP_CACHE;
-  Send(fd, header.unique, 0, &out, sizeof(out));
+  Send(context, header.unique, 0, &out, sizeof(out));
 }
 
-}  // namespace
-
-bool AnswerExtension(FuseContext& context, int fd, const void* request,
-                     size_t size) {
+// Returns whether it is one of these.
+bool AnswerExtension(FuseContext& context, const void* request, size_t size) {
   fuse_in_header header;
   if (size < sizeof(header)) return false;
   std::memcpy(&header, request, sizeof(header));
   if (header.opcode == kOpcodeStatx) {
-    AnswerStatx(context, fd, header);
+    AnswerStatx(context, header);
     return true;
   }
   fuse_create_in in;
@@ -171,8 +172,16 @@ bool AnswerExtension(FuseContext& context, int fd, const void* request,
   }
   std::memcpy(&in, static_cast<const char*>(request) + sizeof(header),
               sizeof(in));
-  AnswerTmpfile(context, fd, header, in);
+  AnswerTmpfile(context, header, in);
   return true;
+}
+
+}  // namespace
+
+void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
+  if (!AnswerExtension(context, request.mem, request.size)) {
+    fuse_session_process_buf(context.session, &request);
+  }
 }
 
 }  // namespace varve::fs

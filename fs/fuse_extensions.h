@@ -10,17 +10,13 @@
 #ifndef VARVE_FS_FUSE_EXTENSIONS_H_
 #define VARVE_FS_FUSE_EXTENSIONS_H_
 
-#include <cstddef>
-
 #include "fs/fuse_operations.h"
 
 namespace varve::fs {
 
-// Answers the request on the session's descriptor `fd` if it is one of these,
-// and returns whether it is. `request` are the `size` bytes that the kernel
-// sent, header first.
-bool AnswerExtension(FuseContext& context, int fd, const void* request,
-                     size_t size);
+// Serves the request, which is what the kernel sent, header first: answers it
+// if it is one of these, and has libfuse call its handler otherwise.
+void ServeRequest(FuseContext& context, const struct fuse_buf& request);
 
 }  // namespace varve::fs
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fs/control_directory.h"
+#include "fs/fuse_channel.h"
 #include "fs/fuse_request.h"
 #include "fs/volume.h"
 
@@ -23,6 +24,7 @@ struct FuseContext {
   struct fuse_session* session = nullptr;
   ErrorLog log;
   std::function<void()> on_ready;
+  RingTransport* rings = nullptr;  // where there may be one
 };
 
 const struct fuse_lowlevel_ops& FuseOperations();

@@ -19,6 +19,7 @@
 #include "fs/fuse_channel.h"
 #include "fs/fuse_extensions.h"
 #include "fs/fuse_operations.h"
+#include "fs/fuse_rings.h"
 #include "fs/request_loop.h"
 
 namespace varve::fs {
@@ -122,13 +123,7 @@ class RequestWorker final : public RequestLoop::Worker {
     return RequestMayTakeLong() && callers_.AreSeveral();
   }
 
-  void Serve() override {
-    struct fuse_session* const session = context_.session;
-    if (!AnswerExtension(context_, fuse_session_fd(session), buffer_.mem,
-                         buffer_.size)) {
-      fuse_session_process_buf(session, &buffer_);
-    }
-  }
+  void Serve() override { ServeRequest(context_, buffer_); }
 
  private:
   FuseContext& context_;
@@ -143,8 +138,11 @@ class FuseServer::Impl {
   Impl(Volume& volume, FuseOptions options)
       : options_(std::move(options)),
         context_(volume, options_.status_members),
-        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        rings_(context_, options_.io_uring, options_.threads,
+               [this] { Stop(); }) {
     context_.log = options_.on_error;
+    context_.rings = &rings_;
   }
 
   ~Impl() {
@@ -166,6 +164,7 @@ class FuseServer::Impl {
   struct fuse_session* session_ = nullptr;
   bool mounted_ = false;
   const Descriptor stop_;  // signalled by Stop()
+  FuseRings rings_;
 };
 
 absl::Status FuseServer::Impl::Mount() {
@@ -231,6 +230,7 @@ absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   if (events[0].revents != 0) UnmountWhileServing();
   loop.End();
   loop.Join();
+  rings_.End();
   fuse_session_unmount(session_);
   mounted_ = false;
   return absl::OkStatus();

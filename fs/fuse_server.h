@@ -21,16 +21,29 @@
 
 namespace varve::fs {
 
+// Whether requests come through io_uring, which is faster, instead of
+// /dev/fuse. The kernel offers it from Linux 6.14 on, where root has written Y
+// to /sys/module/fuse/parameters/enable_uring.
+enum class IoUring {
+  kIfOffered,
+  kWanted,  // and the log says so if it cannot be used
+  kNever,
+};
+
 struct FuseOptions {
   std::string mountpoint;  // absolute
   std::string source;      // shown as the device in /proc/mounts: the store
   // Further -o options for the kernel or libfuse, one each: "ro",
   // "allow_other", "nosuid", "max_read=…". default_permissions is always on.
   std::vector<std::string> mount_options;
-  int threads = 0;  // 0: chosen by the number of processors
+  // 0: chosen by the number of processors. With io_uring they are spread over
+  // the processors, one for each at least.
+  int threads = 0;
   // How long to look for the next request before sleeping, where that pays;
-  // zero for never.
+  // zero for never. Through io_uring there is nothing to look for.
   absl::Duration poll = absl::Microseconds(100);
+  // A program that allows it calls InstallBusGuard() first.
+  IoUring io_uring = IoUring::kIfOffered;
   bool debug = false;  // libfuse's trace of every request, to stderr
   // One line for the log; called from any thread.
   std::function<void(const absl::Status& status, absl::string_view operation)>
