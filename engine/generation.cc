@@ -100,6 +100,18 @@ absl::Status Generation::CheckIndexWhole() const {
                       base->location().payload_offset));
 }
 
+absl::Status Generation::CheckIndexIntact() const {
+  VARVE_RETURN_IF_ERROR(CheckIndexWhole());
+  const IndexImage* const base = index_.base();
+  if (base == nullptr || base->IsIntact()) return absl::OkStatus();
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrFormat("the index image at offset %d is no longer what it was "
+                      "when the store was opened; opening it again does "
+                      "without that image",
+                      base->location().payload_offset));
+}
+
 absl::StatusOr<EntryView> Generation::ViewOf(uint64_t key_hash,
                                              uint64_t metadata_offset) const {
   VARVE_RETURN_IF_ERROR(CheckNotLost(metadata_offset + kMetadataSize));

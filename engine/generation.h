@@ -98,6 +98,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
   }
   // DATA_LOSS (EIO) if what says that a key is absent cannot be read any more.
   absl::Status CheckIndexWhole() const;
+  // The same, and that the rest of the image is what it was when the store was
+  // opened. Reads the image: for those who are about to destroy what the index
+  // does not know of. What it said before the call can be relied on then.
+  absl::Status CheckIndexIntact() const;
   absl::StatusOr<EntryView> ViewOf(uint64_t key_hash,
                                    uint64_t metadata_offset) const;
   // The entry that ends at `end`, at most the tail; DATA_LOSS if none can.

@@ -184,4 +184,8 @@ void IndexImage::Prefetch(uint64_t key_hash) const {
 
 bool IndexImage::HasLostBytes() const { return varve::HasLostBytes(payload()); }
 
+bool IndexImage::IsIntact() const {
+  return HeaderMatches() && KeysAreSound() && !HasLostBytes();
+}
+
 }  // namespace varve

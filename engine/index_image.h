@@ -59,6 +59,9 @@ class IndexImage {
   const EntryLocation& location() const { return location_; }
   // Whether bytes of it are gone, so that an answer may be wrong.
   bool HasLostBytes() const;
+  // Whether all of it is what it was when it was loaded, which a disk can
+  // change. Reads all of it.
+  bool IsIntact() const;
 
  private:
   IndexImage(std::shared_ptr<const Mapping> mapping,

@@ -1,6 +1,7 @@
 #include "engine/index_image.h"
 
 #include <algorithm>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <random>
@@ -469,6 +470,20 @@ TEST_F(IndexImageTest, ChainThatBreaksBelowTheImageHidesNoLiveEntry) {
   EXPECT_EQ(Live().size(), live);
   EXPECT_THAT(store_->ForEachInChain([](const EntryView&) { return true; }),
               HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(IndexImageTest, ImageThatIsSpoiltWhileInUseIsNotReliedOn) {
+  Fill(0, 40);
+  const EntryLocation image = WriteImage();
+  OpenWithImage();
+  EXPECT_THAT(store_->CheckIndex(), IsOk());
+  std::fstream(Path()).seekp(image.metadata_offset() - 100).put('\xa5');
+  for (const absl::Status& status : {store_->CheckIndex(), store_->Compact(),
+                                     store_->WriteIndexImage(kKey)}) {
+    EXPECT_THAT(status, HasCode(absl::StatusCode::kDataLoss));
+  }
+  OpenWithImage();
+  EXPECT_FALSE(HasBase());
 }
 
 TEST_F(IndexImageTest, FailedImageChangesNothing) {

@@ -201,6 +201,11 @@ class Store {
   // The image that this store's own index lies on. As long as the store is open
   // it must stay as it is, though it may be superseded.
   std::optional<EntryLocation> index_image_in_use() const;
+  // That what the index has said so far was so: look-ups go by an image of it
+  // in the file, which the disk may have spoilt since it was checked. For those
+  // who are about to destroy what they did not find. DATA_LOSS if it is; the
+  // store has to be opened anew then. Reads all of the image.
+  absl::Status CheckIndex() const;
 
   // --- Reading -------------------------------------------------------------
 

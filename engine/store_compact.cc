@@ -95,13 +95,13 @@ class Compactor {
 
 absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted() {
   const Generation& from = *generation_;
-  VARVE_RETURN_IF_ERROR(from.CheckIndexWhole());
+  // From the index and not from the chain, which may have broken since opening.
+  std::vector<uint64_t> offsets = from.index().Offsets();
+  VARVE_RETURN_IF_ERROR(from.CheckIndexIntact());
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeReplacementFile());
   // Before it becomes the store, so that no other writer can get in between.
   VARVE_RETURN_IF_ERROR(file->LockExclusive());
 
-  // From the index and not from the chain, which may have broken since opening.
-  std::vector<uint64_t> offsets = from.index().Offsets();
   // Images of the index are of no use in another file.
   std::erase(offsets, from.newest_image());
   if (options_.index_image_key.has_value()) {

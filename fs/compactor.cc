@@ -134,6 +134,8 @@ absl::Status Compactor::CopyAll() {
   VARVE_RETURN_IF_ERROR(copier.CopyTree());
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
   std::vector<EntryLocation> unnamed = context_.unnamed();
+  // What was not found by its key is not among them, and not copied.
+  VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   std::erase_if(unnamed, [this](const EntryLocation& entry) {
     return entry.end() > source_->tail();
   });

@@ -143,6 +143,8 @@ absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
 absl::Status Puncher::Run() {
   VARVE_RETURN_IF_ERROR(FindUsed());
   VARVE_RETURN_IF_ERROR(FindDead());
+  // What was not found by its key was taken for dead.
+  VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
   Store& store = *context_.core.store;
   // A reader beside us has the tree of the moment at which it began.

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <atomic>
+#include <fstream>
 #include <functional>
 #include <string>
 #include <thread>
@@ -170,6 +171,34 @@ TEST_F(VolumeCompactionTest, UnnamedEntriesAreKept) {
   ASSERT_THAT(Compact(), IsOk());
   Crash();
   EXPECT_EQ(*Read("foreign"), "of another program");
+}
+
+TEST_F(VolumeCompactionTest, SpoiltIndexImageLetsNothingBeTakenForDead) {
+  options().min_entries_for_image = 1;
+  MakeTree();
+  Close();
+  WithForeignStore([](Store& store) {
+    ASSERT_THAT(store.Write("foreign", Bytes(Pattern(9, 20'000))), IsOk());
+  });
+  Open();
+  ASSERT_THAT(Write("more", "text"), IsOk());
+  Reopen();
+  const auto image = volume().store().index_image_in_use();
+  ASSERT_TRUE(image.has_value());
+  std::fstream(path())
+      .seekp(static_cast<std::streamoff>(image->metadata_offset() - 100))
+      .put('\xa5');
+  for (const bool punch : {false, true}) {
+    EXPECT_EQ(Compact({.punch = punch}).code(), absl::StatusCode::kDataLoss);
+  }
+  Reopen();
+  for (const bool punch : {true, false}) {
+    ASSERT_THAT(Compact({.punch = punch}), IsOk());
+    ASSERT_EQ(volume().Unnamed().size(), 1u);
+    EXPECT_TRUE(
+        volume().ReadUnnamed(HashKey("foreign"), 0, 20'000)->ToString() ==
+        Pattern(9, 20'000));
+  }
 }
 
 TEST_F(VolumeCompactionTest, EveryoneGoesOnMeanwhile) {
