@@ -102,8 +102,8 @@ bool PrepareRings(FuseContext& context, const fuse_init_out& out) {
                           (init_offer.flags2 & kOverIoUring) != 0;
   const auto page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   const size_t in_pages = page * std::max<size_t>(out.max_pages, 32);
-  return context.rings->Prepare(
-      is_offered, std::max<size_t>(out.max_write, in_pages));
+  return context.rings->Prepare(is_offered,
+                                std::max<size_t>(out.max_write, in_pages));
 }
 
 // Adds to an answer to INIT what libfuse does not know of. Returns whether the

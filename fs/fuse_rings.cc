@@ -50,22 +50,22 @@ absl::Status FuseRings::MakeLoop(bool is_offered, size_t max_payload) {
   }
   VARVE_ASSIGN_OR_RETURN(
       loop_,
-      UringLoop::Make(
-          {.fuse_fd = fuse_session_fd(context_.session),
-           .max_payload = max_payload,
-           .threads_per_processor = ThreadsPerProcessor(threads_),
-           .serve =
-               [this](absl::Span<char> request) {
-                 struct fuse_buf buffer = {};
-                 buffer.mem = request.data();
-                 buffer.size = NoteRequest(request.data(), request.size());
-                 ServeRequest(context_, buffer);
-               },
-           .on_failure =
-               [this](const absl::Status& status) {
-                 if (context_.log) context_.log(status, "io_uring");
-                 on_failure_();
-               }}));
+      UringLoop::Make({.fuse_fd = fuse_session_fd(context_.session),
+                       .max_payload = max_payload,
+                       .threads_per_processor = ThreadsPerProcessor(threads_),
+                       .serve =
+                           [this](absl::Span<char> request) {
+                             struct fuse_buf buffer = {};
+                             buffer.mem = request.data();
+                             buffer.size =
+                                 NoteRequest(request.data(), request.size());
+                             ServeRequest(context_, buffer);
+                           },
+                       .on_failure =
+                           [this](const absl::Status& status) {
+                             if (context_.log) context_.log(status, "io_uring");
+                             on_failure_();
+                           }}));
   return absl::OkStatus();
 }
 

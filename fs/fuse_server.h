@@ -40,7 +40,7 @@ struct FuseOptions {
   // the processors, one for each at least.
   int threads = 0;
   // How long to look for the next request before sleeping, where that pays;
-  // zero for never. Through io_uring there is nothing to look for.
+  // zero for never. What comes through io_uring needs none of it.
   absl::Duration poll = absl::Microseconds(100);
   // A program that allows it calls InstallBusGuard() first.
   IoUring io_uring = IoUring::kIfOffered;

@@ -101,13 +101,19 @@ absl::Status UringEntry::Allocate() {
 UringEntry::~UringEntry() {
   // Cancels what is pending; the kernel does not touch the memory afterwards.
   if (has_ring_) io_uring_queue_exit(&ring_);
-  if (shared_ != nullptr) munmap(shared_, sizeof(Shared) + options_.max_payload);
+  if (shared_ != nullptr)
+    munmap(shared_, sizeof(Shared) + options_.max_payload);
 }
 
-void UringEntry::Prepare(uint32_t command, uint64_t commit_id) {
-  // There is room: no more than two are ever under way.
+struct io_uring_sqe* UringEntry::NewSubmission() {
   struct io_uring_sqe* const entry = io_uring_get_sqe(&ring_);
-  std::memset(entry, 0, 2 * sizeof(*entry));
+  if (entry != nullptr) std::memset(entry, 0, 2 * sizeof(*entry));
+  return entry;
+}
+
+absl::Status UringEntry::SubmitCommand(uint32_t command, uint64_t commit_id) {
+  struct io_uring_sqe* const entry = NewSubmission();
+  if (entry == nullptr) return absl::InternalError("the ring is full");
   entry->opcode = IORING_OP_URING_CMD;
   entry->fd = options_.fuse_fd;
   entry->cmd_op = command;
@@ -121,25 +127,31 @@ void UringEntry::Prepare(uint32_t command, uint64_t commit_id) {
                         .queue = static_cast<uint16_t>(options_.queue),
                         .padding = {}};
   std::memcpy(entry->cmd, &body, sizeof(body));
+  return absl::OkStatus();
+}
+
+absl::Status UringEntry::SubmitWatch() {
+  struct io_uring_sqe* const entry = NewSubmission();
+  if (entry == nullptr) return absl::InternalError("the ring is full");
+  io_uring_prep_poll_add(entry, options_.end_fd, POLLIN);
+  entry->user_data = kEnd;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> UringEntry::Next() {
   if (ended_ && !has_request_) return false;
   if (has_request_) {
     if (awaited_ != 0) AnswerError(EIO);
-    Prepare(kCommitAndFetch, commit_id_);
     has_request_ = false;
+    VARVE_RETURN_IF_ERROR(SubmitCommand(kCommitAndFetch, commit_id_));
   } else if (!is_registered_) {
-    struct io_uring_sqe* const entry = io_uring_get_sqe(&ring_);
-    std::memset(entry, 0, 2 * sizeof(*entry));
-    io_uring_prep_poll_add(entry, options_.end_fd, POLLIN);
-    entry->user_data = kEnd;
-    Prepare(kRegister, 0);
     is_registered_ = true;
+    VARVE_RETURN_IF_ERROR(SubmitWatch());
+    VARVE_RETURN_IF_ERROR(SubmitCommand(kRegister, 0));
   }
   while (!has_request_) {
-    const int result = ended_ ? io_uring_submit(&ring_)
-                              : io_uring_submit_and_wait(&ring_, 1);
+    const int result =
+        ended_ ? io_uring_submit(&ring_) : io_uring_submit_and_wait(&ring_, 1);
     if (result < 0 && !IsTransient(-result)) {
       ended_ = true;
       return SystemError(-result, "io_uring does not take an answer");
@@ -181,9 +193,9 @@ absl::Status UringEntry::TakeRequest() {
   if (header.len < sizeof(header) || operation_size > kHeaderSize ||
       payload_size > options_.max_payload) {
     ended_ = true;
-    return absl::InternalError(
-        absl::StrCat("a request through io_uring of ", header.len, " bytes, ",
-                     payload_size, " of them data"));
+    return absl::InternalError(absl::StrCat("a request through io_uring of ",
+                                            header.len, " bytes, ",
+                                            payload_size, " of them data"));
   }
   char* const at = payload_ - operation_size - sizeof(header);
   std::memcpy(at, &header, sizeof(header));

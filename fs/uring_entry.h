@@ -68,8 +68,13 @@ class UringEntry {
 
   explicit UringEntry(const Options& options) : options_(options) {}
   absl::Status Allocate();
-  // Puts a command for the kernel's FUSE into the ring.
-  void Prepare(uint32_t command, uint64_t commit_id);
+  // An empty place in the ring. Null if there is none, which cannot be, as no
+  // more than two are ever under way.
+  struct io_uring_sqe* NewSubmission();
+  // Puts a command for the kernel's FUSE into the ring, or the wish to be told
+  // of the end.
+  absl::Status SubmitCommand(uint32_t command, uint64_t commit_id);
+  absl::Status SubmitWatch();
   // Takes what has come out of the ring.
   absl::Status TakeCompletions();
   absl::Status TakeRequest();

@@ -101,10 +101,9 @@ absl::StatusOr<std::unique_ptr<UringLoop>> UringLoop::Make(Options options) {
   } catch (const std::system_error& error) {
     return SystemError(error.code().value(), "no threads for io_uring");
   }
-  const auto all_prepared = [&loop = *loop,
-                             count]() ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return loop.prepared_ == count;
-  };
+  const auto all_prepared =
+      [&loop = *loop, count]()
+          ABSL_NO_THREAD_SAFETY_ANALYSIS { return loop.prepared_ == count; };
   absl::Status status;
   {
     absl::MutexLock lock(&loop->mu_);

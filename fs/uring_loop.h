@@ -34,8 +34,8 @@ namespace varve::fs {
 class UringLoop {
  public:
   struct Options {
-    int fuse_fd = -1;                // outlives the loop
-    size_t max_payload = 0;          // as for UringEntry
+    int fuse_fd = -1;        // outlives the loop
+    size_t max_payload = 0;  // as for UringEntry
     int threads_per_processor = 1;
     // Serves a request, and answers it by Answer() before it returns. Answers
     // take the place of the request's data. Called from any thread of the loop.

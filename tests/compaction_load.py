@@ -11,7 +11,6 @@ first bytes what the others have to be.
 """
 
 import contextlib
-import errno
 import multiprocessing
 import os
 import queue
@@ -22,6 +21,7 @@ import traceback
 
 from compaction_kit import KIB, MIB, content_of, digest
 from linux_calls import RENAME_EXCHANGE, renameat2
+from mounted import GONE
 
 PATIENCE_SECONDS = 300  # for a process to end after its time
 _HEADER = struct.Struct("<QQ")
@@ -334,7 +334,7 @@ def _work(kind, arguments, seconds, ready, results):
         results.put((worker.home, worker.longest, worker.count, known, None))
     except BaseException as error:  # whatever it is, the parent is to hear of it
         text = "%s: %s" % (arguments[1], traceback.format_exc())
-        if isinstance(error, OSError) and error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+        if isinstance(error, OSError) and error.errno in GONE:
             text = "%s: the daemon is gone" % arguments[1]
         results.put((arguments[1], (0.0, ""), 0, {}, text))
 

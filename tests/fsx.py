@@ -4,7 +4,6 @@ After fsx, "file system exerciser", by Avadis Tevanian of Apple.
 """
 
 import collections
-import errno
 import os
 import random
 
@@ -17,7 +16,7 @@ from linux_calls import (
     Mapping,
 )
 from model_run import ModelRun
-from mounted import varve
+from mounted import GONE, varve
 
 
 class Fsx:
@@ -54,7 +53,7 @@ class Fsx:
             try:
                 os.close(self.fds.pop())
             except OSError as error:
-                if error.errno != errno.ENOTCONN:  # after a crash; it is closed all the same
+                if error.errno not in GONE:  # after a crash; it is closed all the same
                     raise
 
     def note(self, text, *arguments):

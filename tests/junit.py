@@ -6,14 +6,19 @@ A test file ends with
         junit.main()
 
 and gets one <testcase> per test method in $XML_OUTPUT_FILE, which is where
-Bazel looks for it and tools/test counts it.
+Bazel looks for it and tools/test counts it. With the argument --io-uring, the
+kernel offers FUSE over io_uring meanwhile; where there is no such thing, all
+cases are skipped.
 """
 
+import contextlib
 import os
 import sys
 import time
 import unittest
 import xml.etree.ElementTree as ElementTree
+
+import io_uring
 
 
 class _Result(unittest.TextTestResult):
@@ -84,6 +89,21 @@ def _write_xml(path, cases):
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
+def _by_io_uring(suite):
+    """What to run the suite in, so that its mounts use io_uring; and the suite."""
+    if "--io-uring" not in sys.argv[1:]:
+        return contextlib.nullcontext(), suite
+    if io_uring.is_there():
+        return io_uring.offered(), suite
+
+    @unittest.skip("the kernel has no FUSE over io_uring, or not for us")
+    class ByIoUring(unittest.TestCase):
+        def test_all_cases(self):
+            pass
+
+    return contextlib.nullcontext(), unittest.TestSuite([ByIoUring("test_all_cases")])
+
+
 def main():
     """Runs the cases of the calling script, or those whose names are given."""
     loader = unittest.TestLoader()
@@ -94,7 +114,9 @@ def main():
     else:
         suite = loader.loadTestsFromModule(module)
     runner = unittest.TextTestRunner(stream=sys.stdout, verbosity=2, resultclass=_Result)
-    result = runner.run(suite)
+    context, suite = _by_io_uring(suite)
+    with context:
+        result = runner.run(suite)
     path = os.environ.get("XML_OUTPUT_FILE")
     if path:
         _write_xml(path, list(result.cases.values()))

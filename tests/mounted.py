@@ -7,6 +7,7 @@
 Whatever happens, the mount, its daemon and the directory are gone at the end.
 """
 
+import errno
 import json
 import os
 import pathlib
@@ -18,6 +19,10 @@ import tempfile
 import time
 
 DEADLINE_SECONDS = 120
+
+# What callers are told once the daemon was killed; the other two are for those
+# whose request was under way.
+GONE = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED)
 
 
 def varve_binary():

@@ -74,6 +74,14 @@ constexpr std::pair<absl::string_view, fs::AccessTimes> kAccessTimes[] = {
     {"nostrictatime", fs::AccessTimes::kRelative},
 };
 
+// The first one is how libfuse calls it, too.
+constexpr std::pair<absl::string_view, fs::IoUring> kIoUring[] = {
+    {"io_uring", fs::IoUring::kWanted},
+    {"io_uring=yes", fs::IoUring::kWanted},
+    {"io_uring=no", fs::IoUring::kNever},
+    {"io_uring=auto", fs::IoUring::kIfOffered},
+};
+
 // Handed on with their value.
 constexpr absl::string_view kPassed[] = {
     "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext="};
@@ -144,6 +152,12 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
       return absl::OkStatus();
     }
   }
+  for (const auto& [name, use] : kIoUring) {
+    if (option == name) {
+      options.io_uring = use;
+      return absl::OkStatus();
+    }
+  }
   for (const absl::string_view prefix : kPassed) {
     if (absl::StartsWith(option, prefix)) {
       options.kernel_options.push_back(option);
@@ -179,6 +193,9 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
     }
     options.auto_compaction = *parsed;
     return absl::OkStatus();
+  }
+  if (absl::StartsWith(option, "io_uring=")) {
+    return BadOption(option, "needs auto, yes or no");
   }
   if (absl::StartsWith(option, "fsname=")) {
     return BadOption(option,

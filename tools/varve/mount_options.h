@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fs/fuse_server.h"
 #include "fs/volume.h"
 
 namespace varve::tools {
@@ -28,6 +29,7 @@ struct MountOptions {
   fs::AutoCompaction auto_compaction;
   int threads = 0;                     // 0: chosen by the number of processors
   std::optional<absl::Duration> poll;  // if not as FuseOptions has it
+  fs::IoUring io_uring = fs::IoUring::kIfOffered;
   // For FuseOptions::mount_options. "ro" is among them if read_only.
   std::vector<std::string> kernel_options;
 };

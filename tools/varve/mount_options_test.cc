@@ -107,6 +107,20 @@ TEST(MountOptionsTest, PollingNeedsMicroseconds) {
   }
 }
 
+TEST(MountOptionsTest, IoUringIsUsedIfOfferedUnlessToldOtherwise) {
+  using fs::IoUring;
+  EXPECT_EQ(Parse("").io_uring, IoUring::kIfOffered);
+  EXPECT_EQ(Parse("io_uring").io_uring, IoUring::kWanted);
+  EXPECT_EQ(Parse("io_uring=yes").io_uring, IoUring::kWanted);
+  EXPECT_EQ(Parse("io_uring=no").io_uring, IoUring::kNever);
+  EXPECT_EQ(Parse("io_uring,io_uring=auto").io_uring, IoUring::kIfOffered);
+  for (const char* bad : {"io_uring=", "io_uring=on", "io_uring=1"}) {
+    const absl::Status status = Refusal(bad);
+    EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
+    EXPECT_THAT(Message(status), HasSubstr(bad));
+  }
+}
+
 TEST(MountOptionsTest, CompactionIsAutomaticUnlessToldOtherwise) {
   using Mode = fs::AutoCompaction::Mode;
   EXPECT_EQ(Parse("").auto_compaction.mode, Mode::kAuto);

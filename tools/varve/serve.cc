@@ -118,6 +118,7 @@ fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
   options.mount_options = request.options.kernel_options;
   options.threads = request.options.threads;
   options.poll = request.options.poll.value_or(options.poll);
+  options.io_uring = request.options.io_uring;
   options.debug = request.options.debug;
   options.on_error = [](const absl::Status& status,
                         absl::string_view operation) {
