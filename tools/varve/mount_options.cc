@@ -137,6 +137,41 @@ std::optional<fs::AutoCompaction> ParseAutoCompaction(absl::string_view value) {
   return fs::AutoCompaction{.mode = Mode::kRatio, .dead_ratio = ratio};
 }
 
+// An option whose value is a number, or the like. False if it is none of these.
+absl::StatusOr<bool> ParseValue(const std::string& option,
+                                MountOptions& options) {
+  absl::string_view value = option;
+  if (absl::ConsumePrefix(&value, "threads=")) {
+    constexpr int kMaxThreads = 1024;
+    if (!absl::SimpleAtoi(value, &options.threads) || options.threads < 1 ||
+        options.threads > kMaxThreads) {
+      return BadOption(option, "needs a number from 1 to 1024");
+    }
+    return true;
+  }
+  if (absl::ConsumePrefix(&value, "poll=")) {
+    constexpr int kMaxMicroseconds = 100'000;
+    int microseconds;
+    if (!absl::SimpleAtoi(value, &microseconds) || microseconds < 0 ||
+        microseconds > kMaxMicroseconds) {
+      return BadOption(option, "needs microseconds, from 0 to 100000");
+    }
+    options.poll = absl::Microseconds(microseconds);
+    return true;
+  }
+  if (absl::ConsumePrefix(&value, "compact=")) {
+    const auto parsed = ParseAutoCompaction(value);
+    if (!parsed.has_value()) {
+      return BadOption(option,
+                       "needs auto, never or a ratio between 0 and 1, as "
+                       "compact=0.5");
+    }
+    options.auto_compaction = *parsed;
+    return true;
+  }
+  return false;
+}
+
 // One option. Switches are collected apart, since the last one counts.
 absl::Status ParseOption(const std::string& option, Switches& switches,
                          MountOptions& options) {
@@ -165,35 +200,8 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
     }
   }
   if (IsIgnored(option)) return absl::OkStatus();
-  absl::string_view value = option;
-  if (absl::ConsumePrefix(&value, "threads=")) {
-    constexpr int kMaxThreads = 1024;
-    if (!absl::SimpleAtoi(value, &options.threads) || options.threads < 1 ||
-        options.threads > kMaxThreads) {
-      return BadOption(option, "needs a number from 1 to 1024");
-    }
-    return absl::OkStatus();
-  }
-  if (absl::ConsumePrefix(&value, "poll=")) {
-    constexpr int kMaxMicroseconds = 100'000;
-    int microseconds;
-    if (!absl::SimpleAtoi(value, &microseconds) || microseconds < 0 ||
-        microseconds > kMaxMicroseconds) {
-      return BadOption(option, "needs microseconds, from 0 to 100000");
-    }
-    options.poll = absl::Microseconds(microseconds);
-    return absl::OkStatus();
-  }
-  if (absl::ConsumePrefix(&value, "compact=")) {
-    const auto parsed = ParseAutoCompaction(value);
-    if (!parsed.has_value()) {
-      return BadOption(option,
-                       "needs auto, never or a ratio between 0 and 1, as "
-                       "compact=0.5");
-    }
-    options.auto_compaction = *parsed;
-    return absl::OkStatus();
-  }
+  const absl::StatusOr<bool> parsed = ParseValue(option, options);
+  if (!parsed.ok() || *parsed) return parsed.status();
   if (absl::StartsWith(option, "io_uring=")) {
     return BadOption(option, "needs auto, yes or no");
   }
