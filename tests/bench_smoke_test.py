@@ -11,6 +11,7 @@ import sys
 import tempfile
 import unittest
 
+import io_uring
 import junit
 from mounted import varve_binary, wait_until
 
@@ -80,6 +81,17 @@ class BenchRun(unittest.TestCase):
         self.assertEqual(self.run_bench("--workloads", "rm,rename"), 0)
         results = json.loads(self.json.read_text())
         self.assertEqual(list(results["samples"]), ["rename", "rm"])
+
+    @unittest.skipUnless(io_uring.is_there(), "the kernel has no FUSE over io_uring")
+    def test_has_the_kernel_offer_io_uring(self):
+        for offered in (False, True):
+            with io_uring.offered(offered):
+                self.assertEqual(self.run_bench("--io-uring", "--workloads", "untar"), 0)
+                facts = json.loads(self.json.read_text())["facts"]
+                self.assertTrue(facts["io_uring_offered"])
+                self.assertEqual(self.run_bench("--workloads", "untar"), 0)
+                facts = json.loads(self.json.read_text())["facts"]
+                self.assertEqual(facts["io_uring_offered"], offered)
 
     def test_reports_a_file_system_that_fails(self):
         self.assertEqual(self.run_bench("--workloads", "untar,rm", varve="/bin/false"), 1)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 
+IO_URING = "/sys/module/fuse/parameters/enable_uring"  # the kernel's switch for FUSE over it
 LONGEST_SECONDS = 3600  # that any one program may take
 MEMORY = "/dev/shm"  # where output disturbs no disk, if there is such a place
 
@@ -19,6 +20,33 @@ class BenchError(Exception):
 
 def scratch_directory():
     return MEMORY if os.access(MEMORY, os.W_OK) else None
+
+
+def is_io_uring_offered():
+    try:
+        with open(IO_URING, encoding="ascii") as switch:
+            return switch.read().strip() == "Y"
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def io_uring_offered():
+    """The kernel offers FUSE over io_uring meanwhile."""
+    before = is_io_uring_offered()
+    try:
+        _offer_io_uring(True)
+    except OSError as error:
+        raise BenchError("io_uring cannot be offered to mounts: %s" % error) from error
+    try:
+        yield
+    finally:
+        _offer_io_uring(before)
+
+
+def _offer_io_uring(value):
+    with open(IO_URING, "w", encoding="ascii") as switch:
+        switch.write("Y" if value else "N")
 
 
 def _environment(extra):

@@ -21,7 +21,7 @@ import tempfile
 import time
 
 import mount_report
-from bench_tools import BenchError, file_system_of
+from bench_tools import BenchError, file_system_of, io_uring_offered, is_io_uring_offered
 from mount_data import Data, Sizes
 from mount_targets import TARGETS
 from mount_workloads import BY_NAME, WORKLOADS, Bench, with_needs
@@ -40,6 +40,8 @@ def parse_arguments():
                         help="of %s; by default %s" % (", ".join(TARGETS), DEFAULT_TARGETS))
     parser.add_argument("--floor", action="store_true",
                         help="also a FUSE file system that does nothing but answer")
+    parser.add_argument("--io-uring", action="store_true",
+                        help="the kernel offers io_uring to file systems that can use it")
     parser.add_argument("--workloads", metavar="A,B", help="these only; by default all")
     parser.add_argument("--rounds", type=int, default=3, help="by default 3")
     parser.add_argument("--scale", type=float, default=1.0,
@@ -141,6 +143,7 @@ def machine_facts(programs, targets, work):
         "host_file_system": file_system_of(work),
         "load_average": os.getloadavg(),
         "is_root": os.geteuid() == 0,
+        "io_uring_offered": is_io_uring_offered(),
         "versions": versions,
     }
 
@@ -227,6 +230,8 @@ def measure(arguments, programs):
     """Runs everything in folders that are gone afterwards; results and facts."""
     sizes = Sizes(arguments.scale, arguments.files, arguments.big_mib)
     with contextlib.ExitStack() as stack:
+        if arguments.io_uring:
+            stack.enter_context(io_uring_offered())
         work = tempfile.mkdtemp(prefix="mount-bench-", dir=arguments.dir)
         stack.callback(shutil.rmtree, work, ignore_errors=True)
         facts = machine_facts(programs, arguments.targets, work)
