@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/bus_guard.h"
 #include "engine/lock_holder.h"
+#include "engine/start_thread.h"
 #include "engine/status.h"
 
 namespace varve {
@@ -253,7 +254,8 @@ int OpenWithoutUmask(const std::string& path, int flags, mode_t permissions) {
   // The umask belongs to the process; changing it would race with every other
   // thread that creates a file. Correcting the mode afterwards would leave a
   // moment in which it is wrong, and a crash would leave it wrong for good.
-  std::thread([&] {
+  std::thread thread;
+  const bool started = StartThread(thread, [&] {
     if (unshare(CLONE_FS) != 0) {
       error = EPERM;
       return;
@@ -261,8 +263,9 @@ int OpenWithoutUmask(const std::string& path, int flags, mode_t permissions) {
     umask(0);
     fd = Retry([&] { return open(path.c_str(), flags, permissions); });
     error = errno;
-  }).join();
-  errno = error;
+  });
+  if (started) thread.join();
+  errno = started ? error : EAGAIN;
   return fd;
 }
 

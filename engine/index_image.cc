@@ -11,6 +11,7 @@
 #include "engine/crc32_combine.h"
 #include "engine/endian.h"
 #include "engine/layout.h"
+#include "engine/start_thread.h"
 
 namespace varve {
 namespace {
@@ -109,9 +110,8 @@ bool IndexImage::KeysAreSound() const {
   const size_t half = count_ < kKeysWorthAThread ? count_ : count_ / 2;
   std::optional<uint32_t> upper = 0;
   std::thread helper;
-  if (half < count_) {
-    helper = std::thread([&] { upper = SumUp(half, count_); });
-  }
+  const auto sum_up = [&] { upper = SumUp(half, count_); };
+  if (half < count_ && !StartThread(helper, sum_up)) sum_up();
   const std::optional<uint32_t> lower = SumUp(0, half);
   if (helper.joinable()) helper.join();
   if (!lower.has_value() || !upper.has_value()) return false;

@@ -12,6 +12,7 @@
 #include "engine/index_image.h"
 #include "engine/io_util.h"
 #include "engine/layout.h"
+#include "engine/start_thread.h"
 #include "engine/status.h"
 #include "engine/store_impl.h"
 
@@ -137,10 +138,16 @@ void StoreImpl::ForEachParallel(
     }
   };
   const size_t lots = offsets.size() / kLot + 1;
-  std::vector<std::thread> workers(std::min<size_t>(
-      lots, std::max(1U, std::thread::hardware_concurrency())));
-  for (std::thread& worker : workers) worker = std::thread(work);
-  for (std::thread& worker : workers) worker.join();
+  // The first worker is this thread.
+  std::vector<std::thread> others(
+      std::min<size_t>(lots,
+                       std::max(1U, std::thread::hardware_concurrency())) -
+      1);
+  for (std::thread& other : others) StartThread(other, work);
+  work();
+  for (std::thread& other : others) {
+    if (other.joinable()) other.join();
+  }
 }
 
 absl::Status StoreImpl::ForEachInChain(

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "engine/start_thread.h"
 #include "engine/status.h"
 
 namespace varve::fs {
@@ -10,7 +11,8 @@ ChangePipe::ChangePipe(CommitReader reader, size_t min_size)
     : reader_(std::move(reader)) {
   if (reader_.payload_size() < min_size) return;
   for (Batch& batch : batches_) batch.changes.resize(kBatchSize);
-  decoder_ = std::thread([this] { DecodeAll(); });
+  // Without it, whoever takes the changes decodes them.
+  StartThread(decoder_, [this] { DecodeAll(); });
 }
 
 ChangePipe::~ChangePipe() {

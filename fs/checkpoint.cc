@@ -63,7 +63,9 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
       });
     });
   }
-  for (const KeepUnfinished& range : tree.unfinished()) writer.Add(range);
+  for (const auto& [begin, end] : tree.unfinished().ranges()) {
+    writer.Add(KeepUnfinished{.begin = begin, .end = end});
+  }
 }
 
 absl::Status AppendCheckpoint(Core& core, Timestamp now)
@@ -79,9 +81,11 @@ absl::Status AppendCheckpoint(Core& core, Timestamp now)
   header.next_ino = core.next_ino;
   header.next_data_id = core.next_data_id.load();
   CommitWriter writer(header);
+  // The checkpoint has these times, too.
+  absl::flat_hash_set<uint64_t> accessed;
   {
     absl::MutexLock lock(&core.tree_mu);
-    core.accessed.clear();  // the checkpoint has these times, too
+    accessed.swap(core.accessed);
   }
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
@@ -91,9 +95,14 @@ absl::Status AppendCheckpoint(Core& core, Timestamp now)
   writer.AddDigest();
   const EntryLocation location =
       batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
-  VARVE_RETURN_IF_ERROR(batch.Commit());
+  if (absl::Status status = batch.Commit(); !status.ok()) {
+    absl::MutexLock lock(&core.tree_mu);
+    core.accessed.insert(accessed.begin(), accessed.end());
+    return status;
+  }
   core.checkpoint = location.metadata_offset();
   core.log_bytes = 0;
+  core.clean = false;  // a mark that says so is no longer the newest record
   return absl::OkStatus();
 }
 

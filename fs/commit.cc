@@ -1,5 +1,7 @@
 #include "fs/commit.h"
 
+#include <errno.h>
+
 #include <cassert>
 #include <utility>
 
@@ -17,6 +19,12 @@ Extent ExtentOf(const EntryLocation& entry) {
           .entry_offset = 0,
           .entry_size = entry.payload_size,
           .entry_crc32 = entry.crc32};
+}
+
+absl::Status NumbersUsedUp() {
+  return SystemError(ENOSPC,
+                     "the store has no more numbers for files and content; "
+                     "copy what is in it to a new one");
 }
 
 absl::Status MarkInUse(Core& core, Timestamp time) {
@@ -44,7 +52,10 @@ Commit::Commit(Core& core, Timestamp time, Stream* stream)
 
 std::optional<EntryLocation> Commit::FinishStream(uint64_t key_hash) {
   const std::optional<EntryLocation> location = batch_.FinishStream(key_hash);
-  if (location.has_value()) end_ = location->end();
+  if (location.has_value()) {
+    end_ = location->end();
+    has_entries_ = true;
+  }
   return location;
 }
 
@@ -53,6 +64,7 @@ Extent Commit::AddEntry(uint64_t key_hash,
   assert(!writer_.has_value());
   const EntryLocation location = batch_.Add(key_hash, pieces);
   end_ = location.end();
+  has_entries_ = true;
   return ExtentOf(location);
 }
 
@@ -79,9 +91,17 @@ void Commit::AddInline(uint64_t ino, uint64_t file_offset,
   writer().AddInline(ino, file_offset, bytes);
 }
 
+absl::Status Commit::CheckNumbers() const {
+  const bool out_of_data_ids =
+      has_entries_ && core_.next_data_id.load() >= kMaxId;
+  if (header_.next_ino > kMaxId || out_of_data_ids) return NumbersUsedUp();
+  return absl::OkStatus();
+}
+
 absl::Status Commit::Finish() {
   core_.commit_mu.AssertHeld();
   VARVE_RETURN_IF_ERROR(status_);
+  VARVE_RETURN_IF_ERROR(CheckNumbers());
   const uint64_t key_hash = core_.identity.CommitKeyHash(header_.sequence);
   writer().AddDigest();
   const EntryLocation location =

@@ -31,6 +31,9 @@ namespace varve::fs {
 // The extent that is all of an entry, at file offset 0.
 Extent ExtentOf(const EntryLocation& entry);
 
+// Of a store that has no more numbers for inodes or for data.
+absl::Status NumbersUsedUp();
+
 class Commit {
  public:
   // Takes the store's writer lock until the object dies. `stream` as in
@@ -70,6 +73,9 @@ class Commit {
 
  private:
   CommitWriter& writer();
+  // ENOSPC if the store has run out of numbers for what is to be committed: a
+  // record with higher ones could not be read again.
+  absl::Status CheckNumbers() const;
   absl::Status ApplyToTree(const EntryLocation& record);
 
   Core& core_;
@@ -77,6 +83,7 @@ class Commit {
   Batch batch_;
   CommitHeader header_;
   uint64_t end_;  // where the entries added so far end
+  bool has_entries_ = false;
   std::optional<CommitWriter> writer_;
 };
 

@@ -453,9 +453,15 @@ bool CommitReader::Decode(uint8_t kind, WireReader& in, Change& change) const {
 }
 
 void CommitReader::DecodeExtents(WireReader& in, ExtentList& extents) const {
+  // Holes take little room in a record and much in memory. Of so many, with no
+  // data in between, no writer can have known.
+  constexpr int kMostHoles = 1 << 22;
+  int holes = 0;
   while (in.ok() && !in.at_end()) {
     Extent& e = extents.emplace_back();
     const uint8_t kind = in.U8();
+    holes = kind == kHole ? holes + 1 : 0;
+    if (holes > kMostHoles) in.Fail();
     e.file_offset = in.Varint();
     e.length = in.Varint();
     if (kind == kHole) {

@@ -453,6 +453,14 @@ TEST(CommitRecordTest, ExtentBeyondTheLargestStoreIsDamage) {
   EXPECT_THAT(ReadAll(RecordOf(5, body)), HasCode(absl::StatusCode::kDataLoss));
 }
 
+TEST(CommitRecordTest, MoreHolesThanAnybodyMakesAreDamage) {
+  std::string body = Varints({5});
+  for (uint64_t i = 0; i <= 1 << 22; ++i) body += Varints({1, 0, 1});
+  EXPECT_THAT(ReadAll(RecordOf(6, body)), HasCode(absl::StatusCode::kDataLoss));
+  body.resize(body.size() - 3);
+  EXPECT_THAT(ReadAll(RecordOf(6, body)), IsOk());
+}
+
 TEST(CommitRecordTest, NumbersThatAreUsedUpAreDamage) {
   CommitHeader header = SomeHeader();
   header.next_ino = kMaxId + 1;

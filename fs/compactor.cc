@@ -60,8 +60,9 @@ absl::Status Compactor::CheckPlace() {
 }
 
 uint64_t Compactor::NewDataId() {
-  const uint64_t id = context_.core.next_data_id.fetch_add(1);
-  copy_.next_data_id.store(std::max(copy_.next_data_id.load(), id + 1));
+  const uint64_t id = context_.core.NewDataId();
+  copy_.next_data_id.store(
+      std::max(copy_.next_data_id.load(), std::min(id + 1, kMaxId)));
   return id;
 }
 

@@ -141,7 +141,7 @@ class ContentWriter {
   absl::Status CopyToPlain(OpenInode& open, uint64_t size)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   uint64_t NewDataKeyHash() {
-    return core_.identity.DataKeyHash(core_.next_data_id.fetch_add(1));
+    return core_.identity.DataKeyHash(core_.NewDataId());
   }
 
   Core& core_;

@@ -81,6 +81,15 @@ struct Core {
   // Inodes whose access time is newer in memory than in the store.
   absl::flat_hash_set<uint64_t> accessed ABSL_GUARDED_BY(tree_mu);
 
+  // A new id for data. Once all are used up it is kMaxId again and again, and
+  // no commit takes what was written under it.
+  uint64_t NewDataId() {
+    uint64_t id = next_data_id.load();
+    while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
+    }
+    return id;
+  }
+
   // The inode, be it in the tree or an orphan; null if it is neither.
   const Inode* FindInode(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {

@@ -1,6 +1,7 @@
 #include "fs/loader.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <utility>
 
@@ -25,9 +26,46 @@ struct Record {
   bool in_place() const { return header.position == location.payload_offset; }
 };
 
-// The identity, if it is the first entry of the file; most stores of ours are
-// so, and then one small read finds it.
-absl::StatusOr<std::optional<Identity>> FirstEntryIdentity(
+// Whether one of the newest entries of the file is a record of that tree. False
+// also where that cannot be told by a few small reads.
+bool EndsInRecordOf(const Identity& identity, File& file) {
+  constexpr int kEntries = 16;
+  const absl::StatusOr<FileInfo> info = file.Info();
+  uint64_t end = info.ok() ? info->size : 0;
+  for (int i = 0; i < kEntries && end >= kMetadataSize; ++i) {
+    const uint64_t metadata_offset = end - kMetadataSize;
+    std::byte encoded[kMetadataSize];
+    auto size = file.ReadAt(metadata_offset, absl::MakeSpan(encoded));
+    if (!size.ok() || *size < sizeof(encoded)) return false;
+    const Metadata metadata = DecodeMetadata(encoded);
+    if (metadata.prev_tail > metadata_offset) return false;
+    const uint64_t payload_offset = Align64(metadata.prev_tail);
+    std::array<char, 256> payload;  // as far as a header may reach
+    size = file.ReadAt(
+        payload_offset,
+        {reinterpret_cast<std::byte*>(payload.data()),
+         std::min<uint64_t>(
+             payload.size(),
+             metadata_offset - std::min(payload_offset, metadata_offset))});
+    if (!size.ok()) return false;
+    const auto header = CommitReader::ReadHeader({payload.data(), *size});
+    if (header.ok() && identity.KeyHashFor(*header) == metadata.key_hash) {
+      return true;
+    }
+    end = metadata.prev_tail;
+  }
+  return false;
+}
+
+// What looks like an identity at the begin of the file. In a store of ours it
+// is the first entry, but it may also be the first bytes of a value which is
+// itself the file of a store.
+struct Candidate {
+  Identity identity;
+  bool is_confirmed = false;
+};
+
+absl::StatusOr<std::optional<Candidate>> FindCandidate(
     FileSystem& file_system, const std::string& path) {
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
                          file_system.Open(path, OpenMode::kRead, 0));
@@ -44,7 +82,23 @@ absl::StatusOr<std::optional<Identity>> FirstEntryIdentity(
   VARVE_ASSIGN_OR_RETURN(const Identity identity,
                          Identity::Decode({reinterpret_cast<const char*>(bytes),
                                            Identity::kEncodedSize}));
-  return identity;
+  return Candidate{.identity = identity,
+                   .is_confirmed = EndsInRecordOf(identity, *file)};
+}
+
+// Whether `entry`, which has the form of an identity, is not just bytes within
+// another entry: a record of its tree is in the chain, and only who knows the
+// secret can have put it there. A chain that is broken refutes nothing.
+bool HasRecords(const EntryView& entry, const Store& store) {
+  const absl::StatusOr<Identity> identity =
+      Identity::Decode(entry.payload_text());
+  if (!identity.ok()) return false;
+  bool found = false;
+  const absl::Status walked = store.ForEachInChain([&](const EntryView& later) {
+    found = identity->AsCommit(later).has_value();
+    return !found;
+  });
+  return found || !walked.ok();
 }
 
 class Loader {
@@ -228,6 +282,8 @@ absl::StatusOr<LoadResult> Loader::Load() {
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock tree_lock(&core_.tree_mu);
   uint64_t next_data_id = 1;
+  // Who goes on after damage has to know which change it is.
+  if (!lenient_) core_.tree.DeferCycleCheck();
   for (size_t i = FirstRecord(); i < records_.size(); ++i) {
     const Record& record = records_[i];
     const CommitHeader& header = record.header;
@@ -258,6 +314,7 @@ absl::StatusOr<LoadResult> Loader::Load() {
     }
     result_.clean = header.clean();
   }
+  VARVE_RETURN_IF_ERROR(core_.tree.EndCycleCheck());
   core_.next_data_id.store(next_data_id);
   core_.clean = result_.clean;
   return std::move(result_);
@@ -268,10 +325,14 @@ absl::StatusOr<LoadResult> Loader::Load() {
 absl::StatusOr<std::optional<Identity>> FindIdentity(
     FileSystem& file_system, const std::string& path,
     const std::vector<Mend>& mends) {
-  VARVE_ASSIGN_OR_RETURN(std::optional<Identity> identity,
-                         FirstEntryIdentity(file_system, path));
-  if (identity.has_value()) return identity;
+  VARVE_ASSIGN_OR_RETURN(const std::optional<Candidate> candidate,
+                         FindCandidate(file_system, path));
   OpenOptions options;
+  if (candidate.has_value()) {
+    if (candidate->is_confirmed) return candidate->identity;
+    options.durable_tail = DurableTailOf(candidate->identity);
+    options.index_image_key = candidate->identity.IndexImageKeyHash();
+  }
   options.mode = OpenMode::kRead;
   options.file_system = &file_system;
   options.mends = mends;
@@ -281,8 +342,7 @@ absl::StatusOr<std::optional<Identity>> FindIdentity(
   if (absl::IsNotFound(entry.status())) return std::nullopt;
   VARVE_RETURN_IF_ERROR(entry.status());
   VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
-  VARVE_ASSIGN_OR_RETURN(identity, Identity::Decode(entry->payload_text()));
-  return identity;
+  return Identity::Decode(entry->payload_text());
 }
 
 absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
@@ -290,11 +350,12 @@ absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
   const auto is_identity = [key_hash](const EntryView& entry) {
     return entry.key_hash() == key_hash && !entry.is_tombstone();
   };
-  // In a store of ours it is the first of all.
+  // In a store of ours it is the first of all, and need not be looked for.
   constexpr uint64_t kFirstEnd = Identity::kEncodedSize + kMetadataSize;
   if (store.tail() >= kFirstEnd) {
     auto first = store.EntryEndingAt(kFirstEnd);
-    if (first.ok() && first->location().prev_tail == 0 && is_identity(*first)) {
+    if (first.ok() && first->location().prev_tail == 0 && is_identity(*first) &&
+        HasRecords(*first, store)) {
       return first;
     }
   }

@@ -121,8 +121,8 @@ class Repair {
     monitor.Begin({});
     Translation translation;
     TreeCopier copier(
-        *source_, core_, [this] { return core_.next_data_id.fetch_add(1); },
-        monitor, translation);
+        *source_, core_, [this] { return core_.NewDataId(); }, monitor,
+        translation);
     copier.set_on_damaged([this](const Inode& inode) { NoteDamaged(inode); });
     VARVE_RETURN_IF_ERROR(copier.CopyTree());
     VARVE_RETURN_IF_ERROR(CopyUnnamed(copier));

@@ -151,12 +151,13 @@ RequestLoop::Received RequestLoop::Sleep(Worker& worker) {
   listener_sleeps_.store(true);
   struct epoll_event ready = {};
   const int count = epoll_wait(epoll_fd_, &ready, 1, -1);
+  const bool interrupted = count < 0 && errno == EINTR;
   listener_sleeps_.store(false);
-  if (count < 0) {
-    return errno == EINTR ? Received::kNothing : Received::kEnd;
+  if ((count < 0 && !interrupted) || ready.data.fd == end_fd_) {
+    return Received::kEnd;
   }
-  if (ready.data.fd == end_fd_) return Received::kEnd;
   if (deputy_sleeps_.load()) WakeDeputy();
+  if (interrupted) return Received::kNothing;
   return worker.Receive();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "fs/error.h"
@@ -228,6 +229,32 @@ absl::Status Tree::Do(const DropInode& change, std::optional<Timestamp>) {
   return absl::OkStatus();
 }
 
+bool Tree::MayHold(const Inode& directory, const Inode& parent) {
+  if (!defers_cycle_check_) return !IsWithin(parent, directory);
+  is_cycle_check_due_ = true;
+  return true;
+}
+
+absl::Status Tree::EndCycleCheck() {
+  defers_cycle_check_ = false;
+  if (!std::exchange(is_cycle_check_due_, false)) return absl::OkStatus();
+  // Each directory that was met, and from which one upwards.
+  absl::flat_hash_map<const Inode*, const Inode*> met;
+  absl::Status status;
+  inodes_.ForEach([&](const Inode& inode) {
+    if (!inode.is_directory()) return;
+    const Inode* up = &inode;
+    while (met.emplace(up, &inode).second && up != up->parent()) {
+      up = up->parent();
+    }
+    if (up != up->parent() && met[up] == &inode) {
+      status =
+          DamageError(absl::StrCat("directory ", up->ino, " lies in itself"));
+    }
+  });
+  return status;
+}
+
 absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
   Inode* parent = FindMutable(change.parent);
   Inode* inode = FindMutable(change.ino);
@@ -247,7 +274,7 @@ absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
   if (inode->is_directory()) {
     // A directory has one name. A non-empty one must not come to lie in itself.
     if (inode->is_root() || inode->names != nullptr || inode == parent ||
-        (!inode->directory().empty() && IsWithin(*parent, *inode))) {
+        (!inode->directory().empty() && !MayHold(*inode, *parent))) {
       return DamageError(absl::StrCat("a change makes directory ", change.ino,
                                       " lie in itself or in two places"));
     }
@@ -373,7 +400,7 @@ absl::Status Tree::Do(const DropXattr& change, std::optional<Timestamp>) {
 }
 
 absl::Status Tree::Do(const KeepUnfinished& change, std::optional<Timestamp>) {
-  unfinished_.push_back(change);
+  unfinished_.Add(change.begin, change.end);
   return absl::OkStatus();
 }
 

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "fs/change.h"
+#include "fs/data_id_ranges.h"
 #include "fs/extent.h"
 #include "fs/inode.h"
 #include "fs/inode_table.h"
@@ -90,11 +91,19 @@ class Tree {
   void ForEach(const std::function<void(const Inode&)>& visit) const;
 
   // What Apply cannot see change by change: inodes that have no name. Returns
-  // a sentence for each. (Cycles cannot come about: see PutName.)
+  // a sentence for each. (Cycles cannot come about: see PutName, and
+  // EndCycleCheck().)
   std::vector<std::string> CheckConsistency() const;
 
   // Ranges of data ids that an unclean stop left without a commit.
-  const std::vector<KeepUnfinished>& unfinished() const { return unfinished_; }
+  const DataIdRanges& unfinished() const { return unfinished_; }
+
+  // From now on, PutName does not look whether a directory comes to lie in
+  // itself: each time that takes as long as the directory lies deep.
+  void DeferCycleCheck() { defers_cycle_check_ = true; }
+  // Looks at all directories at once instead, if one that was not empty has got
+  // a name since. DATA_LOSS if one lies in itself; the tree is of no use then.
+  absl::Status EndCycleCheck();
 
   // Is called with each inode that a change makes.
   void set_on_make(std::function<void(Inode&)> on_make) {
@@ -117,6 +126,9 @@ class Tree {
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
 
+  // Whether `directory` may get a name in `parent`, and does not come to lie in
+  // itself.
+  bool MayHold(const Inode& directory, const Inode& parent);
   Inode* FindMutable(uint64_t ino) { return inodes_.FindMutable(ino); }
   void ReplaceContent(const SetContent& change, Inode& inode,
                       bool from_checkpoint);
@@ -132,7 +144,9 @@ class Tree {
   uint64_t data_bytes_ = 0;
   uint64_t name_count_ = 0;
   uint64_t extent_count_ = 0;
-  std::vector<KeepUnfinished> unfinished_;
+  DataIdRanges unfinished_;
+  bool defers_cycle_check_ = false;
+  bool is_cycle_check_due_ = false;
   std::function<void(Inode&)> on_make_;
   std::function<void(std::unique_ptr<Inode>)> on_drop_;
 };

@@ -198,6 +198,25 @@ TEST_F(TreeTest, DirectoriesHaveOnePlaceAndNoCycle) {
   ASSERT_THAT(Name(1, "a", 2), IsOk());
 }
 
+TEST_F(TreeTest, CyclesAreFoundAfterwardsWhereEachChangeIsNotLookedAt) {
+  for (uint64_t ino = 2; ino < 7; ++ino) ASSERT_THAT(PutDir(ino), IsOk());
+  ASSERT_THAT(Name(1, "a", 2), IsOk());
+  ASSERT_THAT(Name(2, "b", 3), IsOk());
+  ASSERT_THAT(Name(3, "c", 4), IsOk());
+  ASSERT_THAT(Name(1, "d", 5), IsOk());
+  ASSERT_THAT(Name(4, "e", 6), IsOk());
+  tree_.DeferCycleCheck();
+  ASSERT_THAT(Unname(2, "b"), IsOk());
+  ASSERT_THAT(Name(5, "b", 3), IsOk());
+  EXPECT_THAT(tree_.EndCycleCheck(), IsOk());
+  // From now on each is looked at again.
+  ASSERT_THAT(Unname(5, "b"), IsOk());
+  ExpectRefused(PutName{.parent = 4, .ino = 3, .name = "cycle"});
+  tree_.DeferCycleCheck();
+  ASSERT_THAT(Name(4, "cycle", 3), IsOk());
+  EXPECT_THAT(tree_.EndCycleCheck(), HasCode(absl::StatusCode::kDataLoss));
+}
+
 // Empty directories outside the tree that would come to hold each other.
 TEST_F(TreeTest, DetachedDirectoriesCannotFormACycle) {
   ASSERT_THAT(PutDir(2), IsOk());

@@ -11,11 +11,11 @@
 #include <cstring>
 #include <fstream>
 #include <string>
-#include <system_error>
 #include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/string_view.h"
+#include "engine/start_thread.h"
 #include "engine/status.h"
 
 namespace varve::fs {
@@ -93,13 +93,13 @@ absl::StatusOr<std::unique_ptr<UringLoop>> UringLoop::Make(Options options) {
   if (loop->end_fd_ < 0) return SystemError(errno, "eventfd");
   const int processors = PossibleProcessors();
   const int count = processors * loop->options_.threads_per_processor;
-  try {
-    for (int i = 0; i < count; ++i) {
-      loop->threads_.emplace_back(
-          [&loop = *loop, i, processors] { loop.Work(i % processors); });
+  loop->threads_.resize(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    if (!StartThread(
+            loop->threads_[static_cast<size_t>(i)],
+            [&loop = *loop, i, processors] { loop.Work(i % processors); })) {
+      return SystemError(EAGAIN, "no threads for io_uring");
     }
-  } catch (const std::system_error& error) {
-    return SystemError(error.code().value(), "no threads for io_uring");
   }
   const auto all_prepared =
       [&loop = *loop, count]()
@@ -122,7 +122,9 @@ UringLoop::~UringLoop() {
   const uint64_t one = 1;
   // Fails only when the counter is at its maximum, and then it is readable.
   [[maybe_unused]] const ssize_t written = write(end_fd_, &one, sizeof(one));
-  for (std::thread& thread : threads_) thread.join();
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
   if (end_fd_ >= 0) close(end_fd_);
 }
 

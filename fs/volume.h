@@ -489,6 +489,9 @@ class Volume {
   // again.
   absl::Time last_relief_ = absl::InfinitePast();
   absl::Time next_relief_ = absl::InfinitePast();
+  // After one that failed.
+  absl::Time next_checkpoint_ = absl::InfinitePast();
+  absl::Duration checkpoint_pause_;
   std::thread syncer_;
 };
 

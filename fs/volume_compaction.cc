@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/start_thread.h"
 #include "engine/status.h"
 #include "fs/compactor.h"
 #include "fs/error.h"
@@ -36,8 +37,13 @@ absl::Status Volume::StartCompaction(const CompactionOptions& options) {
   if (compaction_.progress().running()) return absl::OkStatus();
   if (compactor_.joinable()) compactor_.join();
   compaction_.Begin(options);
-  compactor_ = std::thread([this, options] { RunCompaction(options); });
-  return absl::OkStatus();
+  if (StartThread(compactor_, [this, options] { RunCompaction(options); })) {
+    return absl::OkStatus();
+  }
+  const absl::Status status =
+      SystemError(EAGAIN, "there is no thread for a compaction");
+  compaction_.End(status, 0);
+  return status;
 }
 
 void Volume::RunCompaction(const CompactionOptions& options) {

@@ -32,9 +32,10 @@ class VolumeDamageTest : public VolumeTest {
     bytes[offset] = static_cast<char>(bytes[offset] ^ 0x20);
     WriteWholeFile(path(), bytes);
   }
-  // Appends a record of the tree's own, as a newer version might write it.
+  // Appends a record of the tree's own, as a newer version might write it; a
+  // whole one if nothing is to be changed.
   void AppendRecord(const std::function<void(std::string&)>& change,
-                    uint8_t version) {
+                    uint8_t version, uint64_t next = 1000) {
     const Identity identity = volume().identity();
     Close();
     WithForeignStore([&](Store& store) {
@@ -51,11 +52,11 @@ class VolumeDamageTest : public VolumeTest {
       header.sequence = last + 1;
       header.position = Align64(store.tail());
       header.batch_begin = store.tail();
-      header.next_ino = 1000;
-      header.next_data_id = 1000;
+      header.next_ino = header.next_data_id = next;
       CommitWriter writer(header);
+      if (!change) writer.AddDigest();
       std::string payload = writer.payload();
-      change(payload);
+      if (change) change(payload);
       ASSERT_THAT(
           store.WriteHashed(identity.CommitKeyHash(last + 1), Bytes(payload)),
           IsOk());
@@ -85,6 +86,27 @@ TEST_F(VolumeDamageTest, DamagedPayloadIsAnErrorOfThatFileAlone) {
   ASSERT_THAT(Write("worse", "sound"), IsOk());
   Reopen();
   EXPECT_EQ(*Read("worse"), "sound");
+}
+
+TEST_F(VolumeDamageTest, NumbersThatAreUsedUpAreNoDamage) {
+  ASSERT_THAT(Write("f", "text"), IsOk());
+  ASSERT_THAT(Write("gone", "text"), IsOk());
+  AppendRecord(nullptr, kRecordVersion, kMaxId);
+  Open();
+  EXPECT_THAT(MakeDir("d"), HasErrno(ENOSPC));
+  EXPECT_THAT(Symlink("l", "f"), HasErrno(ENOSPC));
+  EXPECT_THAT(Write("new", "text"), HasErrno(ENOSPC));
+  EXPECT_THAT(Write("f", "new"), HasErrno(ENOSPC));
+  EXPECT_THAT(volume().CreateUnnamed(kRootIno, 0600, O_RDWR, {}),
+              HasErrno(ENOSPC));
+  EXPECT_THAT(Unlink("gone"), IsOk());
+  Reopen();
+  EXPECT_EQ(*Read("f"), "text");
+  EXPECT_THAT(Rename("f", "g"), HasErrno(ENOSPC));  // writes it anew
+  EXPECT_THAT(MakeDir("d"), HasErrno(ENOSPC));
+  Crash();
+  EXPECT_EQ(*Read("f"), "text");
+  EXPECT_THAT(Read("gone"), HasErrno(ENOENT));
 }
 
 TEST_F(VolumeDamageTest, DamagedSmallFileIsNeverGivenAFreshChecksum) {

@@ -297,6 +297,33 @@ TEST_F(VolumeForeignTest, CompactedAfterACrash) {
 
 // Bytes that a compaction by another program drops are an error, and never
 // those of another file.
+TEST_F(VolumeForeignTest, AStoreThatIsTheFirstValueIsNotTakenForTheTree) {
+  ASSERT_THAT(Write("inner", "text"), IsOk());
+  const std::string inner_uuid = volume().identity().UuidText();
+  Close();
+  const std::string inner = ReadWholeFile(path());
+  WriteWholeFile(path(), "");
+  WithForeignStore([&](Store& store) {
+    ASSERT_THAT(store.Write("backup", Bytes(inner)), IsOk());
+    ASSERT_THAT(store.Write("other", Bytes("text")), IsOk());
+  });
+  Open();
+  EXPECT_NE(volume().identity().UuidText(), inner_uuid);
+  EXPECT_EQ(UnnamedHashes().size(), 2u);
+  ASSERT_THAT(Write("new", "new text"), IsOk());
+  const std::string uuid = volume().identity().UuidText();
+  for (int i = 0; i < 2; ++i) {
+    i == 0 ? Crash() : Reopen();
+    EXPECT_EQ(volume().identity().UuidText(), uuid);
+    EXPECT_EQ(*Read("new"), "new text");
+    EXPECT_THAT(Read("inner"), HasErrno(ENOENT));
+  }
+  DeleteForeign("backup");
+  CompactForeign();
+  EXPECT_EQ(volume().identity().UuidText(), uuid);
+  EXPECT_EQ(*Read("new"), "new text");
+}
+
 TEST_F(VolumeForeignTest, DroppedBytesAreAnError) {
   ASSERT_THAT(MakeDir("d"), IsOk());
   ASSERT_THAT(Write("d/f", Pattern(1, kLarge)), IsOk());

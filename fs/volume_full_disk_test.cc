@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 
+#include <atomic>
 #include <string>
 #include <utility>
 
@@ -59,6 +60,14 @@ class VolumeFullDiskTest : public VolumeTest {
       status = Link("filler0", absl::StrCat("d/", number, ".", i));
     }
     EXPECT_THAT(status, HasErrno(number));
+  }
+
+  // Longer than a checkpoint would be.
+  void MakeLongLog() {
+    for (int i = 0; i < 40; ++i) {
+      ASSERT_THAT(volume().SetXattr(kRootIno, "user.a", Pattern(i, 60'000), 0),
+                  IsOk());
+    }
   }
 
   // Waits for a compaction to have won as much.
@@ -133,6 +142,49 @@ TEST_F(VolumeFullDiskTest, ClosingIsClean) {
     EXPECT_THAT(note, Not(HasSubstr("not closed properly")));
   }
   EXPECT_EQ(Dump(), before);
+}
+
+TEST_F(VolumeFullDiskTest, ACheckpointBehindTheMarkIsFollowedByAnother) {
+  MakeLongLog();
+  FillDisk();
+  // The log stays long: there is room for the mark, and for no checkpoint.
+  Close();
+  files().Heal();
+  options().sync_interval = absl::Milliseconds(10);
+  Open();
+  const auto has_checkpoint = [&] {
+    return volume().store().ExistsHashed(
+        volume().identity().CheckpointKeyHash());
+  };
+  EXPECT_FALSE(has_checkpoint());
+  for (int i = 0; i < 1000 && !has_checkpoint(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(has_checkpoint());
+  Reopen();
+  for (const std::string& note : volume().notes()) {
+    EXPECT_THAT(note, Not(HasSubstr("not closed properly")));
+  }
+}
+
+TEST_F(VolumeFullDiskTest, ACheckpointThatFailsIsNotTriedAllTheTime) {
+  MakeLongLog();
+  FillDisk();
+  Close();
+  std::atomic<int> incidents{0};
+  options().on_incident = [&](const absl::Status& status) {
+    if (ErrnoOf(status) == ENOSPC) ++incidents;
+  };
+  options().sync_interval = absl::Milliseconds(20);
+  Open();
+  absl::SleepFor(absl::Seconds(2));
+  Close();
+  // After 20 ms, and then after twice as long each time: not a hundred times.
+  EXPECT_GE(incidents.load(), 2);
+  EXPECT_LE(incidents.load(), 9);
+  options().on_incident = nullptr;
+  files().Heal();
+  Open();
 }
 
 TEST_F(VolumeFullDiskTest, DeletedFilesGiveTheirSpaceBackByThemselves) {

@@ -269,6 +269,7 @@ absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::CreateUnnamed(
   absl::MutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(parent));
   if (directory->link_count == 0) return PosixError(ENOENT);
+  if (core_.next_ino >= kMaxId) return NumbersUsedUp();
   const Planned plan = PlanInode(*directory, {.mode = S_IFREG | (mode & 07777)},
                                  caller, options_.now());
   auto inode = std::make_unique<Inode>();

@@ -24,6 +24,8 @@ constexpr uint64_t kSmallTreeInodes = 10'000;
 // Bytes of log per inode: about a twelfth of what the checkpoint would take, so
 // that reading what is left of the log takes less time than the checkpoint.
 constexpr uint64_t kCloseLogPerInode = 8;
+// For how long no checkpoint is tried once several have failed.
+constexpr absl::Duration kLongestCheckpointPause = absl::Minutes(5);
 
 absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
                                        const VolumeOptions& options,
@@ -59,6 +61,13 @@ absl::Status CheckHasNoIdentity(const Store& store) {
   if (!first.ok() || !Identity::LooksLikeOne(first->payload_text())) {
     return absl::OkStatus();
   }
+  // It may be bytes within a larger entry.
+  uint64_t first_end = 0;
+  VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
+    first_end = entry.location().end();
+    return true;
+  }));
+  if (first_end != first->location().end()) return absl::OkStatus();
   return DamageError(
       "the key of the store's identity, its first entry, is damaged");
 }
@@ -204,7 +213,6 @@ absl::Status Volume::Load() {
     // it will have to.
     absl::MutexLock lock(&core_.commit_mu);
     Report(WriteCheckpoint(core_, options_.now()));
-    core_.clean = false;
   }
   if (loaded.clean) return absl::OkStatus();
   {
@@ -296,7 +304,8 @@ absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
         " are said to be in use; unfinished data is not looked for"));
   }
   std::vector<KeepUnfinished> ranges;
-  for (uint64_t id = loaded.first_data_id; id < next + kMaxGap; ++id) {
+  for (uint64_t id = loaded.first_data_id;
+       id < std::min(next + kMaxGap, kMaxId); ++id) {
     const uint64_t hash = core_.identity.DataKeyHash(id);
     if (!core_.store->ExistsHashed(hash)) continue;
     next = std::max(next, id + 1);
@@ -310,11 +319,10 @@ absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
   // An earlier mount may have kept them already.
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    for (const KeepUnfinished& kept : core_.tree.unfinished()) {
-      std::erase_if(ranges, [&kept](const KeepUnfinished& range) {
-        return kept.begin <= range.begin && range.end <= kept.end;
-      });
-    }
+    const DataIdRanges& kept = core_.tree.unfinished();
+    std::erase_if(ranges, [&](const KeepUnfinished& range) {
+      return kept.ContainsAll(range.begin, range.end);
+    });
   }
   core_.next_data_id.store(next);
   if (ranges.empty()) return absl::OkStatus();
@@ -325,8 +333,18 @@ absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
 }
 
 absl::Status Volume::CheckpointIfDue() {
-  if (!CheckpointIsDue(core_)) return absl::OkStatus();
-  return WriteCheckpoint(core_, options_.now());
+  if (!CheckpointIsDue(core_) || absl::Now() < next_checkpoint_) {
+    return absl::OkStatus();
+  }
+  const absl::Status status = WriteCheckpoint(core_, options_.now());
+  // Where it fails for lack of space, it most likely will again, and of a large
+  // tree it takes long, while nobody can change anything.
+  checkpoint_pause_ =
+      status.ok() ? absl::ZeroDuration()
+                  : std::clamp(2 * checkpoint_pause_, options_.sync_interval,
+                               kLongestCheckpointPause);
+  next_checkpoint_ = absl::Now() + checkpoint_pause_;
+  return status;
 }
 
 void Volume::Report(const absl::Status& status) const {

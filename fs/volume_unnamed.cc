@@ -29,13 +29,6 @@ absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
   return in_use;
 }
 
-bool IsUnfinished(const Tree& tree, uint64_t data_id) {
-  return std::any_of(tree.unfinished().begin(), tree.unfinished().end(),
-                     [data_id](const KeepUnfinished& range) {
-                       return range.begin <= data_id && data_id < range.end;
-                     });
-}
-
 }  // namespace
 
 std::vector<EntryLocation> Volume::Unnamed() {
@@ -75,7 +68,8 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
   std::erase_if(unnamed, [&](const EntryLocation& location) {
     core_.tree_mu.AssertReaderHeld();
     const auto found = ids->find(location.key_hash);
-    return found != ids->end() && !IsUnfinished(core_.tree, found->second);
+    return found != ids->end() &&
+           !core_.tree.unfinished().Contains(found->second);
   });
   return unnamed;
 }
