@@ -23,20 +23,17 @@ int ThreadsPerProcessor(int asked_for) {
 
 }  // namespace
 
-FuseRings::FuseRings(FuseContext& context, IoUring use, int threads,
+FuseRings::FuseRings(FuseContext& context, bool wanted, int threads,
                      std::function<void()> on_failure)
     : context_(context),
-      use_(use),
+      wanted_(wanted),
       threads_(threads),
       on_failure_(std::move(on_failure)) {}
 
 bool FuseRings::Prepare(bool is_offered, size_t max_payload) {
-  if (use_ == IoUring::kNever) return false;
+  if (!wanted_) return false;
   const absl::Status status = MakeLoop(is_offered, max_payload);
-  // Who has not asked for it does not miss it.
-  if (!status.ok() && use_ == IoUring::kWanted && context_.log) {
-    context_.log(status, "io_uring");
-  }
+  if (!status.ok() && context_.log) context_.log(status, "io_uring");
   if (status.ok()) context_.control.set_over_io_uring();
   return status.ok();
 }

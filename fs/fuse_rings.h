@@ -17,9 +17,10 @@ namespace varve::fs {
 
 class FuseRings final : public RingTransport {
  public:
-  // `threads` as in FuseOptions. `on_failure` is told when requests can no
-  // longer be served, from any thread. `context` must outlive this.
-  FuseRings(FuseContext& context, IoUring use, int threads,
+  // `wanted` and `threads` as in FuseOptions. `on_failure` is told when
+  // requests can no longer be served, from any thread. `context` must outlive
+  // this.
+  FuseRings(FuseContext& context, bool wanted, int threads,
             std::function<void()> on_failure);
 
   bool Prepare(bool is_offered, size_t max_payload) override;
@@ -31,7 +32,7 @@ class FuseRings final : public RingTransport {
   absl::Status MakeLoop(bool is_offered, size_t max_payload);
 
   FuseContext& context_;
-  const IoUring use_;
+  const bool wanted_;
   const int threads_;
   const std::function<void()> on_failure_;
   std::unique_ptr<UringLoop> loop_;  // once prepared

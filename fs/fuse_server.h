@@ -21,15 +21,6 @@
 
 namespace varve::fs {
 
-// Whether requests come through io_uring, which is faster, instead of
-// /dev/fuse. The kernel offers it from Linux 6.14 on, where root has written Y
-// to /sys/module/fuse/parameters/enable_uring.
-enum class IoUring {
-  kIfOffered,
-  kWanted,  // and the log says so if it cannot be used
-  kNever,
-};
-
 struct FuseOptions {
   std::string mountpoint;  // absolute
   std::string source;      // shown as the device in /proc/mounts: the store
@@ -42,8 +33,11 @@ struct FuseOptions {
   // How long to look for the next request before sleeping, where that pays;
   // zero for never. What comes through io_uring needs none of it.
   absl::Duration poll = absl::Microseconds(100);
-  // A program that allows it calls InstallBusGuard() first.
-  IoUring io_uring = IoUring::kIfOffered;
+  // Whether requests come through io_uring instead of /dev/fuse. The kernel
+  // offers it from Linux 6.14 on, where root has written Y to
+  // /sys/module/fuse/parameters/enable_uring; if it does not, the log says so.
+  // A program that asks for it calls InstallBusGuard() first.
+  bool io_uring = false;
   bool debug = false;  // libfuse's trace of every request, to stderr
   // One line for the log; called from any thread.
   std::function<void(const absl::Status& status, absl::string_view operation)>

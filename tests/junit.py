@@ -7,8 +7,8 @@ A test file ends with
 
 and gets one <testcase> per test method in $XML_OUTPUT_FILE, which is where
 Bazel looks for it and tools/test counts it. With the argument --io-uring, the
-kernel offers FUSE over io_uring meanwhile; where there is no such thing, all
-cases are skipped.
+kernel offers FUSE over io_uring meanwhile, and each MountedStore uses it; where
+there is no such thing, all cases are skipped.
 """
 
 import contextlib
@@ -94,6 +94,7 @@ def _by_io_uring(suite):
     if "--io-uring" not in sys.argv[1:]:
         return contextlib.nullcontext(), suite
     if io_uring.is_there():
+        io_uring.mount_options = "io_uring"
         return io_uring.offered(), suite
 
     @unittest.skip("the kernel has no FUSE over io_uring, or not for us")

@@ -18,6 +18,8 @@ import subprocess
 import tempfile
 import time
 
+import io_uring
+
 DEADLINE_SECONDS = 120
 
 # What callers are told once the daemon was killed; the other two are for those
@@ -85,7 +87,7 @@ class MountedStore:
         self.base = pathlib.Path(tempfile.mkdtemp(prefix="varve-", dir=base))
         self.path = self.base / "store.varve"
         self.root = self.base / "mnt"
-        self.options = options
+        self.options = ",".join(filter(None, [io_uring.mount_options, options]))
         self.pid = None
 
     def __truediv__(self, name):

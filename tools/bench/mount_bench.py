@@ -41,7 +41,8 @@ def parse_arguments():
     parser.add_argument("--floor", action="store_true",
                         help="also a FUSE file system that does nothing but answer")
     parser.add_argument("--io-uring", action="store_true",
-                        help="the kernel offers io_uring to file systems that can use it")
+                        help="Varve's requests come through io_uring, which the kernel is "
+                        "made to offer")
     parser.add_argument("--workloads", metavar="A,B", help="these only; by default all")
     parser.add_argument("--rounds", type=int, default=3, help="by default 3")
     parser.add_argument("--scale", type=float, default=1.0,
@@ -89,9 +90,10 @@ def _names(parser, text, known):
 def check_programs(arguments):
     """Fails at the start, and not after an hour."""
     programs = {"varve": os.path.abspath(arguments.varve),
+                "varve-options": ["-o", "io_uring"] if arguments.io_uring else [],
                 "floor": os.path.abspath(arguments.floor_program)}
     needed = ["tar", "grep", "find", "rsync", "git", "fusermount3"]
-    needed += [programs[name] for name in programs if name in arguments.targets]
+    needed += [programs[name] for name in ("varve", "floor") if name in arguments.targets]
     needed += ["bindfs"] if "bindfs" in arguments.targets else []
     needed += ["fuse2fs", "mkfs.ext4"] if "fuse2fs" in arguments.targets else []
     needed += ["gnuplot"] if arguments.plot else []

@@ -135,8 +135,8 @@ class Varve(Mounted):
     name = "varve"
 
     def command(self):
-        return [self.programs["varve"], "mount", "-f", os.path.join(self.folder, "store"),
-                self.root]
+        return [self.programs["varve"], "mount", "-f", *self.programs.get("varve-options", []),
+                os.path.join(self.folder, "store"), self.root]
 
     def unmount_once(self):
         run(self.programs["varve"], "umount", self.root)

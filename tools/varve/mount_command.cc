@@ -28,9 +28,8 @@ constexpr char kDetails[] =
   compact=auto|never|RATIO    when to compact by itself: auto (the default),
                               never, or when this part of the store is dead
   threads=N                   threads that answer requests
-  io_uring=auto|yes|no        whether requests come through io_uring: if the
-                              kernel offers it (auto, the default); yes has
-                              the log say so if it does not
+  io_uring                    have requests come through io_uring, if the
+                              kernel offers it
   poll=MICROSECONDS           how long to look out for the next request before
                               sleeping, while that pays; 0 for never
   debug                       log every request (with -f)

@@ -34,6 +34,7 @@ struct Switches {
   bool auto_unmount = false;
   bool create = true;
   bool debug = false;
+  bool io_uring = false;
 };
 
 struct Switch {
@@ -62,6 +63,10 @@ constexpr Switch kSwitches[] = {
     {"create", &Switches::create, true},
     {"nocreate", &Switches::create, false},
     {"debug", &Switches::debug, true},
+    // The first one is how libfuse calls it, too.
+    {"io_uring", &Switches::io_uring, true},
+    {"io_uring=yes", &Switches::io_uring, true},
+    {"io_uring=no", &Switches::io_uring, false},
 };
 
 // Each of these decides about access times alone.
@@ -72,14 +77,6 @@ constexpr std::pair<absl::string_view, fs::AccessTimes> kAccessTimes[] = {
     {"norelatime", fs::AccessTimes::kRelative},
     {"strictatime", fs::AccessTimes::kAlways},
     {"nostrictatime", fs::AccessTimes::kRelative},
-};
-
-// The first one is how libfuse calls it, too.
-constexpr std::pair<absl::string_view, fs::IoUring> kIoUring[] = {
-    {"io_uring", fs::IoUring::kWanted},
-    {"io_uring=yes", fs::IoUring::kWanted},
-    {"io_uring=no", fs::IoUring::kNever},
-    {"io_uring=auto", fs::IoUring::kIfOffered},
 };
 
 // Handed on with their value.
@@ -187,12 +184,6 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
       return absl::OkStatus();
     }
   }
-  for (const auto& [name, use] : kIoUring) {
-    if (option == name) {
-      options.io_uring = use;
-      return absl::OkStatus();
-    }
-  }
   for (const absl::string_view prefix : kPassed) {
     if (absl::StartsWith(option, prefix)) {
       options.kernel_options.push_back(option);
@@ -203,7 +194,7 @@ absl::Status ParseOption(const std::string& option, Switches& switches,
   const absl::StatusOr<bool> parsed = ParseValue(option, options);
   if (!parsed.ok() || *parsed) return parsed.status();
   if (absl::StartsWith(option, "io_uring=")) {
-    return BadOption(option, "needs auto, yes or no");
+    return BadOption(option, "needs yes or no");
   }
   if (absl::StartsWith(option, "fsname=")) {
     return BadOption(option,
@@ -286,6 +277,7 @@ absl::StatusOr<MountOptions> ParseMountOptions(
   options.read_only = switches.read_only;
   options.create = switches.create;
   options.debug = switches.debug;
+  options.io_uring = switches.io_uring;
   options.access_times = switches.access_times;
   options.directory_access_times = !switches.nodiratime;
   AddKernelOptions(switches, options);

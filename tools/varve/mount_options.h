@@ -15,7 +15,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "fs/fuse_server.h"
 #include "fs/volume.h"
 
 namespace varve::tools {
@@ -24,12 +23,12 @@ struct MountOptions {
   bool read_only = false;
   bool create = true;  // make the store if there is none
   bool debug = false;
+  bool io_uring = false;
   fs::AccessTimes access_times = fs::AccessTimes::kRelative;
   bool directory_access_times = true;
   fs::AutoCompaction auto_compaction;
   int threads = 0;                     // 0: chosen by the number of processors
   std::optional<absl::Duration> poll;  // if not as FuseOptions has it
-  fs::IoUring io_uring = fs::IoUring::kIfOffered;
   // For FuseOptions::mount_options. "ro" is among them if read_only.
   std::vector<std::string> kernel_options;
 };

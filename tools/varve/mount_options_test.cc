@@ -107,13 +107,11 @@ TEST(MountOptionsTest, PollingNeedsMicroseconds) {
   }
 }
 
-TEST(MountOptionsTest, IoUringIsUsedIfOfferedUnlessToldOtherwise) {
-  using fs::IoUring;
-  EXPECT_EQ(Parse("").io_uring, IoUring::kIfOffered);
-  EXPECT_EQ(Parse("io_uring").io_uring, IoUring::kWanted);
-  EXPECT_EQ(Parse("io_uring=yes").io_uring, IoUring::kWanted);
-  EXPECT_EQ(Parse("io_uring=no").io_uring, IoUring::kNever);
-  EXPECT_EQ(Parse("io_uring,io_uring=auto").io_uring, IoUring::kIfOffered);
+TEST(MountOptionsTest, IoUringIsUsedWhereAskedFor) {
+  EXPECT_FALSE(Parse("").io_uring);
+  EXPECT_TRUE(Parse("io_uring").io_uring);
+  EXPECT_TRUE(Parse("io_uring=yes").io_uring);
+  EXPECT_FALSE(Parse("io_uring,io_uring=no").io_uring);
   for (const char* bad : {"io_uring=", "io_uring=on", "io_uring=1"}) {
     const absl::Status status = Refusal(bad);
     EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
