@@ -9,6 +9,7 @@ import hashlib
 import os
 import pathlib
 import random
+import select
 import signal
 import subprocess
 import time
@@ -209,9 +210,14 @@ class EndTest(RingTest):
         for _ in range(20):
             with MountedStore("io_uring") as store:
                 (store / "file").write_text("text")
-                pid = store.pid
-                store.umount()
-                self.assertFalse(pathlib.Path("/proc/%d" % pid).exists())
+                # Readable once all threads have ended, also before the parent
+                # has taken note, until when the process still has its number.
+                daemon = os.pidfd_open(store.pid)
+                try:
+                    store.umount()
+                    self.assertEqual(select.select([daemon], [], [], 0)[0], [daemon])
+                finally:
+                    os.close(daemon)
 
     def test_callers_of_a_killed_daemon_are_told(self):
         store = self.mount()
