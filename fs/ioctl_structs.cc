@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
 #include <iterator>
 
 #include "absl/time/time.h"
@@ -109,9 +108,7 @@ varve_compaction_progress ToIoctl(const CompactionProgress& progress) {
       AtLeastZero(absl::ToInt64Microseconds(progress.longest_stall));
   if (progress.phase != CompactionPhase::kEnded) return out;
   out.result = static_cast<uint32_t>(ResultOf(progress.result));
-  const absl::string_view message = progress.result.message();
-  std::memcpy(out.message, message.data(),
-              std::min(message.size(), sizeof(out.message) - 1));
+  progress.result.message().copy(out.message, sizeof(out.message) - 1);
   return out;
 }
 
