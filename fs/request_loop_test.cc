@@ -1,5 +1,7 @@
 #include "fs/request_loop.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -8,6 +10,8 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -45,6 +49,18 @@ class RequestQueue {
     MarkReadable();
   }
 
+  // The same, but whoever waits for the descriptor is not told.
+  void PushQuietly(Request request) ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    quiet_ = std::move(request);
+  }
+
+  // All threads that have looked for a request.
+  std::set<pthread_t> threads() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    return threads_;
+  }
+
   // What is there is still served.
   void Close() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
@@ -54,6 +70,11 @@ class RequestQueue {
 
   Received Pop(Request& request) ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
+    threads_.insert(pthread_self());
+    if (quiet_.has_value()) {
+      request = *std::exchange(quiet_, std::nullopt);
+      return Received::kRequest;
+    }
     if (requests_.empty()) return closed_ ? Received::kEnd : Received::kNothing;
     request = std::move(requests_.front());
     requests_.pop_front();
@@ -73,6 +94,8 @@ class RequestQueue {
   const int fd_;
   absl::Mutex mu_;
   std::deque<Request> requests_ ABSL_GUARDED_BY(mu_);
+  std::optional<Request> quiet_ ABSL_GUARDED_BY(mu_);
+  std::set<pthread_t> threads_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
 };
 
@@ -190,16 +213,10 @@ absl::Duration ProcessorTime() {
   return absl::DurationFromTimespec(time);
 }
 
-TEST_P(RequestLoopTest, TakesNoProcessorTimeWhenIdle) {
-  const auto loop = Start(4);
-  // Requests that follow each other quickly, so that it polls.
-  for (int i = 0; i < 2000; ++i) {
-    absl::Notification answered;
-    queue_.Push({.serve = [&answered] { answered.Notify(); }});
-    answered.WaitForNotification();
-  }
-  // It settles within a quarter of a second; sanitizers and a busy machine may
-  // take longer.
+// Waits until the loop takes no processor time. It settles within a quarter of
+// a second; sanitizers and a busy machine may take longer. Returns what it took
+// in the last half of a second.
+absl::Duration WaitUntilIdle() {
   const absl::Time deadline = absl::Now() + absl::Seconds(20);
   absl::Duration used;
   do {
@@ -208,7 +225,45 @@ TEST_P(RequestLoopTest, TakesNoProcessorTimeWhenIdle) {
     absl::SleepFor(absl::Milliseconds(500));
     used = ProcessorTime() - begin;
   } while (used > absl::Milliseconds(1) && absl::Now() < deadline);
-  EXPECT_LE(used, absl::Milliseconds(1));
+  return used;
+}
+
+// A signal ends the sleep of the listener, and what it finds then is stuck. The
+// deputy, who slept as well, must have been woken.
+TEST_P(RequestLoopTest, ARequestThatNeverEndsAfterASignalHoldsUpNobody) {
+  struct sigaction nothing = {};
+  nothing.sa_handler = [](int) {};
+  struct sigaction before;
+  ASSERT_EQ(sigaction(SIGUSR1, &nothing, &before), 0);
+  absl::Notification release;
+  absl::Notification stuck;
+  absl::Notification answered;
+  const auto loop = Start(2);
+  WaitUntilIdle();
+  queue_.PushQuietly({.serve = [&] {
+    stuck.Notify();
+    release.WaitForNotification();
+  }});
+  for (const pthread_t thread : queue_.threads()) {
+    EXPECT_EQ(pthread_kill(thread, SIGUSR1), 0);
+  }
+  stuck.WaitForNotification();
+  queue_.Push({.serve = [&answered] { answered.Notify(); }});
+  EXPECT_TRUE(answered.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  release.Notify();
+  answered.WaitForNotification();
+  sigaction(SIGUSR1, &before, nullptr);
+}
+
+TEST_P(RequestLoopTest, TakesNoProcessorTimeWhenIdle) {
+  const auto loop = Start(4);
+  // Requests that follow each other quickly, so that it polls.
+  for (int i = 0; i < 2000; ++i) {
+    absl::Notification answered;
+    queue_.Push({.serve = [&answered] { answered.Notify(); }});
+    answered.WaitForNotification();
+  }
+  EXPECT_LE(WaitUntilIdle(), absl::Milliseconds(1));
 }
 
 }  // namespace
