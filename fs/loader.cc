@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/bus_guard.h"
+#include "engine/layout.h"
 #include "engine/status.h"
 #include "fs/change_pipe.h"
 #include "fs/commit_record.h"
@@ -32,27 +33,23 @@ bool EndsInRecordOf(const Identity& identity, File& file) {
   constexpr int kEntries = 16;
   const absl::StatusOr<FileInfo> info = file.Info();
   uint64_t end = info.ok() ? info->size : 0;
-  for (int i = 0; i < kEntries && end >= kMetadataSize; ++i) {
-    const uint64_t metadata_offset = end - kMetadataSize;
-    std::byte encoded[kMetadataSize];
-    auto size = file.ReadAt(metadata_offset, absl::MakeSpan(encoded));
-    if (!size.ok() || *size < sizeof(encoded)) return false;
-    const Metadata metadata = DecodeMetadata(encoded);
-    if (metadata.prev_tail > metadata_offset) return false;
-    const uint64_t payload_offset = Align64(metadata.prev_tail);
+  for (int i = 0; i < kEntries && end >= kTombstoneSize; ++i) {
+    std::byte foot[kTombstoneSize];
+    auto size = file.ReadAt(end - sizeof(foot), absl::MakeSpan(foot));
+    if (!size.ok() || *size < sizeof(foot)) return false;
+    const auto entry = LocateEntry(foot, end - kMetadataSize);
+    if (!entry.has_value()) return false;
     std::array<char, 256> payload;  // as far as a header may reach
-    size = file.ReadAt(
-        payload_offset,
-        {reinterpret_cast<std::byte*>(payload.data()),
-         std::min<uint64_t>(
-             payload.size(),
-             metadata_offset - std::min(payload_offset, metadata_offset))});
+    size =
+        file.ReadAt(entry->payload_offset,
+                    {reinterpret_cast<std::byte*>(payload.data()),
+                     std::min<uint64_t>(payload.size(), entry->payload_size)});
     if (!size.ok()) return false;
     const auto header = CommitReader::ReadHeader({payload.data(), *size});
-    if (header.ok() && identity.KeyHashFor(*header) == metadata.key_hash) {
+    if (header.ok() && identity.KeyHashFor(*header) == entry->key_hash) {
       return true;
     }
-    end = metadata.prev_tail;
+    end = entry->prev_tail;
   }
   return false;
 }

@@ -122,6 +122,12 @@ class RequestLoopTest : public testing::TestWithParam<absl::Duration> {
     return loop;
   }
 
+  void AskAndWait() {
+    absl::Notification answered;
+    queue_.Push({.serve = [&answered] { answered.Notify(); }});
+    answered.WaitForNotification();
+  }
+
   RequestQueue queue_;
 };
 
@@ -155,11 +161,7 @@ TEST_P(RequestLoopTest, OneThreadIsEnough) {
 
 TEST_P(RequestLoopTest, ACallerThatWaitsForEachAnswerGetsAll) {
   const auto loop = Start(4);
-  for (int i = 0; i < 2000; ++i) {
-    absl::Notification answered;
-    queue_.Push({.serve = [&answered] { answered.Notify(); }});
-    answered.WaitForNotification();
-  }
+  for (int i = 0; i < 2000; ++i) AskAndWait();
 }
 
 // All threads get into a request at once, although none of these ends before
@@ -193,11 +195,7 @@ TEST_P(RequestLoopTest, ARequestThatNeverEndsHoldsUpNobody) {
     release.WaitForNotification();
   }});
   stuck.WaitForNotification();
-  for (int i = 0; i < 100; ++i) {
-    absl::Notification answered;
-    queue_.Push({.serve = [&answered] { answered.Notify(); }});
-    answered.WaitForNotification();
-  }
+  for (int i = 0; i < 100; ++i) AskAndWait();
   release.Notify();
 }
 
@@ -258,11 +256,7 @@ TEST_P(RequestLoopTest, ARequestThatNeverEndsAfterASignalHoldsUpNobody) {
 TEST_P(RequestLoopTest, TakesNoProcessorTimeWhenIdle) {
   const auto loop = Start(4);
   // Requests that follow each other quickly, so that it polls.
-  for (int i = 0; i < 2000; ++i) {
-    absl::Notification answered;
-    queue_.Push({.serve = [&answered] { answered.Notify(); }});
-    answered.WaitForNotification();
-  }
+  for (int i = 0; i < 2000; ++i) AskAndWait();
   EXPECT_LE(WaitUntilIdle(), absl::Milliseconds(1));
 }
 

@@ -295,8 +295,6 @@ TEST_F(VolumeForeignTest, CompactedAfterACrash) {
   EXPECT_EQ(other.Dump(), before);
 }
 
-// Bytes that a compaction by another program drops are an error, and never
-// those of another file.
 TEST_F(VolumeForeignTest, AStoreThatIsTheFirstValueIsNotTakenForTheTree) {
   ASSERT_THAT(Write("inner", "text"), IsOk());
   const std::string inner_uuid = volume().identity().UuidText();
@@ -324,6 +322,8 @@ TEST_F(VolumeForeignTest, AStoreThatIsTheFirstValueIsNotTakenForTheTree) {
   EXPECT_EQ(*Read("new"), "new text");
 }
 
+// Bytes that a compaction by another program drops are an error, and never
+// those of another file.
 TEST_F(VolumeForeignTest, DroppedBytesAreAnError) {
   ASSERT_THAT(MakeDir("d"), IsOk());
   ASSERT_THAT(Write("d/f", Pattern(1, kLarge)), IsOk());

@@ -152,15 +152,8 @@ TEST_F(VolumeFullDiskTest, ACheckpointBehindTheMarkIsFollowedByAnother) {
   files().Heal();
   options().sync_interval = absl::Milliseconds(10);
   Open();
-  const auto has_checkpoint = [&] {
-    return volume().store().ExistsHashed(
-        volume().identity().CheckpointKeyHash());
-  };
-  EXPECT_FALSE(has_checkpoint());
-  for (int i = 0; i < 1000 && !has_checkpoint(); ++i) {
-    absl::SleepFor(absl::Milliseconds(10));
-  }
-  EXPECT_TRUE(has_checkpoint());
+  EXPECT_FALSE(HasCheckpoint());
+  EXPECT_TRUE(AwaitCheckpoint());
   Reopen();
   for (const std::string& note : volume().notes()) {
     EXPECT_THAT(note, Not(HasSubstr("not closed properly")));

@@ -345,14 +345,7 @@ TEST_F(VolumeReopenTest, LongLogGetsACheckpointByItself) {
                 IsOk());
   }
   const std::string dump = Dump();
-  const auto has_checkpoint = [&] {
-    return volume().store().ExistsHashed(
-        volume().identity().CheckpointKeyHash());
-  };
-  for (int i = 0; i < 500 && !has_checkpoint(); ++i) {
-    absl::SleepFor(absl::Milliseconds(10));
-  }
-  EXPECT_TRUE(has_checkpoint());
+  EXPECT_TRUE(AwaitCheckpoint());
   Crash();
   EXPECT_EQ(Dump(), dump);
 }

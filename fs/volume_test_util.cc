@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/entry.h"
 #include "engine/status.h"
 
@@ -237,6 +239,17 @@ std::vector<std::string> TestVolume::List(absl::string_view path) {
                                      }),
               IsOk());
   return names;
+}
+
+bool TestVolume::HasCheckpoint() {
+  return volume().store().ExistsHashed(volume().identity().CheckpointKeyHash());
+}
+
+bool TestVolume::AwaitCheckpoint() {
+  for (int i = 0; i < 500 && !HasCheckpoint(); ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  return HasCheckpoint();
 }
 
 std::optional<std::string> TestVolume::ReadRaw(absl::string_view key) {

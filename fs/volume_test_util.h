@@ -98,6 +98,10 @@ class TestVolume {
 
   // --- The store below ---
 
+  bool HasCheckpoint();
+  // Waits until there is one, as the volume writes them by itself; false if
+  // none comes.
+  bool AwaitCheckpoint();
   // The newest entry of the key; nothing if there is none.
   std::optional<std::string> ReadRaw(absl::string_view key);
   // Everything that can be seen of the tree, one line for each name: path,

@@ -9,7 +9,6 @@ import os
 
 SWITCH = "/sys/module/fuse/parameters/enable_uring"
 
-
 # What each mount is to be told besides its own options; see junit.main().
 mount_options = ""
 
