@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
 #include "engine/status.h"
 #include "fs/commit_record.h"
 
@@ -38,6 +39,33 @@ void AddContent(const Inode& inode, CommitWriter& writer) {
   writer.Add(set);
 }
 
+// All names, those of each directory in its order.
+void AddNames(const Tree& tree, CommitWriter& writer) {
+  const auto put = [&writer](const Name& name) {
+    writer.Add(PutName{.parent = name.parent->ino,
+                       .ino = name.inode->ino,
+                       .name = name.text()});
+  };
+  // Of each inode of several names, the one that was put first.
+  absl::flat_hash_map<const Inode*, const Name*> heads;
+  tree.ForEach([&](const Inode& inode) {
+    if (!inode.is_directory()) return;
+    inode.directory().ForEachAfter(0, [&](const Name& name) {
+      put(name);
+      if (name.links == nullptr) return true;
+      const Name& head = *heads.emplace(name.inode, &name).first->second;
+      // The first name of an inode decides about its key, and has to stay the
+      // first. The one that was put first is dropped, then the newest becomes
+      // it; and put again, which lets it keep its place.
+      if (name.inode->names == &name && &head != &name) {
+        writer.Add(DropName{.parent = head.parent->ino, .name = head.text()});
+        put(head);
+      }
+      return true;
+    });
+  });
+}
+
 // Inodes come before their names, and directories before what is in them.
 void AddTree(const Tree& tree, CommitWriter& writer) {
   tree.ForEach([&writer](const Inode& inode) {
@@ -48,21 +76,7 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
       writer.Add(SetXattr{.ino = inode.ino, .name = name, .value = value});
     }
   });
-  // The first name of an inode decides about its key, and has to stay the
-  // first.
-  for (const bool first : {true, false}) {
-    tree.ForEach([&writer, first](const Inode& inode) {
-      if (!inode.is_directory()) return;
-      inode.directory().ForEachAfter(0, [&](const Name& name) {
-        if ((name.inode->names == &name) == first) {
-          writer.Add(PutName{.parent = inode.ino,
-                             .ino = name.inode->ino,
-                             .name = name.text()});
-        }
-        return true;
-      });
-    });
-  }
+  AddNames(tree, writer);
   for (const auto& [begin, end] : tree.unfinished().ranges()) {
     writer.Add(KeepUnfinished{.begin = begin, .end = end});
   }

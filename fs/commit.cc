@@ -120,6 +120,7 @@ absl::Status Commit::ApplyToTree(const EntryLocation& record) {
                                    record.key_hash, record.crc32);
   absl::Status status = reader.status();
   absl::MutexLock lock(&core_.tree_mu);
+  core_.tree.BeginCommit();
   Change change;
   while (status.ok()) {
     const absl::StatusOr<bool> more = reader->Next(change);

@@ -1,6 +1,7 @@
 #include "fs/directory.h"
 
 #include <algorithm>
+#include <bit>
 #include <cassert>
 #include <cstring>
 #include <new>
@@ -12,12 +13,52 @@ namespace {
 constexpr size_t kMaxText = 255;
 constexpr size_t kStep = 8;
 
-// At most three slots in four are taken, by names and by holes.
-constexpr size_t MostPlaces(size_t slots) { return slots / 4 * 3; }
+// At most three slots in four are used.
+constexpr size_t MostUsed(size_t slots) { return slots / 4 * 3; }
+
+// An encoded position, from its lowest bit: kFormBits say how many bits follow
+// for the distance to the end, and in which unit that is; then come the
+// distance and the cookie.
+constexpr unsigned kFormBits = 5;
+constexpr unsigned kDistanceBits = 20;  // at most
+
+unsigned DistanceBits(unsigned form) { return std::min(form, kDistanceBits); }
+// The unit is 1, or a larger power of 4 where kDistanceBits are too few.
+unsigned UnitBits(unsigned form) { return 2 * (form - DistanceBits(form)); }
 
 size_t ClassOf(size_t text_size) { return (text_size + kStep - 1) / kStep; }
 
 }  // namespace
+
+ListingPosition ListingPosition::Start(uint64_t end) {
+  // Rounded here, and nowhere later: no later distance needs a larger unit.
+  const ListingPosition first{.after = Directory::kSelfCookie, .end = end};
+  return {.after = 0, .end = Decode(first.Encode()).end};
+}
+
+uint64_t ListingPosition::Encode() const {
+  const uint64_t distance = end - std::min(after, end);
+  auto form = static_cast<unsigned>(std::bit_width(distance));
+  uint64_t units = distance;
+  if (form > kDistanceBits) {
+    for (form = kDistanceBits + 1;; ++form) {
+      const unsigned unit_bits = UnitBits(form);
+      const uint64_t round_up = (uint64_t{1} << unit_bits) - 1;
+      units = ((end + round_up) >> unit_bits) - (after >> unit_bits);
+      if (units >> kDistanceBits == 0) break;
+    }
+  }
+  return (after << DistanceBits(form) | units) << kFormBits | form;
+}
+
+ListingPosition ListingPosition::Decode(uint64_t encoded) {
+  const unsigned form = encoded & ((1u << kFormBits) - 1);
+  const uint64_t rest = encoded >> kFormBits;
+  const uint64_t units = rest & ((uint64_t{1} << DistanceBits(form)) - 1);
+  const uint64_t after = rest >> DistanceBits(form);
+  const unsigned unit_bits = UnitBits(form);
+  return {.after = after, .end = ((after >> unit_bits) + units) << unit_bits};
+}
 
 void Name::LinkTo(Name** first) {
   if (*first == nullptr) {
@@ -99,7 +140,8 @@ size_t Directory::FindPlace(uint64_t hash, const IsIt& is_it) const {
     const uint32_t slot = slots_[at];
     if (slot >> slot_bits_ != tag) continue;
     const size_t place = (slot & mask) - 1;
-    if (!places_[place].is_hole() && is_it(*places_[place].name())) {
+    if (place < places_.size() && !places_[place].is_hole() &&
+        is_it(*places_[place].name())) {
       return place;
     }
   }
@@ -127,18 +169,52 @@ size_t Directory::FirstAfter(uint64_t cookie) const {
 
 void Directory::AddSlot(size_t place, uint64_t hash) {
   const size_t mask = slot_count() - 1;
+  const uint32_t value = SlotValue(place, hash);
   size_t at = hash & mask;
-  while (slots_[at] != 0) at = (at + 1) & mask;
-  slots_[at] = SlotValue(place, hash);
+  // One of a name that was there does for the same name.
+  while (slots_[at] != 0 && slots_[at] != value) at = (at + 1) & mask;
+  if (slots_[at] == 0) ++used_slots_;
+  slots_[at] = value;
+}
+
+void Directory::Index(size_t place, uint64_t hash) {
+  const bool is_full = slots_ == nullptr
+                           ? places_.size() > kMaxUnindexed
+                           : used_slots_ + 1 > MostUsed(slot_count());
+  if (is_full) return Rebuild();
+  if (slots_ != nullptr) AddSlot(place, hash);
 }
 
 void Directory::Insert(Name* name, uint64_t hash) {
+  if (next_cookie_ >= ListingPosition::kCookieLimit) Renumber();
   name->cookie = next_cookie_++;
-  const size_t most =
-      slots_ == nullptr ? kMaxUnindexed : MostPlaces(slot_count());
-  if (places_.size() + 1 > most) Rebuild();
   places_.push_back(Place(name));
-  if (slots_ != nullptr) AddSlot(places_.size() - 1, hash);
+  Index(places_.size() - 1, hash);
+}
+
+void Directory::InsertAt(uint64_t cookie, Name* name, uint64_t hash) {
+  const auto it = std::lower_bound(
+      places_.begin(), places_.end(), cookie,
+      [](const Place place, uint64_t value) { return place.cookie() < value; });
+  const bool is_there = it != places_.end() && it->cookie() == cookie;
+  // Neither can be, unless cookies have been given out anew meanwhile.
+  if (cookie >= next_cookie_ || (is_there && !it->is_hole())) {
+    return Insert(name, hash);
+  }
+  const auto place = static_cast<uint32_t>(it - places_.begin());
+  name->cookie = cookie;
+  first_ = std::min(first_, place);
+  if (is_there) {
+    *it = Place(name);
+    --holes_;
+    return Index(place, hash);
+  }
+  const bool is_last = it == places_.end();
+  places_.insert(it, Place(name));
+  if (is_last) return Index(place, hash);
+  // Its hole has been taken out, and what is behind it has moved. That is as
+  // rare as a Rebuild() in Remove().
+  Rebuild();
 }
 
 void Directory::Remove(Name* name) {
@@ -148,14 +224,26 @@ void Directory::Remove(Name* name) {
   places_[place] = Place::Hole(name->cookie);
   ++holes_;
   NameMemory::Delete(name);
+  while (!places_.empty() && places_.back().is_hole()) {
+    places_.pop_back();
+    --holes_;
+  }
+  first_ = std::min(first_, static_cast<uint32_t>(places_.size()));
   while (first_ < places_.size() && places_[first_].is_hole()) ++first_;
-  if (holes_ > places_.size() / 2 && places_.size() > kMaxUnindexed) Rebuild();
+  const size_t taken = std::max<size_t>(places_.size(), used_slots_);
+  if (taken > kMaxUnindexed && size() < taken / 2) Rebuild();
+}
+
+void Directory::Renumber() {
+  Rebuild();
+  next_cookie_ = kFirstCookie;
+  for (const Place place : places_) place.name()->cookie = next_cookie_++;
 }
 
 void Directory::Rebuild() {
   // With room for a quarter more, so that the next time is some way off.
   const size_t room = size() + size() / 4 + 1;
-  if (holes_ > 0) {
+  if (holes_ > 0 || places_.capacity() / 2 > room) {
     std::vector<Place> names;
     names.reserve(room);
     for (const Place place : places_) {
@@ -167,9 +255,10 @@ void Directory::Rebuild() {
   }
   slots_.reset();
   slot_bits_ = 0;
+  used_slots_ = 0;
   if (room <= kMaxUnindexed) return;
   slot_bits_ = 4;
-  while (MostPlaces(size_t{1} << slot_bits_) < room) ++slot_bits_;
+  while (MostUsed(size_t{1} << slot_bits_) < room) ++slot_bits_;
   slots_ = std::make_unique<uint32_t[]>(size_t{1} << slot_bits_);
   for (size_t i = 0; i < places_.size(); ++i) {
     AddSlot(i, Hash(places_[i].name()->text()));

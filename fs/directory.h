@@ -31,7 +31,7 @@ struct Name {
   Inode* parent;
   Inode* inode;
   Links* links;          // owned; null if it is the only name of its inode
-  uint64_t cookie : 56;  // place in the directory; grows with each new name
+  uint64_t cookie : 56;  // place in the directory; see there
   uint64_t size : 8;
 
   absl::string_view text() const {
@@ -41,7 +41,8 @@ struct Name {
   Name* next_link() const { return links == nullptr ? nullptr : links->next; }
 
   // Puts it into the list of an inode's names, of which `first` is the head:
-  // as the first one, which is to stay the first, or behind that.
+  // as the first one, which is to stay the first, or next to that. (So the name
+  // put last follows when the first one goes: checkpoints rely on it.)
   void LinkTo(Name** first);
   // Takes it out of that list, at the same cost however long it is.
   void UnlinkFrom(Name** first);
@@ -60,10 +61,41 @@ class NameMemory {
   std::vector<std::unique_ptr<Slabs>> slabs_;
 };
 
+// How far a listing of a directory has come, and where it is to end: names that
+// come after its start are behind that. Both travel in the number that a
+// listing goes on from, so that nothing need be kept for it.
+struct ListingPosition {
+  // Cookies of names are smaller. (At twenty thousand new names a second in one
+  // directory, that is enough for five months.)
+  static constexpr uint64_t kCookieLimit = uint64_t{1} << 38;
+
+  uint64_t after = 0;  // the cookie of the name that was listed last
+  uint64_t end = 0;    // only smaller cookies are listed
+
+  // A listing that starts now of a directory with that Directory::end(). That
+  // of the listing is somewhat larger if `end` is beyond 2^20.
+  static ListingPosition Start(uint64_t end);
+  // Not 0, below 2^63, and below 2^31 in directories of up to 8000 cookies.
+  // `end` comes back exactly if it is that of Start().
+  uint64_t Encode() const;
+  // Makes something harmless of any number.
+  static ListingPosition Decode(uint64_t encoded);
+};
+
+// Names are in the order in which they came, and each has a cookie, its place.
+// It grows with each name that is new. A name that is put where another was
+// (Tree says when) gets the other's.
+//
 // Owns its names. Holds less than 2^31 of them, which no memory does anyway.
 class Directory {
  public:
+  // The cookies "." and "..", which are not here, have in listings.
+  static constexpr uint64_t kSelfCookie = 1;
+  static constexpr uint64_t kParentCookie = 2;
+
   Directory() = default;
+  // Starts with another cookie than 3; for tests.
+  explicit Directory(uint64_t next_cookie) : next_cookie_(next_cookie) {}
   ~Directory();
   Directory(const Directory&) = delete;
   Directory& operator=(const Directory&) = delete;
@@ -86,9 +118,22 @@ class Directory {
       if (!visit(name)) return;
     }
   }
-  // Takes a name whose text is not there yet, and sets its cookie.
+  // Larger than the cookie of any name, and no larger than those of names that
+  // will be new.
+  uint64_t end() const {
+    return places_.empty() ? kFirstCookie : places_.back().cookie() + 1;
+  }
+  // Takes a name whose text is not there yet, and sets its cookie: a new one.
+  // When all are used up, all names get new ones, in the same order; a listing
+  // that is under way may then miss names or repeat them.
   void Insert(Name* name) { Insert(name, Hash(name->text())); }
   void Insert(Name* name, uint64_t hash);
+  // The same, but with the cookie of a name that was removed, if it is free.
+  // Quick if that was the last name to be removed.
+  void InsertAt(uint64_t cookie, Name* name) {
+    InsertAt(cookie, name, Hash(name->text()));
+  }
+  void InsertAt(uint64_t cookie, Name* name, uint64_t hash);
   void Remove(Name* name);  // and deletes it
   size_t size() const { return places_.size() - holes_; }
   bool empty() const { return size() == 0; }
@@ -111,6 +156,7 @@ class Directory {
     uint64_t bits_;
   };
 
+  static constexpr uint64_t kFirstCookie = 3;
   // Directories of up to so many names and holes are searched one by one.
   static constexpr size_t kMaxUnindexed = 8;
 
@@ -123,24 +169,29 @@ class Directory {
   // What a slot for that place and hash holds.
   uint32_t SlotValue(size_t place, uint64_t hash) const;
   void AddSlot(size_t place, uint64_t hash);
+  // Lets the name that has just been put there be found.
+  void Index(size_t place, uint64_t hash);
   // The place of the first name with this hash for which `is_it`; npos if there
   // is none.
   template <typename IsIt>
   size_t FindPlace(uint64_t hash, const IsIt& is_it) const;
-  // Takes out the holes, and makes room for more names.
+  // Takes out the holes, and makes room for more names, but not much.
   void Rebuild();
+  void Renumber();
 
   static constexpr size_t kNowhere = ~size_t{0};
 
-  // By cookie, with holes: at most about as many as names.
+  // By cookie, with holes: at most about as many as names. The last is a name.
   std::vector<Place> places_;
-  size_t holes_ = 0;
-  size_t first_ = 0;          // all places before it are holes
-  uint64_t next_cookie_ = 3;  // 1 and 2 are "." and ".."
+  uint32_t holes_ = 0;
+  uint32_t first_ = 0;  // all places before it are holes
+  uint64_t next_cookie_ = kFirstCookie;
   // The index: open addressing with linear steps. 0 is free; else the lower
-  // slot_bits_ bits are a place plus 1, and the others are of the hash of the
-  // name there. Slots of holes stay until the next Rebuild().
+  // slot_bits_ bits are a place plus 1, and the others are of the hash of a
+  // name that is there or was. Slots of those that were stay until the next
+  // Rebuild().
   std::unique_ptr<uint32_t[]> slots_;
+  uint32_t used_slots_ = 0;
   uint8_t slot_bits_ = 0;
 };
 

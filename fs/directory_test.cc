@@ -162,6 +162,158 @@ TEST_F(DirectoryTest, FirstNameIsAtHandHoweverManyAreGone) {
   EXPECT_TRUE(directory_.empty());
 }
 
+TEST_F(DirectoryTest, NameThatIsPutWhereAnotherWasHasItsPlace) {
+  for (const int count : {1, 2, 8, 9, 100, 1000}) {
+    std::vector<std::string> expected;
+    for (int i = 0; i < count; ++i) {
+      expected.push_back(absl::StrCat("name", i));
+      Add(expected.back());
+    }
+    for (int i = 0; i < count; ++i) {
+      const uint64_t cookie = directory_.Find(expected[i])->cookie;
+      Remove(expected[i]);
+      if (i % 3 != 0) expected[i] += "-new";
+      Name* name = memory_.New(&inode_, &inode_, expected[i]);
+      directory_.InsertAt(cookie, name);
+      ASSERT_EQ(name->cookie, cookie);
+      ASSERT_EQ(directory_.Find(expected[i]), name);
+    }
+    ASSERT_EQ(ListAfter(0), expected);
+    for (const std::string& text : expected) {
+      ASSERT_NE(directory_.Find(text), nullptr);
+      Remove(text);
+    }
+    ASSERT_TRUE(directory_.empty());
+  }
+}
+
+// Also where the hole that it left has been taken out.
+TEST_F(DirectoryTest, PlacesStayUntilSomethingElseIsThere) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937 random(seed);
+  std::map<uint64_t, std::string> model;
+  int made = 0;
+  std::vector<uint64_t> free;
+  for (int step = 0; step < 40'000; ++step) {
+    const bool grows = step / 4000 % 2 == 0;
+    if (random() % 8 < (grows ? 3u : 1u) || model.empty()) {
+      const std::string text = absl::StrCat("name", made++);
+      model.emplace(uint64_t{Add(text)->cookie}, text);
+    } else if (random() % 2 == 0 && !free.empty()) {
+      const size_t i = random() % free.size();
+      const std::string text = absl::StrCat("name", made++);
+      directory_.InsertAt(free[i], memory_.New(&inode_, &inode_, text));
+      ASSERT_TRUE(model.emplace(free[i], text).second);
+      ASSERT_EQ(directory_.Find(text)->cookie, free[i]);
+      free.erase(free.begin() + static_cast<ptrdiff_t>(i));
+    } else {
+      auto it = model.lower_bound(random() % (made + 3));
+      if (it == model.end()) it = model.begin();
+      free.push_back(it->first);
+      Remove(it->second);
+      model.erase(it);
+    }
+    ASSERT_EQ(directory_.size(), model.size());
+    ASSERT_EQ(directory_.end(), model.empty() ? 3 : model.rbegin()->first + 1);
+    if (step % 500 != 0) continue;
+    std::vector<std::string> expected;
+    for (const auto& [cookie, text] : model) {
+      ASSERT_EQ(directory_.Find(text)->cookie, cookie);
+      expected.push_back(text);
+    }
+    ASSERT_EQ(ListAfter(0), expected);
+  }
+}
+
+TEST_F(DirectoryTest, ReplacingOneNameMillionTimesTakesNoSpace) {
+  for (int i = 0; i < 20; ++i) Add(absl::StrCat("name", i));
+  const uint64_t end = directory_.end();
+  for (int i = 0; i < 300'000; ++i) {
+    const uint64_t cookie = directory_.Find("name7")->cookie;
+    Add("temporary");
+    Remove("temporary");
+    Remove("name7");
+    directory_.InsertAt(cookie, memory_.New(&inode_, &inode_, "name7"));
+    ASSERT_EQ(directory_.end(), end);
+  }
+  EXPECT_EQ(directory_.Find("name7")->cookie,
+            directory_.Find("name6")->cookie + 1);
+}
+
+TEST(Directory, CookiesThatAreUsedUpAreGivenOutAnewInTheSameOrder) {
+  NameMemory memory;
+  Inode inode;
+  Directory directory(ListingPosition::kCookieLimit - 50);
+  std::vector<std::string> expected;
+  for (int i = 0; i < 100; ++i) {
+    expected.push_back(absl::StrCat("name", i));
+    directory.Insert(memory.New(&inode, &inode, expected.back()));
+    ASSERT_LT(directory.Find(expected.back())->cookie,
+              ListingPosition::kCookieLimit);
+  }
+  std::vector<std::string> list;
+  uint64_t last = 0;
+  directory.ForEachAfter(0, [&](const Name& name) {
+    list.emplace_back(name.text());
+    EXPECT_GT(name.cookie, last);
+    last = name.cookie;
+    return true;
+  });
+  EXPECT_EQ(list, expected);
+  EXPECT_EQ(last, 102u);
+  // One from before that is not taken for a place.
+  directory.InsertAt(ListingPosition::kCookieLimit - 20,
+                     memory.New(&inode, &inode, "late"));
+  EXPECT_EQ(directory.Find("late")->cookie, 103u);
+  directory.InsertAt(5, memory.New(&inode, &inode, "later"));
+  EXPECT_EQ(directory.Find("later")->cookie, 104u);
+}
+
+TEST(ListingPosition, ComesBackFromItsNumber) {
+  constexpr uint64_t kLimit = ListingPosition::kCookieLimit;
+  std::vector<uint64_t> ends = {3, 4, 1000, kLimit - 1, kLimit};
+  for (int bit = 2; bit < 38; ++bit) {
+    for (const int more : {-1, 0, 1})
+      ends.push_back((uint64_t{1} << bit) + more);
+  }
+  std::mt19937_64 random(3);
+  for (const uint64_t end : ends) {
+    if (end < 3) continue;
+    const ListingPosition start = ListingPosition::Start(end);
+    ASSERT_GE(start.end, end);
+    ASSERT_LE(start.end - end, end >> 18) << end;
+    if (end <= 1 << 20) {
+      ASSERT_EQ(start.end, end);
+    }
+    std::vector<uint64_t> afters = {1, 2, end / 2, end - 1};
+    for (int i = 0; i < 20; ++i) afters.push_back(1 + random() % (end - 1));
+    for (const uint64_t after : afters) {
+      const uint64_t encoded = ListingPosition{after, start.end}.Encode();
+      ASSERT_NE(encoded, 0u);
+      ASSERT_LT(encoded, uint64_t{1} << 63);
+      if (end <= 8000) {
+        ASSERT_LT(encoded, uint64_t{1} << 31);
+      }
+      const ListingPosition decoded = ListingPosition::Decode(encoded);
+      ASSERT_EQ(decoded.after, after);
+      ASSERT_EQ(decoded.end, start.end) << end << " " << after;
+    }
+  }
+}
+
+TEST(ListingPosition, AnyNumberIsHarmless) {
+  std::mt19937_64 random(4);
+  for (int i = 0; i < 100'000; ++i) {
+    const uint64_t encoded = i < 1000 ? i : random() >> random() % 64;
+    const ListingPosition at = ListingPosition::Decode(encoded);
+    ASSERT_LE(at.after, encoded);
+    // Where a listing would go on from there.
+    const ListingPosition next{.after = 7, .end = at.end};
+    ASSERT_EQ(ListingPosition::Decode(next.Encode()).after, 7u);
+  }
+}
+
 TEST(NameLinks, FirstStaysFirstAndTheOthersCanGoInAnyOrder) {
   NameMemory memory;
   Inode inode;

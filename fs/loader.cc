@@ -232,6 +232,7 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
   bool noted = false;
   if (!verified) reader.VerifyAsRead();
   ChangePipe changes(std::move(reader), kLargeRecord);
+  core_.tree.BeginCommit();
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
     if (!next.ok()) {

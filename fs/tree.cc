@@ -138,6 +138,7 @@ void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
     pending.pop_back();
     visit(*inode);
     if (!inode->is_directory()) continue;
+    const auto begin = static_cast<ptrdiff_t>(pending.size());
     inode->directory().ForEachAfter(0, [&](const Name& name) {
       const Inode* child = name.inode;
       if (child->is_directory() || child->link_count == 1 ||
@@ -146,6 +147,8 @@ void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
       }
       return true;
     });
+    // In order, too: they are taken from the end.
+    std::reverse(pending.begin() + begin, pending.end());
   }
 }
 
@@ -255,6 +258,25 @@ absl::Status Tree::EndCycleCheck() {
   return status;
 }
 
+std::optional<uint64_t> Tree::TakeCookieFor(const PutName& change,
+                                            uint64_t hash) {
+  Dropped* const end = dropped_.data() + dropped_count_;
+  const auto find = [&](const auto& is_it) {
+    return std::find_if(dropped_.data(), end, [&](const Dropped& dropped) {
+      return dropped.parent == change.parent && is_it(dropped);
+    });
+  };
+  Dropped* found = find([hash](const Dropped& d) { return d.hash == hash; });
+  if (found == end) {
+    found = find([&](const Dropped& d) { return d.ino == change.ino; });
+  }
+  if (found == end) return std::nullopt;
+  const uint64_t cookie = found->cookie;
+  std::copy(found + 1, end, found);
+  --dropped_count_;
+  return cookie;
+}
+
 absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
   Inode* parent = FindMutable(change.parent);
   Inode* inode = FindMutable(change.ino);
@@ -284,7 +306,12 @@ absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
   }
   Name* name = name_memory_.New(parent, inode, change.name);
   name->LinkTo(&inode->names);
-  parent->detail->names.Insert(name, hash);
+  const std::optional<uint64_t> cookie = TakeCookieFor(change, hash);
+  if (cookie.has_value()) {
+    parent->detail->names.InsertAt(*cookie, name, hash);
+  } else {
+    parent->detail->names.Insert(name, hash);
+  }
   ++name_count_;
   if (time.has_value()) {
     parent->attributes.mtime = parent->attributes.ctime = *time;
@@ -298,7 +325,8 @@ absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
   if (parent == nullptr || !parent->is_directory()) {
     return NoInode(change.parent);
   }
-  Name* name = parent->directory().Find(change.name);
+  const uint64_t hash = Directory::Hash(change.name);
+  Name* name = parent->directory().Find(change.name, hash);
   if (name == nullptr) {
     return DamageError(
         absl::StrCat("a change drops a name that is not in "
@@ -312,6 +340,14 @@ absl::Status Tree::Do(const DropName& change, std::optional<Timestamp> time) {
   } else {
     --inode->link_count;
   }
+  if (dropped_count_ == dropped_.size()) {
+    std::copy(dropped_.begin() + 1, dropped_.end(), dropped_.begin());
+    --dropped_count_;
+  }
+  dropped_[dropped_count_++] = {.parent = parent->ino,
+                                .ino = inode->ino,
+                                .hash = hash,
+                                .cookie = name->cookie};
   parent->detail->names.Remove(name);
   --name_count_;
   if (time.has_value()) {

@@ -10,6 +10,8 @@
 #ifndef VARVE_FS_TREE_H_
 #define VARVE_FS_TREE_H_
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -33,6 +35,11 @@ class Tree {
   Tree();
   ~Tree();
 
+  // Says that the changes from here on are those of another commit, or of a
+  // checkpoint. In a directory, a name that a commit drops and puts again keeps
+  // its place in the order; and if an inode loses a name there that is not put
+  // again, and gets another that is new, the new name has the place of the old.
+  void BeginCommit() { dropped_count_ = 0; }
   // Makes the tree be as the change says. `time` is that of the commit, or
   // nothing while a checkpoint is read, when names do not touch times. On an
   // error (DATA_LOSS: the change contradicts the tree) nothing has changed.
@@ -126,6 +133,16 @@ class Tree {
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
 
+  // A name that was dropped by the commit whose changes are being applied.
+  struct Dropped {
+    uint64_t parent;
+    uint64_t ino;
+    uint64_t hash;  // of the name
+    uint64_t cookie;
+  };
+  // The place that such a name has left, for one that is put; nothing if it has
+  // to be a new one.
+  std::optional<uint64_t> TakeCookieFor(const PutName& change, uint64_t hash);
   // Whether `directory` may get a name in `parent`, and does not come to lie in
   // itself.
   bool MayHold(const Inode& directory, const Inode& parent);
@@ -145,6 +162,9 @@ class Tree {
   uint64_t name_count_ = 0;
   uint64_t extent_count_ = 0;
   DataIdRanges unfinished_;
+  // The newest ones; more than two are in no commit of ours.
+  std::array<Dropped, 4> dropped_;
+  size_t dropped_count_ = 0;
   bool defers_cycle_check_ = false;
   bool is_cycle_check_due_ = false;
   std::function<void(Inode&)> on_make_;

@@ -24,8 +24,10 @@ constexpr Timestamp kLater = Timestamp::FromPacked(2'000'000);
 
 class TreeTest : public testing::Test {
  protected:
+  // Each change is a commit of its own.
   absl::Status Apply(const Change& change,
                      std::optional<Timestamp> time = kTime) {
+    tree_.BeginCommit();
     return tree_.Apply(change, time);
   }
   absl::Status Put(uint64_t ino, uint32_t mode, uint64_t size = 0) {
@@ -360,6 +362,69 @@ TEST_F(TreeTest, CookiesStayWhileNamesComeAndGo) {
             seen.size());
   for (int i = 0; i < 61; ++i) EXPECT_EQ(seen[i], name_of(i));
   EXPECT_EQ(seen.size(), 61u + 39u);
+}
+
+TEST_F(TreeTest, NamesKeepTheirPlaceWithinACommit) {
+  ASSERT_THAT(PutDir(2), IsOk());
+  ASSERT_THAT(Name(1, "d", 2), IsOk());
+  for (uint64_t ino = 3; ino < 7; ++ino) {
+    ASSERT_THAT(PutFile(ino), IsOk());
+    ASSERT_THAT(Name(1, absl::StrCat("f", ino), ino), IsOk());
+  }
+  ASSERT_THAT(List(1), ElementsAre("d", "f3", "f4", "f5", "f6"));
+  const auto commit = [&](const std::vector<Change>& changes) {
+    tree_.BeginCommit();
+    for (const Change& change : changes) {
+      ASSERT_THAT(tree_.Apply(change, kTime), IsOk());
+    }
+  };
+  // Renamed.
+  commit({DropName{1, "f4"}, PutName{1, 4, "new"}});
+  EXPECT_THAT(List(1), ElementsAre("d", "f3", "new", "f5", "f6"));
+  // Replaced, by one of the directory.
+  commit({DropName{1, "f6"}, DropName{1, "f3"}, PutName{1, 6, "f3"}});
+  EXPECT_THAT(List(1), ElementsAre("d", "f3", "new", "f5"));
+  // Exchanged.
+  commit({DropName{1, "f3"}, DropName{1, "f5"}, PutName{1, 6, "f5"},
+          PutName{1, 5, "f3"}});
+  EXPECT_THAT(List(1), ElementsAre("d", "f3", "new", "f5"));
+  EXPECT_EQ(tree_.Resolve("f3")->ino, 5u);
+  // To another directory, and from there over a name.
+  commit({DropName{1, "f3"}, PutName{2, 5, "f3"}});
+  commit({DropName{2, "f3"}, DropName{1, "new"}, PutName{1, 5, "new"}});
+  EXPECT_THAT(List(1), ElementsAre("d", "new", "f5"));
+  // The name counts for more than the inode.
+  commit({DropName{1, "new"}, PutName{1, 3, "new"}, PutName{1, 5, "moved"}});
+  EXPECT_THAT(List(1), ElementsAre("d", "new", "f5", "moved"));
+  // What another commit drops is of no matter.
+  commit({DropName{1, "new"}});
+  commit({PutName{1, 3, "new"}});
+  EXPECT_THAT(List(1), ElementsAre("d", "f5", "moved", "new"));
+}
+
+// As many as no commit of ours has.
+TEST_F(TreeTest, CommitThatDropsManyNamesKeepsTheOrderOfTheRest) {
+  ASSERT_THAT(PutFile(2), IsOk());
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_THAT(Name(1, absl::StrCat("f", i), 2), IsOk());
+  }
+  tree_.BeginCommit();
+  for (int i = 0; i < 10; ++i) {
+    const std::string name = absl::StrCat("f", 2 * i);
+    ASSERT_THAT(tree_.Apply(DropName{1, name}, kTime), IsOk());
+  }
+  for (int i = 0; i < 10; ++i) {
+    const std::string name = absl::StrCat("f", 2 * i);
+    ASSERT_THAT(tree_.Apply(PutName{1, 2, name}, kTime), IsOk());
+  }
+  const std::vector<std::string> all = List(1);
+  EXPECT_EQ(all.size(), 20u);
+  std::vector<std::string> odd;
+  for (const std::string& name : all) {
+    if ((name.back() - '0') % 2 != 0) odd.push_back(name);
+  }
+  EXPECT_THAT(odd, ElementsAre("f1", "f3", "f5", "f7", "f9", "f11", "f13",
+                               "f15", "f17", "f19"));
 }
 
 TEST_F(TreeTest, ForEachVisitsParentsFirstAndEachInodeOnce) {

@@ -214,11 +214,11 @@ class Volume {
     Stat stat;
     uint64_t cookie;  // where to go on behind this entry
   };
-  // Calls `visit` for "." and ".." and the names in the directory, from behind
-  // `cookie` on (0 is the start), until it returns false. Names that come or
-  // go meanwhile may or may not be seen; all others are, once. `visit` must not
-  // call the volume. Counts a kernel reference, if `reference`, for each entry
-  // but "." and ".." for which `visit` returned true.
+  static constexpr uint64_t kBehindDots = 2;  // a cookie to start with
+  // Calls `visit` for ".", ".." and the names behind `cookie` (0: all), until
+  // it returns false. Who stays is seen once, renamed in the directory or not;
+  // who comes is not seen. `visit` must not call the volume. Counts a kernel
+  // reference, if `reference`, for each that it accepts but the dots.
   absl::Status ReadDirectory(uint64_t ino, uint64_t cookie, bool reference,
                              const std::function<bool(const Entry&)>& visit);
 

@@ -129,7 +129,7 @@ class Walk {
  private:
   std::vector<std::pair<std::string, Stat>> List(uint64_t ino) {
     std::vector<std::pair<std::string, Stat>> entries;
-    CheckOk(volume_.ReadDirectory(ino, 2, /*reference=*/false,
+    CheckOk(volume_.ReadDirectory(ino, Volume::kBehindDots, /*reference=*/false,
                                   [&](const Volume::Entry& entry) {
                                     entries.emplace_back(entry.name,
                                                          entry.stat);

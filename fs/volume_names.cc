@@ -382,15 +382,28 @@ absl::Status Volume::ReadDirectory(
     const std::function<bool(const Entry&)>& visit) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(ino));
-  if (cookie < 1 && !visit({".", StatOf(*directory), 1})) {
-    return absl::OkStatus();
-  }
-  if (cookie < 2 && !visit({"..", StatOf(*directory->parent()), 2})) {
-    return absl::OkStatus();
-  }
-  directory->directory().ForEachAfter(cookie, [&](const Name& name) {
+  const Directory& names = directory->directory();
+  ListingPosition at = cookie == 0 || cookie == kBehindDots
+                           ? ListingPosition::Start(names.end())
+                           : ListingPosition::Decode(cookie);
+  if (cookie == kBehindDots) at.after = Directory::kParentCookie;
+  const auto show = [&](absl::string_view name, const Inode& inode,
+                        uint64_t place) {
     core_.tree_mu.AssertReaderHeld();
-    if (!visit({name.text(), StatOf(*name.inode), name.cookie})) return false;
+    at.after = place;
+    return visit({name, StatOf(inode), at.Encode()});
+  };
+  if (at.after < Directory::kSelfCookie &&
+      !show(".", *directory, Directory::kSelfCookie)) {
+    return absl::OkStatus();
+  }
+  if (at.after < Directory::kParentCookie &&
+      !show("..", *directory->parent(), Directory::kParentCookie)) {
+    return absl::OkStatus();
+  }
+  names.ForEachAfter(at.after, [&](const Name& name) {
+    if (name.cookie >= at.end) return false;
+    if (!show(name.text(), *name.inode, name.cookie)) return false;
     if (reference) {
       name.inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
     }

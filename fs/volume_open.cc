@@ -287,6 +287,7 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
     return commit.Finish();
   }
   absl::MutexLock lock(&core_.tree_mu);
+  core_.tree.BeginCommit();
   for (const Change& change : changes) {
     VARVE_RETURN_IF_ERROR(core_.tree.Apply(change, now));
   }

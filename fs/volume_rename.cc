@@ -162,21 +162,22 @@ absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller,
     commit.Add(DropName{.parent = plan.to_parent->ino, .name = plan.to_name});
     if (removes) commit.Add(DropInode{.ino = plan.replaced->ino});
   }
+  if (plan.whiteout) {
+    // As overlay file systems mark what is hidden: a device of number 0. Its
+    // name comes first, and keeps the place that it has had.
+    commit.Add(
+        PutInode{.ino = whiteout,
+                 .attributes = NewAttributes(S_IFCHR, caller, commit.time())});
+    commit.Add(PutName{.parent = plan.from_parent->ino,
+                       .ino = whiteout,
+                       .name = plan.from_name});
+  }
   commit.Add(PutName{.parent = plan.to_parent->ino,
                      .ino = plan.moved->ino,
                      .name = plan.to_name});
   if (plan.exchange) {
     commit.Add(PutName{.parent = plan.from_parent->ino,
                        .ino = plan.replaced->ino,
-                       .name = plan.from_name});
-  }
-  if (plan.whiteout) {
-    // As overlay file systems mark what is hidden: a device of number 0.
-    commit.Add(
-        PutInode{.ino = whiteout,
-                 .attributes = NewAttributes(S_IFCHR, caller, commit.time())});
-    commit.Add(PutName{.parent = plan.from_parent->ino,
-                       .ino = whiteout,
                        .name = plan.from_name});
   }
   for (const Rekeying& rekeying : rekeyings) {

@@ -232,7 +232,8 @@ absl::Status TestVolume::RemoveDir(absl::string_view path) {
 
 std::vector<std::string> TestVolume::List(absl::string_view path) {
   std::vector<std::string> names;
-  EXPECT_THAT(volume_->ReadDirectory(Ino(path), 2, /*reference=*/false,
+  EXPECT_THAT(volume_->ReadDirectory(Ino(path), Volume::kBehindDots,
+                                     /*reference=*/false,
                                      [&](const Volume::Entry& entry) {
                                        names.emplace_back(entry.name);
                                        return true;

@@ -103,9 +103,8 @@ absl::Status Lister::List() {
 
 absl::Status Lister::ListDirectory(const std::string& path, uint64_t ino) {
   std::vector<Listed> all;
-  constexpr uint64_t kBehindDots = 2;
   VARVE_RETURN_IF_ERROR(volume_.ReadDirectory(
-      ino, kBehindDots, /*reference=*/false,
+      ino, fs::Volume::kBehindDots, /*reference=*/false,
       [&all](const fs::Volume::Entry& entry) {
         all.push_back({std::string(entry.name), entry.stat});
         return true;

@@ -46,9 +46,8 @@ absl::Status RemoveTree(fs::Volume& volume, uint64_t parent,
     fs::Stat stat;
   };
   std::vector<Child> children;
-  constexpr uint64_t kBehindDots = 2;
   VARVE_RETURN_IF_ERROR(volume.ReadDirectory(
-      stat.ino, kBehindDots, /*reference=*/false,
+      stat.ino, fs::Volume::kBehindDots, /*reference=*/false,
       [&children](const fs::Volume::Entry& entry) {
         children.push_back({std::string(entry.name), entry.stat});
         return true;
