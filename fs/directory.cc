@@ -57,7 +57,9 @@ ListingPosition ListingPosition::Decode(uint64_t encoded) {
   const uint64_t units = rest & ((uint64_t{1} << DistanceBits(form)) - 1);
   const uint64_t after = rest >> DistanceBits(form);
   const unsigned unit_bits = UnitBits(form);
-  return {.after = after, .end = ((after >> unit_bits) + units) << unit_bits};
+  const uint64_t units_in_all = (after >> unit_bits) + units;
+  return {.after = after,
+          .end = std::min(units_in_all << unit_bits, kCookieLimit)};
 }
 
 void Name::LinkTo(Name** first) {

@@ -291,17 +291,12 @@ class ListingModelTest : public VolumeListingTest {
     target[other] = moves ? token : NewToken();
   }
 
-  void Begin(int directory) {
-    Listing listing;
-    for (const auto& [name, token] : model_[directory]) {
-      listing.at_start.insert(token);
-    }
-    listings_[directory].push_back(std::move(listing));
-  }
-
   // Takes a few steps of a listing; false if that was its end.
   bool Step(int directory, Listing& listing) {
     const Names& model = model_[directory];
+    if (listing.cookie == Volume::kBehindDots) {
+      for (const auto& [name, token] : model) listing.at_start.insert(token);
+    }
     const auto list =
         ListFrom(absl::StrCat("d", directory), listing.cookie, 1 + Below(5));
     for (const Listed& listed : list) {
@@ -324,10 +319,11 @@ class ListingModelTest : public VolumeListingTest {
 
   void StepAny(int directory) {
     auto& all = listings_[directory];
-    if (all.size() < 4) Begin(directory);
+    if (all.size() < 4) all.emplace_back();
     const size_t i = Below(all.size());
-    if (Below(10) == 0) {  // telldir, and seekdir later
-      all.push_back(all[i]);
+    const bool has_begun = all[i].cookie != Volume::kBehindDots;
+    if (has_begun && Below(10) == 0) {  // telldir, and seekdir later
+      all.push_back(Listing(all[i]));
       return;
     }
     if (!Step(directory, all[i])) {

@@ -1,6 +1,7 @@
 """Cases about directories: listing, positions, link counts, statfs, concurrency."""
 
 import ctypes
+import itertools
 import os
 import random
 import shutil
@@ -181,6 +182,109 @@ def removing_while_listing(log):
             os.unlink(entry)
     log("left", len(os.listdir("d")))
     log.do("rmdir", os.rmdir, "d")
+
+
+@case
+def renaming_while_listing(log):
+    os.mkdir("d")
+    names = {"f%d" % i for i in range(700)}
+    for name in names:
+        write("d/" + name)
+    seen = []
+    with os.scandir("d") as entries:
+        for entry in entries:
+            seen.append(entry.name)
+            if len(seen) > 5000:
+                break
+            os.rename(entry, "d/x" + entry.name)
+    log("each once", sorted(seen) == sorted(names))
+    log("left", sorted(os.listdir("d")) == sorted("x" + name for name in names))
+    shutil.rmtree("d")
+
+
+@case
+def creating_while_listing(log):
+    os.mkdir("d")
+    names = {"f%d" % i for i in range(300)}
+    for name in names:
+        write("d/" + name)
+    for size in (4096, 1 << 15):  # Of the buffer: a part of what the daemon answers, and more.
+        seen = []
+        with opened("d", os.O_RDONLY) as folder:
+            while entries := _names_read(folder, size):
+                seen += entries
+                for name in entries:
+                    write("d/%s-%d-%d" % (name, size, len(seen)))
+                if len(seen) > 20000:
+                    break
+        log("ends", len(seen) <= 20000)
+        log("nothing twice", len(seen) == len(set(seen)))
+        log("nothing missed", names <= set(seen))
+    shutil.rmtree("d")
+
+
+def _names_read(folder, size):
+    buffer = ctypes.create_string_buffer(size)
+    end = LIBC.syscall(GETDENTS64, folder, buffer, size)
+    names, offset = [], 0
+    while offset < end:
+        length = int.from_bytes(buffer.raw[offset + 16 : offset + 18], "little")
+        names.append(buffer.raw[offset + 19 : offset + length].partition(b"\0")[0].decode())
+        offset += length
+    return [name for name in names if not name.startswith(".")]
+
+
+@case
+def listing_while_names_are_replaced(log):
+    os.mkdir("d")
+    os.mkdir("e")
+    names = {"f%d" % i for i in range(400)}
+    for name in names:
+        write("d/" + name)
+    stop = threading.Event()
+
+    def replace():
+        for i in itertools.count():
+            if stop.is_set():
+                return
+            new = ("d/.new", "e/new")[i % 2]
+            write(new)
+            os.rename(new, "d/f%d" % (i * 7 % 400))
+
+    thread = threading.Thread(target=replace)
+    thread.start()
+    lost = repeated = 0
+    for _ in range(40):
+        seen = [name for name in os.listdir("d") if name in names]
+        lost += len(names - set(seen))
+        repeated += len(seen) - len(set(seen))
+    stop.set()
+    thread.join()
+    log("lost", lost)
+    log("repeated", repeated)
+    log("at the end", set(os.listdir("d")) == names)
+    shutil.rmtree("d")
+    os.rmdir("e")
+
+
+@case
+def seeking_to_a_name_that_is_gone(log):
+    os.mkdir("d")
+    for i in range(300):
+        write("d/f%d" % i)
+    folder = Folder("d")
+    at = []  # (entry, position behind it)
+    while (entry := folder.read()) is not None:
+        at.append((entry, folder.tell()))
+    for chosen in (5, 100, 250):
+        name = at[chosen][0][0]
+        if not name.startswith("."):
+            os.unlink("d/" + name)
+        folder.seek(at[chosen][1])
+        log("rest behind it", [entry for entry in folder] == [entry for entry, _ in at[chosen + 1:]
+                                                              if os.path.exists("d/" + entry[0])])
+    folder.close()
+    shutil.rmtree("d")
 
 
 @case
