@@ -286,8 +286,8 @@ TEST_F(VolumeNamesTest, ListingGoesOnWhereItStopped) {
                                        }),
                 IsOk());
     // Names that come and go do not disturb the others.
-    if (cookie > 20) {
-      Unlink("d/" + std::to_string(cookie % 10)).IgnoreError();
+    if (seen.size() > 20) {
+      Unlink("d/" + std::to_string(seen.size() % 10)).IgnoreError();
     }
   }
   EXPECT_EQ(std::set<std::string>(seen.begin(), seen.end()).size(),
