@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string>
 #include <utility>
@@ -260,9 +261,13 @@ void StatFileSystem(fuse_req_t req, fuse_ino_t) {
   const absl::StatusOr<SpaceInfo> space = call.volume.GetSpace();
   if (!space.ok()) return call.request.Done(space.status());
   constexpr uint64_t kBlock = 4096;
+  constexpr uint64_t kMaxBlocks = std::numeric_limits<uint64_t>::max() / kBlock;
   struct statvfs result = {};
   result.f_bsize = result.f_frsize = kBlock;
-  result.f_blocks = (space->live_bytes + space->host_free) / kBlock;
+  // Clones share their bytes, so that the sum has no bound.
+  result.f_blocks = space->live_bytes / kBlock +
+                    std::min(space->host_free / kBlock,
+                             kMaxBlocks - space->live_bytes / kBlock);
   result.f_bfree = space->host_free / kBlock;
   result.f_bavail = space->host_available / kBlock;
   result.f_ffree = result.f_favail = uint64_t{1} << 40;

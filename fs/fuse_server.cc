@@ -5,12 +5,15 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -67,6 +70,17 @@ std::string JoinOptions(const FuseOptions& options) {
     absl::StrAppend(&joined, ",", option);
   }
   return joined;
+}
+
+// The device number of what is mounted at `directory`; nothing if that cannot
+// be told. Asks the kernel alone, also where a daemon would have the answer.
+std::optional<dev_t> DeviceAt(const std::string& directory) {
+  struct statx info = {};
+  const int flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW;
+  if (statx(AT_FDCWD, directory.c_str(), flags, 0, &info) != 0) {
+    return std::nullopt;
+  }
+  return makedev(info.stx_dev_major, info.stx_dev_minor);
 }
 
 RequestLoop::Options LoopOptions(const FuseOptions& options) {
@@ -148,7 +162,7 @@ class FuseServer::Impl {
   ~Impl() {
     if (session_ == nullptr) return;
     context_.volume.set_on_stale(nullptr);
-    if (mounted_) fuse_session_unmount(session_);
+    if (mounted_) Unmount();
     fuse_session_destroy(session_);
   }
 
@@ -157,12 +171,18 @@ class FuseServer::Impl {
   void Stop() { Signal(stop_); }
 
  private:
+  bool IsAtMountpoint() const;
   void UnmountWhileServing();
+  void Unmount();
 
   const FuseOptions options_;
   FuseContext context_;
   struct fuse_session* session_ = nullptr;
   bool mounted_ = false;
+  // Of what we have mounted. No other file system gets the number while ours is
+  // in use anywhere; that of a mount can be another one's as soon as it has
+  // been detached here.
+  std::optional<dev_t> device_;
   const Descriptor stop_;  // signalled by Stop()
   FuseRings rings_;
 };
@@ -191,6 +211,11 @@ absl::Status FuseServer::Impl::Mount() {
                        absl::StrCat("cannot mount at ", options_.mountpoint));
   }
   mounted_ = true;
+  device_ = DeviceAt(options_.mountpoint);
+  if (!device_.has_value()) {
+    return SystemError(errno,
+                       absl::StrCat("cannot look at ", options_.mountpoint));
+  }
   // That the kernel does not know the inode is no failure.
   context_.volume.set_on_stale([this](uint64_t ino) {
     fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
@@ -204,15 +229,37 @@ absl::Status FuseServer::Impl::Mount() {
   return absl::OkStatus();
 }
 
+// Whether what is mounted there is what we have mounted, and not what somebody
+// has put there since ours was detached or covered.
+bool FuseServer::Impl::IsAtMountpoint() const {
+  return !device_.has_value() || DeviceAt(options_.mountpoint) == device_;
+}
+
 // Requests go on being answered meanwhile: unmounting makes the kernel write
 // what it still holds.
 void FuseServer::Impl::UnmountWhileServing() {
   const std::string& at = options_.mountpoint;
+  if (!IsAtMountpoint()) return;
   if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) return;
   // In use, or not ours to unmount: have everything written at least; what is
-  // left is done by fuse_session_unmount() once the threads have ended.
+  // left is done by Unmount() once the threads have ended.
   const Descriptor root(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (root.get() >= 0) syncfs(root.get());
+}
+
+// Ends the connection to the kernel, and takes the mount away if it is there.
+void FuseServer::Impl::Unmount() {
+  mounted_ = false;
+  if (!IsAtMountpoint()) {
+    // libfuse would unmount what is there now, unless its descriptor says that
+    // the connection has ended. So does that of a pipe that nobody reads.
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return;  // as if it had never mounted
+    const Descriptor reader(ends[0]);
+    const Descriptor writer(ends[1]);
+    if (dup3(writer.get(), fuse_session_fd(session_), O_CLOEXEC) < 0) return;
+  }
+  fuse_session_unmount(session_);
 }
 
 absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
@@ -231,8 +278,7 @@ absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   loop.End();
   loop.Join();
   rings_.End();
-  fuse_session_unmount(session_);
-  mounted_ = false;
+  Unmount();
   return absl::OkStatus();
 }
 

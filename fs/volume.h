@@ -142,7 +142,7 @@ struct SpaceInfo {
   uint64_t host_free = 0;
   uint64_t host_available = 0;
   uint64_t store_bytes = 0;  // length of the store
-  uint64_t live_bytes = 0;   // sizes of all files
+  uint64_t live_bytes = 0;   // data of all files, clones counted each
   uint64_t inodes = 0;
 };
 

@@ -254,7 +254,7 @@ absl::StatusOr<SpaceInfo> Volume::GetSpace() {
   info.host_available = host.available;
   info.store_bytes = core_.store->file_size();
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  info.live_bytes = core_.tree.content_bytes();
+  info.live_bytes = core_.tree.data_bytes();
   info.inodes = core_.tree.inode_count();
   return info;
 }

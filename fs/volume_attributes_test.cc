@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <limits>
 #include <string>
 
 #include "fs/volume_test_util.h"
@@ -208,6 +209,16 @@ TEST_F(VolumeAttributesTest, SpaceCountsLiveFiles) {
   EXPECT_EQ(volume().GetSpace()->inodes, 3u);
   EXPECT_EQ(volume().GetSpace()->store_bytes, FileSize());
   EXPECT_GT(before->host_total, 0u);
+}
+
+TEST_F(VolumeAttributesTest, HolesTakeNoSpace) {
+  constexpr uint64_t kLongest = std::numeric_limits<int64_t>::max();
+  for (const char* name : {"a", "b", "c"}) {
+    ASSERT_THAT(Write(name, "0123456789"), IsOk());
+    ASSERT_THAT(Truncate(name, kLongest), IsOk());
+  }
+  // With the file that each of these tests begins with.
+  EXPECT_EQ(volume().GetSpace()->live_bytes, 40u);
 }
 
 // A volume that counts readings.

@@ -233,8 +233,8 @@ class Mounted(MountTest):
             self.assertEqual((info["notes"], info["torn_bytes"]), ([], 0))
         self.assertEqual(len(list(self.mnt.iterdir())), 0)
 
-    def test_the_kernel_shows_type_source_and_safe_options(self):
-        self.mount()
+    def test_the_kernel_shows_type_source_and_options(self):
+        self.mount("-o", "nosuid,nodev")
         shown = [mount for mount in mounts() if mount[0] == str(self.mnt)]
         self.assertEqual(len(shown), 1)
         _, kind, source, options = shown[0]
@@ -311,6 +311,14 @@ class Mounted(MountTest):
         self.assertLessEqual({"noexec", "noatime"}, set(shown[3]))
         tasks = os.listdir("/proc/%d/task" % status_of(self.mnt)["pid"])
         self.assertLessEqual(len(tasks), 5)
+
+    def test_df_with_files_as_long_as_can_be(self):
+        self.mount()
+        for name in ("a", "b", "c"):
+            with open(self.mnt / name, "wb") as file:
+                file.truncate(2 ** 63 - 1)
+        space = os.statvfs(self.mnt)
+        self.assertLess(space.f_blocks - space.f_bfree, 100)
 
     def test_other_users_are_let_in_on_request(self):
         for options, allowed in (((), False), (("-o", "allow_other"), True)):

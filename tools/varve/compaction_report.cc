@@ -117,6 +117,14 @@ uint64_t SizeOfTerminal() {
   return size.ws_col;
 }
 
+// By how much the store would take less of the disk, which gives whole blocks.
+uint64_t WouldWin(const varve_statistics& statistics) {
+  constexpr uint64_t kBlock = 4096;
+  const uint64_t live = (statistics.live_bytes + kBlock - 1) / kBlock * kBlock;
+  return statistics.allocated_bytes -
+         std::min(statistics.allocated_bytes, live);
+}
+
 }  // namespace
 
 absl::StatusOr<uint64_t> ParseRate(absl::string_view text) {
@@ -186,10 +194,15 @@ std::string ProgressBar(const varve_compaction_progress& progress,
 std::string ResultText(const CompactionReport& report,
                        const varve_compaction_progress& progress) {
   const bool punch = progress.kind == VARVE_KIND_PUNCH;
-  std::string text = absl::StrCat(
-      NameOf(report), ": ", HumanBytes(progress.bytes_won), " won; ",
-      punch ? "punched" : "copied", " ", HumanBytes(progress.bytes_done));
-  if (!punch) absl::StrAppend(&text, " of ", progress.files_done, " files");
+  std::string text = absl::StrCat(NameOf(report), ": ",
+                                  HumanBytes(progress.bytes_won), " won");
+  if (punch) {
+    // What it went over may have been punched before.
+    absl::StrAppend(&text, " by punching");
+  } else {
+    absl::StrAppend(&text, "; copied ", HumanBytes(progress.bytes_done), " of ",
+                    progress.files_done, " files");
+  }
   absl::StrAppendFormat(&text, " in %.1f s; longest stall %.1f ms\n",
                         static_cast<double>(progress.elapsed_ms) / 1e3,
                         static_cast<double>(progress.longest_stall_us) / 1e3);
@@ -224,11 +237,11 @@ std::string OutlookText(const CompactionReport& report,
       statistics.files, " files in ", statistics.entries, " entries\n");
   if (punch) {
     return absl::StrCat(text, "punching would win at most ",
-                        HumanBytes(statistics.dead_bytes),
+                        HumanBytes(WouldWin(statistics)),
                         ", and needs no free space\n");
   }
   absl::StrAppend(
-      &text, "a compaction would win about ", HumanBytes(statistics.dead_bytes),
+      &text, "a compaction would win about ", HumanBytes(WouldWin(statistics)),
       "; until its end it needs ", HumanBytes(statistics.peak_extra_bytes),
       " of free space, and there are ", HumanBytes(statistics.available_bytes));
   const bool fits = statistics.peak_extra_bytes <= statistics.available_bytes;
@@ -251,7 +264,7 @@ std::string OutlookJson(const CompactionReport& report,
   json["files"] = statistics.files;
   json["commits"] = statistics.commits;
   json["extents"] = statistics.extents;
-  json["would_win_bytes"] = statistics.dead_bytes;
+  json["would_win_bytes"] = WouldWin(statistics);
   json["needed_bytes"] = needed;
   json["available_bytes"] = statistics.available_bytes;
   json["fits"] = needed <= statistics.available_bytes;

@@ -110,6 +110,13 @@ TEST(ResultTest, ALineForPeople) {
             "stall 3.2 ms\n");
 }
 
+TEST(ResultTest, PunchingSaysWhatItWonAndNotWhatItWentOver) {
+  varve_compaction_progress progress = Ended(0, "");
+  progress.kind = VARVE_KIND_PUNCH;
+  EXPECT_EQ(ResultText(kMounted, progress),
+            "/mnt: 5.0 MiB won by punching in 20.0 s; longest stall 3.2 ms\n");
+}
+
 TEST(ResultTest, AnObjectForPrograms) {
   const auto json =
       nlohmann::json::parse(ResultJson(kMounted, Ended(ENOSPC, "why")));
@@ -125,6 +132,23 @@ TEST(ResultTest, AnObjectForPrograms) {
       nlohmann::json::parse(ResultJson(kUnmounted, Ended(ECANCELED, "")));
   EXPECT_EQ(cancelled["result"], "cancelled");
   EXPECT_TRUE(cancelled["mounted_at"].is_null());
+}
+
+TEST(OutlookTest, PartsOfABlockAreNotWon) {
+  varve_statistics statistics = {};
+  statistics.allocated_bytes = 8192;
+  statistics.live_bytes = 5000;
+  statistics.dead_bytes = 3192;
+  EXPECT_THAT(OutlookText(kUnmounted, statistics, false),
+              HasSubstr("would win about 0 bytes"));
+  EXPECT_THAT(OutlookText(kUnmounted, statistics, true),
+              HasSubstr("would win at most 0 bytes"));
+  EXPECT_EQ(nlohmann::json::parse(
+                OutlookJson(kUnmounted, statistics, false))["would_win_bytes"],
+            0);
+  statistics.allocated_bytes += 4096;
+  EXPECT_THAT(OutlookText(kUnmounted, statistics, false),
+              HasSubstr("would win about 4.0 KiB"));
 }
 
 TEST(OutlookTest, SaysWhatThereIsAndWhatIsNeeded) {

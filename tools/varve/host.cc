@@ -12,15 +12,6 @@
 #include "engine/status.h"
 
 namespace varve::tools {
-namespace {
-
-absl::string_view WithoutTrailingSlashes(absl::string_view path) {
-  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
-  return path;
-}
-
-}  // namespace
-
 void Descriptor::Reset() {
   if (fd_ >= 0) close(fd_);
   fd_ = -1;
@@ -116,6 +107,11 @@ absl::StatusOr<std::string> RealPathOfLast(const std::string& path) {
   VARVE_ASSIGN_OR_RETURN(const std::string directory,
                          RealPath(DirectoryOf(path)));
   return JoinPath(directory, last);
+}
+
+absl::string_view WithoutTrailingSlashes(absl::string_view path) {
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  return path;
 }
 
 std::string DirectoryOf(absl::string_view path) {

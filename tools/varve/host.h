@@ -59,6 +59,8 @@ absl::StatusOr<std::string> RealPath(const std::string& path);
 // it is a dead mount.
 absl::StatusOr<std::string> RealPathOfLast(const std::string& path);
 
+// "/a/b" for "/a/b//"; "/" stays.
+absl::string_view WithoutTrailingSlashes(absl::string_view path);
 // "/a/b" for "/a/b/c" and for "/a/b//c///"; "." for "c".
 std::string DirectoryOf(absl::string_view path);
 // "c" for all of these.

@@ -106,7 +106,20 @@ std::vector<std::string> ForParser(const std::vector<std::string>& words) {
   return reversed;
 }
 
-int Run(const std::vector<std::string>& words) {
+// mount.fuse3(8), which mount(8) calls for a type of fuse.varve, runs
+// `varve STORE DIR -o OPTIONS`.
+std::vector<std::string> WithCommand(const CLI::App& app,
+                                     std::vector<std::string> words) {
+  if (words.size() != 4 || words[2] != "-o" || words[0].empty()) return words;
+  const std::vector<const CLI::App*> commands = app.get_subcommands({});
+  const bool has_command = std::any_of(
+      commands.begin(), commands.end(),
+      [&words](const CLI::App* known) { return known->check_name(words[0]); });
+  if (has_command) return words;
+  return {"mount", "-o", words[3], "--", words[0], words[1]};
+}
+
+int Run(const std::vector<std::string>& arguments) {
   CLI::App app(kDescription, "varve");
   app.require_subcommand(1);
   app.set_version_flag("--version",
@@ -123,6 +136,7 @@ int Run(const std::vector<std::string>& words) {
   varve::tools::AddCompactCommand(app, action);
   varve::tools::AddAdoptCommand(app, action);
   varve::tools::AddRawCommands(app, action);
+  const std::vector<std::string> words = WithCommand(app, arguments);
   if (const auto unknown = UnknownCommand(app, words)) {
     return Fail(ExitStatus::kUsage, *unknown);
   }

@@ -15,6 +15,7 @@
 #include "tools/varve/log.h"
 #include "tools/varve/mount_options.h"
 #include "tools/varve/mountpoint.h"
+#include "tools/varve/remount.h"
 #include "tools/varve/serve.h"
 
 namespace varve::tools {
@@ -36,7 +37,12 @@ constexpr char kDetails[] =
   allow_other                 let other users in; unless root mounts, it needs
                               user_allow_other in /etc/fuse.conf
   allow_root                  let root in
-  suid, dev                   for root only; the default is nosuid,nodev
+  nosuid, nodev               whether set-user-ID bits and device nodes of the
+                              store have no effect; always on unless root
+                              mounts, whose default is suid,dev as with any
+                              file system
+  remount                     change a mount that is there: ro, rw, nosuid and
+                              other flags of the kernel; for root only
   noatime, relatime, strictatime, nodiratime
                               whether reading changes access times; relatime
                               (the default): the first time after a change
@@ -73,6 +79,9 @@ absl::StatusOr<ServeRequest> Prepare(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(request.directory,
                          PrepareMountpoint(arguments.directory, request.store));
   VARVE_RETURN_IF_ERROR(CheckStoreIsOutside(request.store, request.directory));
+  for (const std::string& note : WhatWillBeHidden(request.directory)) {
+    LogWarning(note);
+  }
   return request;
 }
 
@@ -93,6 +102,12 @@ absl::Status ServeDetached(const ServeRequest& request,
 
 absl::Status Mount(const Arguments& arguments) {
   LogToStandardError();
+  VARVE_ASSIGN_OR_RETURN(
+      const MountOptions options,
+      ParseMountOptions(arguments.options, CurrentMounter()));
+  if (options.remount) {
+    return Remount(arguments.store, arguments.directory, options.changes);
+  }
   VARVE_ASSIGN_OR_RETURN(const ServeRequest request, Prepare(arguments));
   if (arguments.foreground) {
     return ServeStore(request, [] { return absl::OkStatus(); });

@@ -22,7 +22,7 @@ namespace {
 // Options that are on or off, and what says so.
 struct Switches {
   bool read_only = false;
-  bool nosuid = true;  // as fusermount3 has it for everybody
+  bool nosuid = true;  // unless root mounts, as with any file system
   bool nodev = true;
   bool noexec = false;
   fs::AccessTimes access_times = fs::AccessTimes::kRelative;
@@ -35,6 +35,7 @@ struct Switches {
   bool create = true;
   bool debug = false;
   bool io_uring = false;
+  bool remount = false;
 };
 
 struct Switch {
@@ -67,6 +68,7 @@ constexpr Switch kSwitches[] = {
     {"io_uring", &Switches::io_uring, true},
     {"io_uring=yes", &Switches::io_uring, true},
     {"io_uring=no", &Switches::io_uring, false},
+    {"remount", &Switches::remount, true},
 };
 
 // Each of these decides about access times alone.
@@ -169,6 +171,12 @@ absl::StatusOr<bool> ParseValue(const std::string& option,
   return false;
 }
 
+// What the kernel shows of a mount, which mount(8) repeats when it remounts.
+bool IsShownByKernel(absl::string_view option) {
+  return absl::StartsWith(option, "user_id=") ||
+         absl::StartsWith(option, "group_id=");
+}
+
 // One option. Switches are collected apart, since the last one counts.
 absl::Status ParseOption(const std::string& option, Switches& switches,
                          MountOptions& options) {
@@ -267,11 +275,19 @@ absl::StatusOr<MountOptions> ParseMountOptions(
     absl::Span<const std::string> lists, const Mounter& mounter) {
   MountOptions options;
   Switches switches;
+  // mount(8) passes suid and dev on to nobody, as they are its defaults; and
+  // mount.fuse3(8) passes them on also if nobody has asked for them.
+  switches.nosuid = switches.nodev = !mounter.is_root;
   for (const std::string& list : lists) {
-    for (const std::string& option : SplitList(list)) {
-      if (option.empty()) continue;
-      VARVE_RETURN_IF_ERROR(ParseOption(option, switches, options));
+    for (std::string option : SplitList(list)) {
+      if (!option.empty()) options.changes.push_back(std::move(option));
     }
+  }
+  options.remount = std::find(options.changes.begin(), options.changes.end(),
+                              "remount") != options.changes.end();
+  for (const std::string& option : options.changes) {
+    if (options.remount && IsShownByKernel(option)) continue;
+    VARVE_RETURN_IF_ERROR(ParseOption(option, switches, options));
   }
   VARVE_RETURN_IF_ERROR(CheckAllowed(switches, mounter));
   options.read_only = switches.read_only;

@@ -23,6 +23,9 @@ struct MountOptions {
   bool read_only = false;
   bool create = true;  // make the store if there is none
   bool debug = false;
+  // "remount": change the mount that is there. What is asked of it, in order.
+  bool remount = false;
+  std::vector<std::string> changes;
   bool io_uring = false;
   fs::AccessTimes access_times = fs::AccessTimes::kRelative;
   bool directory_access_times = true;

@@ -37,12 +37,16 @@ std::string Message(const absl::Status& status) {
   return std::string(status.message());
 }
 
-TEST(MountOptionsTest, WithoutOptionsNosuidAndNodevAreOn) {
+TEST(MountOptionsTest, NosuidAndNodevAreOnUnlessRootMounts) {
   const MountOptions options = Parse("");
   EXPECT_FALSE(options.read_only);
   EXPECT_TRUE(options.create);
   EXPECT_EQ(options.threads, 0);
-  EXPECT_THAT(options.kernel_options, ElementsAre("nosuid", "nodev"));
+  EXPECT_THAT(options.kernel_options, ElementsAre("suid", "dev"));
+  EXPECT_THAT(ParseMountOptions({}, kUser)->kernel_options,
+              ElementsAre("nosuid", "nodev"));
+  EXPECT_THAT(Parse("nodev,nosuid").kernel_options,
+              ElementsAre("nosuid", "nodev"));
 }
 
 TEST(MountOptionsTest, ReadOnlyIsForTheStoreAndForTheKernel) {
@@ -74,7 +78,7 @@ TEST(MountOptionsTest, WhatFstabAndTheKernelAddIsIgnored) {
       "defaults,auto,noauto,user,user=me,users,_netdev,nofail,lazytime,"
       "x-systemd.automount,x-gvfs-show,comment=a,default_permissions,"
       "subtype=other,,");
-  EXPECT_THAT(options.kernel_options, ElementsAre("nosuid", "nodev"));
+  EXPECT_THAT(options.kernel_options, ElementsAre("suid", "dev"));
 }
 
 TEST(MountOptionsTest, KernelOptionsArePassedOn) {
@@ -171,6 +175,16 @@ TEST(MountOptionsTest, SuidAndDevAreForRoot) {
   EXPECT_THAT(Parse("suid,dev").kernel_options, ElementsAre("suid", "dev"));
   EXPECT_EQ(ExitStatusOf(Refusal("suid", kUser)), ExitStatus::kNoPermission);
   EXPECT_THAT(Message(Refusal("dev", kUser)), HasSubstr("dev is for root"));
+}
+
+TEST(MountOptionsTest, WhatTheKernelShowsIsRepeatedWhenRemounting) {
+  const MountOptions options = Parse("ro,user_id=0,group_id=0,remount");
+  EXPECT_TRUE(options.remount);
+  EXPECT_THAT(options.changes,
+              ElementsAre("ro", "user_id=0", "group_id=0", "remount"));
+  EXPECT_FALSE(Parse("ro").remount);
+  EXPECT_EQ(ExitStatusOf(Refusal("user_id=0")), ExitStatus::kUsage);
+  EXPECT_EQ(ExitStatusOf(Refusal("remount,bogus")), ExitStatus::kUsage);
 }
 
 TEST(FuseConfTest, TheLineHasToStandAlone) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/status.h"
 #include "tools/varve/host.h"
@@ -44,12 +45,16 @@ std::optional<MountInfo> ParseLine(absl::string_view line) {
       !absl::SimpleAtoi(fields[1], &mount.parent_id)) {
     return std::nullopt;
   }
+  mount.device = std::string(fields[2]);
   mount.directory = Unescape(fields[4]);
-  for (const absl::string_view option : absl::StrSplit(fields[5], ',')) {
-    if (option == "ro") mount.read_only = true;
-  }
+  mount.options = absl::StrSplit(fields[5], ',');
+  mount.read_only = std::find(mount.options.begin(), mount.options.end(),
+                              "ro") != mount.options.end();
   mount.type = Unescape(*(dash + 1));
   mount.source = Unescape(*(dash + 2));
+  if (fields.end() - dash > 3) {
+    mount.super_options = absl::StrSplit(*(dash + 3), ',');
+  }
   return mount;
 }
 
@@ -63,9 +68,11 @@ std::vector<MountInfo> ParseMountInfo(absl::string_view text) {
   return mounts;
 }
 
-absl::StatusOr<std::vector<MountInfo>> ReadMountInfo() {
-  VARVE_ASSIGN_OR_RETURN(const std::string text,
-                         ReadHostFile("/proc/self/mountinfo"));
+absl::StatusOr<std::vector<MountInfo>> ReadMountInfo(
+    absl::string_view process) {
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string text,
+      ReadHostFile(absl::StrCat("/proc/", process, "/mountinfo")));
   return ParseMountInfo(text);
 }
 

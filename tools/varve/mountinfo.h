@@ -19,10 +19,14 @@ namespace varve::tools {
 struct MountInfo {
   uint64_t id = 0;
   uint64_t parent_id = 0;  // of the mount that it lies on
+  std::string device;      // "0:45": the same for all mounts of a file system
   std::string directory;   // where it is mounted
   std::string type;        // "fuse.varve" for ours
   std::string source;      // for ours, the absolute path of the store
   bool read_only = false;
+  // What applies to this mount, and to the file system wherever it is mounted.
+  std::vector<std::string> options;
+  std::vector<std::string> super_options;
 
   bool is_varve() const { return type == "fuse.varve"; }
   friend bool operator==(const MountInfo&, const MountInfo&) = default;
@@ -31,8 +35,10 @@ struct MountInfo {
 // Lines that are malformed are left out.
 std::vector<MountInfo> ParseMountInfo(absl::string_view text);
 
-// The mounts that this process sees.
-absl::StatusOr<std::vector<MountInfo>> ReadMountInfo();
+// The mounts that this process sees; or another one, "123", which may live in
+// another mount namespace.
+absl::StatusOr<std::vector<MountInfo>> ReadMountInfo(
+    absl::string_view process = "self");
 
 // The mount that is visible at `directory`, which is absolute and free of
 // symbolic links: the topmost if there are several. Nothing if `directory` is

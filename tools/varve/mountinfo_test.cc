@@ -26,6 +26,9 @@ TEST(MountInfoTest, ReadsDirectoryTypeAndSource) {
   EXPECT_EQ(mounts[1].directory, "/mnt/x");
   EXPECT_EQ(mounts[1].type, "fuse.varve");
   EXPECT_EQ(mounts[1].source, "/home/x.store");
+  EXPECT_EQ(mounts[1].device, "0:45");
+  EXPECT_THAT(mounts[1].options, ElementsAre("rw", "nosuid", "nodev"));
+  EXPECT_THAT(mounts[1].super_options, ElementsAre("rw", "user_id=0"));
   EXPECT_FALSE(mounts[0].is_varve());
   EXPECT_TRUE(mounts[1].is_varve());
 }

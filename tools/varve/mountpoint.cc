@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -69,6 +71,11 @@ absl::Status CheckOwnMountpoint(const std::string& directory,
       ExitStatus::kNoPermission,
       absl::StrCat("mounting at ", directory,
                    " needs a directory of your own that you may write to"));
+}
+
+absl::Status Missing(const std::string& directory) {
+  return ExitError(ExitStatus::kNotFound,
+                   absl::StrCat(directory, " does not exist"));
 }
 
 }  // namespace
@@ -175,6 +182,46 @@ absl::Status CheckStoreIsOutside(const std::string& store,
     }
   } while (above != "/");
   return absl::OkStatus();
+}
+
+std::vector<std::string> WhatWillBeHidden(const std::string& directory) {
+  const auto mounts = ReadMountInfo();
+  if (mounts.ok()) {
+    const auto mount = FindMountAt(*mounts, directory);
+    if (mount.has_value() && mount->is_varve()) {
+      return {absl::StrCat(mount->source, " is mounted at ", directory,
+                           " already, and is hidden there until this mount is "
+                           "taken away")};
+    }
+  }
+  // One that cannot be read is left to the mounting, to be refused or not.
+  std::error_code error;
+  if (std::filesystem::is_empty(directory, error) || error) return {};
+  return {absl::StrCat(directory,
+                       " is not empty; what is in it is hidden until the store "
+                       "is unmounted")};
+}
+
+absl::StatusOr<MountInfo> FindOwnMount(const std::string& directory) {
+  // A slash at the end would have the root of the mount looked at.
+  const absl::StatusOr<std::string> real =
+      RealPathOfLast(std::string(WithoutTrailingSlashes(directory)));
+  if (SystemErrorNumber(real.status()) == ENOENT) return Missing(directory);
+  if (!real.ok()) return real.status();
+  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
+  const std::optional<MountInfo> mount = FindMountAt(mounts, *real);
+  if (mount.has_value() && mount->is_varve()) return *mount;
+  if (!mount.has_value() && access(real->c_str(), F_OK) != 0 &&
+      errno == ENOENT) {
+    return Missing(directory);
+  }
+  return ExitError(
+      ExitStatus::kRefused,
+      absl::StrCat(
+          "no store is mounted at ", directory,
+          mount.has_value()
+              ? absl::StrCat(" (what is mounted there is ", mount->type, ")")
+              : ""));
 }
 
 }  // namespace varve::tools

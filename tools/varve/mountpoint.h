@@ -7,9 +7,12 @@
 #define VARVE_TOOLS_VARVE_MOUNTPOINT_H_
 
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "tools/varve/mountinfo.h"
 
 namespace varve::tools {
 
@@ -30,6 +33,13 @@ absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
 // as returned by the functions above.
 absl::Status CheckStoreIsOutside(const std::string& store,
                                  const std::string& directory);
+
+// What a mount at `directory` will hide, a sentence each; empty if nothing.
+std::vector<std::string> WhatWillBeHidden(const std::string& directory);
+
+// The mount of ours that is visible at `directory`, which may be a link. Asks
+// no daemon, so that one that hangs holds up nobody.
+absl::StatusOr<MountInfo> FindOwnMount(const std::string& directory);
 
 }  // namespace varve::tools
 

@@ -60,6 +60,14 @@ absl::Status Improve(const absl::Status& status, const std::string& path) {
   }
 }
 
+// The daemon of a mount that has just been taken away may still be closing the
+// store. One that goes on serving it would be waited for in vain.
+constexpr absl::Duration kLockWait = absl::Seconds(5);
+
+absl::Duration LockWaitFor(const std::string& path) {
+  return WhereMounted(path).empty() ? kLockWait : absl::ZeroDuration();
+}
+
 // The engine's words say it all.
 absl::Status NotAStore(const absl::Status& status) {
   return ExitError(ExitStatus::kNotAStore, status.message());
@@ -80,6 +88,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
                                                  OpenMode mode) {
   OpenOptions options;
   options.mode = mode;
+  if (mode != OpenMode::kRead) options.lock_wait = LockWaitFor(path);
   auto store = Store::Open(path, options);
   if (store.ok()) return store;
   if (absl::IsDataLoss(store.status())) return NotAStore(store.status());
@@ -91,6 +100,9 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
   const fs::Caller caller = CurrentCaller();
   options.root_uid = caller.uid;
   options.root_gid = caller.gid;
+  if (!options.read_only && options.lock_wait == absl::ZeroDuration()) {
+    options.lock_wait = LockWaitFor(path);
+  }
   auto volume = fs::Volume::Open(path, std::move(options));
   if (volume.ok()) return volume;
   if (absl::IsDataLoss(volume.status())) {
@@ -115,6 +127,11 @@ absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
                      absl::StrCat(path, " is mounted at ",
                                   absl::StrJoin(directories, " and "),
                                   ": unmount it first"));
+  }
+  // That it is gone for good is seen when the repair takes the lock.
+  if (const absl::Status status = WaitUntilUnlocked(path, kLockWait);
+      IsLocked(status)) {
+    return Improve(status, path);
   }
   auto report = fs::RepairStore(*RealFileSystem(), path);
   if (report.ok()) return report;

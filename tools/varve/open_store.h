@@ -18,6 +18,8 @@
 
 namespace varve::tools {
 
+// For writing, all of these wait a few seconds for another writer to be done,
+// unless it is a mount, which goes on.
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
                                                  OpenMode mode);
 

@@ -1,12 +1,11 @@
 // varve umount
 
 #include <errno.h>
-#include <poll.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,14 +13,16 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "engine/status.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_holders.h"
 #include "tools/varve/mountinfo.h"
+#include "tools/varve/mountpoint.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/patience.h"
 #include "tools/varve/unmount.h"
 
 namespace varve::tools {
@@ -31,6 +32,17 @@ constexpr char kDetails[] =
     R"(Returns when the store has been closed, so that it can be copied or mounted
 again at once. A mount that has lost its daemon is taken away, too.
 
+A store stays open as long as it is mounted anywhere else, too: by a bind mount,
+or in the mount namespace of a container or sandbox that was started meanwhile.
+After two seconds this command says where that is, and goes on waiting.
+
+  --lazy   takes the mount out of sight here even if it is in use, and does not
+           wait. The store is closed when the last user is gone.
+  --force  ends the daemon. It saves what programs have written, also to files
+           that are still open, and closes the store; they get errors from then
+           on, wherever they see the mount. A daemon that does not answer is cut
+           off instead (by root): what it has acknowledged is in the store.
+
 Example:
   varve umount ~/photos
 )";
@@ -38,92 +50,215 @@ Example:
 struct Arguments {
   std::string directory;
   bool lazy = false;
+  bool force = false;
   std::optional<double> timeout_seconds;
 };
 
-absl::Status Missing(const std::string& directory) {
-  return ExitError(ExitStatus::kNotFound,
-                   absl::StrCat(directory, " does not exist"));
-}
-
-absl::StatusOr<MountInfo> FindMount(const std::string& directory) {
-  const absl::StatusOr<std::string> real = RealPathOfLast(directory);
-  if (SystemErrorNumber(real.status()) == ENOENT) return Missing(directory);
-  if (!real.ok()) return real.status();
-  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
-  const std::optional<MountInfo> mount = FindMountAt(mounts, *real);
-  if (mount.has_value() && mount->is_varve()) return *mount;
-  if (!mount.has_value() && access(real->c_str(), F_OK) != 0 &&
-      errno == ENOENT) {
-    return Missing(directory);
-  }
-  return ExitError(
-      ExitStatus::kRefused,
-      absl::StrCat(
-          "no store is mounted at ", directory,
-          mount.has_value()
-              ? absl::StrCat(" (what is mounted there is ", mount->type, ")")
-              : ""));
-}
-
-// As glibc's, whose declaration C++ cannot use before 2.37.
+// As glibc's, whose declarations C++ cannot use before 2.37.
 Descriptor OpenProcess(pid_t pid) {
   return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
-
-absl::Status TimedOut(const std::string& store, const std::string& who) {
-  return ExitError(ExitStatus::kBusy,
-                   absl::StrCat("unmounted, but ", store,
-                                " has not been closed in time by ", who));
+int SendSignal(const Descriptor& process, int number) {
+  return static_cast<int>(
+      syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0));
 }
 
-// Waits until the process behind `pidfd` has ended.
-absl::Status WaitForEnd(const Descriptor& pidfd, absl::Time deadline,
-                        const std::string& store, pid_t pid) {
-  while (true) {
-    int milliseconds = -1;
-    if (deadline != absl::InfiniteFuture()) {
-      const absl::Duration left =
-          std::clamp(deadline - absl::Now(), absl::ZeroDuration(),
-                     absl::Milliseconds(std::numeric_limits<int>::max()));
-      milliseconds = static_cast<int>(absl::ToInt64Milliseconds(left));
-    }
-    struct pollfd event = {pidfd.get(), POLLIN, 0};
-    const int count = poll(&event, 1, milliseconds);
-    if (count > 0) return absl::OkStatus();
-    if (count == 0) return TimedOut(store, absl::StrCat("pid ", pid));
-    if (errno != EINTR) return SystemError(errno, "cannot wait for the daemon");
+// The daemon behind a mount, as far as it can be seen.
+struct Daemon {
+  DaemonState state;
+  // Opened before unmounting: afterwards the number may be another process's.
+  Descriptor process;
+};
+
+// One unmounting, and how long it may take.
+class Unmounting {
+ public:
+  Unmounting(MountInfo mount, absl::Duration timeout)
+      : mount_(std::move(mount)), timeout_(timeout), patience_(timeout) {}
+
+  absl::Status Clean();
+  absl::Status Lazy() { return TakeAway(UnmountMode::kLazy); }
+  absl::Status Force();
+
+ private:
+  absl::StatusOr<Daemon> Ask(const Patience& patience) const;
+  absl::Status TakeAway(UnmountMode mode) const;
+  absl::Status Terminate(const Daemon& daemon) const;
+  absl::Status CutOff() const;
+  absl::Status WaitUntilClosed(const Daemon& daemon) const;
+  absl::Status WaitForLock(const Patience::Why& why) const;
+  std::string WhyNoAnswer() const;
+  std::string WhyNotClosed(std::optional<pid_t> pid) const;
+
+  const MountInfo mount_;
+  const absl::Duration timeout_;
+  const Patience patience_;
+};
+
+// What the user gets of a wait that took too long.
+absl::Status AsBusy(const absl::Status& status) {
+  if (!absl::IsDeadlineExceeded(status)) return status;
+  return ExitError(ExitStatus::kBusy, status.message());
+}
+
+std::string Named(std::optional<pid_t> pid) {
+  return pid.has_value() ? absl::StrCat(", pid ", *pid, ",") : "";
+}
+
+std::string Unmounting::WhyNoAnswer() const {
+  const std::optional<pid_t> pid = WriterOf(mount_.source);
+  if (pid.has_value() && IsStopped(*pid)) {
+    return absl::StrCat("the daemon of ", mount_.directory, ", pid ", *pid,
+                        ", is stopped (`kill -CONT ", *pid,
+                        "` lets it go on, --force cuts it off)");
   }
+  return absl::StrCat("the daemon of ", mount_.directory, Named(pid),
+                      " does not answer (--force cuts it off)");
 }
 
-// For where the daemon cannot be seen: its lock can.
-absl::Status WaitForLock(absl::Duration timeout, const std::string& store) {
-  const absl::Status status = WaitUntilUnlocked(store, timeout);
+std::string Unmounting::WhyNotClosed(std::optional<pid_t> pid) const {
+  if (pid.has_value() && IsStopped(*pid)) {
+    return absl::StrCat("unmounted, but ", mount_.source,
+                        " stays open, as its daemon, pid ", *pid,
+                        ", is stopped (`kill -CONT ", *pid, "` lets it go on)");
+  }
+  const std::string holders = DescribeHolders(FindMountHolders(mount_));
+  if (!holders.empty()) {
+    return absl::StrCat(
+        "unmounted here, but ", mount_.source, " stays open",
+        pid.has_value() ? absl::StrCat(" (by pid ", *pid, ")") : "",
+        " as long as it is mounted at ", holders,
+        pid.has_value() ? absl::StrCat("; `kill ", *pid,
+                                       "` ends its daemon nevertheless, which "
+                                       "saves everything first")
+                        : "");
+  }
+  return absl::StrCat(
+      "unmounted, but ", mount_.source,
+      " has not been closed yet by its daemon",
+      pid.has_value() ? absl::StrCat(" (pid ", *pid, ")") : "",
+      ", nor is it mounted anywhere that can be seen from here");
+}
+
+absl::StatusOr<Daemon> Unmounting::Ask(const Patience& patience) const {
+  const std::string& directory = mount_.directory;
+  VARVE_ASSIGN_OR_RETURN(const std::string answer,
+                         patience.Run(
+                             [&directory]() -> absl::StatusOr<std::string> {
+                               return Encode(AskDaemon(directory));
+                             },
+                             [this] { return WhyNoAnswer(); }));
+  Daemon daemon{.state = Decode(answer), .process = {}};
+  if (daemon.state.pid.has_value()) {
+    daemon.process = OpenProcess(*daemon.state.pid);
+  }
+  return daemon;
+}
+
+absl::Status Unmounting::TakeAway(UnmountMode mode) const {
+  const auto unmount = [this, mode]() -> absl::StatusOr<std::string> {
+    VARVE_RETURN_IF_ERROR(Unmount(mount_.directory, mode));
+    return std::string();
+  };
+  // The kernel writes what it still holds of mapped files.
+  return AsBusy(
+      patience_.Run(unmount, [this] { return WhyNoAnswer(); }).status());
+}
+
+absl::Status Unmounting::WaitForLock(const Patience::Why& why) const {
+  absl::Status status = WaitUntilUnlocked(
+      mount_.source, std::min(patience_.left(), patience_.silence_left()));
+  if (SystemErrorNumber(status) == EWOULDBLOCK &&
+      patience_.left() > absl::ZeroDuration()) {
+    SayWaiting(why());
+    status = WaitUntilUnlocked(mount_.source, patience_.left());
+  }
   if (SystemErrorNumber(status) != EWOULDBLOCK) return absl::OkStatus();
-  return TimedOut(store, absl::StrCat("its daemon (", status.message(), ")"));
+  return absl::DeadlineExceededError(why());
+}
+
+absl::Status Unmounting::WaitUntilClosed(const Daemon& daemon) const {
+  const std::optional<pid_t> pid = daemon.state.pid;
+  const auto why = [&] { return WhyNotClosed(pid); };
+  if (daemon.process.valid()) {
+    return AsBusy(patience_.WaitFor(daemon.process.get(), why));
+  }
+  // One that only reads has no lock, and keeps nothing that could be lost.
+  if (daemon.state.read_only) return absl::OkStatus();
+  // A daemon that cannot be seen has a lock that can.
+  return AsBusy(WaitForLock(why));
+}
+
+absl::Status Unmounting::Clean() {
+  const absl::StatusOr<Daemon> daemon = Ask(patience_);
+  if (!daemon.ok()) return AsBusy(daemon.status());
+  if (daemon->state.dead) return Lazy();
+  VARVE_RETURN_IF_ERROR(TakeAway(UnmountMode::kClean));
+  return WaitUntilClosed(*daemon);
+}
+
+// The daemon unmounts by itself, and saves what the kernel still holds.
+absl::Status Unmounting::Terminate(const Daemon& daemon) const {
+  if (!daemon.process.valid()) {
+    return ExitError(ExitStatus::kRefused,
+                     absl::StrCat("the daemon of ", mount_.directory,
+                                  " cannot be seen from here, nor ended"));
+  }
+  const pid_t pid = *daemon.state.pid;
+  if (SendSignal(daemon.process, SIGTERM) != 0 && errno != ESRCH) {
+    if (errno == EPERM) {
+      return ExitError(ExitStatus::kNoPermission,
+                       absl::StrCat("only root, and who mounted it, may end "
+                                    "the daemon of ",
+                                    mount_.directory, ", pid ", pid));
+    }
+    return SystemError(errno, absl::StrCat("cannot end pid ", pid));
+  }
+  VARVE_RETURN_IF_ERROR(
+      AsBusy(patience_.WaitFor(daemon.process.get(), [this, pid] {
+        return absl::StrCat("the daemon of ", mount_.directory, ", pid ", pid,
+                            ", was asked to end, and ",
+                            IsStopped(pid) ? "is stopped" : "has not done so");
+      })));
+  // It cannot unmount in a namespace that is not its own.
+  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
+  const auto still = FindMountAt(mounts, mount_.directory);
+  if (!still.has_value() || still->device != mount_.device ||
+      still->id != mount_.id) {
+    return absl::OkStatus();
+  }
+  return TakeAway(UnmountMode::kLazy);
+}
+
+absl::Status Unmounting::CutOff() const {
+  Daemon daemon;
+  daemon.state.read_only = mount_.read_only;
+  if (!mount_.read_only) daemon.state.pid = WriterOf(mount_.source);
+  if (daemon.state.pid.has_value()) {
+    daemon.process = OpenProcess(*daemon.state.pid);
+  }
+  VARVE_RETURN_IF_ERROR(TakeAway(UnmountMode::kCutOff));
+  return WaitUntilClosed(daemon);
+}
+
+absl::Status Unmounting::Force() {
+  const absl::StatusOr<Daemon> daemon =
+      Ask(Patience(std::min(timeout_, Patience::kSilence)));
+  if (absl::IsDeadlineExceeded(daemon.status())) return CutOff();
+  if (!daemon.ok()) return daemon.status();
+  if (daemon->state.dead) return Lazy();
+  return Terminate(*daemon);
 }
 
 absl::Status Umount(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const MountInfo mount, FindMount(arguments.directory));
+  VARVE_ASSIGN_OR_RETURN(MountInfo mount, FindOwnMount(arguments.directory));
+  Unmounting unmounting(std::move(mount),
+                        arguments.timeout_seconds.has_value()
+                            ? absl::Seconds(*arguments.timeout_seconds)
+                            : absl::InfiniteDuration());
   // A daemon that does not answer is asked nothing if it need not be.
-  if (arguments.lazy || IsDeadMount(mount.directory)) {
-    // The store is closed when the last user is gone.
-    return Unmount(mount.directory, UnmountMode::kLazy);
-  }
-  const std::optional<pid_t> pid = DaemonOf(mount.directory);
-  // Opened before unmounting: afterwards the number may be another process's.
-  Descriptor pidfd;
-  if (pid.has_value()) pidfd = OpenProcess(*pid);
-  VARVE_RETURN_IF_ERROR(Unmount(mount.directory, UnmountMode::kClean));
-  const absl::Duration timeout = arguments.timeout_seconds.has_value()
-                                     ? absl::Seconds(*arguments.timeout_seconds)
-                                     : absl::InfiniteDuration();
-  if (!pidfd.valid()) {
-    // A read-only mount has no lock, and keeps nothing that could be lost.
-    return mount.read_only ? absl::OkStatus()
-                           : WaitForLock(timeout, mount.source);
-  }
-  return WaitForEnd(pidfd, absl::Now() + timeout, mount.source, *pid);
+  if (arguments.lazy) return unmounting.Lazy();
+  return arguments.force ? unmounting.Force() : unmounting.Clean();
 }
 
 }  // namespace
@@ -134,8 +269,13 @@ void AddUmountCommand(CLI::App& app, Action& action) {
   auto arguments = std::make_shared<Arguments>();
   command.add_option("DIR", arguments->directory, "Where it is mounted")
       ->required();
-  command.add_flag("-l,--lazy", arguments->lazy,
-                   "Unmount even if it is in use, and do not wait");
+  CLI::Option* const lazy =
+      command.add_flag("-l,--lazy", arguments->lazy,
+                       "Unmount even if it is in use, and do not wait");
+  command
+      .add_flag("-f,--force", arguments->force,
+                "End the daemon, whoever is using the mount")
+      ->excludes(lazy);
   command
       .add_option("--timeout", arguments->timeout_seconds,
                   "Seconds to wait at most; without it, as long as it takes")

@@ -13,8 +13,11 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "engine/lock_holder.h"
 #include "engine/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
@@ -26,7 +29,8 @@ absl::Status Busy(const std::string& directory) {
   return ExitError(
       ExitStatus::kBusy,
       absl::StrCat(directory, " is in use; `lsof ", directory,
-                   "` shows by whom, and --lazy unmounts it nevertheless"));
+                   "` shows by whom; --lazy unmounts it nevertheless, and "
+                   "--force ends its daemon"));
 }
 
 struct Finished {
@@ -69,6 +73,11 @@ absl::StatusOr<Finished> Run(const std::vector<std::string>& arguments) {
 }
 
 absl::Status UnmountByHelper(const std::string& directory, UnmountMode mode) {
+  if (mode == UnmountMode::kCutOff) {
+    return ExitError(ExitStatus::kNoPermission,
+                     absl::StrCat("only root may cut off the daemon of ",
+                                  directory, ", which does not answer"));
+  }
   std::vector<std::string> arguments = {"fusermount3", "-u"};
   if (mode == UnmountMode::kLazy) arguments.emplace_back("-z");
   arguments.emplace_back("--");
@@ -86,13 +95,28 @@ absl::Status UnmountByHelper(const std::string& directory, UnmountMode mode) {
                    Printable(absl::StripSuffix(finished.error_output, "\n"))));
 }
 
+bool IsOurs(pid_t pid) {
+  const auto name = ReadHostFile(absl::StrCat("/proc/", pid, "/comm"));
+  return name.ok() && *name == "varve\n";
+}
+
+int FlagsOf(UnmountMode mode) {
+  switch (mode) {
+    case UnmountMode::kClean:
+      return UMOUNT_NOFOLLOW;
+    case UnmountMode::kLazy:
+      return UMOUNT_NOFOLLOW | MNT_DETACH;
+    case UnmountMode::kCutOff:
+      return UMOUNT_NOFOLLOW | MNT_DETACH | MNT_FORCE;
+  }
+  return UMOUNT_NOFOLLOW;
+}
+
 }  // namespace
 
 absl::Status Unmount(const std::string& directory, UnmountMode mode) {
   if (geteuid() != 0) return UnmountByHelper(directory, mode);
-  const int flags =
-      UMOUNT_NOFOLLOW | (mode == UnmountMode::kLazy ? MNT_DETACH : 0);
-  if (umount2(directory.c_str(), flags) == 0) return absl::OkStatus();
+  if (umount2(directory.c_str(), FlagsOf(mode)) == 0) return absl::OkStatus();
   if (errno == EBUSY) return Busy(directory);
   return SystemError(errno, absl::StrCat("cannot unmount ", directory));
 }
@@ -104,21 +128,52 @@ bool IsDeadMount(const std::string& directory) {
          (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
-std::optional<pid_t> DaemonOf(const std::string& directory) {
+DaemonState AskDaemon(const std::string& directory) {
+  DaemonState state;
+  if (IsDeadMount(directory)) {
+    state.dead = true;
+    return state;
+  }
   const auto text = ReadHostFile(JoinPath(directory, ".varve/status.json"));
-  if (!text.ok()) return std::nullopt;
+  if (!text.ok()) return state;
   const nlohmann::json status =
       nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!status.is_object()) return std::nullopt;
-  const auto member = status.find("pid");
-  if (member == status.end() || !member->is_number_integer()) {
-    return std::nullopt;
-  }
-  const auto pid = member->get<pid_t>();
+  if (!status.is_object()) return state;
+  const auto read_only = status.find("read_only");
+  state.read_only = read_only != status.end() && *read_only == true;
+  const auto pid = status.find("pid");
+  if (pid == status.end() || !pid->is_number_integer()) return state;
   // In another container the number may be somebody else's.
-  const auto name = ReadHostFile(absl::StrCat("/proc/", pid, "/comm"));
-  if (!name.ok() || *name != "varve\n") return std::nullopt;
-  return pid;
+  if (IsOurs(pid->get<pid_t>())) state.pid = pid->get<pid_t>();
+  return state;
+}
+
+std::string Encode(const DaemonState& state) {
+  return absl::StrCat(state.dead ? "dead" : "alive", " ",
+                      state.read_only ? "ro" : "rw", " ",
+                      state.pid.value_or(0));
+}
+
+DaemonState Decode(const std::string& text) {
+  const std::vector<absl::string_view> words = absl::StrSplit(text, ' ');
+  DaemonState state;
+  pid_t pid = 0;
+  if (words.size() != 3 || !absl::SimpleAtoi(words[2], &pid)) return state;
+  state.dead = words[0] == "dead";
+  state.read_only = words[1] == "ro";
+  if (pid > 0) state.pid = pid;
+  return state;
+}
+
+std::optional<pid_t> DaemonOf(const std::string& directory) {
+  return AskDaemon(directory).pid;
+}
+
+std::optional<pid_t> WriterOf(const std::string& store) {
+  const auto file = OpenForReading(store);
+  if (!file.ok()) return std::nullopt;
+  const std::optional<pid_t> pid = FindLockHolder(file->get());
+  return pid.has_value() && IsOurs(*pid) ? pid : std::nullopt;
 }
 
 }  // namespace varve::tools

@@ -17,6 +17,9 @@ namespace varve::tools {
 enum class UnmountMode {
   kClean,  // fails with ExitStatus::kBusy while somebody is using it
   kLazy,   // out of sight at once; gone when the last user is
+  // Likewise, and the daemon is cut off from the kernel, which loses what it
+  // has not passed on; for root only.
+  kCutOff,
 };
 
 // Unmounts what is visible at `directory` (absolute): by system call as root,
@@ -26,10 +29,25 @@ absl::Status Unmount(const std::string& directory, UnmountMode mode);
 // Whether the mount at `directory` has lost its daemon.
 bool IsDeadMount(const std::string& directory);
 
-// The process that serves the living mount of ours at `directory`, as its
-// status says. Nothing if that cannot be read, or if no such process of ours
-// is to be seen from here.
+// The daemon behind a mount of ours.
+struct DaemonState {
+  bool dead = false;       // there is none any more
+  bool read_only = false;  // and so without a lock on the store
+  // Nothing if no such process of ours is to be seen from here.
+  std::optional<pid_t> pid;
+};
+
+// As the mount's status says. Waits for the daemon's answer, which need not
+// come. As text, for another process.
+DaemonState AskDaemon(const std::string& directory);
+std::string Encode(const DaemonState& state);
+DaemonState Decode(const std::string& text);
+
+// The process that serves the living mount of ours at `directory`.
 std::optional<pid_t> DaemonOf(const std::string& directory);
+
+// The daemon of ours that has the store open for writing, without asking it.
+std::optional<pid_t> WriterOf(const std::string& store);
 
 }  // namespace varve::tools
 

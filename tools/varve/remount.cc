@@ -1,0 +1,100 @@
+#include "tools/varve/remount.h"
+
+#include <errno.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "absl/strings/str_cat.h"
+#include "engine/status.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/mountinfo.h"
+#include "tools/varve/mountpoint.h"
+#include "tools/varve/unmount.h"
+
+namespace varve::tools {
+namespace {
+
+struct Flag {
+  absl::string_view name;
+  unsigned long bit;
+  bool on;
+};
+
+constexpr Flag kFlags[] = {
+    {"ro", MS_RDONLY, true},
+    {"rw", MS_RDONLY, false},
+    {"nosuid", MS_NOSUID, true},
+    {"suid", MS_NOSUID, false},
+    {"nodev", MS_NODEV, true},
+    {"dev", MS_NODEV, false},
+    {"noexec", MS_NOEXEC, true},
+    {"exec", MS_NOEXEC, false},
+    {"sync", MS_SYNCHRONOUS, true},
+    {"async", MS_SYNCHRONOUS, false},
+    {"dirsync", MS_DIRSYNC, true},
+    {"noatime", MS_NOATIME, true},
+    {"atime", MS_NOATIME, false},
+    {"nodiratime", MS_NODIRATIME, true},
+    {"diratime", MS_NODIRATIME, false},
+    {"relatime", MS_RELATIME, true},
+};
+
+void Change(unsigned long& flags, absl::string_view option) {
+  for (const Flag& flag : kFlags) {
+    if (option == flag.name) {
+      flags = flag.on ? flags | flag.bit : flags & ~flag.bit;
+    }
+  }
+}
+
+}  // namespace
+
+unsigned long FlagsAfter(absl::Span<const std::string> shown,
+                         absl::Span<const std::string> changes) {
+  unsigned long flags = 0;
+  for (const std::string& option : shown) {
+    // Read-only in one place does not make it writable in the other.
+    if (option != "rw") Change(flags, option);
+  }
+  for (const std::string& option : changes) Change(flags, option);
+  return flags;
+}
+
+absl::Status Remount(const std::string& store, const std::string& directory,
+                     absl::Span<const std::string> changes) {
+  VARVE_ASSIGN_OR_RETURN(const MountInfo mount, FindOwnMount(directory));
+  VARVE_ASSIGN_OR_RETURN(const std::string real, RealPathOfLast(store));
+  if (mount.source != real) {
+    return ExitError(ExitStatus::kRefused,
+                     absl::StrCat("what is mounted at ", mount.directory,
+                                  " is ", mount.source, ", not ", store));
+  }
+  if (geteuid() != 0) {
+    return ExitError(ExitStatus::kNoPermission, "only root may remount");
+  }
+  std::vector<std::string> shown = mount.options;
+  shown.insert(shown.end(), mount.super_options.begin(),
+               mount.super_options.end());
+  const unsigned long flags = FlagsAfter(shown, changes);
+  const bool was_read_only = (FlagsAfter(shown, {}) & MS_RDONLY) != 0;
+  if (was_read_only && (flags & MS_RDONLY) == 0 &&
+      AskDaemon(mount.directory).read_only) {
+    return ExitError(
+        ExitStatus::kReadOnly,
+        absl::StrCat("the daemon of ", mount.directory, " has opened ", store,
+                     " for reading only; unmount it, and mount it again"));
+  }
+  if (::mount("none", mount.directory.c_str(), nullptr, MS_REMOUNT | flags,
+              nullptr) == 0) {
+    return absl::OkStatus();
+  }
+  if (errno == EBUSY) {
+    return ExitError(
+        ExitStatus::kBusy,
+        absl::StrCat("files of ", mount.directory, " are open for writing"));
+  }
+  return SystemError(errno, absl::StrCat("cannot remount ", mount.directory));
+}
+
+}  // namespace varve::tools
