@@ -30,6 +30,9 @@ struct OpenInode {
     Timestamp ctime;
   };
 
+  // Fewer are not worth a look.
+  static constexpr uint64_t kManyPieces = 1024;
+
   const uint64_t ino;
 
   absl::Mutex mu;
@@ -43,6 +46,16 @@ struct OpenInode {
   absl::Status failed_write ABSL_GUARDED_BY(mu);
   // Whether its content was committed since the first of the present opens.
   bool committed ABSL_GUARDED_BY(mu) = false;
+  // At how many dirty pieces, or committed extents, it is looked at next
+  // whether small ones can be joined.
+  uint64_t join_pieces_at ABSL_GUARDED_BY(mu) = kManyPieces;
+  uint64_t join_extents_at ABSL_GUARDED_BY(mu) = kManyPieces;
+  // Counts how often what was dirty was committed, or given up: says of a
+  // change whether it still waits for that.
+  std::atomic<uint64_t> round{1};
+  // The round in which bytes last came from the kernel's cache, where somebody
+  // had written them through a map; the kernel does not tell who.
+  std::atomic<uint64_t> mapped_in{0};
 
   // Whether content.dirty(); may be read without `mu`, to find out quickly that
   // there is nothing to do.
