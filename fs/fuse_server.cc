@@ -11,10 +11,13 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <deque>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "engine/status.h"
 #include "fs/fuse_channel.h"
 #include "fs/fuse_extensions.h"
@@ -131,6 +134,54 @@ class RequestWorker final : public RequestLoop::Worker {
   struct fuse_buf buffer_ = {};
 };
 
+// Has the kernel forget what it keeps of files. It waits for pages that are
+// being read then, and thereby for answers: a thread that serves requests must
+// not do it.
+class Forgetter {
+ public:
+  explicit Forgetter(std::function<void(uint64_t ino)> forget)
+      : forget_(std::move(forget)), thread_([this] { Run(); }) {}
+  // Does not begin with what is still to be done.
+  ~Forgetter() {
+    {
+      absl::MutexLock lock(&mu_);
+      stop_ = true;
+    }
+    thread_.join();
+  }
+  Forgetter(const Forgetter&) = delete;
+  Forgetter& operator=(const Forgetter&) = delete;
+
+  void Add(uint64_t ino) {
+    absl::MutexLock lock(&mu_);
+    inodes_.push_back(ino);
+  }
+
+ private:
+  void Run() {
+    const auto woken = [this] {
+      mu_.AssertReaderHeld();
+      return stop_ || !inodes_.empty();
+    };
+    absl::MutexLock lock(&mu_);
+    while (true) {
+      mu_.Await(absl::Condition(&woken));
+      if (stop_) return;
+      const uint64_t ino = inodes_.front();
+      inodes_.pop_front();
+      mu_.Unlock();
+      forget_(ino);
+      mu_.Lock();
+    }
+  }
+
+  const std::function<void(uint64_t ino)> forget_;
+  absl::Mutex mu_;
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<uint64_t> inodes_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
 }  // namespace
 
 class FuseServer::Impl {
@@ -147,7 +198,7 @@ class FuseServer::Impl {
 
   ~Impl() {
     if (session_ == nullptr) return;
-    context_.volume.set_on_stale(nullptr);
+    StopForgetting();
     if (mounted_) fuse_session_unmount(session_);
     fuse_session_destroy(session_);
   }
@@ -158,6 +209,10 @@ class FuseServer::Impl {
 
  private:
   void UnmountWhileServing();
+  void StopForgetting() {
+    context_.volume.set_on_stale(nullptr);
+    forgetter_.reset();
+  }
 
   const FuseOptions options_;
   FuseContext context_;
@@ -165,6 +220,7 @@ class FuseServer::Impl {
   bool mounted_ = false;
   const Descriptor stop_;  // signalled by Stop()
   FuseRings rings_;
+  std::unique_ptr<Forgetter> forgetter_;
 };
 
 absl::Status FuseServer::Impl::Mount() {
@@ -191,10 +247,11 @@ absl::Status FuseServer::Impl::Mount() {
                        absl::StrCat("cannot mount at ", options_.mountpoint));
   }
   mounted_ = true;
-  // That the kernel does not know the inode is no failure.
-  context_.volume.set_on_stale([this](uint64_t ino) {
+  forgetter_ = std::make_unique<Forgetter>([this](uint64_t ino) {
+    // That the kernel does not know the inode is no failure.
     fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
   });
+  context_.volume.set_on_stale([this](uint64_t ino) { forgetter_->Add(ino); });
   const int fd = fuse_session_fd(session_);
   const struct fuse_custom_io io = FuseChannelIo();
   if (fuse_session_custom_io(session_, &io, fd) != 0 ||
@@ -208,7 +265,10 @@ absl::Status FuseServer::Impl::Mount() {
 // what it still holds.
 void FuseServer::Impl::UnmountWhileServing() {
   const std::string& at = options_.mountpoint;
-  if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) return;
+  if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) {
+    mounted_ = false;
+    return;
+  }
   // In use, or not ours to unmount: have everything written at least; what is
   // left is done by fuse_session_unmount() once the threads have ended.
   const Descriptor root(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -228,10 +288,14 @@ absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   while (poll(events, 2, -1) < 0 && errno == EINTR) {
   }
   if (events[0].revents != 0) UnmountWhileServing();
+  // While there is still somebody who answers.
+  StopForgetting();
   loop.End();
   loop.Join();
   rings_.End();
-  fuse_session_unmount(session_);
+  // Where another mount namespace has a copy of the mount, the connection is
+  // alive, and libfuse would unmount once more.
+  if (mounted_) fuse_session_unmount(session_);
   mounted_ = false;
   return absl::OkStatus();
 }
