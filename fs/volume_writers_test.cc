@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#include <atomic>
+#include <memory>
 #include <string>
 
 #include "fs/volume_test_util.h"
@@ -115,6 +117,27 @@ TEST_F(VolumeWritersTest, TruncationByPathOfADeletedFileIsSeen) {
   ASSERT_THAT(volume().SetAttributes(ino, {.size = 10}, nullptr), IsOk());
   EXPECT_EQ(ReadHandle(*writer_), old_.substr(0, 10));
   ASSERT_THAT(CloseFile(std::move(writer_)), IsOk());
+}
+
+// A lock that is taken again by who holds it ends the program in debug builds.
+TEST_F(VolumeWritersTest, AnOpenThatCannotEmptyTheFileGivesItBack) {
+  Close();
+  const auto fail = std::make_shared<std::atomic<bool>>(false);
+  options().now = [this, fail] {
+    if (fail->exchange(false)) {
+      files().Inject({.ops = kOpSync, .error_number = EIO});
+      EXPECT_THAT(volume().SyncAll(), HasErrno(EIO));
+    }
+    return Timestamp::Now();
+  };
+  Open();
+  ASSERT_THAT(Write("g", "not synced"), IsOk());
+  fail->store(true);
+  EXPECT_THAT(OpenFile("f", O_WRONLY | O_TRUNC), HasErrno(EROFS));
+  files().Heal();
+  EXPECT_EQ(*Read("f"), old_);
+  Crash();
+  EXPECT_EQ(*Read("f"), old_);
 }
 
 }  // namespace
