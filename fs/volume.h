@@ -126,26 +126,6 @@ struct AttributeRequest {
   bool drop_set_group_id = false;
 };
 
-// One open of a file.
-struct Handle {
-  std::shared_ptr<OpenInode> inode;
-  int flags = 0;  // as of open(2)
-  // The round of the inode in which content was last changed through it.
-  mutable std::atomic<uint64_t> wrote_in{0};
-
-  bool writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
-  // To be called after a change.
-  void NoteChange() const { wrote_in.store(inode->round.load()); }
-  // Whether what was changed through it, or through a map of the file, still
-  // waits to be committed. Others may be in the middle of writing the file: it
-  // is theirs to say when that is complete.
-  bool HasChanges() const {
-    if (!writes()) return false;
-    const uint64_t round = inode->round.load();
-    return wrote_in.load() == round || inode->mapped_in.load() == round;
-  }
-};
-
 struct SpaceInfo {
   uint64_t host_total = 0;  // bytes
   uint64_t host_free = 0;
