@@ -36,8 +36,8 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
   if (static_cast<const FloorOptions*>(userdata)->writeback) {
     wanted |= FUSE_CAP_WRITEBACK_CACHE;
   }
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA |
-                                             FUSE_CAP_ASYNC_DIO);
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_DIO);
   connection->want |= connection->capable & wanted;
   connection->max_readahead = 1 << 20;
   connection->max_write = 1 << 20;
