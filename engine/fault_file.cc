@@ -136,9 +136,9 @@ class FaultFile final : public File {
     return base_->Map(length);
   }
 
-  absl::Status LockExclusive() override {
+  absl::Status LockExclusive(absl::Duration patience) override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpLock, path_));
-    return base_->LockExclusive();
+    return base_->LockExclusive(patience);
   }
 
  private:

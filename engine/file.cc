@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <optional>
 #include <thread>
@@ -26,6 +27,8 @@
 
 namespace varve {
 namespace {
+
+constexpr auto kLockPoll = std::chrono::milliseconds(20);
 
 // Owns a file descriptor.
 class Descriptor {
@@ -203,15 +206,27 @@ class RealFile final : public File {
     return std::make_unique<RealMapping>(address, length);
   }
 
-  absl::Status LockExclusive() override {
+  absl::Status LockExclusive(absl::Duration patience) override {
+    const auto deadline =
+        std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(patience);
     // An OFD lock belongs to the open file, so that two stores of one process
     // exclude each other too, and closing another descriptor of the file does
     // not give the lock up.
     struct flock lock = {};
     lock.l_type = F_WRLCK;
     lock.l_whence = SEEK_SET;
-    if (fcntl(fd_.get(), F_OFD_SETLK, &lock) == 0) return absl::OkStatus();
-    if (errno != EAGAIN && errno != EACCES) return Error("cannot lock ");
+    while (fcntl(fd_.get(), F_OFD_SETLK, &lock) != 0) {
+      if (errno != EAGAIN && errno != EACCES) return Error("cannot lock ");
+      const auto left = deadline - std::chrono::steady_clock::now();
+      if (left <= left.zero()) return IsLocked();
+      // sleep: the kernel offers no wait for an OFD lock that ends by itself.
+      std::this_thread::sleep_for(std::min<decltype(left)>(kLockPoll, left));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status IsLocked() {
+    // Takes a look at every open file of the system.
     const std::optional<pid_t> holder = FindLockHolder(fd_.get());
     return ErrorWithNumber(
         EWOULDBLOCK,

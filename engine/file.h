@@ -20,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 
 namespace varve {
@@ -119,10 +120,10 @@ class File {
   // Maps the first `length` bytes of address space from offset 0.
   virtual absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) = 0;
 
-  // Takes the exclusive (OFD) lock without waiting. FAILED_PRECONDITION (with
-  // EWOULDBLOCK) if another open file holds it; the message names the pid of
-  // the holder where it can be found out.
-  virtual absl::Status LockExclusive() = 0;
+  // Takes the exclusive (OFD) lock, waiting for it for up to `patience`.
+  // FAILED_PRECONDITION (with EWOULDBLOCK) if another open file holds it still;
+  // the message names the pid of the holder where it can be found out.
+  virtual absl::Status LockExclusive(absl::Duration patience) = 0;
 
   // Readers need no lock for what they see to be consistent. This one (flock)
   // says that they are there, as long as the file is open, to those who would

@@ -169,15 +169,15 @@ TEST_F(FileTest, BlocksCanBeHadBehindTheEndAndGivenBack) {
 TEST_F(FileTest, LockExcludesOtherOpenFilesOfTheSameProcess) {
   auto first = Open(OpenMode::kCreateNew);
   const auto second = Open(OpenMode::kReadWrite);
-  ASSERT_THAT(first->LockExclusive(), IsOk());
-  EXPECT_THAT(first->LockExclusive(), IsOk());
-  const absl::Status refused = second->LockExclusive();
+  ASSERT_THAT(first->LockExclusive(absl::ZeroDuration()), IsOk());
+  EXPECT_THAT(first->LockExclusive(absl::ZeroDuration()), IsOk());
+  const absl::Status refused = second->LockExclusive(absl::ZeroDuration());
   EXPECT_THAT(refused, HasCode(absl::StatusCode::kFailedPrecondition));
   EXPECT_THAT(refused, HasErrorNumber(EWOULDBLOCK));
   EXPECT_THAT(std::string(refused.message()),
               HasSubstr(absl::StrCat("pid ", getpid())));
   first.reset();
-  EXPECT_THAT(second->LockExclusive(), IsOk());
+  EXPECT_THAT(second->LockExclusive(absl::ZeroDuration()), IsOk());
 }
 
 TEST_F(FileTest, LockHolderInAnotherProcessIsNamed) {
@@ -188,27 +188,28 @@ TEST_F(FileTest, LockHolderInAnotherProcessIsNamed) {
   ASSERT_GE(child, 0);
   if (child == 0) {
     const auto held = RealFileSystem()->Open(Path(), OpenMode::kReadWrite, 0);
-    const bool ok = held.ok() && (*held)->LockExclusive().ok();
+    const bool ok =
+        held.ok() && (*held)->LockExclusive(absl::ZeroDuration()).ok();
     if (write(ready[1], ok ? "y" : "n", 1) != 1) _exit(1);
     while (true) pause();
   }
   char answer = 0;
   ASSERT_EQ(read(ready[0], &answer, 1), 1);
   EXPECT_EQ(answer, 'y');
-  const absl::Status refused = file->LockExclusive();
+  const absl::Status refused = file->LockExclusive(absl::ZeroDuration());
   EXPECT_THAT(std::string(refused.message()),
               HasSubstr(absl::StrCat("pid ", child)));
   kill(child, SIGKILL);
   waitpid(child, nullptr, 0);
   // The death of the holder gives the lock up.
-  EXPECT_THAT(file->LockExclusive(), IsOk());
+  EXPECT_THAT(file->LockExclusive(absl::ZeroDuration()), IsOk());
   close(ready[0]);
   close(ready[1]);
 }
 
 TEST_F(FileTest, ReadersAndWhoKeepsThemOutSeeEachOther) {
   const auto writer = Open(OpenMode::kCreateNew);
-  ASSERT_THAT(writer->LockExclusive(), IsOk());
+  ASSERT_THAT(writer->LockExclusive(absl::ZeroDuration()), IsOk());
   auto reader = Open(OpenMode::kRead);
   auto other = Open(OpenMode::kRead);
   // The writer's lock is no matter of readers.

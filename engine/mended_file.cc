@@ -117,7 +117,9 @@ class MendedFile final : public File {
   absl::StatusOr<std::vector<FileXattr>> Xattrs() override {
     return file_->Xattrs();
   }
-  absl::Status LockExclusive() override { return file_->LockExclusive(); }
+  absl::Status LockExclusive(absl::Duration patience) override {
+    return file_->LockExclusive(patience);
+  }
   absl::Status LockForReading() override { return file_->LockForReading(); }
   absl::StatusOr<bool> KeepReadersOut() override {
     return file_->KeepReadersOut();

@@ -72,7 +72,7 @@ class MemoryFile final : public File {
   absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t) override {
     return Refuse();
   }
-  absl::Status LockExclusive() override { return Refuse(); }
+  absl::Status LockExclusive(absl::Duration) override { return Refuse(); }
   absl::Status LockForReading() override { return Refuse(); }
   absl::StatusOr<bool> KeepReadersOut() override { return Refuse(); }
   void LetReadersIn() override {}

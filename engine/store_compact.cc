@@ -100,7 +100,7 @@ absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted() {
   VARVE_RETURN_IF_ERROR(from.CheckIndexIntact());
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeReplacementFile());
   // Before it becomes the store, so that no other writer can get in between.
-  VARVE_RETURN_IF_ERROR(file->LockExclusive());
+  VARVE_RETURN_IF_ERROR(file->LockExclusive(absl::ZeroDuration()));
 
   // Images of the index are of no use in another file.
   std::erase(offsets, from.newest_image());

@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "engine/bus_guard.h"
 #include "engine/index_image.h"
 #include "engine/recovery.h"
@@ -22,8 +21,6 @@ namespace {
 // Each takes a recovery of its own; a store with more is beyond help.
 constexpr size_t kMaxBrokenLinks = 64;
 
-constexpr absl::Duration kLockPoll = absl::Milliseconds(20);
-
 // An absolute path without symbolic links: compaction must replace the file and
 // not a link to it, and the working directory may change.
 std::string FilePathOf(const std::string& path) {
@@ -34,18 +31,6 @@ std::string FilePathOf(const std::string& path) {
   return result;
 }
 
-absl::Status LockBefore(File& file, absl::Time deadline) {
-  while (true) {
-    const absl::Status status = file.LockExclusive();
-    const absl::Time now = absl::Now();
-    if (status.ok() || !absl::IsFailedPrecondition(status) || now >= deadline) {
-      return status;
-    }
-    // sleep: the kernel offers no wait for an OFD lock that ends by itself.
-    absl::SleepFor(std::min(kLockPoll, deadline - now));
-  }
-}
-
 struct LockedFile {
   std::unique_ptr<File> file;
   FileInfo info;
@@ -54,12 +39,11 @@ struct LockedFile {
 absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
                                        const OpenOptions& options) {
   FileSystem& file_system = *options.file_system;
-  const absl::Time deadline = absl::Now() + options.lock_wait;
   while (true) {
     VARVE_ASSIGN_OR_RETURN(
         std::unique_ptr<File> file,
         file_system.Open(path, options.mode, options.permissions));
-    VARVE_RETURN_IF_ERROR(LockBefore(*file, deadline));
+    VARVE_RETURN_IF_ERROR(file->LockExclusive(options.lock_wait));
     VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
     // While we waited, compaction may have put another file in its place; the
     // lock on this one would protect nothing.

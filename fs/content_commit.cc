@@ -20,28 +20,13 @@ using Piece = DirtyContent::Piece;
 constexpr uint64_t kSmallFile = 4096;
 // Patches inside one commit record, all together.
 constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
-// Copying more than this is long, and not begun while the store is compacted.
-constexpr uint64_t kLongCopy = uint64_t{4} << 20;
-// How a file is read to be written again.
-constexpr uint64_t kCopyChunk = uint64_t{1} << 20;
 
 // A payload that cannot be an entry of its own.
 bool IsSingleNul(absl::string_view bytes) {
   return bytes.size() == 1 && bytes[0] == '\0';
 }
 
-Extent PartOfEntry(const EntryLocation& entry, uint64_t store_offset,
-                   uint64_t file_offset, uint64_t length) {
-  return {.file_offset = file_offset,
-          .length = length,
-          .store_offset = store_offset,
-          .key_hash = entry.key_hash,
-          .entry_offset = store_offset - entry.payload_offset,
-          .entry_size = entry.payload_size,
-          .entry_crc32 = entry.crc32};
-}
-
-// The same for an entry that is known as an extent; `part` says which of its
+// Of an entry that is known as an extent; `part` says which of its
 // bytes, and where they are in the file.
 Extent PartOf(const Extent& entry, Extent part) {
   part.store_offset = entry.store_offset + part.entry_offset;
@@ -52,6 +37,17 @@ Extent PartOf(const Extent& entry, Extent part) {
 }
 
 }  // namespace
+
+Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
+                uint64_t file_offset, uint64_t length) {
+  return {.file_offset = file_offset,
+          .length = length,
+          .store_offset = store_offset,
+          .key_hash = entry.key_hash,
+          .entry_offset = store_offset - entry.payload_offset,
+          .entry_size = entry.payload_size,
+          .entry_crc32 = entry.crc32};
+}
 
 std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
@@ -94,10 +90,12 @@ absl::Status ContentWriter::PrepareCommit(OpenInode& open) {
 }
 
 void ContentWriter::Committed(OpenInode& open) {
-  dirty_bytes_.fetch_sub(open.content.memory_bytes());
+  dirty_bytes_.fetch_sub(open.content.memory_cost());
   open.content.Reset(open.content.size());
   open.stream.reset();
   open.committed = true;
+  open.join_pieces_at = OpenInode::kManyPieces;
+  open.round.fetch_add(1);
   open.dirty.store(false, std::memory_order_release);
 }
 
@@ -165,7 +163,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
     const std::optional<EntryLocation> entry =
         commit.FinishStream(target.path_hash);
     if (!entry.has_value()) return std::nullopt;
-    return PartOfEntry(*entry, entry->payload_offset, 0, entry->payload_size);
+    return ExtentIn(*entry, entry->payload_offset, 0, entry->payload_size);
   }
   // There is no entry without bytes.
   if (open.stream != nullptr || content.size() == 0) return std::nullopt;
@@ -224,7 +222,7 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
                                return at < e.payload_offset;
                              }));
         layout.extents.push_back(
-            PartOfEntry(*entry, piece.store_offset, offset, piece.length));
+            ExtentIn(*entry, piece.store_offset, offset, piece.length));
         break;
       }
       case Piece::Kind::kMemory:
@@ -316,68 +314,6 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   for (const auto* item : layout.inlined) {
     commit.AddInline(open.ino, item->first, item->second.bytes);
   }
-  return commit.Finish();
-}
-
-absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
-  if (core_.store->read_only()) return absl::OkStatus();
-  absl::MutexLock lock(&open.mu);
-  if (open.content.dirty()) return absl::OkStatus();
-  uint64_t size;
-  {
-    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    const Inode* inode = core_.tree.Find(open.ino);
-    if (inode == nullptr || !inode->is_regular() ||
-        inode->whole_entry != Inode::kNone || inode->detail == nullptr) {
-      return absl::OkStatus();
-    }
-    size = inode->attributes.size;
-    const InodeDetail& detail = *inode->detail;
-    // Holes would become bytes, and a single byte may have to stay inline.
-    if (size <= 1 || detail.extents.data_bytes() != size) {
-      return absl::OkStatus();
-    }
-    if (detail.patched <= size / 2) return absl::OkStatus();
-    // A compaction makes it plain anyway, and must not wait for this.
-    if (size > kLongCopy && core_.compacting.load()) {
-      return absl::OkStatus();
-    }
-  }
-  const bool long_copy = size > kLongCopy;
-  if (long_copy) core_.long_copies.fetch_add(1);
-  const absl::Status status = CopyToPlain(open, size);
-  if (long_copy) core_.long_copies.fetch_sub(1);
-  return status;
-}
-
-absl::Status ContentWriter::CopyToPlain(OpenInode& open, uint64_t size) {
-  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, BeginStream());
-  std::vector<std::pair<uint64_t, uint64_t>> written;  // store offset, length
-  for (uint64_t offset = 0; offset < size;) {
-    VARVE_ASSIGN_OR_RETURN(const ReadReply bytes,
-                           reader_.ReadLocked(open, offset, kCopyChunk));
-    VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
-    VARVE_ASSIGN_OR_RETURN(const uint64_t at, stream->Write(AsBytes(chunk)));
-    written.emplace_back(at, chunk.size());
-    offset += chunk.size();
-  }
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  const std::optional<Target> target = FindTarget(open.ino);
-  if (!target.has_value()) return absl::OkStatus();
-  fs::Commit commit(core_, Timestamp::Now(), stream.get());
-  const bool plain = stream->sealed().empty();
-  const auto last =
-      commit.FinishStream(plain ? target->path_hash : NewDataKeyHash());
-  std::vector<EntryLocation> entries = stream->sealed();
-  if (last.has_value()) entries.push_back(*last);
-  SetContent set{.ino = open.ino};
-  uint64_t file_offset = 0;
-  for (const EntryLocation& entry : entries) {
-    set.extents.push_back(PartOfEntry(entry, entry.payload_offset, file_offset,
-                                      entry.payload_size));
-    file_offset += entry.payload_size;
-  }
-  commit.Add(set);
   return commit.Finish();
 }
 

@@ -396,6 +396,71 @@ absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
   return map;
 }
 
+absl::StatusOr<ContentReader::Found> ContentReader::FindNextCommitted(
+    uint64_t ino, uint64_t offset, uint64_t limit, bool data) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(ino);
+  if (inode == nullptr) return PosixError(ENOENT);
+  if (inode->is_directory()) return PosixError(EISDIR);
+  Found found{.offset = limit, .size = inode->attributes.size};
+  const uint64_t end = std::min(limit, found.size);
+  uint64_t next = end;  // where there is no data any more
+  if (offset >= end) {
+    next = offset;
+  } else if (inode->whole_entry != Inode::kNone) {
+    if (data) return Found{offset, found.size};
+  } else if (inode->detail == nullptr) {
+    next = offset;
+  } else if (data) {
+    next = inode->detail->extents.NextData(offset, end);
+    if (next < end) return Found{next, found.size};
+  } else {
+    next = inode->detail->extents.NextHole(offset, end);
+  }
+  if (!data) found.offset = next;
+  return found;
+}
+
+absl::StatusOr<ContentReader::Found> ContentReader::FindNextLocked(
+    OpenInode& open, uint64_t offset, bool data) {
+  const DirtyContent& content = open.content;
+  Found found{.offset = offset, .size = content.size()};
+  while (found.offset < found.size) {
+    const DirtyContent::Gap at = content.At(found.offset);
+    if (at.piece != nullptr) {
+      const bool is_data = at.piece->kind != DirtyContent::Piece::Kind::kHole;
+      if (is_data == data) return found;
+      found.offset = at.end;
+      continue;
+    }
+    // Committed content below the base limit, and a hole from there on.
+    const uint64_t end = std::min(at.end, found.size);
+    const uint64_t base_end = std::min(end, content.base_limit());
+    if (found.offset < base_end) {
+      VARVE_ASSIGN_OR_RETURN(
+          const Found committed,
+          FindNextCommitted(open.ino, found.offset, base_end, data));
+      found.offset = committed.offset;
+      if (found.offset < base_end) return found;
+    }
+    if (!data && found.offset < end) return found;
+    found.offset = end;
+  }
+  found.offset = std::min(found.offset, found.size);
+  return found;
+}
+
+absl::StatusOr<ContentReader::Found> ContentReader::FindNext(uint64_t ino,
+                                                             OpenInode* open,
+                                                             uint64_t offset,
+                                                             bool data) {
+  if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->content.dirty()) return FindNextLocked(*open, offset, data);
+  }
+  return FindNextCommitted(ino, offset, kMaxFileSize, data);
+}
+
 absl::Status ContentReader::VerifyAll(uint64_t ino) {
   VARVE_ASSIGN_OR_RETURN(const Source source,
                          Find(ino, 0, kMaxFileSize, /*clip=*/true));

@@ -100,6 +100,16 @@ class ContentReader {
                                         uint64_t end = kMaxFileSize)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
+  // The first offset at or after `offset` that is data (or not, if `data` is
+  // false), and the size of the file; the size, too, if there is none. Takes
+  // time in proportion to the pieces between the two. `open` as for Read().
+  struct Found {
+    uint64_t offset = 0;
+    uint64_t size = 0;
+  };
+  absl::StatusOr<Found> FindNext(uint64_t ino, OpenInode* open, uint64_t offset,
+                                 bool data);
+
   // The extents of [begin, end) of the committed content, holes included.
   absl::StatusOr<std::vector<Extent>> CommittedExtents(uint64_t ino,
                                                        uint64_t begin,
@@ -142,6 +152,13 @@ class ContentReader {
   };
   absl::StatusOr<Source> Find(uint64_t ino, uint64_t begin, uint64_t end,
                               bool clip) const;
+  // FindNext() for what is committed; `limit` is returned if there is none
+  // before it.
+  absl::StatusOr<Found> FindNextCommitted(uint64_t ino, uint64_t offset,
+                                          uint64_t limit, bool data) const;
+  absl::StatusOr<Found> FindNextLocked(OpenInode& open, uint64_t offset,
+                                       bool data)
+      ABSL_SHARED_LOCKS_REQUIRED(open.mu);
   absl::Status AppendExtents(uint64_t ino, const Source& source,
                              ReadReply& reply);
   absl::Status VerifyOnce(uint64_t ino, const Source& source,

@@ -13,8 +13,6 @@
 namespace varve::fs {
 namespace {
 
-// A file with more dirty bytes than this in memory is spilled.
-constexpr uint64_t kMaxFileMemory = uint64_t{4} << 20;
 // Sequential writes of this size and more go to a running stream directly.
 constexpr uint64_t kMinDirectWrite = uint64_t{128} << 10;
 // With the budget used up, what is shorter stays in memory all the same: an
@@ -52,7 +50,7 @@ absl::StatusOr<uint64_t> ContentWriter::DataIn(OpenInode& open, uint64_t begin,
 
 void ContentWriter::Finished(OpenInode& open, uint64_t memory_before,
                              Timestamp now) {
-  dirty_bytes_.fetch_add(open.content.memory_bytes() - memory_before);
+  dirty_bytes_.fetch_add(open.content.memory_cost() - memory_before);
   open.content.Touch();
   absl::MutexLock lock(&open.stat_mu);
   open.stat = {.dirty = true,
@@ -79,7 +77,7 @@ absl::StatusOr<Stream*> ContentWriter::StreamOf(OpenInode& open) {
 }
 
 absl::Status ContentWriter::Spill(OpenInode& open) {
-  const uint64_t memory_before = open.content.memory_bytes();
+  const uint64_t memory_before = open.content.memory_cost();
   VARVE_ASSIGN_OR_RETURN(Stream* const stream, StreamOf(open));
   // Pieces gathered for the next write: file offset and length of each.
   std::vector<std::pair<uint64_t, uint64_t>> gathered;
@@ -119,7 +117,7 @@ absl::Status ContentWriter::Spill(OpenInode& open) {
     if (!status.ok()) break;
   }
   if (status.ok() && !buffer.empty()) status = write(buffer);
-  dirty_bytes_.fetch_add(open.content.memory_bytes() - memory_before);
+  dirty_bytes_.fetch_add(open.content.memory_cost() - memory_before);
   return status;
 }
 
@@ -133,13 +131,13 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
   DirtyContent& content = open.content;
   const bool over_budget = dirty_bytes_.load() + bytes.size() > budget_;
   if (content.memory_bytes() > 0 &&
-      (over_budget || content.memory_bytes() + bytes.size() > kMaxFileMemory)) {
+      (over_budget || content.memory_cost() + bytes.size() > kMaxFileMemory)) {
     // Before the bytes are accepted, so that a full disk fails this write.
     VARVE_RETURN_IF_ERROR(Spill(open));
   }
   VARVE_ASSIGN_OR_RETURN(const uint64_t replaced,
                          DataIn(open, offset, offset + bytes.size()));
-  const uint64_t memory_before = content.memory_bytes();
+  const uint64_t memory_before = content.memory_cost();
   const bool follows = open.stream != nullptr &&
                        bytes.size() >= kMinDirectWrite &&
                        offset == content.size();
@@ -156,6 +154,7 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
   }
   open.data_bytes += bytes.size() - replaced;
   Finished(open, memory_before, now);
+  JoinPiecesIfDue(open);
   return absl::OkStatus();
 }
 
@@ -196,11 +195,27 @@ absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
   if (size > kMaxFileSize) return PosixError(EFBIG);
   VARVE_ASSIGN_OR_RETURN(const uint64_t cut, DataIn(open, size, kMaxFileSize));
   if (size == 0) open.failed_write = absl::OkStatus();  // begins anew
-  const uint64_t memory_before = open.content.memory_bytes();
+  const uint64_t memory_before = open.content.memory_cost();
   open.content.Truncate(size);
   open.data_bytes -= cut;
   Finished(open, memory_before, now);
   return absl::OkStatus();
+}
+
+absl::Status ContentWriter::TruncateCommitted(OpenInode& open, uint64_t size,
+                                              Timestamp now) {
+  {
+    // What is committed, as somebody sees it who has it open by himself.
+    OpenInode committed(open.ino);
+    absl::MutexLock lock(&committed.mu);
+    VARVE_RETURN_IF_ERROR(Truncate(committed, size, now));
+    VARVE_RETURN_IF_ERROR(CommitLocked(committed));
+    // A file without a name has no content but what its users see.
+    if (committed.content.dirty()) return Truncate(open, size, now);
+  }
+  open.committed = true;
+  if (!open.content.dirty()) return absl::OkStatus();
+  return Truncate(open, size, now);
 }
 
 absl::Status ContentWriter::Punch(OpenInode& open, uint64_t offset,
@@ -208,16 +223,17 @@ absl::Status ContentWriter::Punch(OpenInode& open, uint64_t offset,
   VARVE_RETURN_IF_ERROR(Prepare(open));
   VARVE_ASSIGN_OR_RETURN(const uint64_t punched,
                          DataIn(open, offset, offset + length));
-  const uint64_t memory_before = open.content.memory_bytes();
+  const uint64_t memory_before = open.content.memory_cost();
   open.content.Punch(offset, length);
   open.data_bytes -= punched;
   Finished(open, memory_before, now);
+  JoinPiecesIfDue(open);
   return absl::OkStatus();
 }
 
 absl::Status ContentWriter::Touch(OpenInode& open, Timestamp now) {
   VARVE_RETURN_IF_ERROR(Prepare(open));
-  Finished(open, open.content.memory_bytes(), now);
+  Finished(open, open.content.memory_cost(), now);
   return absl::OkStatus();
 }
 
@@ -225,7 +241,7 @@ absl::Status ContentWriter::Share(OpenInode& open,
                                   const std::vector<Extent>& extents,
                                   Timestamp now) {
   VARVE_RETURN_IF_ERROR(Prepare(open));
-  const uint64_t memory_before = open.content.memory_bytes();
+  const uint64_t memory_before = open.content.memory_cost();
   for (const Extent& extent : extents) {
     VARVE_ASSIGN_OR_RETURN(const uint64_t replaced,
                            DataIn(open, extent.file_offset, extent.file_end()));
@@ -234,15 +250,17 @@ absl::Status ContentWriter::Share(OpenInode& open,
     if (!extent.is_hole()) open.data_bytes += extent.length;
   }
   Finished(open, memory_before, now);
+  JoinPiecesIfDue(open);
   return absl::OkStatus();
 }
 
 void ContentWriter::Discard(OpenInode& open) {
   absl::MutexLock lock(&open.mu);
-  dirty_bytes_.fetch_sub(open.content.memory_bytes());
+  dirty_bytes_.fetch_sub(open.content.memory_cost());
   open.content.Reset(0);
   open.failed_write = absl::OkStatus();
   open.stream.reset();
+  open.round.fetch_add(1);
   open.dirty.store(false, std::memory_order_release);
 }
 

@@ -26,6 +26,10 @@
 
 namespace varve::fs {
 
+// A part of an entry, at `store_offset`, as an extent.
+Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
+                uint64_t file_offset, uint64_t length);
+
 // Thread-safe.
 class ContentWriter {
  public:
@@ -41,6 +45,10 @@ class ContentWriter {
   absl::StatusOr<uint64_t> Append(OpenInode& open, absl::string_view bytes,
                                   Timestamp now) ABSL_LOCKS_EXCLUDED(open.mu);
   absl::Status Truncate(OpenInode& open, uint64_t size, Timestamp now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  // Truncates what is committed, and commits that; what is dirty is truncated,
+  // too, and stays dirty: its writer says when it is complete.
+  absl::Status TruncateCommitted(OpenInode& open, uint64_t size, Timestamp now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status Punch(OpenInode& open, uint64_t offset, uint64_t length,
                      Timestamp now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
@@ -72,6 +80,12 @@ class ContentWriter {
 
   // Writes a file of many pieces as one plain entry again, if that pays.
   absl::Status MakePlainIfDue(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
+  // Writes a file of very many, tiny extents anew, with small holes filled:
+  // each extent takes memory as long as the file is there. Copies no more than
+  // a few KiB for each extent that is gone then. `closing`: nobody else has the
+  // file open.
+  absl::Status JoinExtentsIfDue(OpenInode& open, bool closing)
+      ABSL_LOCKS_EXCLUDED(open.mu);
 
   // Forgets what is dirty.
   void Discard(OpenInode& open) ABSL_LOCKS_EXCLUDED(open.mu);
@@ -79,6 +93,9 @@ class ContentWriter {
   uint64_t dirty_bytes() const { return dirty_bytes_.load(); }
 
  private:
+  // A file with more dirty bytes than this in memory is spilled.
+  static constexpr uint64_t kMaxFileMemory = uint64_t{4} << 20;
+
   // What a commit of content has to know of the inode.
   struct Target {
     Attributes attributes;
@@ -112,6 +129,11 @@ class ContentWriter {
   absl::Status WriteLocked(OpenInode& open, uint64_t offset,
                            absl::string_view bytes, Timestamp now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  // Joins tiny pieces that lie close to each other, if there are very many.
+  // Where the bytes between them cannot be read, they stay.
+  void JoinPiecesIfDue(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  bool JoinPieces(OpenInode& open, ContentReader::Range range)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status Spill(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::StatusOr<std::unique_ptr<Stream>> BeginStream()
       ABSL_LOCKS_EXCLUDED(core_.commit_mu);
@@ -138,7 +160,14 @@ class ContentWriter {
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
-  absl::Status CopyToPlain(OpenInode& open, uint64_t size)
+  // Copies these ranges of a file, which have all its bytes, to a stream, and
+  // commits that as its content; as a plain entry if it is one range.
+  absl::Status Rewrite(OpenInode& open,
+                       const std::vector<ContentReader::Range>& ranges,
+                       uint64_t size) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  absl::Status CopyAndCommit(OpenInode& open,
+                             const std::vector<ContentReader::Range>& ranges,
+                             uint64_t size)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   uint64_t NewDataKeyHash() {
     return core_.identity.DataKeyHash(core_.NewDataId());

@@ -18,6 +18,7 @@ void DirtyContent::Reset(uint64_t committed_size) {
   size_ = committed_size;
   base_limit_ = committed_size;
   memory_bytes_ = 0;
+  memory_pieces_ = 0;
   piece_bytes_ = 0;
   pieces_.clear();
 }
@@ -62,7 +63,10 @@ void DirtyContent::Insert(uint64_t offset, Piece piece) {
 
 void DirtyContent::Count(const Piece& piece, int sign) {
   const uint64_t bytes = static_cast<uint64_t>(sign) * piece.length;
-  if (piece.kind == Piece::Kind::kMemory) memory_bytes_ += bytes;
+  if (piece.kind == Piece::Kind::kMemory) {
+    memory_bytes_ += bytes;
+    memory_pieces_ += static_cast<uint64_t>(sign);
+  }
   if (piece.kind != Piece::Kind::kHole) piece_bytes_ += bytes;
 }
 
@@ -213,6 +217,13 @@ bool DirtyContent::CoversWholeFile() const {
     position += piece.length;
   }
   return position >= size_;
+}
+
+DirtyContent::Gap DirtyContent::At(uint64_t offset) const {
+  const auto it = FirstEndingAfter(offset);
+  if (it == pieces_.end()) return {.end = UINT64_MAX};
+  if (it->first > offset) return {.end = it->first};
+  return {.piece = &it->second, .end = it->first + it->second.length};
 }
 
 std::vector<DirtyContent::Slice> DirtyContent::Cover(uint64_t begin,

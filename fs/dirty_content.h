@@ -43,6 +43,11 @@ class DirtyContent {
   uint64_t base_limit() const { return base_limit_; }
   const Pieces& pieces() const { return pieces_; }
   uint64_t memory_bytes() const { return memory_bytes_; }
+  // What the pieces in memory take there: small ones take much more than they
+  // have bytes.
+  uint64_t memory_cost() const {
+    return memory_bytes_ + memory_pieces_ * kPieceCost;
+  }
   // Bytes of pieces that are not holes.
   uint64_t piece_bytes() const { return piece_bytes_; }
 
@@ -75,6 +80,14 @@ class DirtyContent {
   // the committed content shows.
   bool CoversWholeFile() const;
 
+  // The piece at an offset, or null if there is none; and where it ends, or the
+  // next one begins (UINT64_MAX if there is no other).
+  struct Gap {
+    const Piece* piece = nullptr;
+    uint64_t end = 0;
+  };
+  Gap At(uint64_t offset) const;
+
   // Copies of pieces (holes too), in order, for the parts of [begin, end) that
   // are dirty. What is left out is committed content below base_limit(), and
   // zeros from there on. Bytes in memory are given as views into this object.
@@ -101,7 +114,11 @@ class DirtyContent {
   bool emptied_ = false;  // truncated to nothing, and no piece since
   uint64_t size_ = 0;
   uint64_t base_limit_ = 0;
+  // A piece, its place in the map, and what the allocator needs.
+  static constexpr uint64_t kPieceCost = 256;
+
   uint64_t memory_bytes_ = 0;
+  uint64_t memory_pieces_ = 0;
   uint64_t piece_bytes_ = 0;
   Pieces pieces_;
 };

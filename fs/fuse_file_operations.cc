@@ -128,8 +128,9 @@ void Write(fuse_req_t req, fuse_ino_t, const char* bytes, size_t size,
     status = call.volume.DropPrivileges(ino, DropsSetGroupId(call, ino));
   }
   if (status.ok()) {
+    // libfuse calls "writepage" what comes from the kernel's cache.
     status = call.volume.Write(*file.handle, static_cast<uint64_t>(offset),
-                               {bytes, size});
+                               {bytes, size}, info->writepage != 0);
   }
   if (!status.ok()) return call.request.Done(status);
   call.request.Written(size);

@@ -33,10 +33,14 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
       FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS |
       FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
       FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
-      FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL |
-      FUSE_CAP_DONT_MASK | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR;
-  // Nobody else changes files, so the kernel need not look for changes.
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA);
+      FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
+      FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR;
+  // libfuse wants both by itself. Nobody else changes files, so the kernel need
+  // not look for changes. And after a direct write that it does not wait for,
+  // it does not drop the pages that others have read meanwhile: they would be
+  // stale for good.
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_DIO);
   connection->want |= connection->capable & wanted;
   connection->max_readahead = 1 << 20;
   connection->time_gran = 1;

@@ -13,11 +13,14 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <deque>
 #include <optional>
 #include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "engine/status.h"
 #include "fs/fuse_channel.h"
 #include "fs/fuse_extensions.h"
@@ -145,6 +148,54 @@ class RequestWorker final : public RequestLoop::Worker {
   struct fuse_buf buffer_ = {};
 };
 
+// Has the kernel forget what it keeps of files. It waits for pages that are
+// being read then, and thereby for answers: a thread that serves requests must
+// not do it.
+class Forgetter {
+ public:
+  explicit Forgetter(std::function<void(uint64_t ino)> forget)
+      : forget_(std::move(forget)), thread_([this] { Run(); }) {}
+  // Does not begin with what is still to be done.
+  ~Forgetter() {
+    {
+      absl::MutexLock lock(&mu_);
+      stop_ = true;
+    }
+    thread_.join();
+  }
+  Forgetter(const Forgetter&) = delete;
+  Forgetter& operator=(const Forgetter&) = delete;
+
+  void Add(uint64_t ino) {
+    absl::MutexLock lock(&mu_);
+    inodes_.push_back(ino);
+  }
+
+ private:
+  void Run() {
+    const auto woken = [this] {
+      mu_.AssertReaderHeld();
+      return stop_ || !inodes_.empty();
+    };
+    absl::MutexLock lock(&mu_);
+    while (true) {
+      mu_.Await(absl::Condition(&woken));
+      if (stop_) return;
+      const uint64_t ino = inodes_.front();
+      inodes_.pop_front();
+      mu_.Unlock();
+      forget_(ino);
+      mu_.Lock();
+    }
+  }
+
+  const std::function<void(uint64_t ino)> forget_;
+  absl::Mutex mu_;
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<uint64_t> inodes_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
 }  // namespace
 
 class FuseServer::Impl {
@@ -161,8 +212,8 @@ class FuseServer::Impl {
 
   ~Impl() {
     if (session_ == nullptr) return;
-    context_.volume.set_on_stale(nullptr);
-    if (mounted_) Unmount();
+    StopForgetting();
+    Unmount();
     fuse_session_destroy(session_);
   }
 
@@ -173,7 +224,12 @@ class FuseServer::Impl {
  private:
   bool IsAtMountpoint() const;
   void UnmountWhileServing();
+  // Once, and only what is ours.
   void Unmount();
+  void StopForgetting() {
+    context_.volume.set_on_stale(nullptr);
+    forgetter_.reset();
+  }
 
   const FuseOptions options_;
   FuseContext context_;
@@ -185,6 +241,7 @@ class FuseServer::Impl {
   std::optional<dev_t> device_;
   const Descriptor stop_;  // signalled by Stop()
   FuseRings rings_;
+  std::unique_ptr<Forgetter> forgetter_;
 };
 
 absl::Status FuseServer::Impl::Mount() {
@@ -216,10 +273,11 @@ absl::Status FuseServer::Impl::Mount() {
     return SystemError(errno,
                        absl::StrCat("cannot look at ", options_.mountpoint));
   }
-  // That the kernel does not know the inode is no failure.
-  context_.volume.set_on_stale([this](uint64_t ino) {
+  forgetter_ = std::make_unique<Forgetter>([this](uint64_t ino) {
+    // That the kernel does not know the inode is no failure.
     fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
   });
+  context_.volume.set_on_stale([this](uint64_t ino) { forgetter_->Add(ino); });
   const int fd = fuse_session_fd(session_);
   const struct fuse_custom_io io = FuseChannelIo();
   if (fuse_session_custom_io(session_, &io, fd) != 0 ||
@@ -240,7 +298,10 @@ bool FuseServer::Impl::IsAtMountpoint() const {
 void FuseServer::Impl::UnmountWhileServing() {
   const std::string& at = options_.mountpoint;
   if (!IsAtMountpoint()) return;
-  if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) return;
+  if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) {
+    mounted_ = false;
+    return;
+  }
   // In use, or not ours to unmount: have everything written at least; what is
   // left is done by Unmount() once the threads have ended.
   const Descriptor root(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -249,6 +310,9 @@ void FuseServer::Impl::UnmountWhileServing() {
 
 // Ends the connection to the kernel, and takes the mount away if it is there.
 void FuseServer::Impl::Unmount() {
+  // Where another mount namespace has a copy of the mount, the connection is
+  // alive, and libfuse would unmount once more.
+  if (!mounted_) return;
   mounted_ = false;
   if (!IsAtMountpoint()) {
     // libfuse would unmount what is there now, unless its descriptor says that
@@ -275,6 +339,8 @@ absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   while (poll(events, 2, -1) < 0 && errno == EINTR) {
   }
   if (events[0].revents != 0) UnmountWhileServing();
+  // While there is still somebody who answers.
+  StopForgetting();
   loop.End();
   loop.Join();
   rings_.End();

@@ -30,7 +30,7 @@ class ModelRound {
   struct OpenFile {
     TestVolume::HandlePtr handle;
     ModelNodePtr node;
-    bool wrote = false;  // since it was last flushed
+    uint64_t wrote_in = 0;  // the node's round in which it last wrote
   };
   struct Operation {
     int weight;
@@ -98,11 +98,15 @@ class ModelRound {
   // What a commit of the file does to the model.
   static void Commit(ModelNode& node) {
     node.committed = node.content;
+    if (node.dirty) ++node.round;
     node.dirty = false;
   }
   static void NoteChange(OpenFile& file) {
-    file.wrote = true;
+    file.wrote_in = file.node->round;
     file.node->dirty = true;
+  }
+  static bool HasChanges(const OpenFile& file) {
+    return file.wrote_in == file.node->round;
   }
   // As Volume::Flush().
   static void Flush(OpenFile& file);

@@ -90,9 +90,9 @@ void ModelRound::DoOpen() {
 }
 
 void ModelRound::Flush(OpenFile& file) {
-  // A file that was only emptied is left for the last close.
-  if (!file.node->content.empty()) Commit(*file.node);
-  if (!file.node->dirty) file.wrote = false;
+  // What others have written is theirs to commit, and a file that was only
+  // emptied is left for the last close.
+  if (HasChanges(file) && !file.node->content.empty()) Commit(*file.node);
 }
 
 void ModelRound::DoClose() {
@@ -106,7 +106,7 @@ void ModelRound::DoClose() {
   const bool last = std::none_of(
       open_.begin(), open_.end(),
       [&file](const OpenFile& other) { return other.node == file.node; });
-  if (file.wrote || last) Commit(*file.node);
+  if (HasChanges(file) || last) Commit(*file.node);
 }
 
 void ModelRound::DoWriteHandle() {
@@ -159,8 +159,9 @@ void ModelRound::DoTruncatePath() {
   const absl::Status status = store_.Truncate(path, size);
   Expect(status, node.is_regular() ? 0 : node.is_directory() ? EISDIR : EINVAL);
   if (!status.ok()) return;
+  // What is being written is cut, too, and still to be committed.
   ModelTree::Resize(node, size);
-  Commit(node);
+  node.committed.resize(size, '\0');
 }
 
 void ModelRound::DoTruncateHandle() {

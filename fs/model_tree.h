@@ -30,6 +30,7 @@ struct ModelNode {
   // Of a file: what a crash may bring back instead of `content`.
   std::string committed;
   bool dirty = false;  // changed through a handle since it was committed
+  uint64_t round = 1;  // counts the commits of what was dirty
   // Times that were set, and that nothing has changed since.
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;

@@ -3,6 +3,8 @@
 #ifndef VARVE_FS_OPEN_FILES_H_
 #define VARVE_FS_OPEN_FILES_H_
 
+#include <fcntl.h>
+
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -30,6 +32,9 @@ struct OpenInode {
     Timestamp ctime;
   };
 
+  // Fewer are not worth a look.
+  static constexpr uint64_t kManyPieces = 1024;
+
   const uint64_t ino;
 
   absl::Mutex mu;
@@ -43,6 +48,16 @@ struct OpenInode {
   absl::Status failed_write ABSL_GUARDED_BY(mu);
   // Whether its content was committed since the first of the present opens.
   bool committed ABSL_GUARDED_BY(mu) = false;
+  // At how many dirty pieces, or committed extents, it is looked at next
+  // whether small ones can be joined.
+  uint64_t join_pieces_at ABSL_GUARDED_BY(mu) = kManyPieces;
+  uint64_t join_extents_at ABSL_GUARDED_BY(mu) = kManyPieces;
+  // Counts how often what was dirty was committed, or given up: says of a
+  // change whether it still waits for that.
+  std::atomic<uint64_t> round{1};
+  // The round in which bytes last came from the kernel's cache, where somebody
+  // had written them through a map; the kernel does not tell who.
+  std::atomic<uint64_t> mapped_in{0};
 
   // Whether content.dirty(); may be read without `mu`, to find out quickly that
   // there is nothing to do.
@@ -62,6 +77,26 @@ struct OpenInode {
     if (!dirty.load(std::memory_order_acquire)) return {};
     absl::MutexLock lock(&stat_mu);
     return stat;
+  }
+};
+
+// One open of a file.
+struct Handle {
+  std::shared_ptr<OpenInode> inode;
+  int flags = 0;  // as of open(2)
+  // The round of the inode in which content was last changed through it.
+  mutable std::atomic<uint64_t> wrote_in{0};
+
+  bool writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
+  // To be called after a change.
+  void NoteChange() const { wrote_in.store(inode->round.load()); }
+  // Whether what was changed through it, or through a map of the file, still
+  // waits to be committed. Others may be in the middle of writing the file: it
+  // is theirs to say when that is complete.
+  bool HasChanges() const {
+    if (!writes()) return false;
+    const uint64_t round = inode->round.load();
+    return wrote_in.load() == round || inode->mapped_in.load() == round;
   }
 };
 

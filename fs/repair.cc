@@ -52,7 +52,7 @@ class Repair {
     VARVE_ASSIGN_OR_RETURN(
         const std::unique_ptr<File> lock,
         file_system_.Open(path_, OpenMode::kReadWrite, /*permissions=*/0));
-    VARVE_RETURN_IF_ERROR(lock->LockExclusive());
+    VARVE_RETURN_IF_ERROR(lock->LockExclusive(absl::ZeroDuration()));
     VARVE_RETURN_IF_ERROR(LoadSource());
     VARVE_RETURN_IF_ERROR(MakeCopyFile(*lock));
     absl::Status status = Copy();

@@ -24,7 +24,7 @@ bool IsLarge(const Extent& extent) {
 }  // namespace
 
 void Scrubber::Start(absl::Duration delay) {
-  thread_ = std::thread([this, first = absl::Now() + delay] { Run(first); });
+  thread_ = std::thread([this, first = Wakeup::After(delay)] { Run(first); });
 }
 
 void Scrubber::Stop() {
@@ -33,12 +33,16 @@ void Scrubber::Stop() {
     absl::MutexLock lock(&mu_);
     stop_ = true;
   }
+  wakeup_.Wake();
   thread_.join();
 }
 
 void Scrubber::Hurry(uint64_t ino) {
-  absl::MutexLock lock(&mu_);
-  waiting_.push_front(ino);
+  {
+    absl::MutexLock lock(&mu_);
+    waiting_.push_front(ino);
+  }
+  wakeup_.Wake();
 }
 
 Scrubber::Progress Scrubber::progress() const {
@@ -46,30 +50,30 @@ Scrubber::Progress Scrubber::progress() const {
   return progress_;
 }
 
-void Scrubber::Run(absl::Time next_sweep) {
-  const IdlePriority priority(/*idle=*/true);
-  const auto woken = [this] {
-    mu_.AssertReaderHeld();
-    return stop_ || !waiting_.empty();
-  };
+bool Scrubber::TakeNext(uint64_t& ino) {
   absl::MutexLock lock(&mu_);
+  if (stop_ || waiting_.empty()) return false;
+  ino = waiting_.front();
+  waiting_.pop_front();
+  return true;
+}
+
+void Scrubber::Run(Wakeup::Clock::time_point next_sweep) {
+  const IdlePriority priority(/*idle=*/true);
   while (true) {
-    mu_.AwaitWithDeadline(absl::Condition(&woken), next_sweep);
-    if (stop_) return;
-    if (waiting_.empty()) {
-      next_sweep = absl::Now() + kInterval;
-      mu_.Unlock();
-      done_.clear();
-      const std::vector<uint64_t> files = LargeFiles();
-      mu_.Lock();
-      waiting_.insert(waiting_.end(), files.begin(), files.end());
-      continue;
+    uint64_t ino;
+    while (TakeNext(ino)) ScrubFile(ino);
+    {
+      absl::MutexLock lock(&mu_);
+      if (stop_) return;
     }
-    const uint64_t ino = waiting_.front();
-    waiting_.pop_front();
-    mu_.Unlock();
-    ScrubFile(ino);
-    mu_.Lock();
+    wakeup_.WaitUntil(next_sweep);
+    if (Wakeup::Clock::now() < next_sweep) continue;
+    next_sweep = Wakeup::After(kInterval);
+    done_.clear();
+    const std::vector<uint64_t> files = LargeFiles();
+    absl::MutexLock lock(&mu_);
+    waiting_.insert(waiting_.end(), files.begin(), files.end());
   }
 }
 
@@ -129,13 +133,16 @@ bool Scrubber::Matches(const EntryView& entry) {
   auto rest = entry.payload();
   while (!rest.empty()) {
     const auto chunk = rest.first(std::min(kChunk, rest.size()));
-    const absl::Time begin = absl::Now();
+    const Wakeup::Clock::time_point end = Wakeup::After(kChunkTime);
     crc = Crc32(crc, chunk);
     rest.remove_prefix(chunk.size());
-    absl::MutexLock lock(&mu_);
-    progress_.bytes += chunk.size();
+    {
+      absl::MutexLock lock(&mu_);
+      progress_.bytes += chunk.size();
+    }
     // Somebody who reads the file waits for nothing, so this need not hurry.
-    mu_.AwaitWithDeadline(absl::Condition(&stop_), begin + kChunkTime);
+    wakeup_.WaitUntil(end);
+    absl::MutexLock lock(&mu_);
     if (stop_) return true;
   }
   return crc == entry.checksum() && !HasLostBytes(entry.payload());

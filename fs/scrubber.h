@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "fs/content_reader.h"
 #include "fs/core.h"
+#include "fs/wakeup.h"
 
 namespace varve::fs {
 
@@ -45,7 +46,9 @@ class Scrubber {
   Progress progress() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  void Run(absl::Time first_sweep) ABSL_LOCKS_EXCLUDED(mu_);
+  void Run(Wakeup::Clock::time_point first_sweep) ABSL_LOCKS_EXCLUDED(mu_);
+  // The next file to look at; false if there is none, or it is to end.
+  bool TakeNext(uint64_t& ino) ABSL_LOCKS_EXCLUDED(mu_);
   void ScrubFile(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
   // Whether the entry matches; true if it is not looked at to its end.
   bool Matches(const EntryView& entry) ABSL_LOCKS_EXCLUDED(mu_);
@@ -61,6 +64,7 @@ class Scrubber {
   mutable absl::Mutex mu_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<uint64_t> waiting_ ABSL_GUARDED_BY(mu_);  // inodes
+  Wakeup wakeup_;
   Progress progress_ ABSL_GUARDED_BY(mu_);
   // Place and checksum of the entries that have been looked at; for the thread.
   absl::flat_hash_set<std::pair<uint64_t, uint32_t>> done_;

@@ -46,6 +46,7 @@
 #include "fs/open_files.h"
 #include "fs/scrubber.h"
 #include "fs/timestamp.h"
+#include "fs/wakeup.h"
 
 namespace varve::fs {
 
@@ -123,18 +124,6 @@ struct AttributeRequest {
   // Of a file that its group may not execute, too: the caller is not of its
   // group.
   bool drop_set_group_id = false;
-};
-
-// One open of a file.
-struct Handle {
-  std::shared_ptr<OpenInode> inode;
-  int flags = 0;  // as of open(2)
-  // Whether content was changed through it since it was last closed. The kernel
-  // gives a handle back some time after close(2) has returned, when others may
-  // be in the middle of writing the file: then there is nothing to commit.
-  mutable std::atomic<bool> wrote{false};
-
-  bool writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
 };
 
 struct SpaceInfo {
@@ -265,24 +254,29 @@ class Volume {
       uint64_t parent, uint32_t mode, int flags, Caller caller);
   absl::StatusOr<ReadReply> Read(const Handle& handle, uint64_t offset,
                                  uint64_t size);
+  // `from_map`: the bytes were written through a map, by whomever.
   absl::Status Write(const Handle& handle, uint64_t offset,
-                     absl::string_view bytes);
+                     absl::string_view bytes, bool from_map = false);
   // Takes set-user-id, set-group-id (of a file that its group may execute, or
   // if `drop_set_group_id`) and the capabilities away from a file, as a write
   // by an ordinary user does.
   absl::Status DropPrivileges(uint64_t ino, bool drop_set_group_id = false);
+  // Commits the content if any of it was changed through this handle.
   absl::Status Flush(const Handle& handle);
+  // Commits all of it, whoever has changed it.
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
   // Ends the open. Errors were told by Flush; what still fails is returned for
   // the log.
-  absl::Status Release(std::unique_ptr<Handle> handle);
+  absl::Status Release(std::unique_ptr<Handle> handle)
+      ABSL_LOCKS_EXCLUDED(core_.arrangement_mu);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
                          uint64_t length);
   // SEEK_DATA and SEEK_HOLE.
   absl::StatusOr<uint64_t> Seek(const Handle& handle, uint64_t offset,
                                 int whence);
-  // Shares the bytes; nothing is copied that is in the store already.
+  // Shares the bytes; nothing is copied that is in the store already. Returns
+  // how many it were, which may be less than asked for.
   absl::StatusOr<uint64_t> CopyRange(const Handle& from, uint64_t from_offset,
                                      const Handle& to, uint64_t to_offset,
                                      uint64_t length);
@@ -425,6 +419,10 @@ class Volume {
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Makes `handle`, whose flags are set, one of the opens of the inode.
   void OpenInto(Handle& handle, uint64_t ino);
+  // The same, and empties the file if the flags say so. After an error the
+  // handle is to be released if it has an inode.
+  absl::Status OpenAndEmpty(Handle& handle, uint64_t ino)
+      ABSL_LOCKS_EXCLUDED(core_.arrangement_mu);
   // Ends one open; the last one commits what is dirty.
   absl::Status CloseOne(OpenInode& open)
       ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
@@ -481,16 +479,16 @@ class Volume {
   // Nothing is taken below it.
   absl::Mutex syncer_mu_;
   bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
-  bool wake_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
   bool short_of_space_ ABSL_GUARDED_BY(syncer_mu_) = false;
   // The length of the store at which the syncer is to be woken.
   std::atomic<uint64_t> next_look_{0};
+  Wakeup syncer_wakeup_;
   // Of the syncer: when it punched last for want of space, and when it may look
   // again.
-  absl::Time last_relief_ = absl::InfinitePast();
-  absl::Time next_relief_ = absl::InfinitePast();
+  Wakeup::Clock::time_point last_relief_ = Wakeup::Clock::time_point::min();
+  Wakeup::Clock::time_point next_relief_;
   // After one that failed.
-  absl::Time next_checkpoint_ = absl::InfinitePast();
+  Wakeup::Clock::time_point next_checkpoint_;
   absl::Duration checkpoint_pause_;
   std::thread syncer_;
 };

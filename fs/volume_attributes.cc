@@ -125,20 +125,16 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
   }
   if (handle != nullptr) {
     absl::MutexLock lock(&handle->inode->mu);
-    handle->wrote.store(true);
+    handle->NoteChange();
     return writer_.Truncate(*handle->inode, size, options_.now());
   }
   // Held open for the time of the change, if it is not anyway.
   const std::shared_ptr<OpenInode> open = open_files_.Open(ino);
   absl::Status status;
-  bool was_dirty;
   {
     absl::MutexLock lock(&open->mu);
-    was_dirty = open->content.dirty();
-    status = writer_.Truncate(*open, size, options_.now());
-    if (status.ok()) status = writer_.CommitLocked(*open);
+    status = writer_.TruncateCommitted(*open, size, options_.now());
   }
-  if (!status.ok() && !was_dirty) writer_.Discard(*open);
   const absl::Status closed = CloseOne(*open);
   return status.ok() ? closed : status;
 }

@@ -131,7 +131,7 @@ void Volume::NoteGrowth() {
   const uint64_t tail = core_.store->tail();
   if (tail < next_look_.load(std::memory_order_relaxed)) return;
   absl::MutexLock lock(&syncer_mu_);
-  wake_syncer_ = next_look_.load() > 0;
+  if (next_look_.load() > 0) syncer_wakeup_.Wake();
   next_look_.store(tail + kMuch);
 }
 
@@ -168,7 +168,7 @@ void Volume::NoteShortage() {
   absl::MutexLock lock(&syncer_mu_);
   if (short_of_space_) return;
   short_of_space_ = true;
-  wake_syncer_ = true;
+  syncer_wakeup_.Wake();
 }
 
 void Volume::PunchForSpace() {
@@ -176,17 +176,17 @@ void Volume::PunchForSpace() {
       read_only()) {
     return;
   }
-  const absl::Time now = absl::Now();
+  const Wakeup::Clock::time_point now = Wakeup::Clock::now();
   const CompactionProgress progress = compaction_.progress();
-  next_relief_ = now + std::clamp(kReliefShare * progress.elapsed, kReliefPause,
-                                  kVainReliefPause);
+  next_relief_ = Wakeup::After(std::clamp(kReliefShare * progress.elapsed,
+                                          kReliefPause, kVainReliefPause));
   // What has died since it began is looked at when it has ended.
   if (progress.running()) return NoteShortage();
   const absl::StatusOr<StoreStatistics> figures = GetStatistics();
   if (!figures.ok()) return Report(figures.status());
   // What was left last time would be left again.
   if (figures->dead_bytes < dead_left_.load() + kLeastRelief &&
-      now < last_relief_ + kVainReliefPause) {
+      now < last_relief_ + absl::ToChronoNanoseconds(kVainReliefPause)) {
     return;
   }
   last_relief_ = now;

@@ -13,6 +13,15 @@
 #include "fs/volume.h"
 
 namespace varve::fs {
+namespace {
+
+// What one call copies at the most. The kernel takes a count of 32 bits for an
+// answer, and a copy of 4 GiB would be one of nothing; read and write stop
+// here, too.
+constexpr uint64_t kMaxCopy = 0x7ffff000;
+
+}  // namespace
+
 absl::StatusOr<const Inode*> Volume::FindRegular(uint64_t ino) const {
   const Inode* inode = core_.FindInode(ino);
   if (inode == nullptr) return PosixError(ENOENT);
@@ -27,28 +36,26 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
   if (read_only() && (handle->writes() || (flags & O_TRUNC) != 0)) {
     return PosixError(EROFS);
   }
+  const absl::Status status = OpenAndEmpty(*handle, ino);
+  if (status.ok()) return handle;
+  // The first error is the one to tell.
+  if (handle->inode != nullptr) Release(std::move(handle)).IgnoreError();
+  return status;
+}
+
+absl::Status Volume::OpenAndEmpty(Handle& handle, uint64_t ino) {
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   {
     // With the lock held, the inode cannot be dropped before it counts as open.
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_RETURN_IF_ERROR(FindRegular(ino).status());
-    OpenInto(*handle, ino);
+    OpenInto(handle, ino);
   }
-  if ((flags & O_TRUNC) != 0) {
-    OpenInode& open = *handle->inode;
-    absl::Status status;
-    {
-      absl::MutexLock lock(&open.mu);
-      status = writer_.Truncate(open, 0, options_.now());
-      handle->wrote.store(true);
-    }
-    if (!status.ok()) {
-      // The first error is the one to tell.
-      Release(std::move(handle)).IgnoreError();
-      return status;
-    }
-  }
-  return handle;
+  if ((handle.flags & O_TRUNC) == 0) return absl::OkStatus();
+  absl::MutexLock lock(&handle.inode->mu);
+  VARVE_RETURN_IF_ERROR(writer_.Truncate(*handle.inode, 0, options_.now()));
+  handle.NoteChange();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
@@ -59,12 +66,18 @@ absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
 }
 
 absl::Status Volume::Write(const Handle& handle, uint64_t offset,
-                           absl::string_view bytes) {
+                           absl::string_view bytes, bool from_map) {
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-    VARVE_RETURN_IF_ERROR(
-        writer_.Write(*handle.inode, offset, bytes, options_.now()));
-    handle.wrote.store(true);
+    OpenInode& open = *handle.inode;
+    VARVE_RETURN_IF_ERROR(writer_.Write(open, offset, bytes, options_.now()));
+    // The kernel takes the handle of anybody who may write for what was written
+    // through a map.
+    if (from_map) {
+      open.mapped_in.store(open.round.load());
+    } else {
+      handle.NoteChange();
+    }
   }
   NoteGrowth();
   // With O_SYNC the kernel asks for a sync when all of the caller's write is
@@ -74,17 +87,13 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
 }
 
 absl::Status Volume::Flush(const Handle& handle) {
-  // A reader that closes must not commit half of what a writer writes.
-  if (!handle.writes()) return absl::OkStatus();
+  // Who closes must not commit half of what somebody else writes.
+  if (!handle.HasChanges()) return absl::OkStatus();
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   OpenInode& open = *handle.inode;
-  // First: what another thread writes meanwhile is still to be committed.
-  const bool wrote = handle.wrote.exchange(false);
   const absl::Status status = writer_.CommitUnlessEmptied(open);
   open.close_failed.store(!status.ok());
-  if (wrote && open.dirty.load(std::memory_order_acquire)) {
-    handle.wrote.store(true);
-  }
+  if (status.ok()) Report(writer_.JoinExtentsIfDue(open, /*closing=*/false));
   NoteGrowth();
   return status;
 }
@@ -93,6 +102,7 @@ absl::Status Volume::Fsync(const Handle& handle) {
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));
+    Report(writer_.JoinExtentsIfDue(*handle.inode, /*closing=*/false));
   }
   return SyncAll();
 }
@@ -105,6 +115,7 @@ absl::Status Volume::CloseOne(OpenInode& open) {
     status = writer_.Commit(open);
     // Layout only: if it fails, the file stays in pieces.
     if (status.ok()) Report(writer_.MakePlainIfDue(open));
+    if (status.ok()) Report(writer_.JoinExtentsIfDue(open, /*closing=*/true));
   }
   if (!open_files_.Close(open)) return status;
   if (open.dirty.load(std::memory_order_acquire)) {
@@ -137,7 +148,7 @@ absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
       // Its writers have been told that it failed. It must not happen after
       // all, now that there may be room again.
       given_up = last_writer && open.close_failed.exchange(false);
-    } else if (last_writer || handle->wrote.load()) {
+    } else if (last_writer || handle->HasChanges()) {
       // What others are in the middle of writing is theirs to commit.
       status = writer_.Commit(open);
       given_up = last_writer && !status.ok();
@@ -164,7 +175,7 @@ absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
   OpenInode& open = *handle.inode;
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   absl::MutexLock lock(&open.mu);
-  handle.wrote.store(true);
+  handle.NoteChange();
   VARVE_ASSIGN_OR_RETURN(const ContentReader::DataMap map,
                          reader_.MapDataLocked(open, kMaxFileSize));
   const uint64_t end = offset + length;
@@ -180,31 +191,22 @@ absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
 
 absl::StatusOr<uint64_t> Volume::Seek(const Handle& handle, uint64_t offset,
                                       int whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return PosixError(EINVAL);
+  const bool data = whence == SEEK_DATA;
   VARVE_ASSIGN_OR_RETURN(
-      const ContentReader::DataMap map,
-      reader_.MapData(handle.inode->ino, handle.inode.get(), offset));
-  if (offset >= map.size) return PosixError(ENXIO);
-  const ContentReader::Range* first = nullptr;
-  for (const ContentReader::Range& range : map.data) {
-    if (range.end > offset) {
-      first = &range;
-      break;
-    }
-  }
-  if (whence == SEEK_DATA) {
-    if (first == nullptr) return PosixError(ENXIO);
-    return std::max(offset, first->begin);
-  }
-  if (whence != SEEK_HOLE) return PosixError(EINVAL);
-  if (first == nullptr || first->begin > offset) return offset;
-  return std::min(first->end, map.size);
+      const ContentReader::Found found,
+      reader_.FindNext(handle.inode->ino, handle.inode.get(), offset, data));
+  if (offset >= found.size) return PosixError(ENXIO);
+  // There is a hole at the end, and no data.
+  if (data && found.offset >= found.size) return PosixError(ENXIO);
+  return found.offset;
 }
 
 absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
                                            uint64_t from_offset,
                                            const Handle& to, uint64_t to_offset,
                                            uint64_t length) {
-  length = std::min(length, kMaxFileSize);
+  length = std::min(length, kMaxCopy);
   if (to_offset > kMaxFileSize - length) return PosixError(EFBIG);
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   if (from.inode->dirty.load(std::memory_order_acquire)) {
@@ -218,7 +220,7 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
     VARVE_ASSIGN_OR_RETURN(const std::string text, bytes.Copy());
     VARVE_RETURN_IF_ERROR(
         writer_.Write(*to.inode, to_offset, text, options_.now()));
-    to.wrote.store(true);
+    to.NoteChange();
     return bytes.size();
   }
   VARVE_ASSIGN_OR_RETURN(std::vector<Extent> extents,
@@ -231,7 +233,7 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
   }
   if (copied == 0) return 0;
   absl::MutexLock lock(&to.inode->mu);
-  to.wrote.store(true);
+  to.NoteChange();
   VARVE_RETURN_IF_ERROR(writer_.Share(*to.inode, extents, options_.now()));
   return copied;
 }

@@ -334,7 +334,7 @@ absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {
 }
 
 absl::Status Volume::CheckpointIfDue() {
-  if (!CheckpointIsDue(core_) || absl::Now() < next_checkpoint_) {
+  if (!CheckpointIsDue(core_) || Wakeup::Clock::now() < next_checkpoint_) {
     return absl::OkStatus();
   }
   const absl::Status status = WriteCheckpoint(core_, options_.now());
@@ -344,7 +344,7 @@ absl::Status Volume::CheckpointIfDue() {
       status.ok() ? absl::ZeroDuration()
                   : std::clamp(2 * checkpoint_pause_, options_.sync_interval,
                                kLongestCheckpointPause);
-  next_checkpoint_ = absl::Now() + checkpoint_pause_;
+  next_checkpoint_ = Wakeup::After(checkpoint_pause_);
   return status;
 }
 
@@ -353,29 +353,26 @@ void Volume::Report(const absl::Status& status) const {
 }
 
 void Volume::SyncPeriodically() {
-  const auto woken = [this] {
-    syncer_mu_.AssertReaderHeld();
-    return stop_syncer_ || wake_syncer_;
-  };
-  absl::MutexLock lock(&syncer_mu_);
-  absl::Time next_sync = absl::Now() + options_.sync_interval;
+  Wakeup::Clock::time_point next_sync = Wakeup::After(options_.sync_interval);
+  Wakeup::Clock::time_point next_look = next_sync;
   while (true) {
-    syncer_mu_.AwaitWithDeadline(
-        absl::Condition(&woken),
-        short_of_space_ ? std::min(next_sync, next_relief_) : next_sync);
-    if (stop_syncer_) return;
-    wake_syncer_ = false;
-    const bool relieve = short_of_space_ && absl::Now() >= next_relief_;
-    if (relieve) short_of_space_ = false;
-    syncer_mu_.Unlock();
-    if (absl::Now() >= next_sync) {
+    syncer_wakeup_.WaitUntil(next_look);
+    bool relieve;
+    {
+      absl::MutexLock lock(&syncer_mu_);
+      if (stop_syncer_) return;
+      relieve = short_of_space_ && Wakeup::Clock::now() >= next_relief_;
+      if (relieve) short_of_space_ = false;
+    }
+    if (Wakeup::Clock::now() >= next_sync) {
       WatchFile();
       SyncAndCheckpoint();
-      next_sync = absl::Now() + options_.sync_interval;
+      next_sync = Wakeup::After(options_.sync_interval);
     }
     if (relieve) PunchForSpace();
     CompactIfDue();
-    syncer_mu_.Lock();
+    absl::MutexLock lock(&syncer_mu_);
+    next_look = short_of_space_ ? std::min(next_sync, next_relief_) : next_sync;
   }
 }
 
@@ -398,6 +395,7 @@ absl::Status Volume::Close() {
       absl::MutexLock lock(&syncer_mu_);
       stop_syncer_ = true;
     }
+    syncer_wakeup_.Wake();
     syncer_.join();
   }
   scrubber_.Stop();

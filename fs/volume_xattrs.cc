@@ -57,8 +57,9 @@ absl::Status CheckSet(const Inode& inode, absl::string_view name, int flags) {
   return list_size > kMaxXattrList ? PosixError(ENOSPC) : absl::OkStatus();
 }
 
-// All of one inode together, as they are kept in memory.
-constexpr size_t kMaxXattrTotal = size_t{2} << 20;
+// All of one inode together, as they are kept in memory: four values of the
+// largest size.
+constexpr size_t kMaxXattrTotal = size_t{256} << 10;
 
 size_t XattrBytes(const Inode& inode) {
   size_t total = 0;

@@ -148,11 +148,15 @@ class FileOperations:
     def commit(self, node, mapped_too=True):
         """A file's content has been committed; what is mapped, perhaps not."""
         node.committed()
+        for handle in self.handles:
+            if handle.node is node:
+                handle.wrote = False
         for mapped in self.mapped:
             if mapped.node is node and mapped_too:
                 mapped.dirty = False
             elif mapped.node is node and mapped.dirty:
                 node.unsure = True
+                mapped.handle.wrote = True
 
     def maybe_commit(self, node):
         """A file's content may have been committed, with mapped pages or without."""

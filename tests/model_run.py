@@ -224,8 +224,9 @@ class ModelRun(FileOperations):
         node, _ = self.both("truncate %s size %d" % (path, size),
                             lambda: self.model.truncate(path, size),
                             lambda: os.truncate(self.full(path), size), compare=False)
-        if node is not None:
-            self.commit(node, mapped_too=False)
+        if node is not None and any(
+                mapped.node is node and mapped.dirty for mapped in self.mapped):
+            node.unsure = True
 
     def op_chmod(self):
         path, mode = self.some_path(), self.some_mode()

@@ -111,6 +111,15 @@ class Node:
         self.emptied = size == 0
         self.resize(size)
 
+    def truncate_by_path(self, size):
+        """What is committed is cut at once; what is not stays so."""
+        was_committed = self.base is None
+        self.truncate(size)
+        if was_committed:
+            self.committed()
+        else:
+            self.base = [content[:size].ljust(size, b"\0") for content in self.base or []]
+
     def fallocate(self, mode, offset, length):
         if length <= 0:
             fail(errno.EINVAL)
@@ -349,7 +358,7 @@ class Model:
             fail(errno.EISDIR)
         if not node.is_file:
             fail(errno.EINVAL)
-        node.truncate(size)
+        node.truncate_by_path(size)
         return node
 
     def chmod(self, node, mode):

@@ -310,6 +310,19 @@ class SignalTest(RaceTest):
         self.assertEqual([], mounts_at(self.mnt))
         self.verify()
 
+    def test_another_namespace_has_a_copy_of_the_mount(self):
+        process = self.start()
+        # The connection lives until the last copy of the mount is gone, or the daemon.
+        with subprocess.Popen(["unshare", "-m", "sh", "-c", "echo; exec cat"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            other.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            code, text = self.ended(process)
+            other.stdin.close()
+        self.assertEqual(OK, code)
+        self.assertNotIn("failed to unmount", text)
+        self.assertEqual([], mounts_at(self.mnt))
+
     def test_sigterm(self):
         self.end_by(signal.SIGTERM)
 

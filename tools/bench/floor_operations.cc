@@ -32,12 +32,12 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
                     FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                     FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_CACHE_SYMLINKS |
                     FUSE_CAP_NO_OPENDIR_SUPPORT | FUSE_CAP_EXPLICIT_INVAL_DATA |
-                    FUSE_CAP_ASYNC_DIO | FUSE_CAP_POSIX_ACL |
-                    FUSE_CAP_DONT_MASK;
+                    FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK;
   if (static_cast<const FloorOptions*>(userdata)->writeback) {
     wanted |= FUSE_CAP_WRITEBACK_CACHE;
   }
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA);
+  connection->want &=
+      ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_DIO);
   connection->want |= connection->capable & wanted;
   connection->max_readahead = 1 << 20;
   connection->max_write = 1 << 20;

@@ -1,21 +1,34 @@
 #include "tools/varve/log.h"
 
+#include <spdlog/sinks/dist_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 
 #include <memory>
-#include <utility>
 
 #include "tools/varve/host.h"
 
 namespace varve::tools {
 namespace {
 
-void Use(spdlog::sink_ptr sink) {
-  auto logger = std::make_shared<spdlog::logger>("varve", std::move(sink));
-  logger->set_pattern("varve: %v");
-  spdlog::set_default_logger(std::move(logger));
+// Where lines go. Threads may be logging while it is exchanged, as a mount that
+// is ready leaves its terminal; spdlog's default logger must not be exchanged
+// then.
+const std::shared_ptr<spdlog::sinks::dist_sink_mt>& Output() {
+  static auto& output = *new std::shared_ptr<spdlog::sinks::dist_sink_mt>(
+      std::make_shared<spdlog::sinks::dist_sink_mt>());
+  return output;
+}
+
+spdlog::logger& Logger() {
+  static auto& logger = *new spdlog::logger("varve", Output());
+  return logger;
+}
+
+void Use(const spdlog::sink_ptr& sink) {
+  sink->set_pattern("varve: %v");
+  Output()->set_sinks({sink});
 }
 
 }  // namespace
@@ -30,12 +43,14 @@ void LogToSystem() {
       "varve", LOG_PID, LOG_DAEMON, /*enable_formatting=*/false));
 }
 
-void LogInfo(const std::string& line) { spdlog::info("{}", Printable(line)); }
+void LogInfo(const std::string& line) { Logger().info("{}", Printable(line)); }
 
 void LogWarning(const std::string& line) {
-  spdlog::warn("{}", Printable(line));
+  Logger().warn("{}", Printable(line));
 }
 
-void LogError(const std::string& line) { spdlog::error("{}", Printable(line)); }
+void LogError(const std::string& line) {
+  Logger().error("{}", Printable(line));
+}
 
 }  // namespace varve::tools

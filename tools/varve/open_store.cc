@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
@@ -142,17 +142,10 @@ absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
 fs::Caller CurrentCaller() { return {.uid = geteuid(), .gid = getegid()}; }
 
 absl::Status WaitUntilUnlocked(const std::string& path, absl::Duration limit) {
-  const absl::Time deadline = absl::Now() + limit;
-  while (true) {
-    // The lock goes with the file.
-    VARVE_ASSIGN_OR_RETURN(
-        const std::unique_ptr<File> file,
-        RealFileSystem()->Open(path, OpenMode::kReadWrite, 0));
-    const absl::Status status = file->LockExclusive();
-    if (!IsLocked(status) || absl::Now() >= deadline) return status;
-    // sleep: the kernel offers no wait for a lock with a time limit.
-    absl::SleepFor(absl::Milliseconds(50));
-  }
+  // The lock goes with the file.
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<File> file,
+                         RealFileSystem()->Open(path, OpenMode::kReadWrite, 0));
+  return file->LockExclusive(limit);
 }
 
 }  // namespace varve::tools
