@@ -14,11 +14,11 @@ class MappedSource final : public ByteSource {
   MappedSource(const Mapping& mapping, uint64_t size)
       : ByteSource(size), mapping_(mapping) {}
 
-  const std::byte* At(uint64_t offset, size_t /*length*/) override {
+  const std::byte* DoAt(uint64_t offset, size_t /*length*/) override {
     return mapping_.data() + offset;
   }
 
-  uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
+  uint32_t DoCrc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
     return Crc32(crc, {mapping_.data() + offset, static_cast<size_t>(length)});
   }
 
@@ -30,7 +30,7 @@ class FileSource final : public ByteSource {
  public:
   FileSource(File& file, uint64_t size) : ByteSource(size), file_(file) {}
 
-  const std::byte* At(uint64_t offset, size_t length) override {
+  const std::byte* DoAt(uint64_t offset, size_t length) override {
     if (!IsBuffered(offset, length)) {
       uint64_t begin = offset;
       uint64_t end = offset + length;
@@ -54,7 +54,7 @@ class FileSource final : public ByteSource {
     return buffer_.data() + (offset - buffer_offset_);
   }
 
-  uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
+  uint32_t DoCrc32Of(uint32_t crc, uint64_t offset, uint64_t length) override {
     crc_buffer_.resize(kChunk);
     while (length > 0) {
       const auto chunk =
@@ -86,11 +86,12 @@ class FileSource final : public ByteSource {
 
 }  // namespace
 
-std::optional<EntryLocation> ByteSource::EntryEndingAt(uint64_t end) {
-  if (end < kTombstoneSize) return std::nullopt;  // the smallest entry
-  const std::byte* const bytes = At(end - kTombstoneSize, kTombstoneSize);
+std::optional<EntryLocation> ByteSource::EntryEndingAt(CheckedOffset end) {
+  const auto start = end.Before(kTombstoneSize);  // the smallest entry
+  if (!start.has_value()) return std::nullopt;
+  const std::byte* const bytes = At(*start, kTombstoneSize);
   if (bytes == nullptr) return std::nullopt;
-  return LocateEntry(bytes, end - kMetadataSize);
+  return LocateEntry(bytes, end.value() - kMetadataSize);
 }
 
 std::unique_ptr<ByteSource> ByteSource::FromMapping(const Mapping& mapping,

@@ -17,6 +17,7 @@
 #include <optional>
 #include <vector>
 
+#include "engine/checked_offset.h"
 #include "engine/entry.h"
 #include "engine/file.h"
 
@@ -32,27 +33,50 @@ class ByteSource {
   virtual ~ByteSource() = default;
   uint64_t size() const { return size_; }
 
-  // The bytes [offset, offset + length), which lie within the file; they stay
-  // valid until the next call. nullptr if they cannot be read.
-  virtual const std::byte* At(uint64_t offset, size_t length) = 0;
+  // A number that was found in the file as an offset in it; nothing if it lies
+  // elsewhere.
+  std::optional<CheckedOffset> Check(uint64_t number) const {
+    return CheckedOffset::In(size_, number);
+  }
+
+  // The bytes [offset, offset + length); they stay valid until the next call.
+  // nullptr if they do not lie in the file, or cannot be read.
+  const std::byte* At(CheckedOffset offset, size_t length) {
+    return Holds(offset, length) ? DoAt(offset.value(), length) : nullptr;
+  }
 
   // Continues `crc` over the bytes of the range. Leaves what At() returned
-  // valid. Bytes that cannot be read give a checksum that matches nothing by
-  // design.
-  virtual uint32_t Crc32Of(uint32_t crc, uint64_t offset, uint64_t length) = 0;
+  // valid. Bytes that are not there or cannot be read give a checksum that
+  // matches nothing by design.
+  uint32_t Crc32Of(uint32_t crc, CheckedOffset offset, uint64_t length) {
+    return Holds(offset, length) ? DoCrc32Of(crc, offset.value(), length)
+                                 : ~crc;
+  }
 
   // The entry whose metadata ends at `end`, going by its bounds; nothing where
-  // there is none, or it cannot be read.
-  std::optional<EntryLocation> EntryEndingAt(uint64_t end);
-  // Whether the payload of an entry matches its checksum.
+  // there is none, or it cannot be read. All of what it says lies in the file.
+  std::optional<EntryLocation> EntryEndingAt(CheckedOffset end);
+  // Whether the payload of an entry matches its checksum. False for what lies
+  // outside of the file.
   bool HasValidChecksum(const EntryLocation& entry) {
-    return Crc32Of(0, entry.payload_offset, entry.payload_size) == entry.crc32;
+    const auto payload = Check(entry.payload_offset);
+    return payload.has_value() && Holds(*payload, entry.payload_size) &&
+           Crc32Of(0, *payload, entry.payload_size) == entry.crc32;
   }
 
  protected:
   explicit ByteSource(uint64_t size) : size_(size) {}
 
+  // For ranges that lie in the file.
+  virtual const std::byte* DoAt(uint64_t offset, size_t length) = 0;
+  virtual uint32_t DoCrc32Of(uint32_t crc, uint64_t offset,
+                             uint64_t length) = 0;
+
  private:
+  bool Holds(CheckedOffset offset, uint64_t length) const {
+    return offset.value() <= size_ && length <= size_ - offset.value();
+  }
+
   const uint64_t size_;
 };
 

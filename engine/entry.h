@@ -25,8 +25,11 @@ inline constexpr uint64_t kPayloadAlignment = 64;
 inline constexpr uint64_t kMetadataSize = 20;
 inline constexpr uint64_t kTombstoneSize = 1 + kMetadataSize;
 
-// `offset` rounded up to a multiple of 64.
+// `offset` rounded up to a multiple of 64. Of numbers that have no such
+// multiple above them it is the largest number there is, which lies in no file:
+// it never wraps.
 constexpr uint64_t Align64(uint64_t offset) {
+  if (offset > UINT64_MAX - (kPayloadAlignment - 1)) return UINT64_MAX;
   return (offset + (kPayloadAlignment - 1)) & ~(kPayloadAlignment - 1);
 }
 

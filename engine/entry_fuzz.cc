@@ -13,8 +13,10 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/types/span.h"
+#include "engine/checked_offset.h"
 #include "engine/crc32_combine.h"
 #include "engine/entry.h"
 #include "engine/layout.h"
@@ -64,6 +66,7 @@ std::optional<uint64_t> NaivePayload(const std::byte* before_metadata,
                                      uint64_t m) {
   const std::byte* const metadata = before_metadata + 1;
   if (NaiveZeros(metadata, kMetadataSize)) return std::nullopt;
+  if (m > kLargestFile) return std::nullopt;
   const uint64_t prev_tail = NaiveInteger(metadata + 8, 8);
   if (prev_tail >= m) return std::nullopt;
   if (m - prev_tail == 1 && *before_metadata == std::byte{0}) return prev_tail;
@@ -88,16 +91,59 @@ void CheckEntry(const std::byte* before_metadata, uint64_t m) {
         "the metadata is not what was read");
 }
 
+// What is added to these, or taken off, tends to wrap.
+std::vector<uint64_t> Extremes(uint64_t size) {
+  constexpr uint64_t kMost = ~uint64_t{0};
+  return {1,
+          2,
+          size,
+          size + 1,
+          size + 20,
+          size + 21,
+          1u << 31,
+          kLargestFile,
+          kLargestFile + 1,
+          kLargestFile - 20,
+          kMost - 100,
+          kMost - 63,
+          kMost - 20,
+          kMost - 1,
+          kMost};
+}
+
+// Wherever an entry is looked for, nothing outside of the file is read.
+void CheckExtremes(absl::Span<const std::byte> bytes, uint64_t number) {
+  if (number > bytes.size()) {
+    Check(!LocateEntryEndingAt(bytes, number).has_value(),
+          "an entry ends behind the file");
+  }
+  const auto at = LocateEntryAt(bytes, number);
+  Check(!at.has_value() || at->end() <= bytes.size(),
+        "an entry is said to lie behind the file");
+  if (number > 0 && bytes.size() >= kTombstoneSize) {
+    CheckEntry(bytes.data(), number);
+  }
+  const auto checked = CheckedOffset::In(bytes.size(), number);
+  Check(checked.has_value() == (number <= bytes.size()),
+        "an offset that lies outside of the file");
+  const uint64_t aligned = Align64(number);
+  Check(aligned >= number, "an offset is aligned downwards");
+}
+
 void CheckEntries(absl::Span<const std::byte> bytes, uint64_t far) {
+  for (const uint64_t number : Extremes(bytes.size())) {
+    CheckExtremes(bytes, number);
+  }
+  CheckExtremes(bytes, far);
   for (size_t end = 0; end <= bytes.size(); ++end) {
     if (end < kTombstoneSize) {
-      Check(!LocateEntryEndingAt(bytes.data(), end).has_value(),
+      Check(!LocateEntryEndingAt(bytes, end).has_value(),
             "an entry begins before the file");
       continue;
     }
     const std::byte* const before = bytes.data() + end - kTombstoneSize;
     const auto near = LocateEntry(before, end - kMetadataSize);
-    const auto ending = LocateEntryEndingAt(bytes.data(), end);
+    const auto ending = LocateEntryEndingAt(bytes, end);
     Check(near.has_value() == ending.has_value() &&
               (!near.has_value() ||
                near->payload_offset == ending->payload_offset),
@@ -156,6 +202,10 @@ void RunInput(absl::Span<const uint8_t> input) {
   CheckCrc32(bytes, numbers[0] % (kMaximumBytes + 1));
   CheckFindWord(bytes, numbers[0]);
   CheckFindLastCandidate(bytes, numbers[1]);
+  for (const uint64_t number : Extremes(size)) {
+    CheckFindWord(bytes, number);
+    CheckFindLastCandidate(bytes, number);
+  }
   // Needles that are there, and limits that are near.
   for (size_t at = 0; at + kWord <= size; at += 37) {
     const uint64_t word = NaiveInteger(bytes.data() + at, kWord);

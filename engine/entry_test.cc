@@ -72,6 +72,9 @@ TEST(EntryTest, AlignsTo64) {
   EXPECT_EQ(Align64(1), 64);
   EXPECT_EQ(Align64(64), 64);
   EXPECT_EQ(Align64(65), 128);
+  EXPECT_EQ(Align64(~uint64_t{63}), ~uint64_t{63});
+  EXPECT_EQ(Align64(~uint64_t{62}), ~uint64_t{0});
+  EXPECT_EQ(Align64(~uint64_t{0}), ~uint64_t{0});
 }
 
 TEST(EntryTest, ShapesAreToldApart) {
@@ -98,6 +101,8 @@ TEST(EntryTest, ShapesAreToldApart) {
       {30, 30, kNul, EntryShape::kInvalid},
       {31, 30, kNul, EntryShape::kInvalid},
       {~uint64_t{0}, 30, kNul, EntryShape::kInvalid},
+      {~uint64_t{1}, ~uint64_t{0}, kNul, EntryShape::kInvalid},
+      {0, ~uint64_t{0}, kNul, EntryShape::kInvalid},
   };
   for (const Case& c : cases) {
     EXPECT_EQ(ShapeOf(c.prev_tail, c.metadata_offset, c.byte_before), c.shape)

@@ -114,13 +114,17 @@ absl::Status Generation::CheckIndexIntact() const {
 
 absl::StatusOr<EntryView> Generation::ViewOf(uint64_t key_hash,
                                              uint64_t metadata_offset) const {
-  VARVE_RETURN_IF_ERROR(CheckNotLost(metadata_offset + kMetadataSize));
   const std::shared_ptr<const Mapping>& pin = mapping();
+  const auto in_map = CheckedOffset::In(pin->length(), metadata_offset);
+  if (!in_map.has_value() || metadata_offset == 0) {
+    return NoEntryHere(key_hash, metadata_offset);
+  }
+  VARVE_RETURN_IF_ERROR(CheckNotLost(metadata_offset + kMetadataSize));
   // The bounds were valid when the offset entered the index; checked again, as
   // the page may have been read from a failing disk since.
   const std::byte* const before = pin->data() + metadata_offset - 1;
   const std::optional<EntryLocation> location =
-      LocateEntry(before, metadata_offset);
+      LocateEntryAt({pin->data(), pin->length()}, metadata_offset);
   if (!location.has_value() || location->key_hash != key_hash ||
       HasLostBytes({before, kTombstoneSize})) {
     return NoEntryHere(key_hash, metadata_offset);
@@ -132,7 +136,7 @@ absl::StatusOr<EntryView> Generation::EntryEndingAt(uint64_t end) const {
   VARVE_RETURN_IF_ERROR(CheckNotLost(end));
   const std::shared_ptr<const Mapping>& pin = mapping();
   const std::optional<EntryLocation> entry =
-      LocateEntryEndingAt(pin->data(), end);
+      LocateEntryEndingAt({pin->data(), static_cast<size_t>(tail())}, end);
   // Metadata of which a part is zeros may still have the shape of an entry.
   if (!entry.has_value() ||
       HasLostBytes({pin->data() + end - kTombstoneSize, kTombstoneSize})) {

@@ -122,11 +122,12 @@ bool IndexImage::KeysAreSound() const {
 }
 
 bool IndexImage::SampleIsThere() const {
+  const absl::Span<const std::byte> below(mapping_->data(),
+                                          location_.prev_tail);
   const size_t step = std::max<size_t>(1, count_ / kSample);
   for (size_t i = 0; i < count_; i += step) {
     const IndexedKey key = At(i);
-    const auto entry = LocateEntry(mapping_->data() + key.metadata_offset - 1,
-                                   key.metadata_offset);
+    const auto entry = LocateEntryAt(below, key.metadata_offset);
     if (!entry.has_value() || entry->is_tombstone ||
         entry->key_hash != key.key_hash) {
       return false;

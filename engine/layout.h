@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "absl/types/span.h"
+#include "engine/checked_offset.h"
 #include "engine/entry.h"
 
 namespace varve {
@@ -19,10 +21,12 @@ inline constexpr uint32_t kTombstoneCrc32 = 0xd202ef8d;
 enum class EntryShape { kInvalid, kValue, kTombstone };
 
 // `byte_before` is the byte before the metadata, which tells a tombstone from a
-// value of one byte.
+// value of one byte. No file has metadata beyond kMaxFileOffset.
 constexpr EntryShape ShapeOf(uint64_t prev_tail, uint64_t metadata_offset,
                              std::byte byte_before) {
-  if (prev_tail >= metadata_offset) return EntryShape::kInvalid;
+  if (prev_tail >= metadata_offset || metadata_offset > kMaxFileOffset) {
+    return EntryShape::kInvalid;
+  }
   if (prev_tail + 1 == metadata_offset && byte_before == std::byte{0}) {
     return EntryShape::kTombstone;
   }
@@ -56,12 +60,20 @@ inline std::optional<EntryLocation> LocateEntry(
                        .is_tombstone = is_tombstone};
 }
 
-// The same for the entry that ends at `end` in a file mapped at `data`, whose
-// bytes up to `end` are readable.
-inline std::optional<EntryLocation> LocateEntryEndingAt(const std::byte* data,
-                                                        uint64_t end) {
-  if (end < kTombstoneSize) return std::nullopt;  // the smallest entry
-  return LocateEntry(data + end - kTombstoneSize, end - kMetadataSize);
+// The same for the entry that ends at `end` in a file of which `file` is
+// mapped. Any number will do: nothing where no entry can end.
+inline std::optional<EntryLocation> LocateEntryEndingAt(
+    absl::Span<const std::byte> file, uint64_t end) {
+  // An entry has no fewer bytes than a tombstone.
+  if (end < kTombstoneSize || end > file.size()) return std::nullopt;
+  return LocateEntry(file.data() + (end - kTombstoneSize), end - kMetadataSize);
+}
+
+// The same for the entry with metadata at this offset.
+inline std::optional<EntryLocation> LocateEntryAt(
+    absl::Span<const std::byte> file, uint64_t metadata_offset) {
+  if (metadata_offset > kMaxFileOffset) return std::nullopt;
+  return LocateEntryEndingAt(file, metadata_offset + kMetadataSize);
 }
 
 }  // namespace varve

@@ -40,19 +40,21 @@ Mend LinkMend(uint64_t metadata_offset, uint64_t prev_tail,
                              " are damaged, from ", prev_tail, " on")};
 }
 
-std::optional<Metadata> MetadataAt(ByteSource& bytes, uint64_t offset) {
+std::optional<Metadata> MetadataAt(ByteSource& bytes, CheckedOffset offset) {
   const std::byte* const data = bytes.At(offset, kMetadataSize);
   if (data == nullptr) return std::nullopt;
   return DecodeMetadata(data);
 }
 
-// The entry that ends at `end`, if it is whole once its link leads to `tail`.
-std::optional<Mend> ProvedMend(ByteSource& bytes, uint64_t end, uint64_t tail) {
-  const uint64_t metadata_offset = end - kMetadataSize;
-  const auto metadata = MetadataAt(bytes, metadata_offset);
+// The entry with metadata there, if it is whole once its link leads to `tail`.
+std::optional<Mend> ProvedMend(ByteSource& bytes, CheckedOffset at,
+                               CheckedOffset checked_tail) {
+  const uint64_t metadata_offset = at.value();
+  const uint64_t tail = checked_tail.value();
+  const auto metadata = MetadataAt(bytes, at);
   if (!metadata.has_value()) return std::nullopt;
   if (tail + 1 == metadata_offset && metadata->crc32 == kTombstoneCrc32) {
-    const std::byte* const payload = bytes.At(tail, 1);
+    const std::byte* const payload = bytes.At(checked_tail, 1);
     if (payload == nullptr) return std::nullopt;
     if (*payload == std::byte{0}) return LinkMend(metadata_offset, tail, true);
     if (metadata->prev_tail != tail) return std::nullopt;
@@ -61,22 +63,40 @@ std::optional<Mend> ProvedMend(ByteSource& bytes, uint64_t end, uint64_t tail) {
                 .reason = absl::StrCat("the byte of the tombstone at offset ",
                                        tail, " is damaged")};
   }
-  const uint64_t start = Align64(tail);
-  if (start >= metadata_offset ||
-      bytes.Crc32Of(0, start, metadata_offset - start) != metadata->crc32) {
+  const auto start = bytes.Check(Align64(tail));
+  if (!start.has_value() || start->value() >= metadata_offset ||
+      bytes.Crc32Of(0, *start, metadata_offset - start->value()) !=
+          metadata->crc32) {
     return std::nullopt;
   }
   return LinkMend(metadata_offset, tail, true);
 }
 
-bool IsWholeEntryEnd(ByteSource& bytes, uint64_t end) {
+bool IsWholeEntryEnd(ByteSource& bytes, CheckedOffset end) {
   const auto entry = bytes.EntryEndingAt(end);
   return entry.has_value() && bytes.HasValidChecksum(*entry);
 }
 
+// Where the metadata of entries above a break lies, as far as the chain leads
+// down from `at.upper`: the lowest last.
+std::vector<CheckedOffset> MetadataAbove(ByteSource& bytes, const Break& at) {
+  std::vector<CheckedOffset> above;
+  auto end = bytes.Check(at.upper);
+  while (end.has_value() && end->value() > at.tail &&
+         end->value() >= kTombstoneSize) {
+    above.push_back(*end->Before(kMetadataSize));
+    const auto entry = bytes.EntryEndingAt(*end);
+    if (!entry.has_value()) break;
+    end = bytes.Check(entry->prev_tail);
+  }
+  return above;
+}
+
 // Whether it changes no more than one bit.
 bool IsOneBit(ByteSource& bytes, const Mend& mend) {
-  const std::byte* const old = bytes.At(mend.offset, mend.bytes.size());
+  const auto offset = bytes.Check(mend.offset);
+  if (!offset.has_value()) return false;
+  const std::byte* const old = bytes.At(*offset, mend.bytes.size());
   if (old == nullptr) return false;
   int bits = 0;
   for (size_t i = 0; i < mend.bytes.size(); ++i) {
@@ -119,55 +139,48 @@ std::optional<uint64_t> FindFlippedBit(uint32_t difference, uint64_t length) {
 }
 
 std::optional<Mend> FindLinkMend(ByteSource& bytes, const Break& at) {
-  // The ends of entries above the break, the lowest last.
-  std::vector<uint64_t> ends;
-  uint64_t end = at.upper;
-  while (end > at.tail && end >= kTombstoneSize) {
-    ends.push_back(end);
-    const auto entry = bytes.EntryEndingAt(end);
-    if (!entry.has_value()) break;
-    end = entry->prev_tail;
-  }
+  const auto tail = bytes.Check(at.tail);
+  if (!tail.has_value()) return std::nullopt;
+  // The metadata of entries above the break, the lowest last.
+  const std::vector<CheckedOffset> above = MetadataAbove(bytes, at);
   size_t tried = 0;
-  for (auto it = ends.rbegin(); it != ends.rend() && tried < kMaxCandidates;
+  for (auto it = above.rbegin(); it != above.rend() && tried < kMaxCandidates;
        ++it, ++tried) {
-    auto mend = ProvedMend(bytes, *it, at.tail);
+    auto mend = ProvedMend(bytes, *it, *tail);
     if (mend.has_value() && (at.certain || IsOneBit(bytes, *mend))) return mend;
   }
   // There may be a further break between the two. Where the walk ended is
   // either the entry with the wrong link or where that has led.
-  for (size_t i = 0; i < std::min(ends.size(), kMaxAstray); ++i) {
-    const uint64_t last = ends[ends.size() - 1 - i];
-    if (auto mend = FindFlippedLink(bytes, last - kMetadataSize)) return mend;
+  for (size_t i = 0; i < std::min(above.size(), kMaxAstray); ++i) {
+    const CheckedOffset last = above[above.size() - 1 - i];
+    if (auto mend = FindFlippedLink(bytes, last)) return mend;
   }
   if (!at.certain) return std::nullopt;
-  for (auto it = ends.rbegin(); it != ends.rend(); ++it) {
-    const uint64_t metadata_offset = *it - kMetadataSize;
-    if (Align64(at.tail) < metadata_offset) {
-      return LinkMend(metadata_offset, at.tail, false);
+  for (auto it = above.rbegin(); it != above.rend(); ++it) {
+    if (Align64(at.tail) < it->value()) {
+      return LinkMend(it->value(), at.tail, false);
     }
   }
   return std::nullopt;
 }
 
 std::optional<Mend> FindFlippedLink(ByteSource& bytes,
-                                    uint64_t metadata_offset) {
+                                    CheckedOffset metadata_offset) {
   const auto metadata = MetadataAt(bytes, metadata_offset);
   if (!metadata.has_value()) return std::nullopt;
   // Entries that end within the same 64 bytes have the same payload behind
   // them, so that the checksum alone does not tell which it is.
-  if (ProvedMend(bytes, metadata_offset + kMetadataSize, metadata->prev_tail)
-          .has_value() &&
-      IsWholeEntryEnd(bytes, metadata->prev_tail)) {
+  const auto linked = bytes.Check(metadata->prev_tail);
+  if (linked.has_value() &&
+      ProvedMend(bytes, metadata_offset, *linked).has_value() &&
+      IsWholeEntryEnd(bytes, *linked)) {
     return std::nullopt;
   }
   for (int bit = 0; bit < 64; ++bit) {
-    const uint64_t tail = metadata->prev_tail ^ (uint64_t{1} << bit);
-    if (tail >= metadata_offset) continue;
-    if (tail != 0 && !IsWholeEntryEnd(bytes, tail)) continue;
-    if (auto mend = ProvedMend(bytes, metadata_offset + kMetadataSize, tail)) {
-      return mend;
-    }
+    const auto tail = bytes.Check(metadata->prev_tail ^ (uint64_t{1} << bit));
+    if (!tail.has_value() || tail->value() >= metadata_offset.value()) continue;
+    if (tail->value() != 0 && !IsWholeEntryEnd(bytes, *tail)) continue;
+    if (auto mend = ProvedMend(bytes, metadata_offset, *tail)) return mend;
   }
   return std::nullopt;
 }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "engine/byte_source.h"
+#include "engine/checked_offset.h"
 #include "engine/entry.h"
 #include "engine/file.h"
 
@@ -25,6 +26,8 @@ struct Mend {
   uint64_t offset = 0;
   std::string bytes;
   std::string reason;  // what was wrong, as a sentence without its end
+
+  friend bool operator==(const Mend&, const Mend&) = default;
 };
 
 // `file` as it is with `mends` made: reads and mappings show them, and whatever
@@ -59,7 +62,7 @@ std::optional<Mend> FindLinkMend(ByteSource& bytes, const Break& at);
 // The mend of the link of the entry with metadata at `metadata_offset`, whose
 // checksum fails, if it leads elsewhere by one flipped bit.
 std::optional<Mend> FindFlippedLink(ByteSource& bytes,
-                                    uint64_t metadata_offset);
+                                    CheckedOffset metadata_offset);
 
 }  // namespace varve
 

@@ -33,7 +33,8 @@ struct Walk {
 // key winning.
 absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
                                 Index& index) {
-  const std::byte* const data = input.mapping->data();
+  const absl::Span<const std::byte> file(input.mapping->data(),
+                                         input.file_size);
   Walk walk;
   std::optional<EntryLocation> entry;
   std::unique_ptr<const IndexImage> image;
@@ -41,7 +42,7 @@ absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
   while (tail > 0 && image == nullptr) {
     size_t count = 0;
     while (tail > 0 && count < kBlock && image == nullptr) {
-      entry = LocateEntryEndingAt(data, tail);
+      entry = LocateEntryEndingAt(file, tail);
       if (!entry.has_value()) return Walk{};
       block[count++] = *entry;
       tail = entry->prev_tail;
@@ -110,7 +111,9 @@ class Recovery {
                : ByteSource::FromFile(*input_.file, input_.file_size);
   }
 
-  const std::byte* data() const { return input_.mapping->data(); }
+  absl::Span<const std::byte> file() const {
+    return {input_.mapping->data(), static_cast<size_t>(input_.file_size)};
+  }
 
   // Tail by structure and last checksum alone; 0 if there is none. Fills the
   // index.
@@ -190,7 +193,7 @@ class Recovery {
     for (uint64_t end = tail; end > result.durable_tail;) {
       // IndexChain() has been here, or has seen an image above.
       const std::optional<EntryLocation> found =
-          LocateEntryEndingAt(data(), end);
+          LocateEntryEndingAt(file(), end);
       if (!found.has_value()) return Changed();
       const EntryLocation& entry = *found;
       end = entry.prev_tail;

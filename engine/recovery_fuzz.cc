@@ -3,13 +3,18 @@
 // Each input is a script: two bytes per step say what is added to the file or
 // done to it. Whatever comes out, recovery must not touch bytes outside of the
 // file, must find the same through the map as by reading, must return a chain
-// that is sound, and must keep every entry before the first damage.
+// that is sound, and must keep every entry before the first damage. If the
+// script says so, the file is then written to as a store: opened, appended to,
+// compacted and opened again, with nothing lost on the way.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +23,7 @@
 #include "absl/types/span.h"
 #include "engine/layout.h"
 #include "engine/recovery.h"
+#include "engine/store.h"
 
 namespace varve {
 namespace {
@@ -91,9 +97,10 @@ class Script {
   // What is known to be sound, whatever follows: where an undamaged chain ends.
   uint64_t sound_tail() const { return sound_tail_; }
   const std::string& file() const { return file_; }
+  bool is_written() const { return is_written_; }
 
   void Run(uint8_t what, uint8_t how) {
-    switch (what % 8) {
+    switch (what % 11) {
       case 0:
       case 1:
       case 2:
@@ -108,12 +115,60 @@ class Script {
         const size_t from = file_.empty() ? 0 : how * 97 % file_.size();
         return AddDamage(file_.substr(from, 200));
       }
-      default:
+      case 7:
         return Flip(how);
+      case 8:
+        return AddLinked(how);
+      case 9:
+        return DamageLink(how);
+      default:
+        is_written_ = true;
     }
   }
 
  private:
+  // Numbers that wrap when something is added to them, or look like an offset.
+  uint64_t Extreme(uint8_t how) const {
+    const uint64_t size = file_.size();
+    const uint64_t numbers[] = {0,
+                                1,
+                                tail_ - 1,
+                                tail_,
+                                tail_ + 1,
+                                size + 99,
+                                size + 100,
+                                size + 119,
+                                size + 120,
+                                size + 121,
+                                uint64_t{1} << 32,
+                                (uint64_t{1} << 63) - 1,
+                                uint64_t{1} << 63,
+                                ~uint64_t{0} - 63,
+                                ~uint64_t{0} - 62,
+                                ~uint64_t{0} - 20,
+                                ~uint64_t{0} - 19,
+                                ~uint64_t{0} - 1,
+                                ~uint64_t{0}};
+    return numbers[how % std::size(numbers)];
+  }
+  // Bytes that would be a sound entry but for a link to anywhere.
+  void AddLinked(uint8_t how) {
+    if (how >= 128) file_.resize(Align64(tail_));
+    const std::string payload(how % 2 == 0 ? 100 : 1 + how, 'l');
+    std::byte metadata[kMetadataSize];
+    EncodeMetadata({how % 16u, Extreme(how), Crc32(0, AsBytes(payload))},
+                   metadata);
+    AddDamage(payload + std::string(reinterpret_cast<const char*>(metadata),
+                                    kMetadataSize));
+  }
+  // The link of the newest entry leads to anywhere.
+  void DamageLink(uint8_t how) {
+    if (file_.size() < kMetadataSize) return;
+    StoreLittle64(Extreme(how), reinterpret_cast<std::byte*>(
+                                    &file_[file_.size() - kMetadataSize + 8]));
+    sound_tail_ = 0;
+  }
+
   void AddEntry(uint64_t key_hash, std::string payload) {
     if (payload[0] == '\0') payload[0] = 'x';
     file_.resize(Align64(tail_));
@@ -152,6 +207,7 @@ class Script {
   std::string file_;
   uint64_t tail_ = 0;
   uint64_t sound_tail_ = 0;
+  bool is_written_ = false;
 };
 
 absl::StatusOr<RecoveredTail> RecoverFrom(
@@ -172,7 +228,8 @@ void CheckChain(const Mapping& mapping, uint64_t tail, const Index& index) {
   size_t live = 0;
   bool is_last = true;
   while (tail > 0) {
-    const auto entry = LocateEntryEndingAt(mapping.data(), tail);
+    const auto entry = LocateEntryEndingAt(
+        {mapping.data(), static_cast<size_t>(mapping.length())}, tail);
     Check(entry.has_value(), "the chain is broken");
     if (is_last) {
       const absl::Span<const std::byte> payload(
@@ -191,6 +248,86 @@ void CheckChain(const Mapping& mapping, uint64_t tail, const Index& index) {
   }
 }
 
+// --- The written path ---
+
+// A directory in memory, which is removed at the end.
+class Directory {
+ public:
+  Directory() {
+    std::error_code error;
+    const bool shm = std::filesystem::is_directory("/dev/shm", error);
+    std::string path = (shm ? std::filesystem::path("/dev/shm")
+                            : std::filesystem::temp_directory_path()) /
+                       "recovery_fuzz.XXXXXX";
+    Check(mkdtemp(path.data()) != nullptr, "there is no temporary directory");
+    path_ = path;
+  }
+  ~Directory() { std::filesystem::remove_all(path_); }
+
+  std::string Store(const std::string& bytes) const {
+    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
+      std::filesystem::remove(entry);
+    }
+    const std::string path = path_ / "store";
+    std::ofstream file(path, std::ios::binary);
+    file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    Check(file.flush().good(), "the store cannot be made");
+    return path;
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+using Values = absl::flat_hash_map<uint64_t, std::string>;
+
+Values LiveValues(const Store& store) {
+  Values values;
+  store.ForEach([&](const EntryView& entry) {
+    values.emplace(entry.key_hash(), entry.payload_text());
+    return true;
+  });
+  return values;
+}
+
+std::unique_ptr<Store> OpenStore(const std::string& path, OpenMode mode) {
+  auto store = Store::Open(path, {.mode = mode});
+  if (store.ok()) return *std::move(store);
+  Check(absl::IsDataLoss(store.status()), "unexpected error in opening");
+  return nullptr;
+}
+
+void WriteTo(const std::string& bytes) {
+  constexpr uint64_t kNewKey = 100;
+  constexpr char kNewValue[] = "what the fuzzer has written";
+  static const Directory directory;
+  const std::string path = directory.Store(bytes);
+  if (const auto reader = OpenStore(path, OpenMode::kRead)) LiveValues(*reader);
+  auto store = OpenStore(path, OpenMode::kReadWrite);
+  if (store == nullptr) return;
+  Values expected = LiveValues(*store);
+  Check(store->WriteHashed(kNewKey, AsBytes(kNewValue)).ok(), "appending");
+  expected[kNewKey] = kNewValue;
+  if (!expected.empty() && bytes.size() % 2 == 1) {
+    const uint64_t deleted = expected.begin()->first;
+    Check(store->DeleteHashed(deleted).ok(), "deleting");
+    expected.erase(deleted);
+  }
+  Check(LiveValues(*store) == expected, "what was there is not any more");
+  store = nullptr;
+  store = OpenStore(path, OpenMode::kReadWrite);
+  Check(store != nullptr, "what was written cannot be opened");
+  Check(LiveValues(*store) == expected, "opening changes what is there");
+  const absl::Status compacted = store->Compact();
+  Check(compacted.ok() || absl::IsDataLoss(compacted), "compacting");
+  Check(LiveValues(*store) == expected, "compacting loses what was there");
+  store = nullptr;
+  store = OpenStore(path, OpenMode::kRead);
+  if (compacted.ok() && expected.empty()) return;
+  Check(store != nullptr && LiveValues(*store) == expected,
+        "opening again changes what is there");
+}
+
 void RunInput(absl::Span<const uint8_t> input) {
   Script script;
   for (size_t i = 0; i + 1 < input.size() && i / 2 < kMaximumSteps; i += 2) {
@@ -202,11 +339,16 @@ void RunInput(absl::Span<const uint8_t> input) {
   Index other;
   const auto read = RecoverFrom(script.file(), mapping, false, other);
   Check(mapped.status() == read.status(), "map and reads disagree");
+  if (script.is_written()) WriteTo(script.file());
   if (!mapped.ok()) {
     Check(absl::IsDataLoss(mapped.status()), "unexpected error");
     Check(script.sound_tail() == 0, "a sound entry was not found");
     return;
   }
+  Check(mapped->mend.has_value() == read->mend.has_value(),
+        "map and reads mend differently");
+  // Tail and index mean nothing then.
+  if (mapped->mend.has_value()) return;
   Check(mapped->tail == read->tail, "map and reads find different tails");
   Check(mapped->tail <= script.file().size(), "the tail is beyond the file");
   Check(mapped->tail >= script.sound_tail(), "a sound entry was lost");

@@ -177,8 +177,9 @@ class Store {
 
   // Starts an entry of unknown length. At most one stream is active: it is
   // sealed, under the hash that `fallback_key_hash` returns (called with the
-  // writer lock held; must not call the store), when any other append needs
-  // the tail, and goes on as a further piece. The stream must not outlive the
+  // writer lock held; may look keys up, and must not call the store for
+  // anything else), when any other append needs the tail, and goes on as a
+  // further piece. The stream must not outlive the
   // store.
   std::unique_ptr<Stream> BeginStream(
       std::function<uint64_t()> fallback_key_hash);

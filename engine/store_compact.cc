@@ -43,7 +43,8 @@ class Compactor {
   // Copies the entry, verifying it.
   absl::Status Copy(uint64_t metadata_offset) {
     const std::optional<EntryLocation> entry =
-        LocateEntry(mapping_->data() + metadata_offset - 1, metadata_offset);
+        LocateEntryAt({mapping_->data(), static_cast<size_t>(source_->size())},
+                      metadata_offset);
     if (!entry.has_value()) return Damaged(metadata_offset);
 
     static constexpr std::byte kZeros[kPayloadAlignment] = {};
@@ -51,7 +52,9 @@ class Compactor {
     uint32_t crc = 0;
     for (uint64_t at = entry->payload_offset; at < metadata_offset;) {
       const size_t size = std::min<uint64_t>(kChunk, metadata_offset - at);
-      const std::byte* const payload = source_->At(at, size);
+      const auto from = source_->Check(at);
+      const std::byte* const payload =
+          from.has_value() ? source_->At(*from, size) : nullptr;
       if (payload == nullptr) return Damaged(metadata_offset);
       crc = Crc32(crc, {payload, size});
       VARVE_RETURN_IF_ERROR(Add({payload, size}));

@@ -54,14 +54,14 @@ void VisitBase(const Generation& generation, const Generation::Moment& moment,
 template <typename Visit>
 void WalkLive(const Generation& generation, const Visit& visit) {
   const Generation::Moment moment(generation);
-  const std::byte* const data = generation.mapping()->data();
-  std::array<EntryLocation, kBlock> block;
   uint64_t end = moment.tail();
+  const absl::Span<const std::byte> file(generation.mapping()->data(), end);
+  std::array<EntryLocation, kBlock> block;
   while (end > 0) {
     size_t count = 0;
     bool broken = false;
     while (end > 0 && count < kBlock) {
-      const std::optional<EntryLocation> entry = LocateEntryEndingAt(data, end);
+      const std::optional<EntryLocation> entry = LocateEntryEndingAt(file, end);
       // Opening has walked here, or has passed over it: ForEachInChain() is the
       // way to find out.
       broken = !entry.has_value();
@@ -85,13 +85,12 @@ void WalkLive(const Generation& generation, const Visit& visit) {
 void VisitEntries(const std::shared_ptr<const Mapping>& pin,
                   absl::Span<const uint64_t> offsets,
                   const std::function<void(const EntryView&)>& visit) {
-  const std::byte* const data = pin->data();
+  const absl::Span<const std::byte> file(pin->data(), pin->length());
   for (size_t i = 0; i < offsets.size(); ++i) {
     if (i + kPrefetchAhead < offsets.size()) {
-      __builtin_prefetch(data + offsets[i + kPrefetchAhead]);
+      __builtin_prefetch(file.data() + offsets[i + kPrefetchAhead]);
     }
-    const std::optional<EntryLocation> entry =
-        LocateEntry(data + offsets[i] - 1, offsets[i]);
+    const std::optional<EntryLocation> entry = LocateEntryAt(file, offsets[i]);
     // As in WalkLive().
     if (entry.has_value()) visit(EntryView(pin, *entry));
   }
@@ -169,12 +168,12 @@ absl::Status StoreImpl::ForEachInChain(
 
 absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
   const std::shared_ptr<const Generation> generation = Pin();
-  if (entry.payload_size == 0 || entry.payload_offset >= generation->tail() ||
-      entry.payload_size > generation->tail() - entry.payload_offset ||
-      entry.end() > generation->tail()) {
-    return absl::OutOfRangeError(absl::StrFormat(
-        "no entry of the store lies at [%d, %d)", entry.payload_offset,
-        entry.payload_offset + entry.payload_size));
+  const uint64_t tail = generation->tail();
+  if (entry.payload_size == 0 || entry.payload_offset >= tail ||
+      entry.payload_size > tail - entry.payload_offset || entry.end() > tail) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("no entry of the store lies at [%d, +%d)",
+                        entry.payload_offset, entry.payload_size));
   }
   // What lies behind the payload is read with it where that takes no further
   // call: most entries are small.

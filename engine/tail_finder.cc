@@ -48,21 +48,25 @@ TailFinder::TailFinder(ByteSource& scan, ByteSource& probe,
                                              : kBytesPerReadingStep)) {}
 
 bool TailFinder::LastEntryIsWhole() {
-  const auto entry = probe_.EntryEndingAt(probe_.size());
+  const auto end = probe_.Check(probe_.size());
+  if (!end.has_value()) return false;
+  const auto entry = probe_.EntryEndingAt(*end);
   return entry.has_value() && probe_.HasValidChecksum(*entry);
 }
 
 template <typename Visit>
 void TailFinder::ForEachCandidate(uint64_t low, const Visit& visit) {
   const uint64_t size = scan_.size();
-  if (size < low + kTombstoneSize) return;
+  if (size < kTombstoneSize || size - kTombstoneSize < low) return;
   // Metadata offsets from `low` + 1 up to, not including, `end` are to be seen.
   uint64_t end = size - kMetadataSize + 1;
   while (end > low + 1) {
     const uint64_t begin = end - low - 1 > kWindow ? end - kWindow : low + 1;
     // With the byte before the first position, and all of the last metadata.
+    const auto first = scan_.Check(begin - 1);
     const std::byte* const before =
-        scan_.At(begin - 1, end - begin + kMetadataSize);
+        first.has_value() ? scan_.At(*first, end - begin + kMetadataSize)
+                          : nullptr;
     size_t count = before == nullptr ? 0 : end - begin;
     while (count > 0) {
       const ptrdiff_t found =
@@ -133,7 +137,9 @@ bool TailFinder::ChainIsSound(uint64_t tail) {
       sound = known->second;
       break;
     }
-    const auto entry = probe_.EntryEndingAt(at);
+    const auto end = probe_.Check(at);
+    if (!end.has_value()) break;
+    const auto entry = probe_.EntryEndingAt(*end);
     if (!entry.has_value()) break;
     if (entry->prev_tail == 0) {
       sound = BeginsTheFile(*entry);
@@ -168,8 +174,9 @@ uint64_t TailFinder::FindBase() {
 }
 
 bool TailFinder::TombstoneFollows(uint64_t tail) {
-  if (tail + kTombstoneSize > probe_.size()) return false;
-  const std::byte* const bytes = probe_.At(tail, kTombstoneSize);
+  const auto begin = probe_.Check(tail);
+  if (!begin.has_value()) return false;
+  const std::byte* const bytes = probe_.At(*begin, kTombstoneSize);
   if (bytes == nullptr) return false;
   const std::optional<EntryLocation> entry = LocateEntry(bytes, tail + 1);
   return entry.has_value() && entry->is_tombstone &&
@@ -180,6 +187,9 @@ std::optional<uint64_t> TailFinder::EndOfNext(uint64_t tail) {
   if (TombstoneFollows(tail)) return tail + kTombstoneSize;
   const uint64_t size = scan_.size();
   const uint64_t start = Align64(tail);
+  if (size < kTombstoneSize || start > size - kTombstoneSize) {
+    return std::nullopt;
+  }
   uint32_t crc = 0;
   uint64_t crc_end = start;  // crc covers the bytes from start to here
   // Windows end at multiples of their size, so that the next entry is looked
@@ -188,7 +198,9 @@ std::optional<uint64_t> TailFinder::EndOfNext(uint64_t tail) {
     const size_t count =
         std::min(kWindow - at % kWindow, size - kMetadataSize + 1 - at);
     const size_t readable = count + kMetadataSize - 1;
-    const std::byte* const data = scan_.At(at, readable);
+    const auto window = scan_.Check(at);
+    const std::byte* const data =
+        window.has_value() ? scan_.At(*window, readable) : nullptr;
     if (data == nullptr) return std::nullopt;
     for (size_t i = 0; i < count; ++i) {
       i += FindWord(data + i + 8, count - i, tail);
@@ -200,7 +212,9 @@ std::optional<uint64_t> TailFinder::EndOfNext(uint64_t tail) {
         continue;
       }
       if (crc_end < at) {
-        crc = probe_.Crc32Of(crc, crc_end, at - crc_end);
+        const auto summed = probe_.Check(crc_end);
+        if (!summed.has_value()) return std::nullopt;
+        crc = probe_.Crc32Of(crc, *summed, at - crc_end);
         crc_end = at;
       }
       crc = Crc32(crc, {data + (crc_end - at), at + i - crc_end});

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "engine/entry.h"
 #include "fs/change.h"
 #include "fs/commit_record.h"
 #include "fs/identity.h"
@@ -248,7 +249,30 @@ void Apply(const Record& record) {
   CheckTree(tree);
 }
 
+// The same bytes with a digest of their own at the end.
+void CheckWithDigest(absl::string_view input) {
+  std::string payload(input);
+  const uint64_t digest = HashKey(payload);
+  WireWriter out(&payload);
+  out.U8(10);
+  out.U8(8);
+  out.U64(digest);
+  const Block block(payload);
+  Check(CommitReader::HasValidDigest(block.text()), "a digest is not its own");
+  if (const auto record = Decode(block.text())) Apply(*record);
+  // What tells records from other entries takes any bytes.
+  const Identity identity;
+  const absl::string_view head = block.text().substr(0, Identity::kRecordHead);
+  const auto header = CommitReader::ReadHeader(block.text());
+  if (!header.ok()) return;
+  Check(identity.Reserves(identity.KeyHashFor(*header), head),
+        "a record's key is not the tree's");
+  Check(identity.Reserves(identity.KeyHashFor(*header) ^ 4, head),
+        "a record's key that has a flipped bit is not the tree's");
+}
+
 void RunInput(absl::string_view input) {
+  CheckWithDigest(input);
   const Block block(input);
   if (const std::optional<Record> record = Decode(block.text())) {
     CheckAgain(*record);

@@ -56,6 +56,7 @@ std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
   Target target;
   target.attributes = inode->attributes;
   target.path_hash = KeyHashOfPath(Tree::PathOf(*inode));
+  target.owns_path = OwnsNewest(*core_.store, *inode, target.path_hash);
   target.was_plain = inode->whole_entry != Inode::kNone;
   if (target.was_plain) target.old_entry = inode->WholeExtent();
   target.data_bytes = inode->data_bytes();
@@ -153,13 +154,27 @@ bool ContentWriter::StreamIsWholeFile(OpenInode& open) {
   return open.content.CoversWholeFile();
 }
 
+std::optional<std::string> ContentWriter::HeadOfStream(
+    const Stream& stream) const {
+  const auto bytes = core_.store->View(
+      stream.unsealed_offset(),
+      std::min<uint64_t>(stream.unsealed_size(), Identity::kRecordHead));
+  if (!bytes.ok()) return std::nullopt;
+  return HeadOf({bytes->bytes});
+}
+
 std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
                                                  const Target& target,
                                                  fs::Commit& commit,
                                                  std::string& buffer) {
   DirtyContent& content = open.content;
   if (content.size() == 0) return std::nullopt;
+  const auto may_be_plain = [&](absl::string_view head) {
+    return MayLieUnderPath(core_, target.path_hash, target.owns_path, head);
+  };
   if (StreamIsWholeFile(open)) {
+    const std::optional<std::string> head = HeadOfStream(*open.stream);
+    if (!head.has_value() || !may_be_plain(*head)) return std::nullopt;
     const std::optional<EntryLocation> entry =
         commit.FinishStream(target.path_hash);
     if (!entry.has_value()) return std::nullopt;
@@ -174,6 +189,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
       if (IsSingleNul(piece.bytes) && content.size() == 1) return std::nullopt;
       spans.push_back(AsBytes(piece.bytes));
     }
+    if (!may_be_plain(HeadOf(spans))) return std::nullopt;
     return commit.AddEntry(target.path_hash, spans);
   }
   if (content.size() > kSmallFile || open.committed) return std::nullopt;
@@ -188,7 +204,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
   absl::StatusOr<std::string> text = bytes->Copy();
   if (!text.ok()) return std::nullopt;
   buffer = *std::move(text);
-  if (IsSingleNul(buffer)) return std::nullopt;
+  if (IsSingleNul(buffer) || !may_be_plain(buffer)) return std::nullopt;
   return commit.AddEntry(target.path_hash, {AsBytes(buffer)});
 }
 
@@ -197,7 +213,8 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
   Layout layout;
   std::vector<EntryLocation> entries;  // that spilled bytes lie in, in order
   if (open.stream != nullptr) {
-    const auto last = commit.FinishStream(NewDataKeyHash());
+    const auto last = commit.FinishStream(
+        NewDataKeyHash(HeadOfStream(*open.stream).value_or("")));
     entries = open.stream->sealed();
     if (last.has_value()) entries.push_back(*last);
   }
@@ -243,7 +260,8 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
     }
   }
   if (!gathered.empty()) {
-    const Extent entry = commit.AddEntry(NewDataKeyHash(), gathered);
+    const Extent entry =
+        commit.AddEntry(NewDataKeyHash(HeadOf(gathered)), gathered);
     for (const Extent& part : gathered_extents) {
       layout.extents.push_back(PartOf(entry, part));
     }

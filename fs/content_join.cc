@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "engine/status.h"
+#include "fs/content_key.h"
 #include "fs/content_writer.h"
 
 namespace varve::fs {
@@ -178,10 +180,13 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
   const std::optional<Target> target = FindTarget(open.ino);
   if (!target.has_value()) return absl::OkStatus();
   fs::Commit commit(core_, Timestamp::Now(), stream.get());
-  const bool plain = stream->sealed().empty() && ranges.size() == 1 &&
-                     ranges[0].begin == 0 && ranges[0].end == size;
-  const auto last =
-      commit.FinishStream(plain ? target->path_hash : NewDataKeyHash());
+  const std::optional<std::string> head = HeadOfStream(*stream);
+  const bool plain =
+      stream->sealed().empty() && ranges.size() == 1 && ranges[0].begin == 0 &&
+      ranges[0].end == size && head.has_value() &&
+      MayLieUnderPath(core_, target->path_hash, target->owns_path, *head);
+  const auto last = commit.FinishStream(
+      plain ? target->path_hash : NewDataKeyHash(head.value_or("")));
   std::vector<EntryLocation> entries = stream->sealed();
   if (last.has_value()) entries.push_back(*last);
   SetContent set{.ino = open.ino};

@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "fs/commit.h"
+#include "fs/content_key.h"
 #include "fs/content_reader.h"
 #include "fs/core.h"
 #include "fs/open_files.h"
@@ -103,6 +104,7 @@ class ContentWriter {
     bool was_plain = false;   // one whole entry
     Extent old_entry;         // if so
     uint64_t path_hash = 0;
+    bool owns_path = false;  // the newest entry of that key is the file's
     // A file without a name that is given one: its name, and what else of it is
     // not in the store yet.
     uint64_t new_parent = 0;
@@ -157,6 +159,9 @@ class ContentWriter {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   bool StreamIsWholeFile(OpenInode& open)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
+  // The first bytes of what is in the stream and not sealed; nothing if they
+  // cannot be read.
+  std::optional<std::string> HeadOfStream(const Stream& stream) const;
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
@@ -169,8 +174,10 @@ class ContentWriter {
                              const std::vector<ContentReader::Range>& ranges,
                              uint64_t size)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
-  uint64_t NewDataKeyHash() {
-    return core_.identity.DataKeyHash(core_.NewDataId());
+  // For an entry that begins with `head`; see DataKeyFor().
+  uint64_t NewDataKeyHash(absl::string_view head = {}) {
+    return DataKeyFor(
+        core_.identity, [this] { return core_.NewDataId(); }, head);
   }
 
   Core& core_;

@@ -81,13 +81,20 @@ struct Core {
   // Inodes whose access time is newer in memory than in the store.
   absl::flat_hash_set<uint64_t> accessed ABSL_GUARDED_BY(tree_mu);
 
-  // A new id for data. Once all are used up it is kMaxId again and again, and
-  // no commit takes what was written under it.
+  // A new id for data, under whose key there is nothing yet: somebody who knows
+  // the secret may have given a file a path with the hash of that key. Once all
+  // are used up it is kMaxId again and again, and no commit takes what was
+  // written under it. Looks into the store, and may be called wherever that is
+  // allowed.
   uint64_t NewDataId() {
-    uint64_t id = next_data_id.load();
-    while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
+    while (true) {
+      uint64_t id = next_data_id.load();
+      while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
+      }
+      if (id >= kMaxId || !store->ExistsHashed(identity.DataKeyHash(id))) {
+        return id;
+      }
     }
-    return id;
   }
 
   // The inode, be it in the tree or an orphan; null if it is neither.

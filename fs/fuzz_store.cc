@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <map>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -44,10 +45,12 @@ class Script {
     in_.remove_prefix(1);
     return byte;
   }
-  // Small as a rule, anything at times.
-  uint64_t Number() {
+  // Small as a rule, one of those that are most likely to go wrong often, and
+  // anything at times. `size` is what the store has so far.
+  uint64_t Number(uint64_t size = 0) {
     const uint8_t byte = Byte();
-    if (byte < 0xf0) return byte;
+    if (byte < 0xd8) return byte;
+    if (byte < 0xf0) return Extreme(byte, size);
     uint64_t value = 0;
     for (int i = 0; i < 8; ++i) value = value << 8 | Byte();
     return value;
@@ -67,6 +70,30 @@ class Script {
   absl::string_view Name() { return OneIn(16) ? Bytes(40) : OneOf(kNames); }
 
  private:
+  static uint64_t Extreme(uint8_t byte, uint64_t size) {
+    const uint64_t numbers[] = {0,
+                                1,
+                                size - 1,
+                                size,
+                                size + 1,
+                                size + kMetadataSize,
+                                Align64(size),
+                                (uint64_t{1} << 32) - 1,
+                                uint64_t{1} << 32,
+                                (uint64_t{1} << 62) - 1,
+                                uint64_t{1} << 62,
+                                (uint64_t{1} << 63) - 1 - kMetadataSize,
+                                (uint64_t{1} << 63) - 1,
+                                uint64_t{1} << 63,
+                                (uint64_t{1} << 63) + 1,
+                                ~uint64_t{0} - 63,
+                                ~uint64_t{0} - kTombstoneSize,
+                                ~uint64_t{0} - kMetadataSize,
+                                ~uint64_t{0} - 1,
+                                ~uint64_t{0}};
+    return numbers[byte % std::size(numbers)];
+  }
+
   absl::string_view in_;
 };
 
@@ -82,18 +109,21 @@ class StoreBuilder {
 
  private:
   void Step() {
-    switch (script_.Byte() % 12) {
+    const uint8_t what = script_.Byte();
+    // Scripts from before there were these mean what they meant.
+    if (what >= 240) return Attack(what);
+    switch (what % 12) {
       case 0:
       case 1:
         return AddValue(HashKey(script_.Name()), Payload());
       case 2:
-        return AddValue(identity_.DataKeyHash(script_.Number()), Payload());
+        return AddValue(identity_.DataKeyHash(Number()), Payload());
       case 3:
-        return AddValue(script_.Number(), std::string(script_.Bytes(255)));
+        return AddValue(Number(), std::string(script_.Bytes(255)));
       case 4:
         return AddTombstone(HashKey(script_.Name()));
       case 5:
-        return AddTombstone(identity_.DataKeyHash(script_.Number()));
+        return AddTombstone(identity_.DataKeyHash(Number()));
       case 6:
         return Damage();
       case 7:
@@ -102,10 +132,20 @@ class StoreBuilder {
         return AddRecord();
     }
   }
+  void Attack(uint8_t what) {
+    switch (what % 3) {
+      case 0:
+        return AddLinked();
+      case 1:
+        return AddReserved();
+      default:
+        return AddImage();
+    }
+  }
 
   std::string Payload() {
     const uint8_t seed = script_.Byte();
-    std::string payload(1 + script_.Number() % kMaxPayload, '\0');
+    std::string payload(1 + Number() % kMaxPayload, '\0');
     for (size_t i = 0; i < payload.size(); ++i) {
       payload[i] = static_cast<char>(seed + i * i);
     }
@@ -139,7 +179,57 @@ class StoreBuilder {
     tail_ = file_.size();
   }
 
+  // All is right but the link.
+  void AddLinked() {
+    const uint64_t link = Number();
+    if (script_.OneIn(2)) file_.resize(Align64(tail_));
+    const std::string payload = Payload();
+    std::byte metadata[kMetadataSize];
+    EncodeMetadata({Number(), link, Crc32(0, AsBytes(payload))}, metadata);
+    file_ += payload;
+    file_.append(reinterpret_cast<const char*>(metadata), kMetadataSize);
+    tail_ = file_.size();
+  }
+  // Anything under a key of the tree's own, or nearly.
+  void AddReserved() {
+    const uint64_t keys[] = {
+        HashKey(Identity::Key()), identity_.CheckpointKeyHash(),
+        identity_.IndexImageKeyHash(), identity_.CommitKeyHash(sequence_ + 1),
+        identity_.CommitKeyHash(Number())};
+    uint64_t key_hash = script_.OneOf(keys);
+    if (script_.OneIn(4)) key_hash ^= uint64_t{1} << script_.Byte() % 64;
+    if (script_.OneIn(4)) return AddTombstone(key_hash);
+    AddValue(key_hash, script_.OneIn(2) ? identity_.Encode() : Payload());
+  }
+  // An image of the index, of all that is live or with numbers of any kind.
+  void AddImage() {
+    std::map<uint64_t, uint64_t> keys;
+    for (const EntryLocation& entry : entries_) {
+      keys[entry.key_hash] = entry.metadata_offset();
+    }
+    const uint8_t odd = script_.Byte();
+    std::string payload;
+    WireWriter out(&payload);
+    out.U64(0x3130584449455256);  // "VREIDX01"
+    out.U64((odd & 1) != 0 ? Number() : Align64(tail_));
+    out.U64((odd & 2) != 0 ? Number() : tail_);
+    out.U64((odd & 4) != 0 ? Number() : keys.size());
+    std::string before(kMetadataSize, '\0');
+    if (tail_ >= kMetadataSize) {
+      before = file_.substr(tail_ - kMetadataSize, kMetadataSize);
+    }
+    out.Bytes(before);
+    payload.resize(64);
+    for (const auto& [key_hash, metadata_offset] : keys) {
+      out.U64(script_.OneIn(8) ? Number() : key_hash);
+      out.U64(script_.OneIn(8) ? Number() : metadata_offset);
+    }
+    AddValue(identity_.IndexImageKeyHash(), payload);
+  }
+
   // --- Records ---
+
+  uint64_t Number() { return script_.Number(tail_); }
 
   CommitHeader Header() {
     CommitHeader header;
@@ -164,12 +254,12 @@ class StoreBuilder {
     const uint8_t odd = script_.Byte();
     if ((odd & 1) != 0) header.flags = script_.Byte();
     if (header.is_checkpoint()) header.sequence = sequence_;
-    if ((odd & 2) != 0) header.sequence = script_.Number();
-    if ((odd & 4) != 0) header.position = script_.Number();
-    if ((odd & 8) != 0) header.next_ino = script_.Number();
-    if ((odd & 16) != 0) header.next_data_id = script_.Number();
-    if ((odd & 32) != 0) header.durable_tail = script_.Number();
-    if ((odd & 64) != 0) header.checkpoint = script_.Number();
+    if ((odd & 2) != 0) header.sequence = Number();
+    if ((odd & 4) != 0) header.position = Number();
+    if ((odd & 8) != 0) header.next_ino = Number();
+    if ((odd & 16) != 0) header.next_data_id = Number();
+    if ((odd & 32) != 0) header.durable_tail = Number();
+    if ((odd & 64) != 0) header.checkpoint = Number();
     if ((odd & 128) != 0) header.version = script_.Byte() % 4;
     CommitWriter writer(header);
     for (int count = script_.Byte() % kMaxChanges; count > 0; --count) {
@@ -182,6 +272,13 @@ class StoreBuilder {
       WireWriter out(&payload);
       out.U8(script_.Byte() % 12);
       out.SizedBytes(script_.Bytes(80));
+    }
+    if (payload.size() % 2 == 1) {
+      const uint64_t digest = HashKey(payload);
+      WireWriter out(&payload);
+      out.U8(10);  // 5.4 of docs/format.md
+      out.U8(8);
+      out.U64(digest);
     }
     AddRecordOf(header, payload);
   }
@@ -198,16 +295,16 @@ class StoreBuilder {
   // --- Changes ---
 
   uint64_t Ino() {
-    const uint64_t number = script_.Number();
+    const uint64_t number = Number();
     return number < 0xf0 ? 1 + number % 12 : number;
   }
   Attributes Inode() {
     Attributes attributes;
     attributes.mode = script_.OneOf(kModes);
-    attributes.size = script_.Number();
+    attributes.size = Number();
     if (script_.OneIn(4)) attributes.uid = script_.Byte();
     if (script_.OneIn(4)) {
-      attributes.mtime = Timestamp::FromPacked(script_.Number());
+      attributes.mtime = Timestamp::FromPacked(Number());
     }
     return attributes;
   }
@@ -225,15 +322,15 @@ class StoreBuilder {
                 .entry_crc32 = entry.crc32};
     }
     const uint8_t odd = script_.Byte();
-    if ((odd & 1) != 0) extent.file_offset = script_.Number();
+    if ((odd & 1) != 0) extent.file_offset = Number();
     if ((odd & 2) != 0 && extent.length > 1) {
       extent.entry_offset = script_.Byte() % extent.length;
       extent.store_offset += extent.entry_offset;
       extent.length -= extent.entry_offset;
     }
-    if ((odd & 4) != 0) extent.length = script_.Number();
-    if ((odd & 8) != 0) extent.entry_size = script_.Number();
-    if ((odd & 16) != 0) extent.store_offset += script_.Number();
+    if ((odd & 4) != 0) extent.length = Number();
+    if ((odd & 8) != 0) extent.entry_size = Number();
+    if ((odd & 16) != 0) extent.store_offset += Number();
     if ((odd & 32) != 0) extent.entry_crc32 += script_.Byte();
     if ((odd & 64) != 0) extent.shared = true;
     if ((odd & 128) != 0) {
@@ -289,10 +386,10 @@ class StoreBuilder {
         return writer.Add(
             DropXattr{.ino = Ino(), .name = script_.OneOf(kXattrs)});
       case 8:
-        return writer.Add(KeepUnfinished{script_.Number(), script_.Number()});
+        return writer.Add(KeepUnfinished{Number(), Number()});
       case 9: {
         const uint64_t ino = Ino();
-        const uint64_t file_offset = script_.Number();
+        const uint64_t file_offset = Number();
         writer.AddInline(ino, file_offset, script_.Bytes(64));
         return;
       }
@@ -310,7 +407,7 @@ class StoreBuilder {
   // --- Damage ---
 
   void Damage() {
-    const uint64_t where = script_.Number() << 8 | script_.Byte();
+    const uint64_t where = Number() << 8 | script_.Byte();
     switch (script_.Byte() % 4) {
       case 0:
         if (!file_.empty()) {
@@ -346,13 +443,13 @@ std::string MakeFuzzStore(absl::string_view script) {
 }
 
 void FixChecksums(std::string& store) {
-  const auto* const data = reinterpret_cast<const std::byte*>(store.data());
+  const absl::Span<const std::byte> data = AsBytes(store);
   uint64_t end = store.size();
   while (end > 0) {
     const auto entry = LocateEntryEndingAt(data, end);
     if (!entry.has_value()) return;
-    const uint32_t crc = Crc32(0, {data + entry->payload_offset,
-                                   static_cast<size_t>(entry->payload_size)});
+    const uint32_t crc =
+        Crc32(0, data.subspan(entry->payload_offset, entry->payload_size));
     std::byte metadata[kMetadataSize];
     EncodeMetadata({entry->key_hash, entry->prev_tail, crc}, metadata);
     std::memcpy(&store[entry->metadata_offset()], metadata, kMetadataSize);

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 
@@ -25,6 +26,11 @@ template <size_t N>
 void FillRandomly(std::array<uint8_t, N>& bytes) {
   // Up to 256 bytes are never short and never interrupted.
   if (getrandom(bytes.data(), N, 0) != static_cast<ssize_t>(N)) std::abort();
+}
+
+// Whether mending would take one for the other.
+bool IsNearly(uint64_t key_hash, uint64_t other) {
+  return std::popcount(key_hash ^ other) <= 1;
 }
 
 uint64_t ReservedHash(const Identity& identity, char kind, uint64_t number) {
@@ -103,6 +109,17 @@ uint64_t Identity::CheckpointKeyHash() const {
 
 uint64_t Identity::IndexImageKeyHash() const {
   return HashKey(absl::StrCat(AsText(secret), "i"));
+}
+
+bool Identity::Reserves(uint64_t key_hash, absl::string_view head) const {
+  static const uint64_t identity_hash = HashKey(Key());
+  if (IsNearly(key_hash, identity_hash) ||
+      IsNearly(key_hash, CheckpointKeyHash()) ||
+      IsNearly(key_hash, IndexImageKeyHash())) {
+    return true;
+  }
+  const absl::StatusOr<CommitHeader> header = CommitReader::ReadHeader(head);
+  return header.ok() && IsNearly(key_hash, KeyHashFor(*header));
 }
 
 std::optional<absl::flat_hash_map<uint64_t, uint64_t>> Identity::DataIdsOf(

@@ -49,6 +49,17 @@ struct Identity {
   uint64_t CheckpointKeyHash() const;
   uint64_t IndexImageKeyHash() const;
 
+  // No header of a record is longer: so much of a payload tells what it is.
+  static constexpr size_t kRecordHead = 128;
+
+  // Whether an entry of that key, whose payload begins with `head`, is not to
+  // be anything but the tree's own: its key is that of the identity, of
+  // checkpoints or of index images, or what it holds would make it a record
+  // (`head` is all of the payload, or kRecordHead bytes and more). As mending
+  // puts a flipped bit of such a key right, keys that differ from one in a
+  // single bit are the tree's, too. Data keys are not looked at.
+  bool Reserves(uint64_t key_hash, absl::string_view head) const;
+
   // The data ids below `end` whose keys have these hashes, by hash. Nothing if
   // there are more ids than can be looked at (kMaxKnownDataIds).
   std::optional<absl::flat_hash_map<uint64_t, uint64_t>> DataIdsOf(

@@ -118,6 +118,9 @@ class Loader {
   size_t FirstRecord() const;
   // Whether to go on in spite of damage, which is noted.
   bool GoOn(const absl::Status& status);
+  // Whether what looks like a record lies among the entries of the record that
+  // was met before it, which comes later in the file: none of ours does.
+  bool LiesInBatchOfNewest(const EntryLocation& location) const;
   // Notes what they name, and finds where it lies now.
   void LookAtExtents(Change& change, bool in_checkpoint);
   void Resolve(Extent& extent) const;
@@ -139,6 +142,10 @@ absl::Status Loader::WalkChain(bool whole) {
       return false;
     }
     const std::optional<CommitHeader> header = core_.identity.AsCommit(entry);
+    // Content of a file that a later record speaks of.
+    if (header.has_value() && LiesInBatchOfNewest(entry.location())) {
+      return true;
+    }
     if (!header.has_value()) {
       // An image of the index may follow the last record, as nobody's work.
       if (records_.empty() && entry.key_hash() != image_key) {
@@ -156,6 +163,14 @@ absl::Status Loader::WalkChain(bool whole) {
     }
     return true;
   });
+}
+
+bool Loader::LiesInBatchOfNewest(const EntryLocation& location) const {
+  if (records_.empty()) return false;
+  const Record& later = records_.back();
+  return later.in_place() && later.header.version <= kRecordVersion &&
+         later.header.batch_begin > 0 &&
+         location.payload_offset >= later.header.batch_begin;
 }
 
 absl::Status Loader::FindRecords() {

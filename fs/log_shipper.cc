@@ -164,8 +164,9 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
                            BytesAt(extent.store_offset, extent.length));
     static constexpr std::byte kZero[1] = {};
     // So that it is no single NUL.
-    Extent place = commit.AddEntry(core_.identity.DataKeyHash(new_data_id_()),
-                                   {bytes, kZero});
+    Extent place = commit.AddEntry(
+        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kZero})),
+        {bytes, kZero});
     place.length = extent.length;
     translation_.Add(extent.store_offset, place);
   }
@@ -219,7 +220,8 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
     static constexpr std::byte kZero[1] = {};
-    const uint64_t key = core_.identity.DataKeyHash(new_data_id_());
+    const uint64_t key =
+        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kZero}));
     Batch batch = core_.store->BeginBatch();
     const EntryLocation now = batch.Add(key, {bytes, kZero});
     // Nobody but its users is to find it again.

@@ -82,9 +82,11 @@ class Mender {
     }
     if (auto mend = MendPayload(entry)) {
       mends_.push_back(*std::move(mend));
-    } else if (auto link =
-                   FindFlippedLink(*bytes_, entry.location().metadata_offset());
-               link.has_value() && records) {
+      return;
+    }
+    const auto metadata = bytes_->Check(entry.location().metadata_offset());
+    if (!records || !metadata.has_value()) return;
+    if (auto link = FindFlippedLink(*bytes_, *metadata)) {
       mends_.push_back(*std::move(link));
     }
   }
@@ -118,8 +120,10 @@ class Mender {
   // Of an entry whose checksum fails.
   std::optional<Mend> MendPayload(const EntryView& entry) {
     const EntryLocation& location = entry.location();
+    const auto payload_offset = bytes_->Check(location.payload_offset);
+    if (!payload_offset.has_value()) return std::nullopt;
     const uint32_t crc =
-        bytes_->Crc32Of(0, location.payload_offset, location.payload_size);
+        bytes_->Crc32Of(0, *payload_offset, location.payload_size);
     const uint32_t difference = crc ^ location.crc32;
     if (std::popcount(difference) == 1 &&
         IsRecord(entry.payload_text(), entry.key_hash())) {

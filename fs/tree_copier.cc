@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/commit.h"
+#include "fs/content_key.h"
 #include "fs/content_reader.h"
 
 namespace varve::fs {
@@ -103,10 +104,17 @@ bool TreeCopier::MustStayInPieces(const Inode& inode,
                                   const ExtentMap& content) {
   const uint64_t size = inode.attributes.size;
   if (inode.is_symlink() || content.data_bytes() != size) return true;
-  if (size != 1) return false;
-  // A single NUL cannot be an entry.
-  const auto bytes = BytesOf(content.extents().begin()->second);
-  return !bytes.ok() || bytes->front() == std::byte{0};
+  std::string head;
+  for (const auto& [offset, extent] : content.extents()) {
+    const auto bytes = BytesOf(extent);
+    if (!bytes.ok()) return true;
+    head += HeadOf({*bytes});
+    if (head.size() >= Identity::kRecordHead) break;
+  }
+  // A single NUL cannot be an entry, and some paths have keys of the tree's.
+  return (size == 1 && head[0] == '\0') ||
+         !MayLieUnderPath(core_, KeyHashOfPath(Tree::PathOf(inode)),
+                          /*owns_newest=*/false, head);
 }
 
 absl::Status TreeCopier::CopyInode(uint64_t ino) {
@@ -240,8 +248,8 @@ absl::Status TreeCopier::FlushPieces() {
   Extent entry;
   {
     Batch batch = core_.store->BeginBatch();
-    entry =
-        ExtentOf(batch.Add(core_.identity.DataKeyHash(new_data_id_()), spans));
+    entry = ExtentOf(batch.Add(
+        DataKeyFor(core_.identity, new_data_id_, HeadOf(spans)), spans));
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
   absl::flat_hash_map<uint64_t, SetContent> contents;

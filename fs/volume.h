@@ -383,7 +383,7 @@ class Volume {
   struct Rekeying;
   Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
                         absl::string_view from_name, const Inode& to_parent,
-                        absl::string_view to_name) const;
+                        absl::string_view to_name, const Inode* replaced) const;
   // From the reserve if the disk is full and something is replaced: then
   // nothing is copied.
   absl::Status CommitRename(const RenamePlan& plan, Caller caller,

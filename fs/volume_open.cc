@@ -246,6 +246,8 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
   // The newest word of the other program on each key.
   absl::flat_hash_map<uint64_t, EntryLocation> newest;
   for (const EntryLocation& entry : loaded.behind) {
+    // A path may have the hash of a key of ours, whose entries are no files.
+    if (core_.identity.Reserves(entry.key_hash, {})) continue;
     newest.emplace(entry.key_hash, entry);  // behind is newest first
   }
   if (newest.empty() && !loaded.relocated) return absl::OkStatus();
@@ -270,7 +272,8 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
         // Nothing can be told from the order of entries; but what lies under
         // the file's own key and is not what was committed is new.
         const absl::StatusOr<EntryView> entry = core_.store->ReadHashed(hash);
-        if (entry.ok() && !owned.contains(entry->location().payload_offset)) {
+        if (entry.ok() && !owned.contains(entry->location().payload_offset) &&
+            !core_.identity.Reserves(hash, entry->payload_text())) {
           AddForeign(inode, entry->location(), now, changes);
         }
       }

@@ -11,6 +11,7 @@
 
 #include "engine/status.h"
 #include "fs/commit.h"
+#include "fs/content_key.h"
 #include "fs/error.h"
 #include "fs/volume.h"
 
@@ -100,7 +101,8 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
                                       const Inode& from_parent,
                                       absl::string_view from_name,
                                       const Inode& to_parent,
-                                      absl::string_view to_name) const {
+                                      absl::string_view to_name,
+                                      const Inode* replaced) const {
   Rekeying plan{.inode = &inode};
   // The first name decides the key; what other names do is no matter of it.
   if (!inode.is_regular() || inode.names->parent != &from_parent ||
@@ -116,11 +118,15 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
     plan.leaves_key = false;
     return plan;
   }
+  const bool owns_newest =
+      replaced != nullptr && OwnsNewest(*core_.store, *replaced, plan.new_hash);
   if (inode.attributes.size <= kMaxCopiedByRename) {
     // Damage must not be given a fresh checksum: such a file is moved by
     // reference, and stays damaged.
     auto bytes = core_.store->View(inode.whole_entry, inode.attributes.size);
-    if (bytes.ok() && reader_.VerifyAll(inode.ino).ok()) {
+    if (bytes.ok() && reader_.VerifyAll(inode.ino).ok() &&
+        MayLieUnderPath(core_, plan.new_hash, owns_newest,
+                        HeadOf({bytes->bytes}))) {
       plan.payload = *std::move(bytes);
     }
   }
@@ -134,11 +140,11 @@ absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller,
       (plan.replaced->is_directory() || plan.replaced->link_count == 1);
   std::vector<Rekeying> rekeyings = {
       PlanRekeying(*plan.moved, *plan.from_parent, plan.from_name,
-                   *plan.to_parent, plan.to_name)};
+                   *plan.to_parent, plan.to_name, plan.replaced)};
   if (plan.exchange) {
     rekeyings.push_back(PlanRekeying(*plan.replaced, *plan.to_parent,
                                      plan.to_name, *plan.from_parent,
-                                     plan.from_name));
+                                     plan.from_name, plan.moved));
   }
   Commit commit(core_, options_.now());
   if (from_reserve) {

@@ -367,6 +367,11 @@ class Tree:
         key = self.secret + kind + (b"" if number is None else struct.pack("<Q", number))
         return xxh3_64(key)
 
+    def _is_reserved(self, key_hash):
+        """4, rule 1."""
+        hashes = (xxh3_64(IDENTITY_KEY), self.reserved_hash(b"k"), self.reserved_hash(b"i"))
+        return any(bin(key_hash ^ other).count("1") <= 1 for other in hashes)
+
     # 5
     def record_in(self, entry):
         """The commit record or checkpoint that an entry is, or None."""
@@ -389,13 +394,19 @@ class Tree:
         return entry.end if record.flags & CLEAN else min(record.durable_tail, entry.end)
 
     # 7, 10
+    @staticmethod
+    def _lies_in_append_of(entry, later):
+        """5: content that looks like a record; `later` is the next one in the chain."""
+        return (later is not None and later.version <= 1 and later.position == later.entry.start
+                and 0 < later.batch_begin <= entry.start)
+
     def _find_records(self):
         needed, stop = [], None
         for entry in self.chain:
             if stop is not None and entry.end <= stop:
                 break
             record = self.record_in(entry)
-            if record is None:
+            if record is None or self._lies_in_append_of(entry, needed[-1] if needed else None):
                 continue
             needed.append(record)
             if stop is None and record.version <= 1:
@@ -576,7 +587,8 @@ class Tree:
     def _take_over(self, behind):
         newest = {}
         for entry in behind:
-            newest.setdefault(entry.key_hash, entry)
+            if not self._is_reserved(entry.key_hash):
+                newest.setdefault(entry.key_hash, entry)
         if not newest and not self.is_relocated:
             return
         for path, ino in list(self.walk()):

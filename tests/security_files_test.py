@@ -12,18 +12,102 @@ import os
 import pathlib
 import re
 import stat
+import struct
 import unittest
+import zlib
 
 import junit
-from format_writer import forged, put_name
+from format_reader import CHECKPOINT, Tree, align64
+from format_writer import FOLDER, MAX_U64, forged, put_inode, put_name, record
 from mounted import MountedStore, run, varve, varve_binary
 from posix_kit import USER, in_child
-from security_test import SecurityTest
+from security_test import NAME_LIKE_THE_IDENTITY, SecurityTest, spent
+from xxh3 import xxh3_64
 
 DEPTH = int(os.environ.get("VARVE_SECURITY_DEPTH", "10000"))
 # chown, dac_override, dac_read_search, fowner, fsetid, sys_admin, sys_resource.
 NEEDED = sum(1 << number for number in (0, 1, 2, 3, 4, 21, 24))
-OK, NOT_FOUND, DAMAGE, NOT_A_STORE, WRONG_KIND, EXISTS = 0, 3, 4, 5, 6, 13
+OK, NOT_FOUND, DAMAGE, NOT_A_STORE, WRONG_KIND, EXISTS, REFUSED = 0, 3, 4, 5, 6, 13, 14
+
+
+class RawCommandTest(SecurityTest):
+    def test_links_beyond_the_end_of_all_numbers_are_refused(self):
+        payload = b"p" * 100
+        for link in (MAX_U64, MAX_U64 - 20, MAX_U64 - 63, 1 << 63, (1 << 63) - 1, 121, 120, 119):
+            store = payload + struct.pack("<QQI", xxh3_64(b"key"), link, zlib.crc32(payload))
+            for command in (("write", "key", "value"), ("read", "key"), ("delete", "key"),
+                            ("info",), ("compact",)):
+                with self.subTest(link=link, command=command):
+                    self.store.write_bytes(store)
+                    status, text, _ = spent("raw", command[0], self.store, *command[1:])
+                    self.assertIn(status, (OK, DAMAGE, NOT_A_STORE, NOT_FOUND), text)
+                    self.assertEqual(store, self.store.read_bytes())
+                    if link == MAX_U64:
+                        self.assertIn(status, (DAMAGE, NOT_A_STORE), text)
+
+    def test_keys_of_the_tree_are_refused(self):
+        self.store.write_bytes(forged([]))
+        before = self.store.read_bytes()
+        name = os.fsdecode(NAME_LIKE_THE_IDENTITY)
+        other = self.folder / "other"
+        varve("raw", "write", other, "key", "value")
+        for command in (("write", self.store, "--", name, "value"),
+                        ("delete", self.store, "--", name)):
+            with self.subTest(command=command):
+                result = run(varve_binary(), "raw", *command, check=False)
+                self.assertEqual(REFUSED, result.returncode, result.stderr)
+                self.assertIn(b"choose another key", result.stderr)
+                self.assertEqual(before, self.store.read_bytes())
+        result = run(varve_binary(), "raw", "rename", other, "--", "key", name, check=False)
+        self.assertEqual(REFUSED, result.returncode, result.stderr)
+
+
+def eight_bytes_of(key_hash):
+    """The only eight bytes with that XXH3-64: each step of XXH3_len_4to8_64b can be undone."""
+    inverse = pow(0x9FB21C651E98DF25, -1, 1 << 64)
+
+    def rotate(value, bits):
+        return (value << bits | value >> (64 - bits)) & MAX_U64
+
+    value = key_hash ^ key_hash >> 28 ^ key_hash >> 56
+    value = value * inverse & MAX_U64
+    value ^= (value >> 35) + 8
+    value = value * inverse & MAX_U64
+    for _ in range(63):  # linear over bits, and its 64th power changes nothing
+        value ^= rotate(value, 49) ^ rotate(value, 24)
+    value ^= 0x1CAD21F72C81017C ^ 0xDB979083E96DD4DE
+    return struct.pack("<Q", rotate(value, 32))
+
+
+class ChosenKeyTest(unittest.TestCase):
+    def test_a_file_in_the_place_of_the_checkpoint(self):
+        while not self.attacked():
+            pass  # of this store, the bytes are no name
+
+    def attacked(self):
+        with MountedStore("compact=never", "/tmp") as store:
+            key_hash = xxh3_64(store.path.read_bytes()[24:40] + b"k")
+            name = eight_bytes_of(key_hash)
+            self.assertEqual(key_hash, xxh3_64(name))
+            if b"/" in name or b"\0" in name:
+                return False
+            (store / "victim").write_text("root's")
+            file = os.open(os.fsencode(store.root) + b"/" + name, os.O_CREAT | os.O_WRONLY)
+            tail = store.size()
+            content = record(
+                [put_inode(1, FOLDER), put_inode(900, 0o104755), put_name(1, 900, b"forged")],
+                sequence=Tree(store.path.read_bytes()).last_sequence, flags=CHECKPOINT,
+                position=align64(tail), batch_begin=tail)
+            os.write(file, content)
+            os.close(file)
+            store.kill()
+            store.mount()
+            self.assertEqual(sorted([name, b"victim"]), sorted(os.listdir(bytes(store.root))))
+            self.assertEqual(content, (store / os.fsdecode(name)).read_bytes())
+            self.assertEqual("root's", (store / "victim").read_text())
+            store.umount()
+            store.check()
+        return True
 
 
 class BesideTheStoreTest(SecurityTest):

@@ -75,6 +75,7 @@ absl::Status Write(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(
       const auto store,
       OpenStoreForRawWriting(arguments.store, OpenMode::kCreate));
+  VARVE_RETURN_IF_ERROR(CheckRawKey(*store, arguments.key, arguments.value));
   if (arguments.has_value) {
     VARVE_RETURN_IF_ERROR(
         store->Write(arguments.key, AsBytes(arguments.value)).status());
@@ -98,6 +99,14 @@ absl::Status CheckDifferent(const Arguments& arguments) {
   return absl::OkStatus();
 }
 
+// Of a value that is to be written into another store, or under another key.
+absl::Status CheckCopied(const Store& from, absl::string_view key,
+                         const Store& to, absl::string_view new_key) {
+  const auto entry = from.Read(key);
+  return CheckRawKey(to, new_key,
+                     entry.ok() ? entry->payload_text() : absl::string_view());
+}
+
 absl::Status Copy(const Arguments& arguments) {
   VARVE_RETURN_IF_ERROR(CheckDifferent(arguments));
   VARVE_ASSIGN_OR_RETURN(const auto store,
@@ -109,6 +118,8 @@ absl::Status Copy(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(
       const auto target,
       OpenStoreForRawWriting(arguments.target, OpenMode::kCreate));
+  VARVE_RETURN_IF_ERROR(
+      CheckCopied(*store, arguments.key, *target, arguments.key));
   VARVE_RETURN_IF_ERROR(
       AboutKey(store->Copy(arguments.key, *target), arguments));
   return Finish(*target);
@@ -125,6 +136,9 @@ absl::Status Move(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(
       const auto target,
       OpenStoreForRawWriting(arguments.target, OpenMode::kCreate));
+  VARVE_RETURN_IF_ERROR(CheckRawKey(*store, arguments.key, {}));
+  VARVE_RETURN_IF_ERROR(
+      CheckCopied(*store, arguments.key, *target, arguments.key));
   // The copy is durable before the original goes.
   VARVE_RETURN_IF_ERROR(
       AboutKey(store->Copy(arguments.key, *target), arguments));
@@ -137,6 +151,9 @@ absl::Status Rename(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(
       const auto store,
       OpenStoreForRawWriting(arguments.store, OpenMode::kReadWrite));
+  VARVE_RETURN_IF_ERROR(CheckRawKey(*store, arguments.key, {}));
+  VARVE_RETURN_IF_ERROR(
+      CheckCopied(*store, arguments.key, *store, arguments.target));
   VARVE_RETURN_IF_ERROR(
       AboutKey(store->Rename(arguments.key, arguments.target), arguments));
   return Finish(*store);
@@ -146,6 +163,7 @@ absl::Status Delete(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(
       const auto store,
       OpenStoreForRawWriting(arguments.store, OpenMode::kReadWrite));
+  VARVE_RETURN_IF_ERROR(CheckRawKey(*store, arguments.key, {}));
   // As in the original, a key that is not there is no failure.
   VARVE_RETURN_IF_ERROR(store->Delete(arguments.key).status());
   return Finish(*store);

@@ -6,7 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/entry.h"
 #include "engine/status.h"
+#include "fs/content_key.h"
 #include "fs/identity.h"
 #include "fs/loader.h"
 #include "fs/tree.h"
@@ -110,6 +112,32 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStoreForRawWriting(
     const std::string& path, OpenMode mode) {
   VARVE_RETURN_IF_ERROR(CloseTreeProperly(path));
   return OpenStore(path, mode);
+}
+
+absl::Status CheckRawKey(const Store& store, absl::string_view key,
+                         absl::string_view value) {
+  const uint64_t key_hash = HashKey(key);
+  bool refused = key_hash == HashKey(fs::Identity::Key());
+  const auto entry = fs::FindIdentityEntry(store);
+  // A store without a tree has no other reserved keys.
+  if (!refused && entry.ok()) {
+    VARVE_ASSIGN_OR_RETURN(const fs::Identity identity,
+                           fs::Identity::Decode(entry->payload_text()));
+    uint64_t next_data_id = 1;
+    VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& later) {
+      const auto record = identity.AsCommit(later);
+      if (record.has_value()) next_data_id = record->next_data_id;
+      return !record.has_value();
+    }));
+    refused = identity.Reserves(key_hash, value) ||
+              fs::IsTreesOwn(store, identity, next_data_id, key_hash);
+  }
+  if (!refused) return absl::OkStatus();
+  return ExitError(
+      ExitStatus::kRefused,
+      absl::StrCat("the key ", Printable(key), " has the hash of one that ",
+                   store.path(),
+                   " needs for the tree in it; choose another key"));
 }
 
 absl::Status CompactRaw(const std::string& path) {

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "engine/store.h"
 
 namespace varve::tools {
@@ -20,6 +21,12 @@ namespace varve::tools {
 // work what comes after an unclean end, and what is going to be written is not.
 absl::StatusOr<std::unique_ptr<Store>> OpenStoreForRawWriting(
     const std::string& path, OpenMode mode);
+
+// ExitStatus::kRefused if the tree in the store, if there is one, keeps
+// something of its own under that key, or would take `value`, the first bytes
+// of what is to be written there, for a record of its own.
+absl::Status CheckRawKey(const Store& store, absl::string_view key,
+                         absl::string_view value);
 
 // Compacts to the live entries. ExitStatus::kRefused, and nothing has changed,
 // if a file of the tree needs bytes that are in none of them: those of an entry
