@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/commit.h"
+#include "fs/data_id_finder.h"
 #include "fs/idle_priority.h"
 
 namespace varve::fs {
@@ -74,16 +75,22 @@ Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
 
 absl::Status Puncher::FindDead() {
   const Core& core = context_.core;
-  absl::flat_hash_set<uint64_t> key_hashes;
+  DataIdFinder finder(core.identity, core.next_data_id.load());
+  const uint64_t identity_key = HashKey(Identity::Key());
+  const uint64_t image_key = core.identity.IndexImageKeyHash();
   core.store->ForEach([&](const EntryView& entry) {
-    if (!used_.contains(entry.location().payload_offset)) {
-      key_hashes.insert(entry.key_hash());
+    const EntryLocation& location = entry.location();
+    if (used_.contains(location.payload_offset)) return true;
+    if (const auto header = core.identity.AsCommit(entry)) {
+      finder.SeeRecord(*header, location);
+    } else if (location.key_hash != identity_key &&
+               location.key_hash != image_key) {
+      finder.Ask(location.key_hash);
     }
     return true;
   });
   // What cannot be told to be ours is not.
-  data_ids_ = core.identity.DataIdsOf(key_hashes, core.next_data_id.load())
-                  .value_or(data_ids_);
+  data_ids_ = finder.Find();
   uint64_t total = 0;
   VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
