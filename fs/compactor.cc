@@ -228,6 +228,7 @@ absl::Status Compactor::SwitchLocked() {
   }
   // Whatever fails from here on, the new file is the store.
   VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
+  ++core.arrangement;
   MoveTree();
   core.checkpoint = copy_.checkpoint;
   core.log_bytes = copy_.log_bytes;

@@ -50,6 +50,8 @@ struct Core {
   // of what is dirty, or found in the tree a moment ago. A compaction holds it
   // alone, for a moment, when all places change.
   absl::Mutex arrangement_mu ABSL_ACQUIRED_BEFORE(commit_mu);
+  // How often they have changed: a place from before means nothing afterwards.
+  uint64_t arrangement ABSL_GUARDED_BY(arrangement_mu) = 0;
   // Whether a compaction is on its way: no other copying of much then.
   std::atomic<bool> compacting{false};
   // Copies of large files that are going on, with arrangement_mu shared.
