@@ -338,15 +338,13 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
       return absl::OkStatus();
     }
     if (detail.patched <= size / 2) return absl::OkStatus();
-    // A compaction makes it plain anyway, and must not wait for this.
-    if (size > kLongCopy && core_.compacting.load()) {
-      return absl::OkStatus();
-    }
   }
-  const bool long_copy = size > kLongCopy;
-  if (long_copy) core_.long_copies.fetch_add(1);
-  const absl::Status status = CopyToPlain(open, size);
-  if (long_copy) core_.long_copies.fetch_sub(1);
+  if (size <= kLongCopy) return CopyToPlain(open, size);
+  core_.long_copies.fetch_add(1);
+  // A compaction makes it plain anyway, and must not wait for this.
+  const absl::Status status =
+      core_.compacting.load() ? absl::OkStatus() : CopyToPlain(open, size);
+  core_.long_copies.fetch_sub(1);
   return status;
 }
 

@@ -54,7 +54,9 @@ struct Core {
   uint64_t arrangement ABSL_GUARDED_BY(arrangement_mu) = 0;
   // Whether a compaction is on its way: no other copying of much then.
   std::atomic<bool> compacting{false};
-  // Copies of large files that are going on, with arrangement_mu shared.
+  // Copies of large files that are going on, with arrangement_mu shared. Who
+  // wants it alone sets `compacting` and waits for these to end first; who
+  // begins one counts it here first, and then looks at `compacting`.
   std::atomic<int> long_copies{0};
   // Entries that end at or below this offset and belong to no file have been
   // there when the store was opened.

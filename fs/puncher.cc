@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/commit.h"
@@ -28,8 +29,14 @@ absl::Status Puncher::FindUsed() {
   if (const auto image = core.store->index_image_in_use()) {
     used_.insert(image->payload_offset);
   }
-  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  // Who copies a large file, with that lock shared, is let finish, and no other
+  // may begin: everybody else would have to wait for it behind us.
+  core.compacting.store(true);
+  const auto locked = absl::MakeCleanup([&] { core.compacting.store(false); });
+  VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
+      [&core] { return core.long_copies.load() == 0; }));
   const absl::Time begin = absl::Now();
+  absl::MutexLock arrangement_lock(&core.arrangement_mu);
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   for (const auto& open : context_.open_files.All()) {
     absl::ReaderMutexLock lock(&open->mu);

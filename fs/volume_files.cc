@@ -8,11 +8,32 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/error.h"
 #include "fs/volume.h"
 
 namespace varve::fs {
+namespace {
+
+// Counts the time until its end as spent in writing.
+class WritingTime {
+ public:
+  explicit WritingTime(CompactionPolicy& policy)
+      : policy_(policy), begin_(absl::GetCurrentTimeNanos()) {}
+  ~WritingTime() {
+    policy_.AddWritingTime(absl::GetCurrentTimeNanos() - begin_);
+  }
+  WritingTime(const WritingTime&) = delete;
+  WritingTime& operator=(const WritingTime&) = delete;
+
+ private:
+  CompactionPolicy& policy_;
+  const int64_t begin_;
+};
+
+}  // namespace
+
 absl::StatusOr<const Inode*> Volume::FindRegular(uint64_t ino) const {
   const Inode* inode = core_.FindInode(ino);
   if (inode == nullptr) return PosixError(ENOENT);
@@ -60,6 +81,7 @@ absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
 
 absl::Status Volume::Write(const Handle& handle, uint64_t offset,
                            absl::string_view bytes) {
+  const WritingTime time(policy_);
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(
@@ -76,6 +98,7 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
 absl::Status Volume::Flush(const Handle& handle) {
   // A reader that closes must not commit half of what a writer writes.
   if (!handle.writes()) return absl::OkStatus();
+  const WritingTime time(policy_);
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   OpenInode& open = *handle.inode;
   // First: what another thread writes meanwhile is still to be committed.
@@ -90,6 +113,7 @@ absl::Status Volume::Flush(const Handle& handle) {
 }
 
 absl::Status Volume::Fsync(const Handle& handle) {
+  const WritingTime time(policy_);
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));

@@ -105,7 +105,8 @@ Volume::Volume(VolumeOptions options)
                   Report(status);
                   // The kernel may have some of it in its cache.
                   TellStale(ino);
-                }) {}
+                }),
+      policy_(options_.auto_compaction) {}
 
 absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
                                                      VolumeOptions options) {
@@ -356,6 +357,9 @@ void Volume::SyncPeriodically() {
     syncer_mu_.AssertReaderHeld();
     return stop_syncer_ || wake_syncer_;
   };
+  // Sessions may be too short for anything else. What copying takes would be in
+  // vain in them.
+  CompactIfDue(/*may_copy=*/false);
   absl::MutexLock lock(&syncer_mu_);
   absl::Time next_sync = absl::Now() + options_.sync_interval;
   while (true) {
@@ -409,6 +413,7 @@ absl::Status Volume::Close() {
     writer_.Discard(*open);
   }
   if (read_only()) return result;
+  PunchBeforeClosing();
   absl::MutexLock lock(&core_.commit_mu);
   Report(CommitAccessTimes());     // nobody is owed them
   if (core_.clean) return result;  // nothing was changed

@@ -33,8 +33,17 @@ absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
 }  // namespace
 
 std::vector<EntryLocation> Volume::Unnamed() {
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-  return FindUnnamed();
+  const auto arrangement = [this] {
+    absl::ReaderMutexLock lock(&core_.arrangement_mu);
+    return core_.arrangement;
+  };
+  // In a large store this takes its time: who wants to change where things lie
+  // must not wait for it, and everybody else behind them.
+  while (true) {
+    const uint64_t before = arrangement();
+    std::vector<EntryLocation> unnamed = FindUnnamed();
+    if (arrangement() == before) return unnamed;
+  }
 }
 
 std::vector<EntryLocation> Volume::FindUnnamed() {
@@ -72,6 +81,9 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
     return found != ids.end() &&
            !core_.tree.unfinished().Contains(found->second);
   });
+  uint64_t bytes = 0;
+  for (const EntryLocation& entry : unnamed) bytes += entry.size_on_disk();
+  policy_.SetUnnamedBytes(bytes);
   return unnamed;
 }
 
