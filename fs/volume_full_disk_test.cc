@@ -222,6 +222,9 @@ TEST_F(VolumeFullDiskTest, ACompactionThatCopiesGivesWay) {
   EXPECT_THAT(Unlink("large0"), IsOk());
   // As good as standing still.
   ASSERT_THAT(volume().StartCompaction({.bytes_per_second = 100}), IsOk());
+  while (volume().GetCompactionProgress().bytes_done == 0) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
   FillDisk();
   ExpectToWin(kLarge - 16384);
   EXPECT_TRUE(volume().GetCompactionProgress().punch);
