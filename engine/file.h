@@ -66,6 +66,13 @@ struct SpaceOnDisk {
   uint64_t total = 0;      // bytes
   uint64_t free = 0;       // for root
   uint64_t available = 0;  // for us
+
+  // Some hosts do not tell (network file systems, ramfs): all is zero then.
+  bool is_known() const { return total > 0; }
+  // As far as is known.
+  bool HasRoomFor(uint64_t bytes) const {
+    return !is_known() || bytes <= available;
+  }
 };
 
 // An extended attribute.

@@ -52,7 +52,9 @@ absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input, Index& index);
 // Copies the bytes of `file` from `tail` to `file_size` into a new file beside
 // the store, "<path>.torn-<tail>" or the like, makes it durable, and cuts them
 // off `file`. Returns the path of the new file. On failure the store is as it
-// was.
+// was. If the disk is too full for that, the blocks that `file` may have behind
+// its end are given back, and the bytes moved piece by piece: a failure then
+// may leave some of them in the new file, and the rest in `file`.
 absl::StatusOr<std::string> MoveTornBytes(FileSystem& file_system,
                                           const std::string& path, File& file,
                                           uint64_t tail, uint64_t file_size);

@@ -149,7 +149,7 @@ TEST_F(RecoveryTest, NothingIsLostWhereTheSidecarCannotBeWritten) {
   WriteWholeFile(Path(), all);
   for (int nth = 1;; ++nth) {
     file_system_.Inject(
-        {.ops = kAllOps & ~kOpRemove, .nth = nth, .error_number = EDQUOT});
+        {.ops = kAllOps & ~kOpRemove, .nth = nth, .error_number = EIO});
     const auto store = TryOpen();
     const bool was_hit = file_system_.hits() > 0;
     file_system_.Heal();
@@ -159,7 +159,7 @@ TEST_F(RecoveryTest, NothingIsLostWhereTheSidecarCannotBeWritten) {
       EXPECT_GT(nth, 6);
       break;
     }
-    EXPECT_THAT(store, HasErrorNumber(EDQUOT));
+    EXPECT_THAT(store, HasErrorNumber(EIO));
     ASSERT_TRUE(File() == all) << nth;
     EXPECT_EQ(directory_.Listing(), "store ");
   }

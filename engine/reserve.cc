@@ -38,7 +38,7 @@ absl::Status Reserve::Allocate(File& file, uint64_t begin, uint64_t end) {
 absl::Status Reserve::Extend(File& file, uint64_t begin, uint64_t end) {
   const uint64_t needed = end - std::min(end, std::max(begin, end_));
   const absl::StatusOr<SpaceOnDisk> space = file_system_->Space(path_);
-  if (space.ok()) {
+  if (space.ok() && space->is_known()) {
     const uint64_t step =
         std::min(std::clamp(end / kShareOfStore, kLeastStep, kMostAhead),
                  space->available / kShareOfSpace);

@@ -19,6 +19,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/io_util.h"
+#include "engine/status.h"
 #include "engine/store_test_fixture.h"
 
 namespace varve {
@@ -319,6 +320,100 @@ TEST_F(LostByTheOriginalTest, LeftoverCompactionFileBringsNothingBack) {
   ExpectFilled();
   Open();
   ExpectFilled();
+}
+
+// --- Where there is no room for a sidecar ---
+
+class FullDiskTornTest : public StoreFixture {
+ protected:
+  FullDiskTornTest() {
+    Write("key", "payload");
+    store_.reset();
+    sound_ = File();
+    WriteWholeFile(Path(), sound_ + torn_);
+  }
+  // Calls that write find the disk full, so many times.
+  void FillDisk(FileOps ops, int times) {
+    file_system_.Inject({.ops = ops, .times = times, .error_number = ENOSPC});
+  }
+  void ExpectMoved() {
+    Open();
+    EXPECT_GE(file_system_.hits(), 1);
+    EXPECT_EQ(Read("key"), "payload");
+    EXPECT_TRUE(ReadWholeFile(store_->recovery().sidecar) == torn_);
+    store_.reset();
+    EXPECT_TRUE(File() == sound_);
+  }
+
+  const std::string torn_ = std::string(70'000, '\0') + Pattern(7, 3 * kMiB);
+  std::string sound_;
+};
+
+TEST_F(FullDiskTornTest, BytesAreMovedInPieces) {
+  FillDisk(kOpWrite, 1);
+  ExpectMoved();
+  // The blocks behind the end, and then piece by piece.
+  EXPECT_GE(file_system_.Count(kOpTruncate), 5);
+}
+
+TEST_F(FullDiskTornTest, PiecesAreAsSmallAsTheyHaveToBe) {
+  FillDisk(kOpWrite, 6);
+  ExpectMoved();
+  EXPECT_GE(file_system_.Count(kOpTruncate), 100);
+}
+
+TEST_F(FullDiskTornTest, SyncMayBeWhatFindsItFull) {
+  FillDisk(kOpSync, 2);
+  ExpectMoved();
+}
+
+TEST_F(FullDiskTornTest, ThereMayBeNoRoomForItsName) {
+  // The first call opens the store itself.
+  file_system_.Inject({.ops = kOpOpen, .nth = 2, .error_number = ENOSPC});
+  ExpectMoved();
+}
+
+TEST_F(FullDiskTornTest, NothingIsLostWhereThatIsNoHelp) {
+  FillDisk(kOpWrite, 1000);
+  const auto store = TryOpen();
+  EXPECT_EQ(SystemErrorNumber(store.status()), ENOSPC) << store.status();
+  EXPECT_TRUE(File() == sound_ + torn_);
+  const std::string sidecar = absl::StrCat(Path(), ".torn-", sound_.size());
+  EXPECT_TRUE(absl::IsNotFound(RealFileSystem()->Info(sidecar).status()));
+}
+
+// From the end on, bytes are in one place at least, wherever it fails.
+TEST_F(FullDiskTornTest, WhatWasMovedBeforeAFailureStays) {
+  bool moved_some = false;
+  for (int nth = 2; !moved_some; ++nth) {
+    SCOPED_TRACE(nth);
+    ASSERT_LT(nth, 40);
+    // A write fails, and then a few are well; then all fail for good.
+    file_system_.Inject({.ops = kOpWrite,
+                         .times = 1,
+                         .error_number = ENOSPC,
+                         .before = [this, nth] {
+                           file_system_.Inject({.ops = kOpWrite,
+                                                .nth = nth,
+                                                .times = 1000,
+                                                .error_number = EIO});
+                         }});
+    EXPECT_FALSE(TryOpen().ok());
+    const std::string left = File();
+    ASSERT_LE(left.size(), sound_.size() + torn_.size());
+    moved_some = left.size() < sound_.size() + torn_.size();
+    EXPECT_TRUE(left == (sound_ + torn_).substr(0, left.size()));
+    if (!moved_some) continue;
+    const std::string sidecar = absl::StrCat(Path(), ".torn-", sound_.size());
+    const size_t kept = left.size() - sound_.size();
+    EXPECT_TRUE(ReadWholeFile(sidecar).substr(kept) == torn_.substr(kept));
+    // The next one moves the rest, into another.
+    file_system_.Heal();
+    Open();
+    EXPECT_EQ(store_->recovery().sidecar, sidecar + ".1");
+    EXPECT_TRUE(ReadWholeFile(sidecar + ".1") == torn_.substr(0, kept));
+    EXPECT_EQ(Read("key"), "payload");
+  }
 }
 
 // --- What it costs ---

@@ -18,6 +18,8 @@ struct CompactionOptions {
   uint64_t bytes_per_second = 0;
   // Leave the disk to others while they need it (idle I/O priority).
   bool background = false;
+  // Ends as CANCELLED if it takes longer. What has been punched stays so.
+  absl::Duration longest = absl::InfiniteDuration();
 };
 
 // When a volume starts compactions by itself.
@@ -46,7 +48,7 @@ struct CompactionProgress {
   CompactionPhase phase = CompactionPhase::kNone;
   bool punch = false;  // of which kind it is
   uint64_t bytes_done = 0;
-  uint64_t bytes_total = 0;  // an estimate until all is copied
+  uint64_t bytes_total = 0;  // an estimate, which grows with what is written
   uint64_t files_done = 0;
   uint64_t files_total = 0;
   uint64_t bytes_won = 0;  // on the disk; known when it has ended

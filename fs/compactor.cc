@@ -13,6 +13,7 @@
 #include "fs/checkpoint.h"
 #include "fs/error.h"
 #include "fs/idle_priority.h"
+#include "fs/live_bytes.h"
 #include "fs/loader.h"
 
 namespace varve::fs {
@@ -21,20 +22,13 @@ namespace {
 // When so little is left to be shipped, the last step may begin.
 constexpr uint64_t kShortLog = uint64_t{64} << 10;
 constexpr int kMaxRounds = 50;
-// What every entry takes besides its payload, on average.
-constexpr uint64_t kEntryOverhead = 52;
-// About what a checkpoint takes for an inode and its name.
-constexpr uint64_t kInodeOverhead = 100;
 // Left free on the disk, for others.
 constexpr uint64_t kReserve = uint64_t{16} << 20;
+// For how long it is waited for when it is not there. What has been copied by
+// then is in the way of everybody.
+constexpr absl::Duration kLongestPause = absl::Minutes(1);
 
 }  // namespace
-
-uint64_t EstimateLiveBytes(Core& core) {
-  absl::ReaderMutexLock lock(&core.tree_mu);
-  return core.tree.data_bytes() +
-         core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
-}
 
 absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
                                 const std::string& path,
@@ -101,9 +95,12 @@ absl::Status Compactor::LoadCopy() {
 }
 
 absl::Status Compactor::CheckSpace() {
-  const uint64_t needed = EstimateLiveBytes(copy_);
+  // What is in use without being in the tree is copied, too.
+  const uint64_t needed =
+      std::max(EstimateLiveBytes(copy_), EstimateLiveBytes(context_.core)) +
+      CountSpilledBytes(context_.open_files);
   VARVE_ASSIGN_OR_RETURN(const SpaceOnDisk space, context_.core.store->Space());
-  if (needed + kReserve <= space.available) return absl::OkStatus();
+  if (space.HasRoomFor(needed + kReserve)) return absl::OkStatus();
   return SystemError(
       ENOSPC,
       absl::StrFormat("a compaction needs %d MiB of free space beside the "
@@ -126,9 +123,10 @@ std::vector<EntryLocation> Compactor::EntriesOfStreams() const {
 
 absl::Status Compactor::CopyAll() {
   CompactionMonitor& monitor = context_.monitor;
+  const uint64_t bytes = CountContentBytes(copy_);
   {
     absl::ReaderMutexLock lock(&copy_.tree_mu);
-    monitor.SetTotals(copy_.tree.data_bytes(), copy_.tree.inode_count());
+    monitor.SetTotals(bytes, copy_.tree.inode_count());
   }
   TreeCopier copier(
       *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
@@ -171,10 +169,17 @@ absl::Status Compactor::CatchUp() {
   shipper_ = std::make_unique<LogShipper>(
       live, copy_, source_->tail(), [this] { return NewDataId(); },
       context_.monitor, translation_);
+  CompactionMonitor& monitor = context_.monitor;
+  uint64_t before = monitor.progress().bytes_done;
   for (int round = 0; round < kMaxRounds; ++round) {
     VARVE_RETURN_IF_ERROR(live.Seal());
     const uint64_t end = live.tail();
     const uint64_t behind = end - shipper_->shipped();
+    // With a limit that is not well above what is written, it would not come to
+    // an end.
+    if (behind > before / 2) monitor.LiftLimit();
+    before = behind;
+    monitor.SetBytesLeft(behind);
     VARVE_RETURN_IF_ERROR(shipper_->ShipTo(end));
     VARVE_RETURN_IF_ERROR(shipper_->CopyLoose(LoosePlaces()));
     // So that the last sync has little to do.
@@ -228,6 +233,7 @@ absl::Status Compactor::SwitchLocked() {
   }
   // Whatever fails from here on, the new file is the store.
   VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
+  ++core.arrangement;
   MoveTree();
   core.checkpoint = copy_.checkpoint;
   core.log_bytes = copy_.log_bytes;
@@ -241,8 +247,9 @@ absl::Status Compactor::Switch() {
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
       [&core] { return core.long_copies.load() == 0; }));
   context_.monitor.SetPhase(CompactionPhase::kSwitching);
-  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  // Who comes while this waits for those who are at it waits behind it.
   const absl::Time begin = absl::Now();
+  absl::MutexLock arrangement_lock(&core.arrangement_mu);
   // Of files that are deleted from here on, all places have been copied.
   absl::Status status = shipper_->CopyLoose(LoosePlaces());
   if (status.ok()) {
@@ -263,10 +270,12 @@ absl::Status Compactor::Run() {
   VARVE_RETURN_IF_ERROR(LoadCopy());
   VARVE_RETURN_IF_ERROR(CheckSpace());
   VARVE_ASSIGN_OR_RETURN(copy_.store, core.store->MakeReplacement());
-  context_.monitor.PauseUnless([&core] {
-    const absl::StatusOr<SpaceOnDisk> space = core.store->Space();
-    return !space.ok() || space->available > kReserve;
-  });
+  context_.monitor.PauseUnless(
+      [&core] {
+        const absl::StatusOr<SpaceOnDisk> space = core.store->Space();
+        return !space.ok() || space->HasRoomFor(kReserve);
+      },
+      kLongestPause);
   absl::Status status;
   {
     const IdlePriority priority(context_.background);

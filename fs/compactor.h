@@ -31,9 +31,6 @@
 
 namespace varve::fs {
 
-// About the length of a store that holds nothing but this tree.
-uint64_t EstimateLiveBytes(Core& core);
-
 // Whether the file at `path` is what a compaction of the tree with that
 // identity has left behind when it was cut short. NOT_FOUND if there is none.
 absl::StatusOr<bool> IsLeftover(FileSystem& file_system,

@@ -142,12 +142,13 @@ absl::Status ContentWriter::Rewrite(OpenInode& open,
                                     uint64_t size) {
   uint64_t total = 0;
   for (const Range& range : ranges) total += range.end - range.begin;
-  const bool is_long = total > kLongCopy;
+  if (total <= kLongCopy) return CopyAndCommit(open, ranges, size);
+  core_.long_copies.fetch_add(1);
   // A compaction does this anyway, and must not wait for it.
-  if (is_long && core_.compacting.load()) return absl::OkStatus();
-  if (is_long) core_.long_copies.fetch_add(1);
-  const absl::Status status = CopyAndCommit(open, ranges, size);
-  if (is_long) core_.long_copies.fetch_sub(1);
+  const absl::Status status = core_.compacting.load()
+                                  ? absl::OkStatus()
+                                  : CopyAndCommit(open, ranges, size);
+  core_.long_copies.fetch_sub(1);
   return status;
 }
 

@@ -5,6 +5,11 @@
 #include "fs/identity.h"
 
 namespace varve::fs {
+namespace {
+
+constexpr uint64_t kMaxIdsTried = uint64_t{1} << 20;
+
+}  // namespace
 
 std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode) {
   if (!inode.is_regular()) return std::nullopt;
@@ -48,8 +53,12 @@ bool IsTreesOwn(const Store& store, const Identity& identity,
   if (absl::IsNotFound(newest.status())) return false;
   // What cannot be read, or told from data, may be anybody's.
   if (!newest.ok() || identity.AsCommit(*newest).has_value()) return true;
-  const auto ids = identity.DataIdsOf({key_hash}, next_data_id);
-  return !ids.has_value() || !ids->empty();
+  // Whether it is data is not looked up among more ids than take some ms.
+  if (next_data_id > kMaxIdsTried) return true;
+  for (uint64_t id = 1; id < next_data_id; ++id) {
+    if (identity.DataKeyHash(id) == key_hash) return true;
+  }
+  return false;
 }
 
 bool MayLieUnderPath(const Core& core, uint64_t path_hash, bool owns_newest,

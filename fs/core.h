@@ -50,9 +50,13 @@ struct Core {
   // of what is dirty, or found in the tree a moment ago. A compaction holds it
   // alone, for a moment, when all places change.
   absl::Mutex arrangement_mu ABSL_ACQUIRED_BEFORE(commit_mu);
+  // How often they have changed: a place from before means nothing afterwards.
+  uint64_t arrangement ABSL_GUARDED_BY(arrangement_mu) = 0;
   // Whether a compaction is on its way: no other copying of much then.
   std::atomic<bool> compacting{false};
-  // Copies of large files that are going on, with arrangement_mu shared.
+  // Copies of large files that are going on, with arrangement_mu shared. Who
+  // wants it alone sets `compacting` and waits for these to end first; who
+  // begins one counts it here first, and then looks at `compacting`.
   std::atomic<int> long_copies{0};
   // Entries that end at or below this offset and belong to no file have been
   // there when the store was opened.

@@ -71,7 +71,9 @@ void GetStatistics(Call& call, const Buffers& buffers) {
   if (!statistics.ok()) return call.request.Done(statistics.status());
   const absl::StatusOr<SpaceInfo> space = call.volume.GetSpace();
   if (!space.ok()) return call.request.Done(space.status());
-  AnswerWith(call.request, ToIoctl(*statistics, space->host_available),
+  AnswerWith(call.request,
+             ToIoctl(*statistics,
+                     AvailableBytes(space->host_total, space->host_available)),
              buffers);
 }
 

@@ -122,18 +122,6 @@ bool Identity::Reserves(uint64_t key_hash, absl::string_view head) const {
   return header.ok() && IsNearly(key_hash, KeyHashFor(*header));
 }
 
-std::optional<absl::flat_hash_map<uint64_t, uint64_t>> Identity::DataIdsOf(
-    const absl::flat_hash_set<uint64_t>& key_hashes, uint64_t end) const {
-  absl::flat_hash_map<uint64_t, uint64_t> ids;
-  if (key_hashes.empty()) return ids;
-  if (end > kMaxKnownDataIds) return std::nullopt;
-  for (uint64_t id = 1; id < end; ++id) {
-    const uint64_t key_hash = DataKeyHash(id);
-    if (key_hashes.contains(key_hash)) ids.emplace(key_hash, id);
-  }
-  return ids;
-}
-
 uint64_t Identity::KeyHashFor(const CommitHeader& header) const {
   return header.is_checkpoint() ? CheckpointKeyHash()
                                 : CommitKeyHash(header.sequence);

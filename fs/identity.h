@@ -10,8 +10,6 @@
 #include <optional>
 #include <string>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "engine/entry.h"
@@ -20,8 +18,8 @@
 
 namespace varve::fs {
 
-// Of more ids than these, in a second or two, nobody can tell whether a hash is
-// one of theirs. A store that has drawn them was made to keep us busy.
+// More ids than these are not tried, which takes some seconds, to tell whether
+// hashes are those of their keys.
 inline constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
 
 struct Identity {
@@ -59,11 +57,6 @@ struct Identity {
   // puts a flipped bit of such a key right, keys that differ from one in a
   // single bit are the tree's, too. Data keys are not looked at.
   bool Reserves(uint64_t key_hash, absl::string_view head) const;
-
-  // The data ids below `end` whose keys have these hashes, by hash. Nothing if
-  // there are more ids than can be looked at (kMaxKnownDataIds).
-  std::optional<absl::flat_hash_map<uint64_t, uint64_t>> DataIdsOf(
-      const absl::flat_hash_set<uint64_t>& key_hashes, uint64_t end) const;
 
   // The hash of the reserved key that a commit or checkpoint calls for.
   uint64_t KeyHashFor(const CommitHeader& header) const;

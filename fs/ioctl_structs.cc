@@ -59,7 +59,9 @@ uint64_t AtLeastZero(int64_t number) {
 uint64_t EtaMilliseconds(const CompactionProgress& progress) {
   if (!progress.running()) return 0;
   if (progress.bytes_done == 0) return VARVE_ETA_UNKNOWN;
-  if (progress.bytes_done >= progress.bytes_total) return 0;
+  if (progress.phase == CompactionPhase::kSwitching) return 0;
+  // More has come to it than was reckoned with.
+  if (progress.bytes_done >= progress.bytes_total) return VARVE_ETA_UNKNOWN;
   const double left =
       absl::ToDoubleMilliseconds(progress.elapsed) *
       (static_cast<double>(progress.bytes_total - progress.bytes_done) /

@@ -21,6 +21,12 @@ varve_compaction_start ToIoctl(const CompactionOptions& options);
 
 varve_compaction_progress ToIoctl(const CompactionProgress& progress);
 
+// Free bytes as programs are told of them: a disk that says of itself that it
+// has none at all tells nothing.
+inline uint64_t AvailableBytes(uint64_t total, uint64_t available) {
+  return total == 0 ? VARVE_SPACE_UNKNOWN : available;
+}
+
 // `available_bytes` are free on the store's disk.
 varve_statistics ToIoctl(const StoreStatistics& statistics,
                          uint64_t available_bytes);

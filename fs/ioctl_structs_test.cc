@@ -62,6 +62,8 @@ TEST(IoctlStructsTest, TheTimeLeftFollowsFromTheSpeed) {
   progress.bytes_done = 0;
   EXPECT_EQ(ToIoctl(progress).eta_ms, VARVE_ETA_UNKNOWN);
   progress.bytes_done = 2000;  // more than was estimated
+  EXPECT_EQ(ToIoctl(progress).eta_ms, VARVE_ETA_UNKNOWN);
+  progress.phase = CompactionPhase::kSwitching;
   EXPECT_EQ(ToIoctl(progress).eta_ms, 0);
   EXPECT_EQ(ToIoctl(CompactionProgress()).eta_ms, 0);
 }

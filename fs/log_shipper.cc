@@ -45,6 +45,16 @@ absl::StatusOr<absl::Span<const std::byte>> LogShipper::BytesAt(
   return span;
 }
 
+absl::Status LogShipper::VerifyOnce(const Extent& extent) {
+  if (verified_.contains(extent.payload_offset())) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(Annotate(
+      VerifyEntryOf(live_, extent, /*checksum=*/true),
+      absl::StrCat("the entry at offset ", extent.payload_offset(),
+                   " is damaged, and would seem sound after a compaction")));
+  verified_.insert(extent.payload_offset());
+  return absl::OkStatus();
+}
+
 absl::Status LogShipper::ShipTo(uint64_t end) {
   VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> entries,
                          EntriesUpTo(end));
@@ -160,6 +170,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
   }
   entries_.clear();
   for (const Extent& extent : unknown) {
+    VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
     static constexpr std::byte kZero[1] = {};
@@ -216,7 +227,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     translation_.Translate(extent, &unknown);
   }
   for (const Extent& extent : unknown) {
-    VARVE_RETURN_IF_ERROR(VerifyEntryOf(live_, extent, /*checksum=*/true));
+    VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
     static constexpr std::byte kZero[1] = {};

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "engine/store.h"
 #include "fs/commit.h"
@@ -52,6 +53,8 @@ class LogShipper {
   absl::Status ShipCommit(const Record& record);
   absl::Status AddTranslated(Change& change, const Record& record,
                              Commit& commit);
+  // Compares the entry that the extent lies in with its checksum, once.
+  absl::Status VerifyOnce(const Extent& extent);
   // Entries that have come with no commit so far.
   absl::Status ShipEntries();
   absl::StatusOr<absl::Span<const std::byte>> BytesAt(uint64_t offset,
@@ -70,6 +73,7 @@ class LogShipper {
   Translation& translation_;
   std::vector<EntryLocation> entries_;
   std::vector<Store::PinnedBytes> pins_;
+  absl::flat_hash_set<uint64_t> verified_;  // payload offsets of entries
 };
 
 }  // namespace varve::fs

@@ -4,9 +4,11 @@
 
 #include <algorithm>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/commit.h"
+#include "fs/data_id_finder.h"
 #include "fs/idle_priority.h"
 
 namespace varve::fs {
@@ -27,8 +29,14 @@ absl::Status Puncher::FindUsed() {
   if (const auto image = core.store->index_image_in_use()) {
     used_.insert(image->payload_offset);
   }
-  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  // Who copies a large file, with that lock shared, is let finish, and no other
+  // may begin: everybody else would have to wait for it behind us.
+  core.compacting.store(true);
+  const auto locked = absl::MakeCleanup([&] { core.compacting.store(false); });
+  VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
+      [&core] { return core.long_copies.load() == 0; }));
   const absl::Time begin = absl::Now();
+  absl::MutexLock arrangement_lock(&core.arrangement_mu);
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   for (const auto& open : context_.open_files.All()) {
     absl::ReaderMutexLock lock(&open->mu);
@@ -74,16 +82,22 @@ Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
 
 absl::Status Puncher::FindDead() {
   const Core& core = context_.core;
-  absl::flat_hash_set<uint64_t> key_hashes;
+  DataIdFinder finder(core.identity, core.next_data_id.load());
+  const uint64_t identity_key = HashKey(Identity::Key());
+  const uint64_t image_key = core.identity.IndexImageKeyHash();
   core.store->ForEach([&](const EntryView& entry) {
-    if (!used_.contains(entry.location().payload_offset)) {
-      key_hashes.insert(entry.key_hash());
+    const EntryLocation& location = entry.location();
+    if (used_.contains(location.payload_offset)) return true;
+    if (const auto header = core.identity.AsCommit(entry)) {
+      finder.SeeRecord(*header, location);
+    } else if (location.key_hash != identity_key &&
+               location.key_hash != image_key) {
+      finder.Ask(location.key_hash);
     }
     return true;
   });
   // What cannot be told to be ours is not.
-  data_ids_ = core.identity.DataIdsOf(key_hashes, core.next_data_id.load())
-                  .value_or(data_ids_);
+  data_ids_ = finder.Find();
   uint64_t total = 0;
   VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();

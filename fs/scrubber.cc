@@ -108,10 +108,12 @@ void Scrubber::ScrubFile(uint64_t ino) {
   while (true) {
     Extent extent;
     absl::StatusOr<EntryView> entry;
+    uint64_t arrangement;
     {
-      absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+      absl::ReaderMutexLock lock(&core_.arrangement_mu);
       const std::vector<Extent> entries = LargeEntriesOf(ino);
       if (entries.empty()) return;
+      arrangement = core_.arrangement;
       extent = entries.front();
       done_.insert({extent.payload_offset(), extent.entry_crc32});
       // Pinned: a compaction does not move it under us.
@@ -120,11 +122,19 @@ void Scrubber::ScrubFile(uint64_t ino) {
     }
     // Whoever reads it is told that it is not there.
     if (!entry.ok() || Matches(*entry)) continue;
+    absl::Status damage;
+    {
+      absl::ReaderMutexLock lock(&core_.arrangement_mu);
+      // At that place of another file, something else lies. (If a compaction
+      // has copied this entry, it has found it sound.)
+      if (core_.arrangement != arrangement) continue;
+      damage = reader_.NoteDamaged(ino, extent);
+    }
     {
       absl::MutexLock lock(&mu_);
       ++progress_.damaged;
     }
-    on_damage_(ino, reader_.NoteDamaged(ino, extent));
+    on_damage_(ino, damage);
   }
 }
 

@@ -121,6 +121,7 @@ void Tree::TakePlaces(Tree& other) {
     }
   });
   extent_count_ = other.extent_count_;
+  may_have_clones_ = may_have_clones_ || other.may_have_clones_;
 }
 
 void Tree::SetPlaces(Inode& inode, const std::vector<Extent>& extents) {
@@ -390,6 +391,10 @@ void Tree::ReplaceContent(const SetContent& change, Inode& inode,
   for (const Extent& extent : change.extents) {
     DetailOf(inode).extents.Overlay(extent);
     if (extent.is_hole()) continue;
+    if (extent.shared) {
+      may_have_clones_ = true;
+      continue;  // counts as no patch, either
+    }
     total += extent.length;
     largest = std::max(largest, extent.length);
   }
@@ -408,7 +413,12 @@ absl::Status Tree::Do(const PatchContent& change, std::optional<Timestamp>) {
   InodeDetail& detail = DetailOf(*inode);
   for (const Extent& extent : change.extents) {
     detail.extents.Overlay(extent);
-    if (!extent.is_hole() && !extent.shared) detail.patched += extent.length;
+    if (extent.is_hole()) continue;
+    if (extent.shared) {
+      may_have_clones_ = true;
+    } else {
+      detail.patched += extent.length;
+    }
   }
   CountContent(*inode, 1);
   return absl::OkStatus();

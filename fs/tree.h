@@ -87,6 +87,8 @@ class Tree {
   uint64_t name_count() const { return name_count_; }
   // Extents of files that lie in pieces.
   uint64_t extent_count() const { return extent_count_; }
+  // Whether some content may lie in the same bytes of the store as other.
+  bool may_have_clones() const { return may_have_clones_; }
 
   // Makes all content lie where `other`, which has the same inodes, says.
   // Takes what it needs from `other`, which is of no use afterwards.
@@ -161,6 +163,7 @@ class Tree {
   uint64_t data_bytes_ = 0;
   uint64_t name_count_ = 0;
   uint64_t extent_count_ = 0;
+  bool may_have_clones_ = false;
   DataIdRanges unfinished_;
   // The newest ones; more than two are in no commit of ours.
   std::array<Dropped, 4> dropped_;

@@ -20,6 +20,9 @@ constexpr uint64_t kSmallFile = uint64_t{1} << 20;
 // looked at.
 constexpr size_t kChunk = size_t{1} << 20;
 constexpr size_t kMaxFilesAtOnce = 512;
+// Files that have less in common with others get a copy of their own, and are
+// plain.
+constexpr uint64_t kLeastShared = 4096;
 
 Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
               uint64_t length) {
@@ -90,6 +93,8 @@ absl::Status TreeCopier::VerifyAll(const Inode& inode,
                                    const ExtentMap& content) {
   absl::flat_hash_set<uint64_t> seen;
   for (const auto& [offset, extent] : content.extents()) {
+    // What has been copied was sound.
+    if (IsCopied(extent)) continue;
     if (!seen.insert(extent.payload_offset()).second) continue;
     VARVE_RETURN_IF_ERROR(Annotate(
         VerifyEntryOf(source_, extent, /*checksum=*/true),
@@ -98,6 +103,31 @@ absl::Status TreeCopier::VerifyAll(const Inode& inode,
                      ", is damaged, and would seem sound after a compaction")));
   }
   return absl::OkStatus();
+}
+
+bool TreeCopier::IsCopied(const Extent& extent) const {
+  uint64_t skip = 0;
+  const Extent* place = translation_.Find(extent.store_offset, &skip);
+  return place != nullptr && place->length - skip >= extent.length;
+}
+
+absl::StatusOr<uint64_t> TreeCopier::CopiedBytes(const ExtentMap& content) {
+  uint64_t bytes = 0;
+  for (const auto& [offset, extent] : content.extents()) {
+    if (gathered_.contains(extent.store_offset)) {
+      VARVE_RETURN_IF_ERROR(Flush());
+      VARVE_RETURN_IF_ERROR(FlushPieces());
+    }
+    if (IsCopied(extent)) {
+      bytes += extent.length;
+      continue;
+    }
+    std::vector<Extent> unknown;
+    translation_.Translate(extent, &unknown);
+    bytes += extent.length;
+    for (const Extent& part : unknown) bytes -= part.length;
+  }
+  return bytes;
 }
 
 bool TreeCopier::MustStayInPieces(const Inode& inode,
@@ -134,6 +164,8 @@ absl::Status TreeCopier::CopyInode(uint64_t ino) {
                             std::nullopt);
   }
   VARVE_RETURN_IF_ERROR(sound);
+  VARVE_ASSIGN_OR_RETURN(const uint64_t copied, CopiedBytes(content));
+  if (copied >= kLeastShared) return CopyClone(*inode, content);
   if (MustStayInPieces(*inode, content)) return CopyPieces(*inode, content);
   if (inode->attributes.size > kSmallFile) return CopyLarge(*inode, content);
   return CopyPlain(*inode, content);
@@ -146,6 +178,7 @@ absl::Status TreeCopier::CopyPlain(const Inode& inode,
   for (const auto& [offset, extent] : content.extents()) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
     file.old.push_back(extent);
+    gathered_.insert(extent.store_offset);
     file.bytes.push_back(bytes);
   }
   plain_bytes_ += inode.attributes.size;
@@ -180,7 +213,10 @@ absl::Status TreeCopier::Flush() {
   const uint64_t bytes = plain_bytes_;
   plain_.clear();
   plain_bytes_ = 0;
-  if (pieces_.empty()) pins_.clear();
+  if (pieces_.empty()) {
+    pins_.clear();
+    gathered_.clear();
+  }
   return monitor_.Count(bytes);
 }
 
@@ -233,9 +269,32 @@ absl::Status TreeCopier::CopyPieces(const Inode& inode,
   for (const auto& [offset, extent] : content.extents()) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
     pieces_.push_back({inode.ino, extent, bytes});
+    gathered_.insert(extent.store_offset);
     piece_bytes_ += extent.length;
   }
   return piece_bytes_ < kChunk ? absl::OkStatus() : FlushPieces();
+}
+
+absl::Status TreeCopier::CopyClone(const Inode& inode,
+                                   const ExtentMap& content) {
+  ExtentMap rest;
+  for (const auto& [offset, extent] : content.extents()) {
+    std::vector<Extent> unknown;
+    translation_.Translate(extent, &unknown);
+    for (const Extent& part : unknown) rest.Overlay(part);
+  }
+  VARVE_RETURN_IF_ERROR(CopyPieces(inode, rest));
+  VARVE_RETURN_IF_ERROR(FlushPieces());
+  SetContent set{.ino = inode.ino};
+  for (const auto& [offset, extent] : content.extents()) {
+    for (Extent& part : translation_.Translate(extent, nullptr)) {
+      // Another file decides about the key of the entry, or it is a data key.
+      part.shared = true;
+      set.extents.push_back(part);
+    }
+  }
+  absl::MutexLock lock(&core_.tree_mu);
+  return core_.tree.Apply(set, std::nullopt);
 }
 
 absl::Status TreeCopier::FlushPieces() {
@@ -270,7 +329,10 @@ absl::Status TreeCopier::FlushPieces() {
   const uint64_t bytes = piece_bytes_;
   pieces_.clear();
   piece_bytes_ = 0;
-  if (plain_.empty()) pins_.clear();
+  if (plain_.empty()) {
+    pins_.clear();
+    gathered_.clear();
+  }
   return monitor_.Count(bytes);
 }
 

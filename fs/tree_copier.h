@@ -1,7 +1,9 @@
 // TreeCopier: copies what is live of a store into another one that is empty.
 // Files are written in the order of a walk through the tree, names sorted, each
 // as one plain entry under its present path; a file with holes keeps them, its
-// data lying in entries that it shares with other small pieces.
+// data lying in entries that it shares with other small pieces. What files have
+// in common (clones) stays so: the first one is plain, and the others have
+// extents in its entry.
 
 #ifndef VARVE_FS_TREE_COPIER_H_
 #define VARVE_FS_TREE_COPIER_H_
@@ -12,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "engine/store.h"
 #include "fs/compaction_monitor.h"
 #include "fs/core.h"
@@ -50,6 +54,12 @@ class TreeCopier {
   absl::Status CopyPlain(const Inode& inode, const ExtentMap& content);
   absl::Status CopyLarge(const Inode& inode, const ExtentMap& content);
   absl::Status CopyPieces(const Inode& inode, const ExtentMap& content);
+  // Lets the file share with others what has been copied for them.
+  absl::Status CopyClone(const Inode& inode, const ExtentMap& content);
+  // Bytes of the content that have been copied already.
+  absl::StatusOr<uint64_t> CopiedBytes(const ExtentMap& content);
+  // Whether all of that range has been.
+  bool IsCopied(const Extent& extent) const;
   bool MustStayInPieces(const Inode& inode, const ExtentMap& content);
   absl::Status VerifyAll(const Inode& inode, const ExtentMap& content);
   absl::StatusOr<absl::Span<const std::byte>> BytesOf(const Extent& extent);
@@ -83,6 +93,9 @@ class TreeCopier {
   };
   std::vector<Piece> pieces_;
   uint64_t piece_bytes_ = 0;
+  // Where in the old store the extents begin that are in `plain_` and
+  // `pieces_`, or were there lately.
+  absl::flat_hash_set<uint64_t> gathered_;
 };
 
 }  // namespace varve::fs

@@ -97,6 +97,9 @@ struct varve_compaction_start {
 /* varve_compaction_progress.eta_ms where nothing can be said yet. */
 #define VARVE_ETA_UNKNOWN (~(uint64_t)0)
 
+/* varve_statistics.available_bytes where the store's disk does not tell. */
+#define VARVE_SPACE_UNKNOWN (~(uint64_t)0)
+
 /* Room for varve_compaction_progress.message, with its NUL. */
 #define VARVE_MESSAGE_SIZE 256
 
@@ -122,7 +125,8 @@ struct varve_compaction_progress {
   uint64_t bytes_won;  /* bytes on the disk; known when it has ended */
   uint64_t elapsed_ms; /* milliseconds since its start; until its end */
   /*
-   * Milliseconds that it will still take, or VARVE_ETA_UNKNOWN. 0 if none runs.
+   * Milliseconds that it will still take, or VARVE_ETA_UNKNOWN. 0 if none runs,
+   * or it is in its last step.
    */
   uint64_t eta_ms;
   /* Microseconds for which nothing else could go on, at the longest. */
@@ -146,7 +150,7 @@ struct varve_statistics {
   uint64_t extents;         /* of files in pieces */
   /* Bytes that have to be free on the disk for a compaction that copies. */
   uint64_t peak_extra_bytes;
-  /* Bytes that are free there, for the daemon. */
+  /* Bytes that are free there, for the daemon, or VARVE_SPACE_UNKNOWN. */
   uint64_t available_bytes;
   uint64_t reserved[13]; /* 0 */
 };

@@ -40,6 +40,7 @@
 #include "engine/store.h"
 #include "fs/compaction.h"
 #include "fs/compaction_monitor.h"
+#include "fs/compaction_policy.h"
 #include "fs/content_reader.h"
 #include "fs/content_writer.h"
 #include "fs/core.h"
@@ -428,8 +429,7 @@ class Volume {
       ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
 
   // volume_unnamed.cc
-  std::vector<EntryLocation> FindUnnamed()
-      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
+  std::vector<EntryLocation> FindUnnamed();
   absl::Status AdoptPath(absl::string_view path, const EntryLocation& entry,
                          Caller caller);
   void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
@@ -438,8 +438,12 @@ class Volume {
   // volume_compaction.cc
   void RunCompaction(const CompactionOptions& options);
   void StopCompaction();
-  // Starts one where options and figures call for it.
-  void CompactIfDue();
+  uint64_t CountLiveBytes();  // that somebody needs
+  // What options and figures call for, and starting it (for the syncer).
+  CompactionPolicy::Due FindDue();
+  void CompactIfDue(bool may_copy = true);
+  // Does what there is time for: no longer than the writing took.
+  void PunchBeforeClosing();
   // Has that looked at soon, if the store has grown by much.
   void NoteGrowth();
   // Told by the engine that the disk is full, under the store's writer lock.
@@ -462,11 +466,7 @@ class Volume {
   CompactionMonitor compaction_;
   absl::Mutex compactor_mu_;
   std::thread compactor_ ABSL_GUARDED_BY(compactor_mu_);
-  // Sizes of the store below which no compaction starts by itself.
-  std::atomic<uint64_t> next_automatic_copy_{0};
-  std::atomic<uint64_t> next_automatic_punch_{0};
-  // Dead bytes that the last compaction has left.
-  std::atomic<uint64_t> dead_left_{0};
+  CompactionPolicy policy_;
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);

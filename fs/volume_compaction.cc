@@ -12,14 +12,13 @@
 #include "engine/status.h"
 #include "fs/compactor.h"
 #include "fs/error.h"
+#include "fs/live_bytes.h"
 #include "fs/puncher.h"
 #include "fs/volume.h"
 
 namespace varve::fs {
 namespace {
 
-// Below this much, compactions are not started by themselves.
-constexpr uint64_t kMinDeadBytes = uint64_t{64} << 20;
 // When the store has grown by so much it is looked at at once.
 constexpr uint64_t kMuch = uint64_t{64} << 20;
 // On a full disk it is punched as soon as this much has died, but not all the
@@ -30,6 +29,13 @@ constexpr int kReliefShare = 10;  // of the time for punching, one part in ten
 constexpr absl::Duration kVainReliefPause = absl::Minutes(1);
 
 }  // namespace
+
+uint64_t Volume::CountLiveBytes() {
+  // In this order: what is committed in between counts twice rather than not at
+  // all.
+  const uint64_t spilled = CountSpilledBytes(open_files_);
+  return spilled + EstimateLiveBytes(core_) + policy_.unnamed_bytes();
+}
 
 absl::Status Volume::StartCompaction(const CompactionOptions& options) {
   if (read_only()) return PosixError(EROFS);
@@ -52,7 +58,7 @@ void Volume::RunCompaction(const CompactionOptions& options) {
     return info.ok() ? info->allocated : 0;
   };
   const uint64_t before = allocated();
-  const uint64_t dead = before - std::min(before, EstimateLiveBytes(core_));
+  const uint64_t dead = before - std::min(before, CountLiveBytes());
   absl::Status status;
   if (options.punch) {
     status = Puncher({.core = core_,
@@ -85,11 +91,13 @@ void Volume::RunCompaction(const CompactionOptions& options) {
   if (!status.ok() && !absl::IsCancelled(status) && !busy) {
     Report(Annotate(status, "compaction"));
   }
-  // Whatever it was good for, it is not repeated by itself before there is
-  // more.
-  if (!busy) next_automatic_punch_.store(after + kMinDeadBytes);
-  if (!options.punch) next_automatic_copy_.store(after + kMinDeadBytes);
-  if (!busy) dead_left_.store(dead - std::min(dead, won));
+  if (!busy) {
+    policy_.NoteEnd(options.punch, after - std::min(after, CountLiveBytes()));
+  }
+  // A copy that has failed says nothing of what punching would leave.
+  if (!busy && (options.punch || status.ok())) {
+    policy_.SetDeadLeft(dead - std::min(dead, won));
+  }
   compaction_.End(status, won);
 }
 
@@ -112,7 +120,7 @@ absl::StatusOr<StoreStatistics> Volume::GetStatistics() {
   StoreStatistics statistics;
   statistics.total_bytes = core_.store->tail();
   statistics.allocated_bytes = info.allocated;
-  statistics.live_bytes = EstimateLiveBytes(core_);
+  statistics.live_bytes = CountLiveBytes();
   statistics.dead_bytes =
       info.allocated - std::min(info.allocated, statistics.live_bytes);
   statistics.peak_extra_bytes = statistics.live_bytes;
@@ -135,33 +143,51 @@ void Volume::NoteGrowth() {
   next_look_.store(tail + kMuch);
 }
 
-void Volume::CompactIfDue() {
-  const AutoCompaction& policy = options_.auto_compaction;
-  if (policy.mode == AutoCompaction::Mode::kNever || read_only()) return;
-  if (compaction_.progress().running()) return;
-  const absl::StatusOr<StoreStatistics> figures = GetStatistics();
-  if (!figures.ok()) return Report(figures.status());
-  const uint64_t total = figures->total_bytes;
-  const uint64_t live = figures->live_bytes;
-  const uint64_t dead = figures->dead_bytes;
-  // What is left of dead entries after punching: metadata, padding, and parts
-  // of blocks.
-  const bool copy = policy.mode == AutoCompaction::Mode::kRatio
-                        ? static_cast<double>(dead) >
-                              policy.dead_ratio *
-                                  static_cast<double>(figures->allocated_bytes)
-                        : dead > figures->allocated_bytes / 2;
-  if (dead < kMinDeadBytes || total < live) return;
-  if (copy && next_automatic_copy_.load() <= figures->allocated_bytes) {
-    const absl::StatusOr<SpaceOnDisk> space = core_.store->Space();
-    if (space.ok() && space->available > 2 * live) {
-      return Report(StartCompaction({.background = true}));
-    }
+CompactionPolicy::Due Volume::FindDue() {
+  if (policy_.never() || read_only() || compaction_.progress().running()) {
+    return {};
   }
-  if (dead > figures->allocated_bytes / 4 &&
-      next_automatic_punch_.load() <= figures->allocated_bytes) {
+  const absl::StatusOr<FileInfo> info = core_.store->Info();
+  if (!info.ok()) {
+    Report(info.status());
+    return {};
+  }
+  // Not worth a look at the tree.
+  if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
+  const uint64_t live = CountLiveBytes();
+  CompactionPolicy::Due due = policy_.Find(live, info->allocated);
+  if (!due.copy) return due;
+  const absl::StatusOr<SpaceOnDisk> space = core_.store->Space();
+  due.copy = space.ok() && space->HasRoomFor(2 * live);
+  return due;
+}
+
+void Volume::CompactIfDue(bool may_copy) {
+  const absl::Time begin = absl::Now();
+  // A file that is being copied is dead twice for the moment.
+  if (!policy_.MayLook(begin) || core_.long_copies.load() > 0) return;
+  const CompactionPolicy::Due due = FindDue();
+  policy_.NoteLook(begin, absl::Now());
+  if (due.copy && may_copy) {
+    Report(StartCompaction({.background = true}));
+  } else if (due.punch) {
     Report(StartCompaction({.punch = true, .background = true}));
   }
+}
+
+void Volume::PunchBeforeClosing() {
+  if (policy_.writing_time() == absl::ZeroDuration()) return;
+  if (!FindDue().punch) return;
+  const absl::Time begin = absl::Now();
+  // It needs that, and closing does so in any case.
+  const absl::Status synced = SyncAll();
+  if (!synced.ok()) return Report(synced);
+  const CompactionOptions options = {
+      .punch = true,
+      .background = true,
+      .longest = policy_.writing_time() + (absl::Now() - begin)};
+  compaction_.Begin(options);
+  RunCompaction(options);
 }
 
 void Volume::NoteShortage() {
@@ -172,12 +198,18 @@ void Volume::NoteShortage() {
 }
 
 void Volume::PunchForSpace() {
-  if (options_.auto_compaction.mode == AutoCompaction::Mode::kNever ||
-      read_only()) {
+  if (policy_.never() || read_only()) {
     return;
   }
   const Wakeup::Clock::time_point now = Wakeup::Clock::now();
   const CompactionProgress progress = compaction_.progress();
+  if (progress.running() && !progress.punch) {
+    // The copy is in the way itself.
+    compaction_.GiveUpCopying(
+        SystemError(ENOSPC, "the disk has become full; the copy made room"));
+    next_relief_ = Wakeup::After(kReliefPause);
+    return NoteShortage();
+  }
   next_relief_ = Wakeup::After(std::clamp(kReliefShare * progress.elapsed,
                                           kReliefPause, kVainReliefPause));
   // What has died since it began is looked at when it has ended.
@@ -185,7 +217,7 @@ void Volume::PunchForSpace() {
   const absl::StatusOr<StoreStatistics> figures = GetStatistics();
   if (!figures.ok()) return Report(figures.status());
   // What was left last time would be left again.
-  if (figures->dead_bytes < dead_left_.load() + kLeastRelief &&
+  if (figures->dead_bytes < policy_.dead_left() + kLeastRelief &&
       now < last_relief_ + absl::ToChronoNanoseconds(kVainReliefPause)) {
     return;
   }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "engine/status.h"
 #include "fs/error.h"
 #include "fs/volume.h"
@@ -19,6 +20,21 @@ namespace {
 // answer, and a copy of 4 GiB would be one of nothing; read and write stop
 // here, too.
 constexpr uint64_t kMaxCopy = 0x7ffff000;
+// Counts the time until its end as spent in writing.
+class WritingTime {
+ public:
+  explicit WritingTime(CompactionPolicy& policy)
+      : policy_(policy), begin_(absl::GetCurrentTimeNanos()) {}
+  ~WritingTime() {
+    policy_.AddWritingTime(absl::GetCurrentTimeNanos() - begin_);
+  }
+  WritingTime(const WritingTime&) = delete;
+  WritingTime& operator=(const WritingTime&) = delete;
+
+ private:
+  CompactionPolicy& policy_;
+  const int64_t begin_;
+};
 
 }  // namespace
 
@@ -67,6 +83,7 @@ absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
 
 absl::Status Volume::Write(const Handle& handle, uint64_t offset,
                            absl::string_view bytes, bool from_map) {
+  const WritingTime time(policy_);
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     OpenInode& open = *handle.inode;
@@ -89,6 +106,7 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
 absl::Status Volume::Flush(const Handle& handle) {
   // Who closes must not commit half of what somebody else writes.
   if (!handle.HasChanges()) return absl::OkStatus();
+  const WritingTime time(policy_);
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   OpenInode& open = *handle.inode;
   const absl::Status status = writer_.CommitUnlessEmptied(open);
@@ -99,6 +117,7 @@ absl::Status Volume::Flush(const Handle& handle) {
 }
 
 absl::Status Volume::Fsync(const Handle& handle) {
+  const WritingTime time(policy_);
   {
     absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
     VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));

@@ -215,6 +215,22 @@ TEST_F(VolumeFullDiskTest, WhatIsDeadIsGivenBackWhenTheDiskIsFoundFull) {
   EXPECT_EQ(files().Count(kOpPunchHole), before);
 }
 
+TEST_F(VolumeFullDiskTest, ACompactionThatCopiesGivesWay) {
+  Close();
+  options().auto_compaction.mode = AutoCompaction::Mode::kAuto;
+  Open();
+  EXPECT_THAT(Unlink("large0"), IsOk());
+  // As good as standing still.
+  ASSERT_THAT(volume().StartCompaction({.bytes_per_second = 100}), IsOk());
+  while (volume().GetCompactionProgress().bytes_done == 0) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  FillDisk();
+  ExpectToWin(kLarge - 16384);
+  EXPECT_TRUE(volume().GetCompactionProgress().punch);
+  EXPECT_FALSE(RealFileSystem()->Info(path() + ".compact").ok());
+}
+
 TEST_F(VolumeFullDiskTest, NothingIsPunchedWhereThatIsNotWanted) {
   EXPECT_THAT(Unlink("large0"), IsOk());
   FillDisk();

@@ -105,7 +105,8 @@ Volume::Volume(VolumeOptions options)
                   Report(status);
                   // The kernel may have some of it in its cache.
                   TellStale(ino);
-                }) {}
+                }),
+      policy_(options_.auto_compaction) {}
 
 absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
                                                      VolumeOptions options) {
@@ -356,6 +357,9 @@ void Volume::Report(const absl::Status& status) const {
 }
 
 void Volume::SyncPeriodically() {
+  // Sessions may be too short for anything else. What copying takes would be in
+  // vain in them.
+  CompactIfDue(/*may_copy=*/false);
   Wakeup::Clock::time_point next_sync = Wakeup::After(options_.sync_interval);
   Wakeup::Clock::time_point next_look = next_sync;
   while (true) {
@@ -411,6 +415,7 @@ absl::Status Volume::Close() {
     writer_.Discard(*open);
   }
   if (read_only()) return result;
+  PunchBeforeClosing();
   absl::MutexLock lock(&core_.commit_mu);
   Report(CommitAccessTimes());     // nobody is owed them
   if (core_.clean) return result;  // nothing was changed

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "fs/volume_test_util.h"
 
 namespace varve::fs {
@@ -79,6 +80,54 @@ TEST_F(VolumeScrubTest, WhatIsReadIsCheckedFirst) {
   EXPECT_THAT(NextIncident(), HasSubstr("\"bad\""));
   EXPECT_FALSE(CanBeRead("bad"));
   Close();
+}
+
+// What was damaged is in no file of the store any more.
+TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
+  options().scrub_after = absl::Hours(1);
+  Open();
+  const auto old =
+      RealFileSystem()->Open(path(), OpenMode::kReadWrite, /*permissions=*/0);
+  ASSERT_THAT(old, IsOk());
+  // All is copied, and lacks only the last step, when the scrubber begins.
+  bool begun = false;
+  bool done = false;
+  files().Inject({.ops = kOpSync, .times = 1000, .before = [&] {
+                    const auto phase = volume().GetCompactionProgress().phase;
+                    if (phase == CompactionPhase::kCopying && !begun) {
+                      begun = true;
+                      // Something to catch up with.
+                      EXPECT_THAT(MakeDir("d"), IsOk());
+                    } else if (phase == CompactionPhase::kCatchingUp && !done) {
+                      done = true;
+                      EXPECT_TRUE(CanBeRead("bad"));
+                      while (volume().scrub_progress().bytes == 0) {
+                        absl::SleepFor(absl::Milliseconds(1));
+                      }
+                    }
+                  }});
+  ASSERT_THAT(volume().StartCompaction({}), IsOk());
+  ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+  files().Heal();
+  ASSERT_TRUE(done);
+  if (volume().scrub_progress().bytes > kSize - kSize / 8) {
+    GTEST_SKIP() << "the machine is too busy: the scrubber has got to the end";
+  }
+  struct iovec piece = {const_cast<char*>("X"), 1};
+  ASSERT_THAT((*old)->WriteAt(at_, {&piece, 1}), IsOk());
+  // The scrubber takes what is asked for in order.
+  while (volume().scrub_progress().bytes < kSize) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(CanBeRead("sound"));
+  while (volume().scrub_progress().bytes < 2 * kSize) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(volume().scrub_progress().damaged, 0u);
+  EXPECT_TRUE(CanBeRead("bad"));
+  Close();
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(incidents_, testing::IsEmpty());
 }
 
 // In the middle of an entry, too.

@@ -13,6 +13,7 @@
 #include "absl/strings/str_split.h"
 #include "engine/status.h"
 #include "fs/commit.h"
+#include "fs/data_id_finder.h"
 #include "fs/error.h"
 #include "fs/volume.h"
 
@@ -32,8 +33,17 @@ absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
 }  // namespace
 
 std::vector<EntryLocation> Volume::Unnamed() {
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-  return FindUnnamed();
+  const auto arrangement = [this] {
+    absl::ReaderMutexLock lock(&core_.arrangement_mu);
+    return core_.arrangement;
+  };
+  // In a large store this takes its time: who wants to change where things lie
+  // must not wait for it, and everybody else behind them.
+  while (true) {
+    const uint64_t before = arrangement();
+    std::vector<EntryLocation> unnamed = FindUnnamed();
+    if (arrangement() == before) return unnamed;
+  }
 }
 
 std::vector<EntryLocation> Volume::FindUnnamed() {
@@ -47,30 +57,33 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
   const uint64_t checkpoint_key = core_.identity.CheckpointKeyHash();
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   std::vector<EntryLocation> unnamed;
-  absl::flat_hash_set<uint64_t> key_hashes;
+  DataIdFinder finder(core_.identity, core_.next_data_id.load());
   core_.store->ForEach([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
-    if (location.end() <= limit && !in_use.contains(location.payload_offset) &&
-        location.key_hash != identity_key &&
-        location.key_hash != checkpoint_key && location.key_hash != image_key &&
-        !core_.identity.AsCommit(entry).has_value()) {
+    if (in_use.contains(location.payload_offset) ||
+        location.key_hash == identity_key || location.key_hash == image_key) {
+      return true;
+    }
+    if (const auto header = core_.identity.AsCommit(entry)) {
+      finder.SeeRecord(*header, location);
+    } else if (location.end() <= limit && location.key_hash != checkpoint_key) {
       unnamed.push_back(location);
-      key_hashes.insert(location.key_hash);
+      finder.Ask(location.key_hash);
     }
     return true;
   });
-  // The rest of the tree's own: dead data. What cannot be told from it is not
-  // shown.
-  const auto ids =
-      core_.identity.DataIdsOf(key_hashes, core_.next_data_id.load());
-  if (!ids.has_value()) return {};
+  // The rest of the tree's own: dead data.
+  const auto ids = finder.Find();
   absl::ReaderMutexLock lock(&core_.tree_mu);
   std::erase_if(unnamed, [&](const EntryLocation& location) {
     core_.tree_mu.AssertReaderHeld();
-    const auto found = ids->find(location.key_hash);
-    return found != ids->end() &&
+    const auto found = ids.find(location.key_hash);
+    return found != ids.end() &&
            !core_.tree.unfinished().Contains(found->second);
   });
+  uint64_t bytes = 0;
+  for (const EntryLocation& entry : unnamed) bytes += entry.size_on_disk();
+  policy_.SetUnnamedBytes(bytes);
   return unnamed;
 }
 

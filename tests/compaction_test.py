@@ -226,8 +226,13 @@ class RawTest(unittest.TestCase):
             for ino, aliases in names.items():
                 content = contents[aliases[0]]
                 self.assertEqual(digest(tree.content(ino)), digest(content), aliases)
-                if content not in (b"", b"\0") and aliases[0] not in SPARSE:
+                if content not in (b"", b"\0") and aliases[0] not in (*SPARSE, "clone"):
                     self.assert_plain(store, tree.inodes[ino], aliases, content)
+            # But for a clone, which goes on sharing the bytes of the other file.
+            inos = {path: ino for path, ino in tree.walk()}
+            clone, big = (tree.inodes[inos[name]].extents for name in (b"clone", b"big"))
+            self.assertEqual([extent.store_offset for extent in big],
+                             [extent.store_offset for extent in clone])
             store.check()
 
     def test_punching_leaves_every_live_entry_whole(self):

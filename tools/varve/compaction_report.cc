@@ -49,6 +49,11 @@ const char* PhaseName(uint32_t phase) {
   }
 }
 
+// How much space there is.
+bool IsKnown(const varve_statistics& statistics) {
+  return statistics.available_bytes != VARVE_SPACE_UNKNOWN;
+}
+
 // From 0 to 1. That all is done is only said when it has ended.
 double Fraction(const varve_compaction_progress& progress) {
   if (progress.bytes_total == 0) return 0;
@@ -243,7 +248,10 @@ std::string OutlookText(const CompactionReport& report,
   absl::StrAppend(
       &text, "a compaction would win about ", HumanBytes(WouldWin(statistics)),
       "; until its end it needs ", HumanBytes(statistics.peak_extra_bytes),
-      " of free space, and there are ", HumanBytes(statistics.available_bytes));
+      " of free space, and ",
+      IsKnown(statistics)
+          ? absl::StrCat("there are ", HumanBytes(statistics.available_bytes))
+          : "the disk does not tell how much it has");
   const bool fits = statistics.peak_extra_bytes <= statistics.available_bytes;
   absl::StrAppend(&text, fits ? "\n"
                               : ": too little; free some, or use --punch, "
@@ -266,7 +274,8 @@ std::string OutlookJson(const CompactionReport& report,
   json["extents"] = statistics.extents;
   json["would_win_bytes"] = WouldWin(statistics);
   json["needed_bytes"] = needed;
-  json["available_bytes"] = statistics.available_bytes;
+  json["available_bytes"] =
+      IsKnown(statistics) ? Json(statistics.available_bytes) : Json(nullptr);
   json["fits"] = needed <= statistics.available_bytes;
   return Dump(json);
 }

@@ -93,7 +93,8 @@ class OpenedTarget : public CompactionTarget {
     VARVE_ASSIGN_OR_RETURN(const fs::StoreStatistics statistics,
                            volume_->GetStatistics());
     VARVE_ASSIGN_OR_RETURN(const fs::SpaceInfo space, volume_->GetSpace());
-    return fs::ToIoctl(statistics, space.host_available);
+    return fs::ToIoctl(
+        statistics, fs::AvailableBytes(space.host_total, space.host_available));
   }
 
   absl::Status Close() override {
