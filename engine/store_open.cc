@@ -1,7 +1,5 @@
 // Opening: the lock, recovery, and what a StoreImpl starts from.
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <optional>
@@ -13,6 +11,7 @@
 #include "engine/bus_guard.h"
 #include "engine/index_image.h"
 #include "engine/recovery.h"
+#include "engine/resolved_path.h"
 #include "engine/status.h"
 #include "engine/store_impl.h"
 
@@ -23,16 +22,6 @@ namespace {
 constexpr size_t kMaxBrokenLinks = 64;
 
 constexpr absl::Duration kLockPoll = absl::Milliseconds(20);
-
-// An absolute path without symbolic links: compaction must replace the file and
-// not a link to it, and the working directory may change.
-std::string FilePathOf(const std::string& path) {
-  char* const resolved = realpath(path.c_str(), nullptr);
-  if (resolved == nullptr) return path;
-  std::string result = resolved;
-  free(resolved);
-  return result;
-}
 
 absl::Status LockBefore(File& file, absl::Time deadline) {
   while (true) {
@@ -149,7 +138,7 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   if (is_locked && report.torn_bytes > 0) {
     VARVE_ASSIGN_OR_RETURN(
         report.sidecar,
-        MoveTornBytes(*opened.options.file_system, FilePathOf(opened.path),
+        MoveTornBytes(*opened.options.file_system, ResolvedPath(opened.path),
                       generation.file(), report.tail, report.file_size));
   }
   generation.set_written_end(report.tail);
@@ -187,7 +176,7 @@ absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
 
 StoreImpl::StoreImpl(Opened opened)
     : path_(std::move(opened.path)),
-      file_path_(FilePathOf(path_)),
+      file_path_(ResolvedPath(path_)),
       options_(std::move(opened.options)),
       recovery_(std::move(opened.recovery)),
       current_(opened.generation.get()),
@@ -196,8 +185,9 @@ StoreImpl::StoreImpl(Opened opened)
       reserve_(options_.file_system, file_path_),
       synced_generation_(current_.load(std::memory_order_relaxed)),
       durable_tail_(recovery_.durable_tail),
-      // It may just have been created.
-      must_sync_directory_(recovery_.file_size == 0) {
+      // It may just have been created, or have taken another file's place in a
+      // compaction that was killed before it could say so for good.
+      must_sync_directory_(!read_only()) {
   // On a full disk there will be none, or a small one.
   if (!read_only()) reserve_.Renew(generation_->file(), recovery_.tail);
 }
