@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "engine/zeros.h"
+#include "fs/content_key.h"
 #include "fs/content_writer.h"
 #include "fs/error.h"
 
@@ -25,9 +27,11 @@ constexpr uint64_t kLongCopy = uint64_t{4} << 20;
 // How a file is read to be written again.
 constexpr uint64_t kCopyChunk = uint64_t{1} << 20;
 
-// A payload that cannot be an entry of its own.
-bool IsSingleNul(absl::string_view bytes) {
-  return bytes.size() == 1 && bytes[0] == '\0';
+// No such payload becomes an entry: see IsAllZeros().
+bool AreAllZeros(const std::vector<absl::Span<const std::byte>>& pieces) {
+  return std::all_of(
+      pieces.begin(), pieces.end(),
+      [](absl::Span<const std::byte> piece) { return IsAllZeros(piece); });
 }
 
 Extent PartOfEntry(const EntryLocation& entry, uint64_t store_offset,
@@ -146,6 +150,9 @@ bool ContentWriter::StreamIsWholeFile(OpenInode& open) {
       open.stream->unsealed_size() != open.content.size()) {
     return false;
   }
+  const auto bytes = core_.store->View(open.stream->unsealed_offset(),
+                                       open.stream->unsealed_size());
+  if (!bytes.ok() || IsAllZeros(bytes->bytes)) return false;
   for (const auto& [offset, piece] : open.content.pieces()) {
     if (piece.kind != Piece::Kind::kSpilled ||
         piece.store_offset != open.stream->unsealed_offset() + offset) {
@@ -173,9 +180,9 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
     std::vector<absl::Span<const std::byte>> spans;
     for (const auto& [offset, piece] : content.pieces()) {
       if (piece.kind != Piece::Kind::kMemory) return std::nullopt;
-      if (IsSingleNul(piece.bytes) && content.size() == 1) return std::nullopt;
       spans.push_back(AsBytes(piece.bytes));
     }
+    if (AreAllZeros(spans)) return std::nullopt;
     return commit.AddEntry(target.path_hash, spans);
   }
   if (content.size() > kSmallFile || open.committed) return std::nullopt;
@@ -190,7 +197,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
   absl::StatusOr<std::string> text = bytes->Copy();
   if (!text.ok()) return std::nullopt;
   buffer = *std::move(text);
-  if (IsSingleNul(buffer)) return std::nullopt;
+  if (IsAllZeros(buffer)) return std::nullopt;
   return commit.AddEntry(target.path_hash, {AsBytes(buffer)});
 }
 
@@ -244,7 +251,11 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
         break;
     }
   }
-  if (!gathered.empty()) {
+  if (AreAllZeros(gathered)) {
+    for (const Extent& part : gathered_extents) {
+      layout.extents.push_back(Extent::Hole(part.file_offset, part.length));
+    }
+  } else {
     const Extent entry = commit.AddEntry(NewDataKeyHash(), gathered);
     for (const Extent& part : gathered_extents) {
       layout.extents.push_back(PartOf(entry, part));
@@ -298,6 +309,13 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   const bool replaced = content.base_limit() == 0 || content.CoversWholeFile();
   if (replaced && target.was_plain) {
     AddTombstoneIfNewest(commit, target.old_entry);
+  } else if (replaced) {
+    // It may have been plain, and patched since.
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Inode* inode = core_.tree.Find(open.ino);
+    const auto key =
+        inode == nullptr ? std::nullopt : KeyOfContent(*core_.store, *inode);
+    if (key.has_value()) commit.AddTombstone(*key);
   }
   AddInode(commit, put, target);
   if (replaced) {
@@ -350,7 +368,21 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
   return status;
 }
 
+// Whether a file that has no holes holds nothing but zeros.
+absl::StatusOr<bool> ContentWriter::HoldsOnlyZeros(OpenInode& open,
+                                                   uint64_t size) {
+  for (uint64_t offset = 0; offset < size; offset += kCopyChunk) {
+    VARVE_ASSIGN_OR_RETURN(const ReadReply bytes,
+                           reader_.ReadLocked(open, offset, kCopyChunk));
+    VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
+    if (!IsAllZeros(chunk)) return false;
+  }
+  return true;
+}
+
 absl::Status ContentWriter::CopyToPlain(OpenInode& open, uint64_t size) {
+  VARVE_ASSIGN_OR_RETURN(const bool zeros, HoldsOnlyZeros(open, size));
+  if (zeros) return absl::OkStatus();
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, BeginStream());
   std::vector<std::pair<uint64_t, uint64_t>> written;  // store offset, length
   for (uint64_t offset = 0; offset < size;) {
@@ -372,10 +404,16 @@ absl::Status ContentWriter::CopyToPlain(OpenInode& open, uint64_t size) {
   if (last.has_value()) entries.push_back(*last);
   SetContent set{.ino = open.ino};
   uint64_t file_offset = 0;
+  auto chunk = written.begin();
   for (const EntryLocation& entry : entries) {
-    set.extents.push_back(PartOfEntry(entry, entry.payload_offset, file_offset,
-                                      entry.payload_size));
-    file_offset += entry.payload_size;
+    // A piece that was all zeros has a byte more than was written.
+    uint64_t length = 0;
+    for (; chunk != written.end() && chunk->first < entry.end(); ++chunk) {
+      length += chunk->second;
+    }
+    set.extents.push_back(
+        PartOfEntry(entry, entry.payload_offset, file_offset, length));
+    file_offset += length;
   }
   commit.Add(set);
   return commit.Finish();

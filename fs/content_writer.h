@@ -138,6 +138,8 @@ class ContentWriter {
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
+  absl::StatusOr<bool> HoldsOnlyZeros(OpenInode& open, uint64_t size)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   absl::Status CopyToPlain(OpenInode& open, uint64_t size)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   uint64_t NewDataKeyHash() {

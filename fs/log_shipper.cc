@@ -162,10 +162,10 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
   for (const Extent& extent : unknown) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
-    static constexpr std::byte kZero[1] = {};
-    // So that it is no single NUL.
+    static constexpr std::byte kNotZero[] = {std::byte{1}};
+    // So that it is not all zeros.
     Extent place = commit.AddEntry(core_.identity.DataKeyHash(new_data_id_()),
-                                   {bytes, kZero});
+                                   {bytes, kNotZero});
     place.length = extent.length;
     translation_.Add(extent.store_offset, place);
   }
@@ -218,10 +218,10 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     VARVE_RETURN_IF_ERROR(VerifyEntryOf(live_, extent, /*checksum=*/true));
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
-    static constexpr std::byte kZero[1] = {};
+    static constexpr std::byte kNotZero[] = {std::byte{1}};
     const uint64_t key = core_.identity.DataKeyHash(new_data_id_());
     Batch batch = core_.store->BeginBatch();
-    const EntryLocation now = batch.Add(key, {bytes, kZero});
+    const EntryLocation now = batch.Add(key, {bytes, kNotZero});
     // Nobody but its users is to find it again.
     batch.AddTombstone(key);
     VARVE_RETURN_IF_ERROR(batch.Commit());

@@ -179,6 +179,9 @@ class Volume {
     absl::MutexLock lock(&stale_mu_);
     on_stale_ = std::move(on_stale);
   }
+  // If the store must have been cut short, why; and whether it was closed.
+  const absl::Status& cut_short() const { return cut_short_; }
+  bool closed_properly() const { return closed_properly_; }
   // Where the store's file is now.
   absl::StatusOr<FilePlace> Place();
   Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
@@ -274,8 +277,7 @@ class Volume {
   absl::Status Flush(const Handle& handle);
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
-  // Ends the open. Errors were told by Flush; what still fails is returned for
-  // the log.
+  // Ends the open. Errors were told by Flush; what still fails is for the log.
   absl::Status Release(std::unique_ptr<Handle> handle);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
                          uint64_t length);
@@ -432,10 +434,7 @@ class Volume {
   // volume_unnamed.cc
   std::vector<EntryLocation> FindUnnamed()
       ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
-  absl::Status AdoptPath(absl::string_view path, const EntryLocation& entry,
-                         Caller caller);
-  void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
-                  uint64_t parent, absl::string_view name, Caller caller);
+  class Adoption;
 
   // volume_compaction.cc
   void RunCompaction(const CompactionOptions& options);
@@ -472,7 +471,9 @@ class Volume {
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
-  absl::Status damage_;  // why it was opened read-only; constant
+  absl::Status damage_;          // why it was opened read-only; constant
+  absl::Status cut_short_;       // constant, too
+  bool closed_properly_ = true;  // as it was opened
 
   // What has been reported; for the syncer, and after it.
   FilePlace reported_place_ = FilePlace::kInPlace;
@@ -485,8 +486,7 @@ class Volume {
   bool short_of_space_ ABSL_GUARDED_BY(syncer_mu_) = false;
   // The length of the store at which the syncer is to be woken.
   std::atomic<uint64_t> next_look_{0};
-  // Of the syncer: when it punched last for want of space, and when it may look
-  // again.
+  // Of the syncer: when it punched last for want of space, and may look again.
   absl::Time last_relief_ = absl::InfinitePast();
   absl::Time next_relief_ = absl::InfinitePast();
   // After one that failed.

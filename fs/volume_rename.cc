@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "engine/zeros.h"
 #include "fs/commit.h"
 #include "fs/error.h"
 #include "fs/volume.h"
@@ -120,7 +121,8 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
     // Damage must not be given a fresh checksum: such a file is moved by
     // reference, and stays damaged.
     auto bytes = core_.store->View(inode.whole_entry, inode.attributes.size);
-    if (bytes.ok() && reader_.VerifyAll(inode.ino).ok()) {
+    if (bytes.ok() && !IsAllZeros(bytes->bytes) &&
+        reader_.VerifyAll(inode.ino).ok()) {
       plan.payload = *std::move(bytes);
     }
   }
