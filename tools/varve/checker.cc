@@ -50,7 +50,7 @@ absl::StatusOr<CheckResult> Checker::Check() {
     CheckStore((*volume)->store());
     if (result_.has_tree) CheckTree(**volume);
     if (!(*volume)->cut_short().ok()) {
-      result_.incomplete = (*volume)->cut_short().message();
+      result_.incomplete = std::string((*volume)->cut_short().message());
     } else if (!(*volume)->closed_properly() && !IsInUse(path_)) {
       result_.incomplete = absl::StrCat("the store ", kNotClosed);
     }
