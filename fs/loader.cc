@@ -193,6 +193,12 @@ absl::Status Loader::WalkChain(bool whole) {
     // Of a newer version, only replaying it tells what is wrong with it.
     if (header->version > kRecordVersion) return true;
     if (!records_.back().in_place()) result_.relocated = true;
+    // Another program's compactions may happen to leave the last records where
+    // they were, but then hardly the first entry.
+    if (header->is_checkpoint() && header->batch_begin == 0) {
+      const absl::StatusOr<EntryView> identity = FindIdentityEntry(store_);
+      result_.relocated |= identity.ok() && identity->location().prev_tail > 0;
+    }
     if (!stop.has_value()) {
       stop = header->is_checkpoint() ? entry.location().prev_tail
                                      : header->checkpoint;

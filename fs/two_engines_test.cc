@@ -136,15 +136,21 @@ void TwoEnginesTest::UseVarve() {
 }
 
 void TwoEnginesTest::UseOriginal() {
+  std::set<std::string> touched;
+  std::set<std::string> deleted;
   const bool compacts_at_end = Below(3) == 0;
   if (Below(3) == 0) RewriteAsOriginal(v_.path());
   v_.WithForeignStore([&](Store& store) {
     for (size_t i = Below(5); i > 0; --i) {
       const std::string path = AnyPath();
+      // Written again, it would be the same file with new content.
+      if (deleted.contains(path)) continue;
       // A value that a file has had before may be an old version of it. (It
       // takes none of nothing but zeros.)
       const std::string text = absl::StrCat("value ", ++texts_, Text());
-      if (Below(4) > 0) {
+      // A word on a key of which it has said something since the last mount
+      // would have to be told from that.
+      if (Below(4) > 0 || touched.contains(path)) {
         // What lies in pieces, or under another key, it may not replace and
         // then drop: nobody could tell (docs/format.md, "Relocated stores").
         if (model_.files.contains(path) && !model_.files[path].empty() &&
@@ -152,6 +158,7 @@ void TwoEnginesTest::UseOriginal() {
           continue;
         }
         ASSERT_THAT(store.Write(path, AsBytes(text)), IsOk());
+        touched.insert(path);
         (model_.files.contains(path) ? model_.files : model_.unnamed)[path] =
             text;
       } else if (model_.unnamed.contains(path)) {
@@ -164,6 +171,7 @@ void TwoEnginesTest::UseOriginal() {
         // After a compaction nobody could tell a deletion from a loss.
         ASSERT_THAT(store.Delete(path), IsOk());
         model_.files.erase(path);
+        deleted.insert(path);
       }
     }
   });

@@ -414,7 +414,11 @@ class Tree:
             needed.append(record)
             if stop is None and record.version <= 1:
                 stop = entry.prev_tail if record.flags & CHECKPOINT else record.checkpoint
-        self.is_relocated = any(r.version <= 1 and r.position != r.entry.start for r in needed)
+        begins_with_identity = self.chain[-1].key_hash == xxh3_64(IDENTITY_KEY)
+        self.is_relocated = any(
+            r.version <= 1 and (r.position != r.entry.start or (
+                r.flags & CHECKPOINT and r.batch_begin == 0 and not begins_with_identity))
+            for r in needed)
         if not self.is_relocated:
             return needed
         return [record for entry in self.chain if (record := self.record_in(entry))]
