@@ -176,7 +176,7 @@ TEST_F(CompactionTest, LeavesWhatIsInItsPlaceAlone) {
 TEST_F(CompactionTest, TheFirstSyncAfterOpeningIsOneOfTheDirectoryToo) {
   Fill();
   ASSERT_THAT(store_->Sync(), IsOk());
-  Reopen();
+  Open();
   const int before = file_system_.Count(kOpSyncDirectory);
   ASSERT_THAT(store_->Sync(), IsOk());
   EXPECT_EQ(file_system_.Count(kOpSyncDirectory), before + 1);
