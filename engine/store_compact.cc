@@ -191,9 +191,9 @@ absl::Status StoreImpl::Compact() {
 
   const std::string path = replacement_path();
   // Whose it is cannot be told.
-  if (!absl::IsNotFound(options_.file_system->Info(path).status())) {
-    return InTheWay(path);
-  }
+  const absl::Status there = options_.file_system->Info(path).status();
+  if (there.ok()) return InTheWay(path);
+  if (!absl::IsNotFound(there)) return there;
   absl::StatusOr<std::shared_ptr<Generation>> next = BuildCompacted();
   absl::Status status = next.status();
   absl::Status synced;
