@@ -141,12 +141,47 @@ TEST_F(CompactionTest, IsDurable) {
   EXPECT_EQ(file_system_.Count(kOpSync), syncs);
 }
 
-TEST_F(CompactionTest, ReplacesALeftover) {
+// Whose it is cannot be told, and it may be somebody's only copy.
+TEST_F(CompactionTest, LeavesWhatIsInItsPlaceAlone) {
   Fill();
-  WriteWholeFile(Path("store.compact"), "left by a crash");
+  const std::string place = Path("store.compact");
+  const std::string before = File();
+  for (const std::string& target :
+       {std::string(), Path("other"), Path("nowhere")}) {
+    SCOPED_TRACE(target);
+    WriteWholeFile(Path("other"), "somebody's");
+    if (target.empty()) {
+      WriteWholeFile(place, "somebody's");
+    } else {
+      ASSERT_EQ(symlink(target.c_str(), place.c_str()), 0);
+    }
+    const absl::Status status = store_->Compact();
+    EXPECT_THAT(status, HasCode(absl::StatusCode::kAlreadyExists));
+    EXPECT_THAT(std::string(status.message()),
+                testing::HasSubstr("store.compact is in the way"));
+    struct stat info;
+    ASSERT_EQ(lstat(place.c_str(), &info), 0);
+    EXPECT_EQ(S_ISLNK(info.st_mode), !target.empty());
+    EXPECT_EQ(ReadWholeFile(Path("other")), "somebody's");
+    EXPECT_TRUE(File() == before);
+    ASSERT_EQ(unlink(place.c_str()), 0);
+  }
   ASSERT_THAT(store_->Compact(), IsOk());
-  EXPECT_EQ(directory_.Listing(), "store ");
+  EXPECT_EQ(directory_.Listing(), "other store ");
   ExpectFilled();
+}
+
+// Its name may be that of a compaction which was killed before it could make
+// that durable.
+TEST_F(CompactionTest, TheFirstSyncAfterOpeningIsOneOfTheDirectoryToo) {
+  Fill();
+  ASSERT_THAT(store_->Sync(), IsOk());
+  Open();
+  const int before = file_system_.Count(kOpSyncDirectory);
+  ASSERT_THAT(store_->Sync(), IsOk());
+  EXPECT_EQ(file_system_.Count(kOpSyncDirectory), before + 1);
+  ASSERT_THAT(store_->Sync(), IsOk());
+  EXPECT_EQ(file_system_.Count(kOpSyncDirectory), before + 1);
 }
 
 TEST_F(CompactionTest, FollowsALinkToTheStore) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "engine/status.h"
 #include "engine/store_impl.h"
+#include "engine/zeros.h"
 
 namespace varve {
 
@@ -37,9 +38,18 @@ void StoreImpl::StartAppend(PendingAppend& pending,
 }
 
 void StoreImpl::EndActiveStream(PendingAppend& pending, uint64_t key_hash) {
+  static constexpr std::byte kOne[] = {std::byte{1}};
+  const StreamState::Unsealed unsealed = active_->unsealed();
+  uint32_t crc = unsealed.crc32;
+  // Those of WriteFrom() are values of somebody's, and exact.
+  if (active_->fate() == PieceFate::kLive &&
+      IsAllZeros({generation_->mapping()->data() + unsealed.offset,
+                  static_cast<size_t>(unsealed.size)})) {
+    pending.append.AddStreamBytes(kOne, /*is_first=*/false);
+    crc = Crc32(crc, kOne);
+  }
   pending.ended_stream = active_;
-  pending.ended_entry =
-      pending.append.AddEndOfStream(key_hash, active_->unsealed().crc32);
+  pending.ended_entry = pending.append.AddEndOfStream(key_hash, crc);
 }
 
 void StoreImpl::SealActiveStream(PendingAppend& pending) {

@@ -27,6 +27,15 @@ absl::Status Damaged(uint64_t metadata_offset) {
                       metadata_offset));
 }
 
+absl::Status InTheWay(const std::string& path) {
+  return SystemError(
+      EEXIST,
+      absl::StrCat(path,
+                   " is in the way: a compaction writes a file of that name. "
+                   "Remove it if one that was cut short has left it behind, or "
+                   "move it away"));
+}
+
 // Copies entries into a new file, one behind the other.
 class Compactor {
  public:
@@ -184,10 +193,16 @@ absl::Status StoreImpl::Compact() {
   VARVE_RETURN_IF_ERROR(Commit(seal));
 
   const std::string path = replacement_path();
+  // Whose it is cannot be told.
+  const absl::Status there = options_.file_system->Info(path).status();
+  if (there.ok()) return InTheWay(path);
+  if (!absl::IsNotFound(there)) return there;
   absl::StatusOr<std::shared_ptr<Generation>> next = BuildCompacted();
   absl::Status status = next.status();
   absl::Status synced;
   if (status.ok()) status = PutInPlace(path, *std::move(next), &synced);
+  // A link that leads nowhere.
+  if (absl::IsAlreadyExists(status)) return InTheWay(path);
   if (!status.ok()) {
     options_.file_system->Remove(path).IgnoreError();
     return status;

@@ -1,7 +1,5 @@
 // Opening: the lock, recovery, and what a StoreImpl starts from.
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <optional>
@@ -12,6 +10,7 @@
 #include "engine/bus_guard.h"
 #include "engine/index_image.h"
 #include "engine/recovery.h"
+#include "engine/resolved_path.h"
 #include "engine/status.h"
 #include "engine/store_impl.h"
 
@@ -21,14 +20,6 @@ namespace {
 // Each takes a recovery of its own; a store with more is beyond help.
 constexpr size_t kMaxBrokenLinks = 64;
 
-// An absolute path without symbolic links: compaction must replace the file and
-// not a link to it, and the working directory may change.
-std::string FilePathOf(const std::string& path) {
-  char* const resolved = realpath(path.c_str(), nullptr);
-  if (resolved == nullptr) return path;
-  std::string result = resolved;
-  free(resolved);
-  return result;
 }
 
 struct LockedFile {
@@ -133,7 +124,7 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   if (is_locked && report.torn_bytes > 0) {
     VARVE_ASSIGN_OR_RETURN(
         report.sidecar,
-        MoveTornBytes(*opened.options.file_system, FilePathOf(opened.path),
+        MoveTornBytes(*opened.options.file_system, ResolvedPath(opened.path),
                       generation.file(), report.tail, report.file_size));
   }
   generation.set_written_end(report.tail);
@@ -171,7 +162,7 @@ absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
 
 StoreImpl::StoreImpl(Opened opened)
     : path_(std::move(opened.path)),
-      file_path_(FilePathOf(path_)),
+      file_path_(ResolvedPath(path_)),
       options_(std::move(opened.options)),
       recovery_(std::move(opened.recovery)),
       current_(opened.generation.get()),
@@ -180,8 +171,9 @@ StoreImpl::StoreImpl(Opened opened)
       reserve_(options_.file_system, file_path_),
       synced_generation_(current_.load(std::memory_order_relaxed)),
       durable_tail_(recovery_.durable_tail),
-      // It may just have been created.
-      must_sync_directory_(recovery_.file_size == 0) {
+      // It may just have been created, or have taken another file's place in a
+      // compaction that was killed before it could say so for good.
+      must_sync_directory_(!read_only()) {
   // On a full disk there will be none, or a small one.
   if (!read_only()) reserve_.Renew(generation_->file(), recovery_.tail);
 }

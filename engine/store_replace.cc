@@ -91,9 +91,10 @@ absl::StatusOr<std::unique_ptr<File>> StoreImpl::MakeReplacementFile() {
   const std::shared_ptr<const Generation> generation = Pin();
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation->file().Info());
   // Nobody else may write what a crash has left there, as the store's lock is
-  // ours.
-  const absl::Status removed = file_system.Remove(path);
-  if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  // ours. A link that leads nowhere is not what it leaves.
+  if (file_system.Info(path).ok()) {
+    VARVE_RETURN_IF_ERROR(file_system.Remove(path));
+  }
   VARVE_ASSIGN_OR_RETURN(
       std::unique_ptr<File> file,
       file_system.Open(path, OpenMode::kCreateNew, info.mode & 07777));

@@ -20,6 +20,17 @@ constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
 // entries each of these costs 256 bytes, about what it takes anyway.
 constexpr uint64_t kImageShare = 16;
 
+bool BeginsWithIdentity(const Store& store) {
+  for (const size_t size : {Identity::kEncodedSize, Identity::kLongSize}) {
+    const auto first = store.EntryEndingAt(size + kMetadataSize);
+    if (first.ok() && first->location().prev_tail == 0 &&
+        first->key_hash() == HashKey(Identity::Key())) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // About how many bytes the checkpoint of the tree takes.
 uint64_t CheckpointSize(const Tree& tree) {
   return tree.inode_count() * kBytesPerInode +
@@ -89,7 +100,8 @@ absl::Status AppendCheckpoint(Core& core, Timestamp now)
   header.flags = CommitHeader::kCheckpoint;
   header.sequence = core.last_sequence;
   header.time = now;
-  header.batch_begin = batch.begin();
+  // Says that the identity comes first, as long as it is so: see format.md.
+  header.batch_begin = BeginsWithIdentity(*core.store) ? 0 : batch.begin();
   header.position = Align64(batch.begin());
   header.durable_tail = core.store->durable_tail();
   header.next_ino = core.next_ino;

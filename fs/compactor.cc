@@ -1,6 +1,7 @@
 #include "fs/compactor.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "engine/resolved_path.h"
 #include "engine/status.h"
 #include "fs/checkpoint.h"
 #include "fs/error.h"
@@ -34,6 +36,8 @@ absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
                                 const std::string& path,
                                 const Identity& identity) {
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, file_system.Info(path));
+  // A compaction makes a file, and no link to one, nor anything else.
+  if (!S_ISREG(info.mode) || ResolvedPath(path) != path) return false;
   if (info.size == 0) return true;  // it had not got far
   const auto found = FindIdentity(file_system, path);
   // What cannot be read is not ours to remove.
@@ -142,6 +146,7 @@ absl::Status Compactor::CopyAll() {
   unnamed_limit_ = copy_.store->tail();
   absl::MutexLock lock(&copy_.commit_mu);
   VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy_, context_.now()));
+  VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
   return copy_.store->Sync().status();
 }
 

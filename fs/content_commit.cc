@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "engine/zeros.h"
+#include "fs/content_key.h"
 #include "fs/content_writer.h"
 #include "fs/error.h"
 
@@ -21,9 +23,11 @@ constexpr uint64_t kSmallFile = 4096;
 // Patches inside one commit record, all together.
 constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
 
-// A payload that cannot be an entry of its own.
-bool IsSingleNul(absl::string_view bytes) {
-  return bytes.size() == 1 && bytes[0] == '\0';
+// No such payload becomes an entry: see IsAllZeros().
+bool AreAllZeros(const std::vector<absl::Span<const std::byte>>& pieces) {
+  return std::all_of(
+      pieces.begin(), pieces.end(),
+      [](absl::Span<const std::byte> piece) { return IsAllZeros(piece); });
 }
 
 // Of an entry that is known as an extent; `part` says which of its
@@ -145,6 +149,9 @@ bool ContentWriter::StreamIsWholeFile(OpenInode& open) {
       open.stream->unsealed_size() != open.content.size()) {
     return false;
   }
+  const auto bytes = core_.store->View(open.stream->unsealed_offset(),
+                                       open.stream->unsealed_size());
+  if (!bytes.ok() || IsAllZeros(bytes->bytes)) return false;
   for (const auto& [offset, piece] : open.content.pieces()) {
     if (piece.kind != Piece::Kind::kSpilled ||
         piece.store_offset != open.stream->unsealed_offset() + offset) {
@@ -186,10 +193,9 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
     std::vector<absl::Span<const std::byte>> spans;
     for (const auto& [offset, piece] : content.pieces()) {
       if (piece.kind != Piece::Kind::kMemory) return std::nullopt;
-      if (IsSingleNul(piece.bytes) && content.size() == 1) return std::nullopt;
       spans.push_back(AsBytes(piece.bytes));
     }
-    if (!may_be_plain(HeadOf(spans))) return std::nullopt;
+    if (AreAllZeros(spans) || !may_be_plain(HeadOf(spans))) return std::nullopt;
     return commit.AddEntry(target.path_hash, spans);
   }
   if (content.size() > kSmallFile || open.committed) return std::nullopt;
@@ -204,7 +210,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
   absl::StatusOr<std::string> text = bytes->Copy();
   if (!text.ok()) return std::nullopt;
   buffer = *std::move(text);
-  if (IsSingleNul(buffer) || !may_be_plain(buffer)) return std::nullopt;
+  if (IsAllZeros(buffer) || !may_be_plain(buffer)) return std::nullopt;
   return commit.AddEntry(target.path_hash, {AsBytes(buffer)});
 }
 
@@ -259,7 +265,11 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
         break;
     }
   }
-  if (!gathered.empty()) {
+  if (AreAllZeros(gathered)) {
+    for (const Extent& part : gathered_extents) {
+      layout.extents.push_back(Extent::Hole(part.file_offset, part.length));
+    }
+  } else {
     const Extent entry =
         commit.AddEntry(NewDataKeyHash(HeadOf(gathered)), gathered);
     for (const Extent& part : gathered_extents) {
@@ -314,6 +324,13 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   const bool replaced = content.base_limit() == 0 || content.CoversWholeFile();
   if (replaced && target.was_plain) {
     AddTombstoneIfNewest(commit, target.old_entry);
+  } else if (replaced) {
+    // It may have been plain, and patched since.
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Inode* inode = core_.tree.Find(open.ino);
+    const auto key =
+        inode == nullptr ? std::nullopt : KeyOfContent(*core_.store, *inode);
+    if (key.has_value()) commit.AddTombstone(*key);
   }
   AddInode(commit, put, target);
   if (replaced) {

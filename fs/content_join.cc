@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "engine/zeros.h"
 #include "fs/content_key.h"
 #include "fs/content_writer.h"
 
@@ -99,7 +100,20 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
     }
     if (detail.patched <= size / 2) return absl::OkStatus();
   }
+  VARVE_ASSIGN_OR_RETURN(const bool zeros, HoldsOnlyZeros(open, size));
+  if (zeros) return absl::OkStatus();
   return Rewrite(open, {{0, size}}, size);
+}
+
+absl::StatusOr<bool> ContentWriter::HoldsOnlyZeros(OpenInode& open,
+                                                   uint64_t size) {
+  for (uint64_t offset = 0; offset < size; offset += kCopyChunk) {
+    VARVE_ASSIGN_OR_RETURN(const ReadReply bytes,
+                           reader_.ReadLocked(open, offset, kCopyChunk));
+    VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
+    if (!IsAllZeros(chunk)) return false;
+  }
+  return true;
 }
 
 absl::Status ContentWriter::JoinExtentsIfDue(OpenInode& open, bool closing) {
@@ -162,6 +176,7 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
     uint64_t length;
   };
   std::vector<Written> written;
+  bool zeros = true;  // of which no plain entry is made
   for (const Range& range : ranges) {
     for (uint64_t offset = range.begin; offset < range.end;) {
       VARVE_ASSIGN_OR_RETURN(
@@ -169,6 +184,7 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
           reader_.ReadLocked(open, offset,
                              std::min(kCopyChunk, range.end - offset)));
       VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
+      zeros = zeros && IsAllZeros(chunk);
       const absl::StatusOr<uint64_t> at = stream->Write(AsBytes(chunk));
       // A single NUL cannot begin an entry; the file stays as it is.
       if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
@@ -183,8 +199,8 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
   fs::Commit commit(core_, Timestamp::Now(), stream.get());
   const std::optional<std::string> head = HeadOfStream(*stream);
   const bool plain =
-      stream->sealed().empty() && ranges.size() == 1 && ranges[0].begin == 0 &&
-      ranges[0].end == size && head.has_value() &&
+      !zeros && stream->sealed().empty() && ranges.size() == 1 &&
+      ranges[0].begin == 0 && ranges[0].end == size && head.has_value() &&
       MayLieUnderPath(core_, target->path_hash, target->owns_path, *head);
   const auto last = commit.FinishStream(
       plain ? target->path_hash : NewDataKeyHash(head.value_or("")));

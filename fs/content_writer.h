@@ -165,6 +165,9 @@ class ContentWriter {
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
+  // Whether a file that has no holes holds nothing but zeros.
+  absl::StatusOr<bool> HoldsOnlyZeros(OpenInode& open, uint64_t size)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   // Copies these ranges of a file, which have all its bytes, to a stream, and
   // commits that as its content; as a plain entry if it is one range.
   absl::Status Rewrite(OpenInode& open,

@@ -3,8 +3,10 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/status.h"
@@ -22,6 +24,10 @@ struct Member {
   absl::string_view name;
   uint64_t value;
 };
+
+std::string NameOf(uint64_t key_hash) {
+  return absl::StrFormat("%016x", key_hash);
+}
 
 absl::string_view NameOf(FilePlace place) {
   switch (place) {
@@ -65,19 +71,35 @@ Stat ControlDirectory::FileStat(uint64_t ino, uint64_t size) const {
 void ControlDirectory::LoadUnnamed() {
   if (loaded_) return;
   loaded_ = true;
-  for (const EntryLocation& entry : volume_.Unnamed()) {
-    Unnamed unnamed{absl::StrFormat("%016x", entry.key_hash), entry};
-    by_name_.emplace(unnamed.name, unnamed_.size());
-    unnamed_.push_back(std::move(unnamed));
+  const std::vector<EntryLocation> entries = volume_.Unnamed();
+  unnamed_.reserve(entries.size());
+  for (const EntryLocation& entry : entries) {
+    unnamed_.push_back({entry.key_hash, entry.payload_size});
   }
+  std::sort(unnamed_.begin(), unnamed_.end(),
+            [](const Unnamed& a, const Unnamed& b) {
+              return a.key_hash < b.key_hash;
+            });
+}
+
+std::optional<size_t> ControlDirectory::FindUnnamed(absl::string_view name) {
+  LoadUnnamed();
+  uint64_t key_hash = 0;
+  if (!absl::SimpleHexAtoi(name, &key_hash) || NameOf(key_hash) != name) {
+    return std::nullopt;
+  }
+  const auto it = std::lower_bound(
+      unnamed_.begin(), unnamed_.end(), key_hash,
+      [](const Unnamed& a, uint64_t hash) { return a.key_hash < hash; });
+  if (it == unnamed_.end() || it->key_hash != key_hash) return std::nullopt;
+  const auto place = static_cast<size_t>(it - unnamed_.begin());
+  if (named_.contains(place)) return std::nullopt;
+  return place;
 }
 
 void ControlDirectory::Named(uint64_t key_hash) {
   absl::MutexLock lock(&mu_);
-  const auto it = by_name_.find(absl::StrFormat("%016x", key_hash));
-  if (it == by_name_.end()) return;
-  unnamed_[it->second].name.clear();
-  by_name_.erase(it);
+  if (const auto place = FindUnnamed(NameOf(key_hash))) named_.insert(*place);
 }
 
 absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
@@ -90,11 +112,9 @@ absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
   }
   if (parent != kUnnamed) return PosixError(ENOTDIR);
   absl::MutexLock lock(&mu_);
-  LoadUnnamed();
-  const auto it = by_name_.find(std::string(name.data(), name.size()));
-  if (it == by_name_.end()) return PosixError(ENOENT);
-  return FileStat(kFirstUnnamed + it->second,
-                  unnamed_[it->second].entry.payload_size);
+  const std::optional<size_t> place = FindUnnamed(name);
+  if (!place.has_value()) return PosixError(ENOENT);
+  return FileStat(kFirstUnnamed + *place, unnamed_[*place].size);
 }
 
 absl::StatusOr<Stat> ControlDirectory::GetAttributes(uint64_t ino) {
@@ -106,14 +126,14 @@ absl::StatusOr<Stat> ControlDirectory::GetAttributes(uint64_t ino) {
   absl::MutexLock lock(&mu_);
   const uint64_t index = ino - kFirstUnnamed;
   if (index >= unnamed_.size()) return PosixError(ENOENT);
-  return FileStat(ino, unnamed_[index].entry.payload_size);
+  return FileStat(ino, unnamed_[index].size);
 }
 
 std::optional<uint64_t> ControlDirectory::KeyHashOf(uint64_t ino) {
   absl::MutexLock lock(&mu_);
   const uint64_t index = ino - kFirstUnnamed;
   if (ino < kFirstUnnamed || index >= unnamed_.size()) return std::nullopt;
-  return unnamed_[index].entry.key_hash;
+  return unnamed_[index].key_hash;
 }
 
 absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
@@ -179,21 +199,27 @@ absl::Status ControlDirectory::ReadDirectory(
       VARVE_ASSIGN_OR_RETURN(const Stat stat, Lookup(ino, name));
       all.push_back({name, stat});
     }
-  } else if (ino == kUnnamed) {
-    absl::MutexLock lock(&mu_);
-    LoadUnnamed();
-    for (size_t i = 0; i < unnamed_.size(); ++i) {
-      // Named ones keep their place, so that cookies stay valid.
-      all.push_back(
-          {unnamed_[i].name,
-           FileStat(kFirstUnnamed + i, unnamed_[i].entry.payload_size)});
-    }
-  } else {
+  } else if (ino != kUnnamed) {
     return PosixError(ENOTDIR);
   }
   for (uint64_t i = cookie; i < all.size(); ++i) {
-    if (all[i].name.empty()) continue;
-    if (!visit({all[i].name, all[i].stat, i + 1})) break;
+    if (!visit({all[i].name, all[i].stat, i + 1})) return absl::OkStatus();
+  }
+  if (ino != kUnnamed) return absl::OkStatus();
+  return ListUnnamed(std::max<uint64_t>(cookie, all.size()) - all.size(),
+                     visit);
+}
+
+absl::Status ControlDirectory::ListUnnamed(
+    uint64_t first, const std::function<bool(const Volume::Entry&)>& visit) {
+  constexpr uint64_t kBehindDots = 2;
+  absl::MutexLock lock(&mu_);
+  LoadUnnamed();
+  for (uint64_t i = first; i < unnamed_.size(); ++i) {
+    if (named_.contains(i)) continue;
+    const std::string name = NameOf(unnamed_[i].key_hash);
+    const Stat stat = FileStat(kFirstUnnamed + i, unnamed_[i].size);
+    if (!visit({name, stat, kBehindDots + i + 1})) break;
   }
   return absl::OkStatus();
 }

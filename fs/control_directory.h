@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
@@ -57,25 +57,33 @@ class ControlDirectory {
   void Named(uint64_t key_hash);
 
  private:
+  // One of perhaps millions.
   struct Unnamed {
-    std::string name;
-    EntryLocation entry;
+    uint64_t key_hash;
+    uint64_t size;
   };
 
   static Stat DirectoryStat(uint64_t ino);
   Stat FileStat(uint64_t ino, uint64_t size) const;
   void LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The place in unnamed_ of the one of that name, if it has not been named.
+  std::optional<size_t> FindUnnamed(absl::string_view name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status ListUnnamed(
+      uint64_t first, const std::function<bool(const Volume::Entry&)>& visit);
 
   Volume& volume_;
   const std::string status_members_;
   const Timestamp started_;
   std::atomic<bool> over_io_uring_{false};
   absl::Mutex mu_;
-  // As of the first look, in order of their inode numbers; those named since
-  // are marked by an empty name.
+  // As of the first look, by ascending key hash, which is the order of their
+  // inode numbers, too.
   bool loaded_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Unnamed> unnamed_ ABSL_GUARDED_BY(mu_);
-  absl::flat_hash_map<std::string, size_t> by_name_ ABSL_GUARDED_BY(mu_);
+  // Places of those that have been named since. They keep them, so that cookies
+  // and inode numbers stay valid.
+  absl::flat_hash_set<size_t> named_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace varve::fs

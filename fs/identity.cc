@@ -62,6 +62,7 @@ std::string Identity::Encode() const {
   out.Bytes(AsText(secret));
   out.U64(created.packed());
   out.U64(features);
+  if (least_length.has_value()) out.U64(*least_length);
   return payload;
 }
 
@@ -74,6 +75,7 @@ absl::StatusOr<Identity> Identity::Decode(absl::string_view payload) {
   const absl::string_view secret = in.Bytes(16);
   identity.created = Timestamp::FromPacked(in.U64());
   identity.features = in.U64();
+  if (payload.size() >= kLongSize) identity.least_length = in.U64();
   if (!in.ok() || magic != kMagic) {
     return DamageError("the store's identity is malformed");
   }
@@ -128,7 +130,8 @@ uint64_t Identity::KeyHashFor(const CommitHeader& header) const {
 }
 
 bool Identity::LooksLikeOne(absl::string_view payload) {
-  return payload.size() == kEncodedSize && WireReader(payload).U32() == kMagic;
+  return (payload.size() == kEncodedSize || payload.size() == kLongSize) &&
+         WireReader(payload).U32() == kMagic;
 }
 
 std::optional<CommitHeader> Identity::AsCommit(const EntryView& entry) const {

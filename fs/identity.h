@@ -25,13 +25,17 @@ inline constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
 struct Identity {
   // The key of the identity's own entry. No path has a NUL in it.
   static absl::string_view Key() { return absl::string_view("\0varve", 6); }
-  // Bytes of the encoded identity; fixed.
+  // Bytes of the encoded identity, without and with the least length.
   static constexpr size_t kEncodedSize = 4 + 4 + 16 + 16 + 8 + 8;
+  static constexpr size_t kLongSize = kEncodedSize + 8;
 
   std::array<uint8_t, 16> uuid{};
   std::array<uint8_t, 16> secret{};
   Timestamp created;
   uint64_t features = 0;
+  // How long the file has to be at least, if it holds no record: so long it was
+  // when it came from a compaction. Nothing where that was never written.
+  std::optional<uint64_t> least_length;
 
   // A new one, with random uuid and secret.
   static Identity Make(Timestamp now);

@@ -27,6 +27,17 @@ TEST(IdentityTest, ComesBackAsItWas) {
   EXPECT_EQ(read->CommitKeyHash(5), identity.CommitKeyHash(5));
 }
 
+TEST(IdentityTest, MaySayHowLongTheStoreIsAtLeast) {
+  Identity identity = Identity::Make(Timestamp::FromPacked(77));
+  EXPECT_FALSE(Identity::Decode(identity.Encode())->least_length.has_value());
+  identity.least_length = 123'456;
+  const std::string payload = identity.Encode();
+  EXPECT_EQ(payload.size(), Identity::kLongSize);
+  EXPECT_TRUE(Identity::LooksLikeOne(payload));
+  EXPECT_EQ(Identity::Decode(payload)->least_length, 123'456u);
+  EXPECT_EQ(Identity::Decode(payload + "later")->least_length, 123'456u);
+}
+
 TEST(IdentityTest, EachOneIsNew) {
   std::set<std::string> seen;
   for (int i = 0; i < 100; ++i) {

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <tuple>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "engine/bus_guard.h"
 #include "engine/layout.h"
@@ -18,6 +21,11 @@ namespace {
 
 // Records from this size on are worth a thread of their own, and one pass only.
 constexpr size_t kLargeRecord = size_t{1} << 20;
+
+constexpr size_t kIdentitySizes[] = {Identity::kEncodedSize,
+                                     Identity::kLongSize};
+
+constexpr absl::string_view kCutShortType = "varve/cut-short";
 
 // A commit or checkpoint found in the chain.
 struct Record {
@@ -66,36 +74,45 @@ absl::StatusOr<std::optional<Candidate>> FindCandidate(
     FileSystem& file_system, const std::string& path) {
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
                          file_system.Open(path, OpenMode::kRead, 0));
-  std::byte bytes[Identity::kEncodedSize + kMetadataSize];
+  std::byte bytes[Identity::kLongSize + kMetadataSize];
   // A read that fails or is cut short is no answer; the long way gives one.
   const auto size = file->ReadAt(0, absl::MakeSpan(bytes));
-  if (!size.ok() || *size < sizeof(bytes)) return std::nullopt;
-  const Metadata metadata = DecodeMetadata(bytes + Identity::kEncodedSize);
-  const absl::Span<const std::byte> payload(bytes, Identity::kEncodedSize);
-  if (metadata.key_hash != HashKey(Identity::Key()) ||
-      metadata.prev_tail != 0 || metadata.crc32 != Crc32(0, payload)) {
-    return std::nullopt;
+  if (!size.ok()) return std::nullopt;
+  for (const size_t payload_size : kIdentitySizes) {
+    if (*size < payload_size + kMetadataSize) continue;
+    const Metadata metadata = DecodeMetadata(bytes + payload_size);
+    const absl::Span<const std::byte> payload(bytes, payload_size);
+    if (metadata.key_hash != HashKey(Identity::Key()) ||
+        metadata.prev_tail != 0 || metadata.crc32 != Crc32(0, payload)) {
+      continue;
+    }
+    VARVE_ASSIGN_OR_RETURN(
+        const Identity identity,
+        Identity::Decode({reinterpret_cast<const char*>(bytes), payload_size}));
+    return Candidate{.identity = identity,
+                     .is_confirmed = EndsInRecordOf(identity, *file)};
   }
-  VARVE_ASSIGN_OR_RETURN(const Identity identity,
-                         Identity::Decode({reinterpret_cast<const char*>(bytes),
-                                           Identity::kEncodedSize}));
-  return Candidate{.identity = identity,
-                   .is_confirmed = EndsInRecordOf(identity, *file)};
+  return std::nullopt;
+}
+
+// Whether a record of its tree is in the chain. A chain that is broken refutes
+// nothing.
+bool HoldsRecord(const Store& store, const Identity& identity) {
+  bool found = false;
+  const absl::Status walked = store.ForEachInChain([&](const EntryView& entry) {
+    found = identity.AsCommit(entry).has_value();
+    return !found;
+  });
+  return found || !walked.ok();
 }
 
 // Whether `entry`, which has the form of an identity, is not just bytes within
 // another entry: a record of its tree is in the chain, and only who knows the
-// secret can have put it there. A chain that is broken refutes nothing.
+// secret can have put it there.
 bool HasRecords(const EntryView& entry, const Store& store) {
   const absl::StatusOr<Identity> identity =
       Identity::Decode(entry.payload_text());
-  if (!identity.ok()) return false;
-  bool found = false;
-  const absl::Status walked = store.ForEachInChain([&](const EntryView& later) {
-    found = identity->AsCommit(later).has_value();
-    return !found;
-  });
-  return found || !walked.ok();
+  return identity.ok() && HoldsRecord(store, *identity);
 }
 
 class Loader {
@@ -121,6 +138,9 @@ class Loader {
   // Whether what looks like a record lies among the entries of the record that
   // was met before it, which comes later in the file: none of ours does.
   bool LiesInBatchOfNewest(const EntryLocation& location) const;
+  // Of a walk along the whole chain: notes what a relocated store needs to know
+  // of an entry that is no record.
+  void NoteEntry(const EntryView& entry, bool record_follows);
   // Notes what they name, and finds where it lies now.
   void LookAtExtents(Change& change, bool in_checkpoint);
   void Resolve(Extent& extent) const;
@@ -130,11 +150,32 @@ class Loader {
   const bool lenient_;
   LoadResult result_;
   std::vector<Record> records_;
+  // Values that are not the newest of their key: what extents may mean all the
+  // same. By key hash, size and checksum; where their metadata lies.
+  using Described = std::tuple<uint64_t, uint64_t, uint32_t>;
+  absl::flat_hash_map<Described, uint64_t> superseded_;
 };
+
+void Loader::NoteEntry(const EntryView& entry, bool record_follows) {
+  const uint64_t key_hash = entry.key_hash();
+  const std::optional<uint64_t> newest = store_.FindHashed(key_hash);
+  if (!entry.is_tombstone()) {
+    const uint64_t offset = entry.location().metadata_offset();
+    if (newest != offset) {
+      superseded_.emplace(Described(key_hash, entry.size(), entry.checksum()),
+                          offset);
+    }
+  } else if (!record_follows && !newest.has_value()) {
+    // Ours would be followed by the record that it belongs to, and a
+    // compaction leaves none.
+    result_.deleted.insert(key_hash);
+  }
+}
 
 absl::Status Loader::WalkChain(bool whole) {
   records_.clear();
   result_.behind.clear();
+  bool record_follows = false;   // one that is in its place
   std::optional<uint64_t> stop;  // nothing below is needed
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   return store_.ForEachInChain([&](const EntryView& entry) {
@@ -151,12 +192,20 @@ absl::Status Loader::WalkChain(bool whole) {
       if (records_.empty() && entry.key_hash() != image_key) {
         result_.behind.push_back(entry.location());
       }
+      if (whole) NoteEntry(entry, record_follows);
       return true;
     }
     records_.push_back({*header, entry.location()});
+    record_follows |= records_.back().in_place();
     // Of a newer version, only replaying it tells what is wrong with it.
     if (header->version > kRecordVersion) return true;
     if (!records_.back().in_place()) result_.relocated = true;
+    // Another program's compactions may happen to leave the last records where
+    // they were, but then hardly the first entry.
+    if (header->is_checkpoint() && header->batch_begin == 0) {
+      const absl::StatusOr<EntryView> identity = FindIdentityEntry(store_);
+      result_.relocated |= identity.ok() && identity->location().prev_tail > 0;
+    }
     if (!stop.has_value()) {
       stop = header->is_checkpoint() ? entry.location().prev_tail
                                      : header->checkpoint;
@@ -198,9 +247,14 @@ void Loader::Resolve(Extent& extent) const {
            entry->checksum() == extent.entry_crc32;
   };
   if (matches(extent.entry_metadata_offset())) return;
-  const std::optional<uint64_t> found = store_.FindHashed(extent.key_hash);
-  // If it is not there, reading it will say so.
-  if (!found.has_value() || !matches(*found)) return;
+  std::optional<uint64_t> found = store_.FindHashed(extent.key_hash);
+  if (!found.has_value() || !matches(*found)) {
+    const auto it = superseded_.find(
+        Described(extent.key_hash, extent.entry_size, extent.entry_crc32));
+    // If it is not there, reading it will say so.
+    if (it == superseded_.end()) return;
+    found = it->second;
+  }
   extent.store_offset = *found - extent.entry_size + extent.entry_offset;
 }
 
@@ -364,9 +418,8 @@ absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
     return entry.key_hash() == key_hash && !entry.is_tombstone();
   };
   // In a store of ours it is the first of all, and need not be looked for.
-  constexpr uint64_t kFirstEnd = Identity::kEncodedSize + kMetadataSize;
-  if (store.tail() >= kFirstEnd) {
-    auto first = store.EntryEndingAt(kFirstEnd);
+  for (const size_t payload_size : kIdentitySizes) {
+    auto first = store.EntryEndingAt(payload_size + kMetadataSize);
     if (first.ok() && first->location().prev_tail == 0 && is_identity(*first) &&
         HasRecords(*first, store)) {
       return first;
@@ -379,6 +432,25 @@ absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
   }));
   if (!oldest.has_value()) return absl::NotFoundError("no identity");
   return *oldest;
+}
+
+absl::Status CheckNotCutShort(const Store& store, const Identity& identity) {
+  const uint64_t size = store.recovery().file_size;
+  if (size >= identity.least_length.value_or(0) ||
+      HoldsRecord(store, identity)) {
+    return absl::OkStatus();
+  }
+  absl::Status status = DamageError(
+      absl::StrCat(store.path(), " is CUT SHORT: it has ", size,
+                   " bytes, and had at least ", *identity.least_length,
+                   " when it was compacted; its tree is missing. Copy or "
+                   "download it again"));
+  status.SetPayload(kCutShortType, absl::Cord());
+  return status;
+}
+
+bool IsCutShort(const absl::Status& status) {
+  return status.GetPayload(kCutShortType).has_value();
 }
 
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {

@@ -28,6 +28,9 @@ struct LoadResult {
   // Whether the store was rearranged since its commits were written, as
   // another program's compaction does.
   bool relocated = false;
+  // Of a relocated store: keys that another program has deleted since, whose
+  // newest entry is a tombstone that no record in its place comes after.
+  absl::flat_hash_set<uint64_t> deleted;
   // Data ids below this one were drawn before the checkpoint.
   uint64_t first_data_id = 1;
   // The key hashes of all entries that a commit after the checkpoint names.
@@ -46,6 +49,14 @@ absl::StatusOr<std::optional<Identity>> FindIdentity(
 // later may be anybody. NOT_FOUND if there is none. Its checksum is not looked
 // at.
 absl::StatusOr<EntryView> FindIdentityEntry(const Store& store);
+
+// DATA_LOSS if the store's file is known to have been cut short: it holds no
+// record of its tree, and less than the identity says it held when it came from
+// a compaction. (Whatever else is appended or dropped, at least one record
+// stays.)
+absl::Status CheckNotCutShort(const Store& store, const Identity& identity);
+// Whether that is what the status says.
+bool IsCutShort(const absl::Status& status);
 
 // For OpenOptions::durable_tail of a store with that identity.
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);

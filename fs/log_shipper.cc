@@ -173,11 +173,11 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
     VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
-    static constexpr std::byte kZero[1] = {};
-    // So that it is no single NUL.
+    static constexpr std::byte kNotZero[] = {std::byte{1}};
+    // So that it is not all zeros.
     Extent place = commit.AddEntry(
-        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kZero})),
-        {bytes, kZero});
+        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero})),
+        {bytes, kNotZero});
     place.length = extent.length;
     translation_.Add(extent.store_offset, place);
   }
@@ -230,11 +230,11 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes,
                            BytesAt(extent.store_offset, extent.length));
-    static constexpr std::byte kZero[1] = {};
+    static constexpr std::byte kNotZero[] = {std::byte{1}};
     const uint64_t key =
-        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kZero}));
+        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero}));
     Batch batch = core_.store->BeginBatch();
-    const EntryLocation now = batch.Add(key, {bytes, kZero});
+    const EntryLocation now = batch.Add(key, {bytes, kNotZero});
     // Nobody but its users is to find it again.
     batch.AddTombstone(key);
     VARVE_RETURN_IF_ERROR(batch.Commit());

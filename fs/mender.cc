@@ -69,7 +69,8 @@ class Mender {
 
   // Notes the identity; with `records`, mends all else.
   void Look(const EntryView& entry, bool records) {
-    const bool may_be_identity = entry.size() == Identity::kEncodedSize;
+    const bool may_be_identity = entry.size() == Identity::kEncodedSize ||
+                                 entry.size() == Identity::kLongSize;
     if (!records && !may_be_identity) return;
     if (store_->Verify(entry.location()).ok()) {
       const auto expected = KeyHashOf(entry.payload_text(), entry.key_hash());

@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "engine/io_util.h"
+#include "engine/resolved_path.h"
 #include "engine/status.h"
 #include "engine/store.h"
 #include "fs/checkpoint.h"
@@ -128,6 +129,7 @@ class Repair {
     VARVE_RETURN_IF_ERROR(CopyUnnamed(copier));
     absl::MutexLock lock(&core_.commit_mu);
     VARVE_RETURN_IF_ERROR(WriteCheckpoint(core_, Timestamp::Now()));
+    VARVE_RETURN_IF_ERROR(WriteLeastLength(file_system_, core_));
     VARVE_RETURN_IF_ERROR(core_.store->Sync().status());
     core_.store.reset();  // from here on, it is a store as any other
     return absl::OkStatus();
@@ -318,7 +320,8 @@ class Repair {
 
 absl::StatusOr<RepairReport> RepairStore(FileSystem& file_system,
                                          const std::string& path) {
-  return Repair(file_system, path).Run();
+  // The file is what is replaced, not a link to it.
+  return Repair(file_system, ResolvedPath(path)).Run();
 }
 
 }  // namespace varve::fs

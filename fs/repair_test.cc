@@ -3,6 +3,8 @@
 #include "fs/repair.h"
 
 #include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -53,6 +55,24 @@ TEST_F(RepairTest, SoundStoreStaysWhatItIs) {
   Open();
   EXPECT_EQ(Dump(), before);
   EXPECT_EQ(Ino("large"), ino);
+}
+
+// The file is what is damaged, and not the link to it.
+TEST_F(RepairTest, FollowsALinkToTheStore) {
+  Close();
+  Damage("the next version", 4);
+  const std::string bytes = ReadWholeFile(path());
+  const std::string link = directory().File("link");
+  ASSERT_EQ(symlink("store", link.c_str()), 0);
+  const auto report = RepairStore(files(), link);
+  ASSERT_THAT(report, IsOk());
+  struct stat info;
+  ASSERT_EQ(lstat(link.c_str(), &info), 0);
+  EXPECT_TRUE(S_ISLNK(info.st_mode));
+  EXPECT_TRUE(ReadWholeFile(report->kept) == bytes);
+  EXPECT_THAT(report->kept, HasSubstr("/store.damaged"));
+  Open();
+  EXPECT_EQ(*Read("d/changed.older"), "the first version");
 }
 
 TEST_F(RepairTest, DamagedFilesAreKeptBesideTheirOlderVersions) {

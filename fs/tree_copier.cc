@@ -6,7 +6,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "engine/io_util.h"
 #include "engine/status.h"
+#include "engine/zeros.h"
 #include "fs/commit.h"
 #include "fs/content_key.h"
 #include "fs/content_reader.h"
@@ -23,6 +25,8 @@ constexpr size_t kMaxFilesAtOnce = 512;
 // Files that have less in common with others get a copy of their own, and are
 // plain.
 constexpr uint64_t kLeastShared = 4096;
+
+constexpr std::byte kNotZero[] = {std::byte{1}};
 
 Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
               uint64_t length) {
@@ -49,7 +53,9 @@ absl::StatusOr<absl::Span<const std::byte>> TreeCopier::BytesOf(
 }
 
 absl::Status TreeCopier::CopyTree() {
-  const std::string identity = core_.identity.Encode();
+  Identity copied = core_.identity;
+  copied.least_length = 0;  // not known before the end
+  const std::string identity = copied.Encode();
   VARVE_RETURN_IF_ERROR(
       core_.store->Write(Identity::Key(), AsBytes(identity)).status());
   // So that whose file it is can be told, should the power fail.
@@ -130,21 +136,38 @@ absl::StatusOr<uint64_t> TreeCopier::CopiedBytes(const ExtentMap& content) {
   return bytes;
 }
 
+absl::Status WriteLeastLength(FileSystem& file_system, Core& core) {
+  Identity identity = core.identity;
+  identity.least_length = core.checkpoint + kMetadataSize;
+  const std::string payload = identity.Encode();
+  std::byte metadata[kMetadataSize];
+  EncodeMetadata({.key_hash = HashKey(Identity::Key()),
+                  .prev_tail = 0,
+                  .crc32 = Crc32(0, AsBytes(payload))},
+                 metadata);
+  struct iovec pieces[] = {PieceOf(AsBytes(payload)), PieceOf(metadata)};
+  VARVE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<File> file,
+      file_system.Open(core.store->file_path(), OpenMode::kReadWrite, 0));
+  return WriteFully(*file, 0, absl::MakeSpan(pieces));
+}
+
 bool TreeCopier::MustStayInPieces(const Inode& inode,
                                   const ExtentMap& content) {
   const uint64_t size = inode.attributes.size;
   if (inode.is_symlink() || content.data_bytes() != size) return true;
   std::string head;
+  bool zeros = true;
   for (const auto& [offset, extent] : content.extents()) {
     const auto bytes = BytesOf(extent);
     if (!bytes.ok()) return true;
     head += HeadOf({*bytes});
-    if (head.size() >= Identity::kRecordHead) break;
+    zeros = zeros && IsAllZeros(*bytes);
+    if (!zeros && head.size() >= Identity::kRecordHead) break;
   }
-  // A single NUL cannot be an entry, and some paths have keys of the tree's.
-  return (size == 1 && head[0] == '\0') ||
-         !MayLieUnderPath(core_, KeyHashOfPath(Tree::PathOf(inode)),
-                          /*owns_newest=*/false, head);
+  // Nothing but zeros are no entry, and some paths have keys of the tree's.
+  return zeros || !MayLieUnderPath(core_, KeyHashOfPath(Tree::PathOf(inode)),
+                                   /*owns_newest=*/false, head);
 }
 
 absl::Status TreeCopier::CopyInode(uint64_t ino) {
@@ -299,11 +322,14 @@ absl::Status TreeCopier::CopyClone(const Inode& inode,
 
 absl::Status TreeCopier::FlushPieces() {
   if (pieces_.empty()) return absl::OkStatus();
-  // One byte more than there is, so that the entry is no single NUL.
-  static constexpr std::byte kZero[1] = {};
   std::vector<absl::Span<const std::byte>> spans;
   for (const Piece& piece : pieces_) spans.push_back(piece.bytes);
-  if (piece_bytes_ == 1) spans.emplace_back(kZero);
+  // One byte more than there is, so that the entry is not all zeros.
+  if (std::all_of(
+          spans.begin(), spans.end(),
+          [](absl::Span<const std::byte> s) { return IsAllZeros(s); })) {
+    spans.emplace_back(kNotZero);
+  }
   Extent entry;
   {
     Batch batch = core_.store->BeginBatch();

@@ -98,6 +98,12 @@ class TreeCopier {
   absl::flat_hash_set<uint64_t> gathered_;
 };
 
+// Has the identity say how long the store is up to the end of its checkpoint,
+// which is in place: for the copy that CopyTree() has begun and nobody uses
+// yet. The caller syncs.
+absl::Status WriteLeastLength(FileSystem& file_system, Core& core)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
+
 }  // namespace varve::fs
 
 #endif  // VARVE_FS_TREE_COPIER_H_

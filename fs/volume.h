@@ -169,6 +169,9 @@ class Volume {
     absl::MutexLock lock(&stale_mu_);
     on_stale_ = std::move(on_stale);
   }
+  // If the store must have been cut short, why; and whether it was closed.
+  const absl::Status& cut_short() const { return cut_short_; }
+  bool closed_properly() const { return closed_properly_; }
   // Where the store's file is now.
   absl::StatusOr<FilePlace> Place();
   Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
@@ -267,8 +270,7 @@ class Volume {
   // Commits all of it, whoever has changed it.
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
-  // Ends the open. Errors were told by Flush; what still fails is returned for
-  // the log.
+  // Ends the open. Errors were told by Flush; what still fails is for the log.
   absl::Status Release(std::unique_ptr<Handle> handle)
       ABSL_LOCKS_EXCLUDED(core_.arrangement_mu);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
@@ -430,10 +432,7 @@ class Volume {
 
   // volume_unnamed.cc
   std::vector<EntryLocation> FindUnnamed();
-  absl::Status AdoptPath(absl::string_view path, const EntryLocation& entry,
-                         Caller caller);
-  void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
-                  uint64_t parent, absl::string_view name, Caller caller);
+  class Adoption;
 
   // volume_compaction.cc
   void RunCompaction(const CompactionOptions& options);
@@ -470,7 +469,9 @@ class Volume {
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
-  absl::Status damage_;  // why it was opened read-only; constant
+  absl::Status damage_;          // why it was opened read-only; constant
+  absl::Status cut_short_;       // constant, too
+  bool closed_properly_ = true;  // as it was opened
 
   // What has been reported; for the syncer, and after it.
   FilePlace reported_place_ = FilePlace::kInPlace;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <fstream>
@@ -369,6 +370,30 @@ TEST_F(VolumeCompactionTest, LeftoversAreRemovedAndOtherFilesAreNot) {
   WriteWholeFile(LeftoverPath(), "");
   ASSERT_THAT(Compact(), IsOk());
   EXPECT_FALSE(HasLeftover());
+}
+
+// A compaction makes none of these.
+TEST_F(VolumeCompactionTest, LinksAndPipesInTheWayAreNotRemoved) {
+  MakeTree();
+  const std::string place = LeftoverPath();
+  const std::string empty = directory().File("empty");
+  WriteWholeFile(empty, "");
+  for (const char* target : {"", "empty", "nowhere", "store"}) {
+    SCOPED_TRACE(target);
+    if (*target == '\0') {
+      ASSERT_EQ(mkfifo(place.c_str(), 0600), 0);
+    } else {
+      ASSERT_EQ(symlink(target, place.c_str()), 0);
+    }
+    Reopen();
+    EXPECT_THAT(Compact(), HasErrno(EEXIST));
+    struct stat info;
+    ASSERT_EQ(lstat(place.c_str(), &info), 0);
+    EXPECT_EQ(S_ISLNK(info.st_mode), *target != '\0');
+    ASSERT_EQ(unlink(place.c_str()), 0);
+  }
+  EXPECT_TRUE(RealFileSystem()->Info(empty).ok());
+  ASSERT_THAT(Compact(), IsOk());
 }
 
 TEST_F(VolumeCompactionTest, DamageIsNotMadeSound) {

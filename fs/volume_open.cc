@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "engine/status.h"
@@ -45,6 +43,13 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
                          FindIdentity(*options.file_system, path, mends));
   if (!identity.has_value()) return result;
   result.durable_tail = DurableTailOf(*identity);
+  if (!options.read_only && info->size < identity->least_length.value_or(0)) {
+    // Before a torn end is moved aside.
+    OpenOptions reading = result;
+    reading.mode = OpenMode::kRead;
+    VARVE_ASSIGN_OR_RETURN(const auto store, Store::Open(path, reading));
+    VARVE_RETURN_IF_ERROR(CheckNotCutShort(*store, *identity));
+  }
   if (!options.whole_chain) {
     result.index_image_key = identity->IndexImageKeyHash();
   }
@@ -53,45 +58,18 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
 
 // A tree that is made where there is one already would hide it.
 absl::Status CheckHasNoIdentity(const Store& store) {
-  if (store.tail() < Identity::kEncodedSize + kMetadataSize) {
-    return absl::OkStatus();
-  }
-  const auto first =
-      store.EntryEndingAt(Identity::kEncodedSize + kMetadataSize);
-  if (!first.ok() || !Identity::LooksLikeOne(first->payload_text())) {
-    return absl::OkStatus();
-  }
-  // It may be bytes within a larger entry.
   uint64_t first_end = 0;
   VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
     first_end = entry.location().end();
     return true;
   }));
-  if (first_end != first->location().end()) return absl::OkStatus();
+  const absl::StatusOr<EntryView> first = store.EntryEndingAt(first_end);
+  if (!first.ok() || first->is_tombstone() ||
+      !Identity::LooksLikeOne(first->payload_text())) {
+    return absl::OkStatus();
+  }
   return DamageError(
       "the key of the store's identity, its first entry, is damaged");
-}
-
-// The changes by which what another program wrote under the path of a file
-// becomes the file's content, or removes it.
-void AddForeign(const Inode& inode, const EntryLocation& entry, Timestamp now,
-                std::vector<Change>& changes) {
-  if (!entry.is_tombstone) {
-    PutInode put{.ino = inode.ino, .attributes = inode.attributes};
-    put.attributes.size = entry.payload_size;
-    put.attributes.mtime = put.attributes.ctime = now;
-    changes.push_back(put);
-    changes.push_back(
-        SetContent{.ino = inode.ino, .extents = {ExtentOf(entry)}});
-    return;
-  }
-  if (inode.whole_entry_hash != entry.key_hash ||
-      inode.whole_entry == Inode::kNone) {
-    return;
-  }
-  changes.push_back(
-      DropName{.parent = inode.parent()->ino, .name = inode.names->text()});
-  if (inode.link_count == 1) changes.push_back(DropInode{inode.ino});
 }
 
 }  // namespace
@@ -202,12 +180,18 @@ absl::Status Volume::Load() {
   VARVE_RETURN_IF_ERROR(store.Verify(identity->location()));
   VARVE_ASSIGN_OR_RETURN(core_.identity,
                          Identity::Decode(identity->payload_text()));
+  cut_short_ = CheckNotCutShort(store, core_.identity);
+  if (!cut_short_.ok()) {
+    if (!read_only()) return cut_short_;
+    notes_.push_back(std::string(cut_short_.message()));
+  }
   if (!read_only()) RemoveLeftover();
   VARVE_ASSIGN_OR_RETURN(const LoadResult loaded, LoadTree(core_));
   notes_.insert(notes_.end(), loaded.notes.begin(), loaded.notes.end());
   if (loaded.relocated) {
     notes_.push_back("the store was compacted by another program");
   }
+  closed_properly_ = loaded.clean;
   if (loaded.clean) VARVE_RETURN_IF_ERROR(TakeOver(loaded));
   if (loaded.relocated && !read_only()) {
     // So that the next open need not look for everything again; on a full disk
@@ -241,61 +225,6 @@ absl::Status Volume::MakeTree() {
   VARVE_RETURN_IF_ERROR(commit.Finish());
   // A power cut now must not leave a file that is no store, and in the way.
   return SyncAll();
-}
-
-absl::Status Volume::TakeOver(const LoadResult& loaded) {
-  // The newest word of the other program on each key.
-  absl::flat_hash_map<uint64_t, EntryLocation> newest;
-  for (const EntryLocation& entry : loaded.behind) {
-    // A path may have the hash of a key of ours, whose entries are no files.
-    if (core_.identity.Reserves(entry.key_hash, {})) continue;
-    newest.emplace(entry.key_hash, entry);  // behind is newest first
-  }
-  if (newest.empty() && !loaded.relocated) return absl::OkStatus();
-  std::vector<Change> changes;
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  const Timestamp now = options_.now();
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    // Entries that are some file's content already.
-    absl::flat_hash_set<uint64_t> owned;
-    if (loaded.relocated) {
-      core_.tree.ForEach(
-          [&owned](const Inode& inode) { owned.insert(inode.whole_entry); });
-    }
-    core_.tree.ForEach([&](const Inode& inode) {
-      if (!inode.is_regular() || inode.names == nullptr) return;
-      const uint64_t hash = KeyHashOfPath(Tree::PathOf(inode));
-      if (const auto it = newest.find(hash); it != newest.end()) {
-        AddForeign(inode, it->second, now, changes);
-      } else if (loaded.relocated && inode.whole_entry_hash == hash &&
-                 inode.whole_entry != Inode::kNone) {
-        // Nothing can be told from the order of entries; but what lies under
-        // the file's own key and is not what was committed is new.
-        const absl::StatusOr<EntryView> entry = core_.store->ReadHashed(hash);
-        if (entry.ok() && !owned.contains(entry->location().payload_offset) &&
-            !core_.identity.Reserves(hash, entry->payload_text())) {
-          AddForeign(inode, entry->location(), now, changes);
-        }
-      }
-    });
-  }
-  if (changes.empty()) return absl::OkStatus();
-  notes_.push_back("another program changed files in the store");
-  if (!read_only()) {
-    // One record and nothing else: it is there whole or not at all, and until
-    // then the other program's entries have to follow the mark.
-    core_.clean = false;
-    Commit commit(core_, now);
-    for (const Change& change : changes) commit.Add(change);
-    return commit.Finish();
-  }
-  absl::MutexLock lock(&core_.tree_mu);
-  core_.tree.BeginCommit();
-  for (const Change& change : changes) {
-    VARVE_RETURN_IF_ERROR(core_.tree.Apply(change, now));
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Volume::KeepUnfinishedData(const LoadResult& loaded) {

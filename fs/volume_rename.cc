@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "engine/status.h"
+#include "engine/zeros.h"
 #include "fs/commit.h"
 #include "fs/content_key.h"
 #include "fs/error.h"
@@ -124,7 +125,8 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
     // Damage must not be given a fresh checksum: such a file is moved by
     // reference, and stays damaged.
     auto bytes = core_.store->View(inode.whole_entry, inode.attributes.size);
-    if (bytes.ok() && reader_.VerifyAll(inode.ino).ok() &&
+    if (bytes.ok() && !IsAllZeros(bytes->bytes) &&
+        reader_.VerifyAll(inode.ino).ok() &&
         MayLieUnderPath(core_, plan.new_hash, owns_newest,
                         HeadOf({bytes->bytes}))) {
       plan.payload = *std::move(bytes);

@@ -10,6 +10,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/status.h"
 #include "fs/commit.h"
@@ -28,6 +29,18 @@ absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
                          [&in_use](uint64_t offset) { in_use.insert(offset); });
   });
   return in_use;
+}
+
+// Adds the changes that make a file of the entry.
+void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
+                uint64_t parent, absl::string_view name, Caller caller) {
+  PutInode put{
+      .ino = ino,
+      .attributes = NewAttributes(S_IFREG | 0644, caller, commit.time())};
+  put.attributes.size = entry.payload_size;
+  commit.Add(put);
+  commit.Add(PutName{.parent = parent, .ino = ino, .name = name});
+  commit.Add(SetContent{.ino = ino, .extents = {ExtentOf(entry)}});
 }
 
 }  // namespace
@@ -104,81 +117,136 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
   return reply;
 }
 
-void Volume::AddAdopted(Commit& commit, const EntryLocation& entry,
-                        uint64_t ino, uint64_t parent, absl::string_view name,
-                        Caller caller) {
-  PutInode put{
-      .ino = ino,
-      .attributes = NewAttributes(S_IFREG | 0644, caller, commit.time())};
-  put.attributes.size = entry.payload_size;
-  commit.Add(put);
-  commit.Add(PutName{.parent = parent, .ino = ino, .name = name});
-  commit.Add(SetContent{.ino = ino, .extents = {ExtentOf(entry)}});
-}
+// Entries that become files by one commit.
+class Volume::Adoption {
+ public:
+  Adoption(Volume& volume, Caller caller)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(volume.core_.commit_mu)
+      : volume_(volume),
+        caller_(caller),
+        commit_(volume.core_, volume.options_.now()) {}
 
-absl::Status Volume::AdoptPath(absl::string_view path,
-                               const EntryLocation& entry, Caller caller) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(path, '/');
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  // The deepest directory on the way that exists.
-  uint64_t parent = kRootIno;
-  size_t depth = 0;
+  absl::Status Add(absl::string_view path, const EntryLocation& entry)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(volume_.core_.commit_mu);
+  // Makes them files, all or none.
+  absl::Status Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(volume_.core_.commit_mu) {
+    return made_.empty() ? absl::OkStatus() : commit_.Finish();
+  }
+
+ private:
+  // Of an inode that the commit makes.
+  struct Made {
+    uint64_t ino;
+    bool is_directory;
+  };
+
+  // The deepest directory on the way that exists or is made, and the number of
+  // parts that lead to it.
+  struct Start {
+    uint64_t parent = kRootIno;
+    size_t depth = 0;
+  };
+  absl::StatusOr<Start> FindStart(
+      const std::vector<absl::string_view>& parts) const;
+  static std::string Join(const std::vector<absl::string_view>& parts,
+                          size_t count) {
+    return absl::StrJoin(parts.begin(),
+                         parts.begin() + static_cast<ptrdiff_t>(count), "/");
+  }
+
+  Volume& volume_;
+  const Caller caller_;
+  Commit commit_;
+  absl::flat_hash_map<std::string, Made> made_;  // by path
+};
+
+absl::StatusOr<Volume::Adoption::Start> Volume::Adoption::FindStart(
+    const std::vector<absl::string_view>& parts) const {
+  const auto not_a_directory = [&](size_t count) {
+    return absl::AlreadyExistsError(
+        absl::StrCat(Join(parts, count), " is not a directory"));
+  };
+  const auto taken = [] {
+    return absl::AlreadyExistsError("there is a file of that name already");
+  };
+  Start start;
   {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* directory = core_.tree.root();
-    for (; depth < parts.size(); ++depth) {
-      if (!directory->is_directory()) {
-        return absl::AlreadyExistsError(
-            absl::StrCat(Tree::PathOf(*directory), " is not a directory"));
-      }
-      const Inode* next = core_.tree.Lookup(*directory, parts[depth]);
+    absl::ReaderMutexLock lock(&volume_.core_.tree_mu);
+    const Tree& tree = volume_.core_.tree;
+    const Inode* directory = tree.root();
+    for (; start.depth < parts.size(); ++start.depth) {
+      if (!directory->is_directory()) return not_a_directory(start.depth);
+      const Inode* next = tree.Lookup(*directory, parts[start.depth]);
       if (next == nullptr) break;
       directory = next;
     }
-    if (depth == parts.size()) {
-      return absl::AlreadyExistsError("there is a file of that name already");
-    }
-    parent = directory->ino;
-    VARVE_RETURN_IF_ERROR(CheckFree(parent, parts[depth]));
+    if (start.depth == parts.size()) return taken();
+    start.parent = directory->ino;
+    VARVE_RETURN_IF_ERROR(volume_.CheckFree(start.parent, parts[start.depth]));
   }
-  Commit commit(core_, options_.now());
-  std::vector<uint64_t> inos;  // of the directories and, last, the file
-  for (size_t i = depth; i < parts.size(); ++i) inos.push_back(commit.NewIno());
-  for (size_t i = depth; i + 1 < parts.size(); ++i) {
-    const uint64_t ino = inos[i - depth];
-    commit.Add(PutInode{
+  for (; start.depth < parts.size(); ++start.depth) {
+    const auto it = made_.find(Join(parts, start.depth + 1));
+    if (it == made_.end()) return start;
+    if (!it->second.is_directory && start.depth + 1 < parts.size()) {
+      return not_a_directory(start.depth + 1);
+    }
+    start.parent = it->second.ino;
+  }
+  return taken();
+}
+
+absl::Status Volume::Adoption::Add(absl::string_view path,
+                                   const EntryLocation& entry) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(path, '/');
+  VARVE_ASSIGN_OR_RETURN(const Start start, FindStart(parts));
+  uint64_t parent = start.parent;
+  for (size_t i = start.depth; i + 1 < parts.size(); ++i) {
+    const uint64_t ino = commit_.NewIno();
+    commit_.Add(PutInode{
         .ino = ino,
-        .attributes = NewAttributes(S_IFDIR | 0755, caller, commit.time())});
-    commit.Add(PutName{.parent = parent, .ino = ino, .name = parts[i]});
+        .attributes = NewAttributes(S_IFDIR | 0755, caller_, commit_.time())});
+    commit_.Add(PutName{.parent = parent, .ino = ino, .name = parts[i]});
+    made_.emplace(Join(parts, i + 1), Made{ino, /*is_directory=*/true});
     parent = ino;
   }
-  AddAdopted(commit, entry, inos.back(), parent, parts.back(), caller);
-  return commit.Finish();
+  const uint64_t ino = commit_.NewIno();
+  AddAdopted(commit_, entry, ino, parent, parts.back(), caller_);
+  made_.emplace(std::string(path), Made{ino, /*is_directory=*/false});
+  return absl::OkStatus();
 }
 
 std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
                                         Caller caller) {
+  // A record takes some hundred bytes besides what it says of each file.
+  constexpr size_t kAtOnce = 1000;
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
   absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
   for (const EntryLocation& entry : FindUnnamed()) {
     unnamed.emplace(entry.key_hash, entry);
   }
   std::vector<absl::Status> results;
-  for (const std::string& key : keys) {
-    const auto valid = [](absl::string_view part) { return IsValidName(part); };
-    const std::vector<absl::string_view> parts = absl::StrSplit(key, '/');
-    const auto it = unnamed.find(HashKey(key));
-    if (it == unnamed.end()) {
-      results.push_back(
-          absl::NotFoundError("no unnamed entry of the store has this key"));
-    } else if (!std::all_of(parts.begin(), parts.end(), valid)) {
-      results.push_back(absl::InvalidArgumentError(
-          "the key cannot be a path: each part between slashes needs 1 to 255 "
-          "bytes, no NUL, and must not be \".\" or \"..\""));
-    } else {
-      results.push_back(AdoptPath(key, it->second, caller));
-      if (results.back().ok()) unnamed.erase(it);
+  const auto valid = [](absl::string_view part) { return IsValidName(part); };
+  while (results.size() < keys.size()) {
+    const size_t begin = results.size();
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    Adoption adoption(*this, caller);
+    for (const std::string& key : keys.subspan(begin, kAtOnce)) {
+      const std::vector<absl::string_view> parts = absl::StrSplit(key, '/');
+      const auto it = unnamed.find(HashKey(key));
+      if (it == unnamed.end()) {
+        results.push_back(
+            absl::NotFoundError("no unnamed entry of the store has this key"));
+      } else if (!std::all_of(parts.begin(), parts.end(), valid)) {
+        results.push_back(absl::InvalidArgumentError(
+            "the key cannot be a path: each part between slashes needs 1 to "
+            "255 bytes, no NUL, and must not be \".\" or \"..\""));
+      } else {
+        results.push_back(adoption.Add(key, it->second));
+        if (results.back().ok()) unnamed.erase(it);
+      }
     }
+    const absl::Status finished = adoption.Finish();
+    for (size_t i = begin; i < results.size(); ++i) results[i].Update(finished);
   }
   return results;
 }

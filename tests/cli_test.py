@@ -113,7 +113,7 @@ class Usage(CliTest):
         text = self.output("--help").decode()
         for command in COMMANDS:
             self.assertRegex(text, r"\n  %s +\w" % command)
-        for number in (*range(16), 130):
+        for number in (*range(17), 130):
             self.assertRegex(text, r"\n +%d  [\w`]" % number)
 
     def test_version(self):

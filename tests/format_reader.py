@@ -32,6 +32,10 @@ class TooNew(Exception):
     """The store needs a newer reader."""
 
 
+class CutShort(Damage):
+    """The end of the store is missing."""
+
+
 class NotAStore(Exception):
     """No entry was found in a file that is not empty."""
 
@@ -325,6 +329,7 @@ class Tree:
             self.tail = tail
             self.chain = chain(data, tail)
             self._index()
+        self._check_length()
         self.inodes = {1: Inode()}
         self.unfinished = []
         self.unknown_kinds = set()
@@ -337,6 +342,10 @@ class Tree:
         self.newest = {}
         for entry in self.chain:
             self.newest.setdefault(entry.key_hash, entry)
+
+    def _in_chain(self, extent):
+        """The newest entry of the chain that an extent may mean: 10."""
+        return next((e for e in self.chain if not e.is_tombstone and self._is_meant(e, extent)), None)
 
     def live(self, key_hash):
         entry = self.newest.get(key_hash)
@@ -362,6 +371,11 @@ class Tree:
         self.uuid, self.secret, self.created = fields.take(16), fields.take(16), fields.u64()
         if version != 1 or fields.u64() != 0:
             raise TooNew("format version %d" % version)
+        self.least_length = fields.u64() if entry.size >= 64 else 0
+
+    def _check_length(self):
+        if len(self.data) < self.least_length and not any(map(self.record_in, self.chain)):
+            raise CutShort("%d of at least %d bytes" % (len(self.data), self.least_length))
 
     def reserved_hash(self, kind, number=None):
         key = self.secret + kind + (b"" if number is None else struct.pack("<Q", number))
@@ -411,7 +425,11 @@ class Tree:
             needed.append(record)
             if stop is None and record.version <= 1:
                 stop = entry.prev_tail if record.flags & CHECKPOINT else record.checkpoint
-        self.is_relocated = any(r.version <= 1 and r.position != r.entry.start for r in needed)
+        begins_with_identity = self.chain[-1].key_hash == xxh3_64(IDENTITY_KEY)
+        self.is_relocated = any(
+            r.version <= 1 and (r.position != r.entry.start or (
+                r.flags & CHECKPOINT and r.batch_begin == 0 and not begins_with_identity))
+            for r in needed)
         if not self.is_relocated:
             return needed
         return [record for entry in self.chain if (record := self.record_in(entry))]
@@ -589,35 +607,83 @@ class Tree:
         for entry in behind:
             if not self._is_reserved(entry.key_hash):
                 newest.setdefault(entry.key_hash, entry)
-        if not newest and not self.is_relocated:
+        if self.is_relocated:
+            newest = self._deleted_since()
+            lain_in = self._entries_in_use()
+        elif not newest:
             return
-        for path, ino in list(self.walk()):
+        paths = {}
+        for path, ino in self.walk():
+            if stat.S_ISREG(self.inodes[ino].mode):
+                paths.setdefault(ino, []).append((path, xxh3_64(path)))
+        for ino, names in paths.items():
             inode = self.inodes[ino]
-            if not stat.S_ISREG(inode.mode) or inode.links[0] != self._link_of(path):
-                continue
-            key_hash = xxh3_64(path)
-            entry = self._new_after_move(inode, key_hash) or newest.get(key_hash)
-            if entry is None:
-                continue
-            if not entry.is_tombstone:
+            dropped, written = [], []
+            for path, key_hash in names:
+                entry = newest.get(key_hash)
+                if entry is not None and entry.is_tombstone:
+                    if [e.key_hash for e in inode.extents] == [key_hash]:
+                        dropped.append(self._link_of(path))
+                elif self.is_relocated:
+                    written.append(self._new_after_move(inode, key_hash, lain_in))
+                else:
+                    written.append(entry)
+            for entry in sorted(filter(None, written), key=lambda e: e.end)[-1:]:
                 inode.size = entry.size
                 inode.extents = [Extent(
                     0, entry.size, entry.start, entry.key_hash, entry.crc, 0, entry.size)]
-            elif [e.key_hash for e in inode.extents] == [entry.key_hash]:
-                parent, name = inode.links.pop(0)
+            for parent, name in dropped:
+                inode.links.remove((parent, name))
                 del self.inodes[parent].names[name]
-                if not inode.links:
-                    del self.inodes[ino]
+            if not inode.links:
+                del self.inodes[ino]
 
-    def _new_after_move(self, inode, key_hash):
-        """What another program wrote under the key of a file that lies there: 10."""
-        if not self.is_relocated or len(inode.extents) != 1:
+    # 10
+    def _deleted_since(self):
+        """The tombstones of keys that another program has deleted after its compaction."""
+        deleted = {}
+        for entry in self.chain:
+            record = self.record_in(entry)
+            if record and record.position == entry.start:
+                break
+            if entry.is_tombstone and self.newest[entry.key_hash] is entry:
+                deleted[entry.key_hash] = entry
+        return deleted
+
+    def _entries_in_use(self):
+        starts = set()
+        for inode in self.inodes.values():
+            for extent in inode.extents:
+                entry = self._entry_of(extent)
+                if entry is not None:
+                    starts.add(entry.start)
+        return starts
+
+    def _new_after_move(self, inode, key_hash, lain_in):
+        """What another program wrote under the key of one of a file's paths: 10."""
+        entry = self.live(key_hash)
+        if entry is None or entry.start in lain_in:
             return None
-        extent, entry = inode.extents[0], self.live(key_hash)
-        is_whole_file = extent.offset == 0 and extent.length == extent.entry_size == inode.size
-        if extent.key_hash != key_hash or not is_whole_file or entry is None:
+        keys = [extent.key_hash for extent in inode.extents]
+        if len(keys) == 1 and keys[0] == key_hash:
+            extent = inode.extents[0]
+            if extent.offset == 0 and extent.length == extent.entry_size == inode.size:
+                return entry
+        if inode.size > 0 and key_hash not in keys:
             return None
-        return None if self._is_meant(entry, extent) else entry
+        return None if self._is_named(entry) else entry
+
+    def _is_named(self, entry):
+        """Whether a record says that a file's bytes lie in an entry like that."""
+        for record in filter(None, map(self.record_in, self.chain)):
+            for kind, body in record.changes():
+                if kind in (5, 6):
+                    body.varint()
+                    for e in self._extents(body, record):
+                        if (e.key_hash, e.crc, e.entry_size) == (
+                                entry.key_hash, entry.crc, entry.size):
+                            return True
+        return False
 
     def _link_of(self, path):
         directory, _, name = path.rpartition(b"/")
@@ -652,14 +718,18 @@ class Tree:
 
     def _find(self, extent):
         """Where the bytes of an extent are: 5.3, 10."""
-        start = extent.store_offset - extent.entry_offset
-        entry = entry_at(self.data, start + extent.entry_size)
-        if not self._is_meant(entry, extent) or entry.start != start:
-            entry = self.live(extent.key_hash) if self.is_relocated else None
-            if not self._is_meant(entry, extent):
-                raise Damage("the bytes of an extent are not in the store")
+        entry = self._entry_of(extent)
+        if entry is None:
+            raise Damage("the bytes of an extent are not in the store")
         self.payload(entry)
         return entry.start + extent.entry_offset
+
+    def _entry_of(self, extent):
+        start = extent.store_offset - extent.entry_offset
+        entry = entry_at(self.data, start + extent.entry_size)
+        if self._is_meant(entry, extent) and entry.start == start:
+            return entry
+        return self._in_chain(extent) if self.is_relocated else None
 
     def _is_meant(self, entry, extent):
         return (entry is not None and entry.end <= self.tail

@@ -21,7 +21,9 @@ import zlib
 
 import format_reader
 import junit
-from format_reader import Damage, NotAStore, TooNew, Tree, chain, find_tail
+from format_reader import CutShort, Damage, NotAStore, TooNew, Tree, chain, find_tail
+from format_writer import (FILE, FOLDER, StoreWriter, identity_payload, put_inode, put_name,
+                           set_content, whole)
 from mounted import MountedStore, varve
 from xxh3 import xxh3_64
 
@@ -549,6 +551,52 @@ class LaterVersions(MountTestCase):
         self.assertEqual(self.command("get", self.store, "a"), self.TOO_NEW)
         self.assertEqual(self.command("mount", self.store, self.mounted.root), self.TOO_NEW)
         self.assertEqual(read(self.store), data)
+
+
+class OtherPrograms(unittest.TestCase):
+    """Sections 4, 9 and 10, on stores that are written here byte by byte."""
+
+    def setUp(self):
+        writer = StoreWriter()
+        place = writer.plain(b"f", b"text of f")
+        writer.commit(
+            put_inode(1, FOLDER), put_inode(2, FILE, size=place.size), put_name(1, 2, b"f"),
+            put_name(1, 2, b"g"), set_content(2, whole(place)), put_inode(3, FILE),
+            put_name(1, 3, b"empty"))
+        writer.close()
+        self.data = bytes(writer.data)
+
+    def expect(self, data, files, unnamed=0):
+        tree = Tree(data)
+        self.assertEqual({path: tree.content(ino) for path, ino in tree.walk()}, files)
+        self.assertEqual(len(tree.unnamed()), unnamed)
+
+    def test_a_value_under_any_name_of_a_file_is_its_content(self):
+        self.expect(append_value(self.data, xxh3_64(b"g"), b"by g"),
+                    {b"f": b"by g", b"g": b"by g", b"empty": b""},
+                    unnamed=1)  # until a writer hides what was there before
+
+    def test_values_before_and_after_a_compaction_are_content(self):
+        ours = {b"f": b"text of f", b"g": b"text of f", b"empty": b""}
+        self.expect(compact(self.data), ours)
+        self.expect(compact(append_value(self.data, xxh3_64(b"empty"), b"new")),
+                    {**ours, b"empty": b"new"})
+        for data in (compact(append_value(self.data, xxh3_64(b"f"), b"new")),
+                     append_value(compact(self.data), xxh3_64(b"f"), b"new")):
+            self.expect(data, {b"f": b"new", b"g": b"new", b"empty": b""})
+
+    def test_a_deletion_after_a_compaction_removes_a_name(self):
+        self.expect(append_tombstone(compact(self.data), xxh3_64(b"f")),
+                    {b"g": b"text of f", b"empty": b""})
+
+    def test_a_store_shorter_than_its_identity_says_is_cut_short(self):
+        identity = identity_payload() + struct.pack("<Q", 1 << 20)
+        writer = StoreWriter(identity=identity)
+        writer.plain(b"f", b"text")
+        with self.assertRaises(CutShort):
+            Tree(bytes(writer.data))
+        writer.commit(put_inode(1, FOLDER))
+        self.assertEqual(Tree(bytes(writer.data)).least_length, 1 << 20)
 
 
 if __name__ == "__main__":

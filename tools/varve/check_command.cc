@@ -35,8 +35,11 @@ the copy, and holds its bytes as they are; if the store has an older, sound
 version of it, that is FILE.older. The store must not be in use.
 
 Prints a line for each thing that is wrong, and one as a summary. Its exit
-status is 0 if all is well, 4 if damage was found, and 8 if the store could not
-be checked.
+status is 0 if all is well, 4 if damage was found, 8 if the store could not be
+checked, and 16 if nothing is damaged but the store may not be whole: it is
+shorter than it was, or was not closed properly and is not in use. After a crash
+the next mount or writing command closes it; of a copy or a download, something
+is missing.
 
 Example:
   varve check photos.varve
@@ -83,11 +86,14 @@ std::string Report(const Arguments& arguments, const CheckResult& result) {
     absl::StrAppend(&text, "note: ", Printable(note), "\n");
   }
   for (const Problem& problem : result.problems) text += ProblemLine(problem);
+  if (!result.incomplete.empty()) {
+    absl::StrAppend(&text, "INCOMPLETE: ", Printable(result.incomplete), "\n");
+  }
   const size_t count = result.problems.size();
   absl::StrAppend(
       &text, Printable(arguments.store), ": ",
-      count == 0 ? "clean"
-                 : absl::StrCat(count, count == 1 ? " problem" : " problems"),
+      count > 0 ? absl::StrCat(count, count == 1 ? " problem" : " problems")
+                : (result.incomplete.empty() ? "clean" : "INCOMPLETE"),
       "; ", result.chain_entries, " entries, ", result.live_entries, " live, ",
       result.verified_bytes, " bytes verified, ",
       result.has_tree ? absl::StrCat(result.files, " files") : "no tree", "\n");
@@ -96,7 +102,8 @@ std::string Report(const Arguments& arguments, const CheckResult& result) {
 
 std::string JsonReport(const Arguments& arguments, const CheckResult& result) {
   Json json = {{"store", arguments.store},
-               {"clean", result.problems.empty()},
+               {"clean", result.problems.empty() && result.incomplete.empty()},
+               {"incomplete", result.incomplete},
                {"chain_entries", result.chain_entries},
                {"live_entries", result.live_entries},
                {"verified_bytes", result.verified_bytes},
@@ -146,8 +153,9 @@ absl::Status Check(const Arguments& arguments) {
                                              : Report(arguments, *result)));
   if (arguments.repair && !result->problems.empty()) return Repair(arguments);
   // All has been said.
-  return result->problems.empty() ? absl::OkStatus()
-                                  : ExitError(ExitStatus::kDamage, "");
+  if (!result->problems.empty()) return ExitError(ExitStatus::kDamage, "");
+  return result->incomplete.empty() ? absl::OkStatus()
+                                    : ExitError(ExitStatus::kCutShort, "");
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/status.h"
+#include "fs/content_reader.h"
 #include "fs/loader.h"
 #include "fs/tree.h"
 #include "tools/varve/exit_status.h"
@@ -48,6 +49,11 @@ absl::StatusOr<CheckResult> Checker::Check() {
   if (volume.ok()) {
     CheckStore((*volume)->store());
     if (result_.has_tree) CheckTree(**volume);
+    if (!(*volume)->cut_short().ok()) {
+      result_.incomplete = std::string((*volume)->cut_short().message());
+    } else if (!(*volume)->closed_properly() && !IsInUse(path_)) {
+      result_.incomplete = absl::StrCat("the store ", kNotClosed);
+    }
     return std::move(result_);
   }
   if (!absl::IsDataLoss(volume.status())) return volume.status();
@@ -123,10 +129,7 @@ void Checker::CheckEntries(const Store& store) {
 void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
                           const std::string& file) {
   const uint64_t offset = extent.payload_offset();
-  const auto entry =
-      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize);
-  if (!entry.ok() || entry->key_hash() != extent.key_hash ||
-      entry->location().payload_offset != offset) {
+  if (!fs::VerifyEntryOf(store, extent, /*checksum=*/false).ok()) {
     result_.problems.push_back(
         {.kind = Problem::Kind::kContent,
          .message =
@@ -140,13 +143,17 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
   if (good_.contains(offset)) return;
   if (!bad_.contains(offset)) {
     // Not a live entry: one that the tree keeps although its key has moved on.
-    const absl::Status status = store.Verify(entry->location());
-    result_.verified_bytes += entry->size();
+    const EntryLocation entry = {.key_hash = extent.key_hash,
+                                 .payload_offset = offset,
+                                 .payload_size = extent.entry_size,
+                                 .crc32 = extent.entry_crc32};
+    const absl::Status status = store.Verify(entry);
+    result_.verified_bytes += extent.entry_size;
     if (status.ok()) {
       good_.insert(offset);
       return;
     }
-    AddDamagedEntry(entry->location(), status);
+    AddDamagedEntry(entry, status);
   }
   std::vector<std::string>& files = result_.problems[bad_[offset]].files;
   if (files.empty() || files.back() != file) files.push_back(file);

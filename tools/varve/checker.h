@@ -37,7 +37,9 @@ struct Problem {
 struct CheckResult {
   std::vector<Problem> problems;
   std::vector<std::string> notes;  // unusual, but no damage
-  uint64_t chain_entries = 0;      // tombstones and superseded ones included
+  // Why the store may not be whole; empty if nothing says so.
+  std::string incomplete;
+  uint64_t chain_entries = 0;  // tombstones and superseded ones included
   uint64_t live_entries = 0;
   uint64_t verified_bytes = 0;
   bool has_tree = false;

@@ -131,13 +131,17 @@ absl::Status PutNew(fs::Volume& volume, const Place& place, uint32_t mode,
                     int fd, const std::string& name) {
   VARVE_ASSIGN_OR_RETURN(
       auto created,
-      volume.Create(place.parent, place.name, mode, O_WRONLY, CurrentCaller()));
+      volume.CreateUnnamed(place.parent, mode, O_WRONLY, CurrentCaller()));
+  const uint64_t ino = created.first.ino;
   absl::Status status = CopyIn(volume, *created.second, fd, name);
-  const absl::Status released = volume.Release(std::move(created.second));
-  // What has been written in part must not stay.
-  if (!status.ok()) volume.Unlink(place.parent, place.name).IgnoreError();
-  volume.Forget(created.first.ino, 1);
-  status.Update(released);
+  // It gets its name with all of its content, or does not come to be.
+  if (status.ok()) {
+    const auto linked = volume.Link(ino, place.parent, place.name);
+    status = linked.status();
+    if (linked.ok()) volume.Forget(ino, 1);
+  }
+  status.Update(volume.Release(std::move(created.second)));
+  volume.Forget(ino, 1);
   return status;
 }
 

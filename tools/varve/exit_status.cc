@@ -39,6 +39,7 @@ constexpr Meaning kMeanings[] = {
     {ExitStatus::kExists, "exists already"},
     {ExitStatus::kRefused, "not possible here; the message says why"},
     {ExitStatus::kTooNew, "the store needs a newer version of Varve"},
+    {ExitStatus::kCutShort, "the store is cut short, or was not closed"},
     {ExitStatus::kCancelled, "cancelled, by Ctrl-C for example"},
 };
 

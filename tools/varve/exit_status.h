@@ -32,6 +32,7 @@ enum class ExitStatus : int {
   kExists = 13,
   kRefused = 14,
   kTooNew = 15,
+  kCutShort = 16,
   kCancelled = 130,  // as shells say of SIGINT
 };
 

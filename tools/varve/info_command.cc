@@ -85,7 +85,8 @@ absl::Status InfoOfMount(const Arguments& arguments) {
 }
 
 absl::StatusOr<Json> Describe(const std::string& path) {
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolumeForReading(path));
+  VARVE_ASSIGN_OR_RETURN(const auto volume,
+                         OpenVolume(path, {.read_only = true}));
   Json json;
   json["store"] = path;
   const auto mounts = ReadMountInfo();
@@ -115,6 +116,7 @@ absl::StatusOr<Json> Describe(const std::string& path) {
   const bool in_use =
       json.contains("mounted_at") && !json["mounted_at"].empty();
   json["notes"] = in_use ? std::vector<std::string>() : volume->notes();
+  json["cut_short"] = !volume->cut_short().ok();
   return json;
 }
 
@@ -124,7 +126,10 @@ absl::Status Info(const Arguments& arguments) {
     return InfoOfMount(arguments);
   }
   VARVE_ASSIGN_OR_RETURN(const Json json, Describe(arguments.path));
-  return Print(arguments.json ? Dump(json) : Lines(json));
+  VARVE_RETURN_IF_ERROR(Print(arguments.json ? Dump(json) : Lines(json)));
+  if (!json["cut_short"].get<bool>()) return absl::OkStatus();
+  return ExitError(ExitStatus::kCutShort,
+                   absl::StrCat(arguments.path, " is CUT SHORT"));
 }
 
 }  // namespace

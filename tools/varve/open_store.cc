@@ -1,6 +1,8 @@
 #include "tools/varve/open_store.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include <utility>
@@ -10,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "engine/status.h"
+#include "fs/loader.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/mountinfo.h"
@@ -68,6 +71,11 @@ absl::Duration LockWaitFor(const std::string& path) {
   return WhereMounted(path).empty() ? kLockWait : absl::ZeroDuration();
 }
 
+void PrintWarning(const std::string& text) {
+  fputs(absl::StrCat("varve: warning: ", Printable(text), "\n").c_str(),
+        stderr);
+}
+
 // The engine's words say it all.
 absl::Status NotAStore(const absl::Status& status) {
   return ExitError(ExitStatus::kNotAStore, status.message());
@@ -105,6 +113,7 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
   }
   auto volume = fs::Volume::Open(path, std::move(options));
   if (volume.ok()) return volume;
+  if (fs::IsCutShort(volume.status())) return CutShort(volume.status());
   if (absl::IsDataLoss(volume.status())) {
     VARVE_RETURN_IF_ERROR(CheckIsStore(path));
     return Annotate(volume.status(), path);
@@ -116,7 +125,31 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
     const std::string& path) {
   fs::VolumeOptions options;
   options.read_only = true;
-  return OpenVolume(path, std::move(options));
+  auto volume = OpenVolume(path, std::move(options));
+  if (!volume.ok()) return volume;
+  // There is no tree to look at.
+  if (!(*volume)->cut_short().ok()) return CutShort((*volume)->cut_short());
+  if (!(*volume)->closed_properly() && !IsInUse(path)) {
+    PrintWarning(absl::StrCat(path, " ", kNotClosed));
+  }
+  return volume;
+}
+
+absl::Status CutShort(const absl::Status& status) {
+  return ExitError(ExitStatus::kCutShort,
+                   absl::StrCat(status.message(),
+                                ". What is left can be looked at with `varve "
+                                "raw read`, or mounted, which is read-only"));
+}
+
+bool IsInUse(const std::string& path) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  // A lock like this is never taken; the kernel says what it would wait for.
+  struct flock lock = {};
+  lock.l_type = F_RDLCK;
+  lock.l_whence = SEEK_SET;
+  return file.valid() && fcntl(file.get(), F_OFD_GETLK, &lock) == 0 &&
+         lock.l_type != F_UNLCK;
 }
 
 absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {

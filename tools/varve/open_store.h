@@ -26,9 +26,21 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
 // The root directory, if it has to be made, will be the caller's.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
     const std::string& path, fs::VolumeOptions options);
-// For commands that only look; works while the store is mounted.
+// For commands that only look; works while the store is mounted. Warns of one
+// that was not closed.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
     const std::string& path);
+
+// What is said of a store that is cut short (Volume::cut_short()).
+absl::Status CutShort(const absl::Status& status);
+// And of one that nobody uses, and whose newest commit does not say that it was
+// closed: behind its name.
+inline constexpr char kNotClosed[] =
+    "was not closed properly: it was copied or downloaded in part or while in "
+    "use, or its last use ended with a crash; the newest changes may be "
+    "missing";
+// Whether somebody has the store open for writing.
+bool IsInUse(const std::string& path);
 
 // Repairs a store that is not in use. Errors as those of OpenVolume.
 absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path);
