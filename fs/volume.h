@@ -274,9 +274,10 @@ class Volume {
   absl::Status Flush(const Handle& handle);
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
-  // Ends the open. Errors were told by Flush; what still fails is returned for
-  // the log.
+  // Ends the open. Errors were told by Flush; what still fails is for the log.
   absl::Status Release(std::unique_ptr<Handle> handle);
+  // The same for the only writer; what is not committed is forgotten.
+  absl::Status Abandon(std::unique_ptr<Handle> handle);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
                          uint64_t length);
   // SEEK_DATA and SEEK_HOLE.
@@ -485,8 +486,7 @@ class Volume {
   bool short_of_space_ ABSL_GUARDED_BY(syncer_mu_) = false;
   // The length of the store at which the syncer is to be woken.
   std::atomic<uint64_t> next_look_{0};
-  // Of the syncer: when it punched last for want of space, and when it may look
-  // again.
+  // Of the syncer: when it punched last for space, and when it may look again.
   absl::Time last_relief_ = absl::InfinitePast();
   absl::Time next_relief_ = absl::InfinitePast();
   // After one that failed.
