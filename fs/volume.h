@@ -273,6 +273,8 @@ class Volume {
   // Ends the open. Errors were told by Flush; what still fails is for the log.
   absl::Status Release(std::unique_ptr<Handle> handle)
       ABSL_LOCKS_EXCLUDED(core_.arrangement_mu);
+  // The same for the only writer; what is not committed is forgotten.
+  absl::Status Abandon(std::unique_ptr<Handle> handle);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
                          uint64_t length);
   // SEEK_DATA and SEEK_HOLE.

@@ -179,6 +179,15 @@ absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
   return status;
 }
 
+absl::Status Volume::Abandon(std::unique_ptr<Handle> handle) {
+  {
+    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    writer_.Discard(*handle->inode);
+    handle->wrote.store(false);
+  }
+  return Release(std::move(handle));
+}
+
 absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
                                uint64_t length) {
   if (length == 0) return PosixError(EINVAL);

@@ -96,6 +96,20 @@ TEST_F(VolumeFilesTest, FileThatBecomesASingleNulHidesItsOldEntry) {
   EXPECT_THAT(ReadRaw("f"), Optional(Eq("and after")));
 }
 
+TEST_F(VolumeFilesTest, WhatIsAbandonedWasNeverWritten) {
+  ASSERT_THAT(Write("f", "before"), IsOk());
+  auto handle = volume().Open(Ino("f"), O_WRONLY | O_TRUNC);
+  ASSERT_THAT(handle, IsOk());
+  // More than is kept in memory.
+  ASSERT_THAT(volume().Write(**handle, 0, Pattern(1, 9 * kMebibyte)), IsOk());
+  ASSERT_THAT(volume().Abandon(*std::move(handle)), IsOk());
+  EXPECT_EQ(*Read("f"), "before");
+  Reopen();
+  EXPECT_EQ(*Read("f"), "before");
+  ASSERT_THAT(Write("f", "after"), IsOk());
+  EXPECT_EQ(*Read("f"), "after");
+}
+
 TEST_F(VolumeFilesTest, FileThatIsEmptiedHidesItsOldEntry) {
   ASSERT_THAT(Write("f", "bytes"), IsOk());
   ASSERT_THAT(Truncate("f", 0), IsOk());

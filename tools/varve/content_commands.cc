@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/status.h"
 #include "fs/error.h"
@@ -17,8 +18,11 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/host_tree.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/tree_copier.h"
 #include "tools/varve/tree_path.h"
+#include "tools/varve/volume_tree.h"
 
 namespace varve::tools {
 namespace {
@@ -26,18 +30,29 @@ namespace {
 constexpr uint64_t kStep = uint64_t{1} << 20;
 
 constexpr char kGetDetails[] =
-    R"(The content is compared with its checksums before anything is written. Works
-while the store is mounted, and gives what has been committed.
+    R"(If FILE is a directory, the copy comes to lie in it. With -r, PATH may be a
+directory, and what is copied gets all that belongs to it: owner, mode, times,
+links, extended attributes, access control lists, holes; an ordinary user owns
+what he makes. A path that ends in "/." stands for what is in the directory. A
+failure is told, and the rest is copied nevertheless.
+
+Content is compared with its checksums before any of it is written. Works while
+the store is mounted, and gives what has been committed.
 
 Example:
-  varve get photos.varve 2023/summer/1.jpg 1.jpg
+  varve get photos.varve 2023/summer/1.jpg .
   varve get photos.varve notes.txt | less
+  varve get -r photos.varve 2023 ~/restored
 )";
 
 struct GetArguments {
   std::string store;
   std::string path;
   std::string file;
+  bool recursive = false;
+  bool no_directory = false;
+
+  bool to_output() const { return file.empty() || file == "-"; }
 };
 
 absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
@@ -54,35 +69,115 @@ absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
   }
 }
 
-absl::Status Get(const GetArguments& arguments) {
+// A directory of the host, also by way of a link unless `flags` say otherwise.
+bool IsHostDirectory(const std::string& path, int flags = 0) {
+  struct stat stat;
+  return fstatat(AT_FDCWD, path.c_str(), &stat, flags) == 0 &&
+         S_ISDIR(stat.st_mode);
+}
+
+// Where FILE says that what is called `name` goes, following cp(1).
+std::string HostTargetOf(const GetArguments& arguments,
+                         const std::string& name) {
+  if (arguments.no_directory || !IsHostDirectory(arguments.file)) {
+    return arguments.file;
+  }
+  return JoinPath(arguments.file, IsRealName(name) ? name : ".");
+}
+
+absl::Status GetTree(fs::Volume& volume, const GetArguments& arguments,
+                     const Place& place) {
+  AllowManyDescriptors();
+  const std::string target = HostTargetOf(arguments, place.name);
+  if (absl::EndsWith(target, "/") && !IsHostDirectory(target) &&
+      !S_ISDIR(place.found->attributes.mode)) {
+    return SystemError(ENOTDIR, absl::StrCat("cannot write ", target));
+  }
+  VARVE_ASSIGN_OR_RETURN(const auto to,
+                         HostTarget(DirectoryOf(target), arguments.store));
+  TreeCopier copier(CopyOptions{});
+  copier.Copy(*VolumeSource(volume, place.parent), place.name, *to,
+              LastPartOf(target), arguments.path);
+  return copier.failures().Result();
+}
+
+absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
+                     const Place& place) {
   const std::string cannot = Cannot("read", arguments.path);
+  const uint64_t ino = place.found->ino;
+  auto handle = volume.Open(ino, O_RDONLY);
+  if (!handle.ok()) return Explain(handle.status(), cannot);
+  VARVE_RETURN_IF_ERROR(Explain(volume.reader().VerifyAll(ino), cannot));
+  absl::Status status;
+  if (arguments.to_output()) {
+    status = CopyOut(volume, **handle, STDOUT_FILENO, "standard output");
+  } else {
+    const std::string target = HostTargetOf(arguments, place.name);
+    if (IsSameFile(target, arguments.store)) {
+      return ExitError(ExitStatus::kRefused,
+                       absl::StrCat(target, " is the store itself"));
+    }
+    VARVE_ASSIGN_OR_RETURN(Descriptor file, OpenForWriting(target));
+    status = CopyOut(volume, **handle, file.get(), target);
+    status.Update(file.Close(target));
+  }
+  status.Update(volume.Release(*std::move(handle)));
+  return status;
+}
+
+// That there is nothing at the path; and why, if that can be seen.
+absl::Status NothingThere(fs::Volume& volume, const GetArguments& arguments) {
+  const absl::Status status =
+      Explain(fs::PosixError(ENOENT), Cannot("read", arguments.path));
+  if (arguments.to_output() ||
+      !FindExisting(volume, arguments.file, LastLink::kFollow).ok()) {
+    return status;
+  }
+  return ErrorWithNumber(
+      ENOENT,
+      absl::StrCat(status.message(), "; but the store has \"", arguments.file,
+                   "\": what to copy comes before where to"));
+}
+
+absl::Status Get(const GetArguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const auto volume,
                          OpenVolumeForReading(arguments.store));
-  const auto stat = FindExisting(*volume, arguments.path, LastLink::kFollow);
-  if (!stat.ok()) return Explain(stat.status(), cannot);
-  auto handle = volume->Open(stat->ino, O_RDONLY);
-  if (!handle.ok()) return Explain(handle.status(), cannot);
-  VARVE_RETURN_IF_ERROR(Explain(volume->reader().VerifyAll(stat->ino), cannot));
-  absl::Status status;
-  if (arguments.file.empty()) {
-    status = CopyOut(*volume, **handle, STDOUT_FILENO, "standard output");
-  } else {
-    VARVE_ASSIGN_OR_RETURN(Descriptor file, OpenForWriting(arguments.file));
-    status = CopyOut(*volume, **handle, file.get(), arguments.file);
-    status.Update(file.Close(arguments.file));
+  const std::string cannot = Cannot("read", arguments.path);
+  // As with cp(1), -r copies a link that it is given.
+  const auto place =
+      FindPlace(*volume, arguments.path,
+                arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
+  if (!place.ok()) return Explain(place.status(), cannot);
+  if (!place->found.has_value()) return NothingThere(*volume, arguments);
+  const uint32_t mode = place->found->attributes.mode;
+  if (S_ISDIR(mode) && !arguments.recursive) {
+    return ErrorWithNumber(EISDIR,
+                           absl::StrCat(cannot, ": it is a directory; use -r"));
   }
-  status.Update(volume->Release(*std::move(handle)));
-  return status;
+  if (arguments.recursive && !arguments.to_output()) {
+    return GetTree(*volume, arguments, *place);
+  }
+  if (arguments.recursive && !S_ISREG(mode)) {
+    return ExitError(ExitStatus::kUsage,
+                     absl::StrCat(cannot,
+                                  ": it cannot go to standard output; name a "
+                                  "FILE to copy it to"));
+  }
+  return GetFile(*volume, arguments, *place);
 }
 
 constexpr char kPutDetails[] =
     R"(A file that exists gets the new content and keeps everything else. If PATH is
 a directory, the file comes to lie in it. Until all is written, nothing has
-changed.
+changed. With -r, FILE may be a directory, and what is copied gets all that
+belongs to it: owner, mode, times, links, extended attributes, access control
+lists, holes, devices. A path that ends in "/." stands for what is in the
+directory. A failure is told, and the rest is copied nevertheless.
 
 Example:
   varve put photos.varve 2023/summer/1.jpg 1.jpg
-  date | varve put -p photos.varve logs/started.txt
+  date | varve put -p photos.varve logs/started.txt -
+  varve put -r --create photos.varve / ~/pictures/.
 )";
 
 struct PutArguments {
@@ -91,25 +186,26 @@ struct PutArguments {
   std::string file;
   bool parents = false;
   bool create = false;
-};
+  bool recursive = false;
+  bool no_directory = false;
 
-uint32_t CurrentUmask() {
-  const mode_t mask = umask(0);
-  umask(mask);
-  return mask;
-}
+  bool from_input() const { return file.empty() || file == "-"; }
+  std::string source_name() const {
+    return from_input() ? "standard input" : file;
+  }
+};
 
 absl::Status CopyIn(fs::Volume& volume, const fs::Handle& handle, int fd,
                     const std::string& name) {
   for (uint64_t offset = 0;;) {
     VARVE_ASSIGN_OR_RETURN(const std::string bytes, ReadSome(fd, kStep, name));
-    if (bytes.empty()) return volume.Flush(handle);
+    if (bytes.empty()) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(volume.Write(handle, offset, bytes));
     offset += bytes.size();
   }
 }
 
-// Where the content goes, following the rules of cp(1).
+// Where the copy goes, following the rules of cp(1).
 absl::StatusOr<Place> FindTarget(fs::Volume& volume,
                                  const PutArguments& arguments) {
   if (arguments.parents) {
@@ -118,103 +214,166 @@ absl::StatusOr<Place> FindTarget(fs::Volume& volume,
   }
   VARVE_ASSIGN_OR_RETURN(Place place,
                          FindPlace(volume, arguments.path, LastLink::kFollow));
-  if (place.found.has_value() && S_ISDIR(place.found->attributes.mode) &&
-      !arguments.file.empty()) {
-    return FindPlace(volume,
-                     JoinPath(arguments.path, LastPartOf(arguments.file)),
-                     LastLink::kFollow);
+  if (!place.found.has_value() || !S_ISDIR(place.found->attributes.mode) ||
+      arguments.from_input() || arguments.no_directory) {
+    return place;
   }
-  return place;
+  // A tree's own name, as of "..", says that what is in it is meant.
+  const std::string name = LastPartOf(arguments.file);
+  return FindPlace(volume,
+                   JoinPath(arguments.path, IsRealName(name) ? name : "."),
+                   arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
 }
 
+// Without a name until it is whole, so that one commit makes all of it.
 absl::Status PutNew(fs::Volume& volume, const Place& place, uint32_t mode,
                     int fd, const std::string& name) {
+  if (place.is_directory) return fs::PosixError(ENOTDIR);
   VARVE_ASSIGN_OR_RETURN(
       auto created,
       volume.CreateUnnamed(place.parent, mode, O_WRONLY, CurrentCaller()));
   const uint64_t ino = created.first.ino;
   absl::Status status = CopyIn(volume, *created.second, fd, name);
-  // It gets its name with all of its content, or does not come to be.
   if (status.ok()) {
     const auto linked = volume.Link(ino, place.parent, place.name);
-    status = linked.status();
     if (linked.ok()) volume.Forget(ino, 1);
+    status = linked.status();
   }
-  status.Update(volume.Release(std::move(created.second)));
+  status.Update(status.ok() ? volume.Release(std::move(created.second))
+                            : volume.Abandon(std::move(created.second)));
   volume.Forget(ino, 1);
   return status;
 }
 
-// Leaves the volume open, and the store to be recovered by the next one who
-// opens it, if that is what keeps the old content.
-absl::Status PutExisting(std::unique_ptr<fs::Volume>& volume, uint64_t ino,
-                         int fd, const std::string& name) {
-  VARVE_ASSIGN_OR_RETURN(auto handle, volume->Open(ino, O_WRONLY | O_TRUNC));
-  const absl::Status status = CopyIn(*volume, *handle, fd, name);
-  if (status.ok()) return volume->Release(std::move(handle));
-  // Release() and Close() would commit what has been written so far. Dying
-  // does not: that is what commits are for. So both are kept until then.
-  [[maybe_unused]] static const auto* const kept =
-      new std::pair(std::move(handle), std::move(volume));
+absl::Status PutExisting(fs::Volume& volume, uint64_t ino, int fd,
+                         const std::string& name) {
+  VARVE_ASSIGN_OR_RETURN(auto handle, volume.Open(ino, O_WRONLY | O_TRUNC));
+  absl::Status status = CopyIn(volume, *handle, fd, name);
+  if (status.ok()) return volume.Release(std::move(handle));
+  // The old content stays.
+  status.Update(volume.Abandon(std::move(handle)));
   return status;
 }
 
-absl::Status PutInto(std::unique_ptr<fs::Volume>& volume,
-                     const PutArguments& arguments, int fd) {
+absl::Status PutFile(fs::Volume& volume, const PutArguments& arguments,
+                     int fd) {
+  const std::string name = arguments.source_name();
   struct stat source;
-  if (fstat(fd, &source) != 0) return SystemError(errno, arguments.file);
+  if (fstat(fd, &source) != 0) return SystemError(errno, name);
   if (S_ISDIR(source.st_mode)) {
-    return ErrorWithNumber(
-        EISDIR,
-        absl::StrCat(arguments.file.empty() ? "standard input" : arguments.file,
-                     " is a directory"));
+    return ErrorWithNumber(EISDIR,
+                           absl::StrCat(name, " is a directory; use -r"));
   }
-  const std::string name =
-      arguments.file.empty() ? "standard input" : arguments.file;
-  VARVE_ASSIGN_OR_RETURN(const Place place, FindTarget(*volume, arguments));
+  VARVE_ASSIGN_OR_RETURN(const Place place, FindTarget(volume, arguments));
   if (place.found.has_value()) {
     return PutExisting(volume, place.found->ino, fd, name);
   }
   const uint32_t mode =
-      (arguments.file.empty() ? 0666 : source.st_mode & 0777) & ~CurrentUmask();
-  return PutNew(*volume, place, mode, fd, name);
+      (arguments.from_input() ? 0666 : source.st_mode & 0777) & ~CurrentUmask();
+  return PutNew(volume, place, mode, fd, name);
+}
+
+absl::Status PutTree(fs::Volume& volume, const PutArguments& arguments) {
+  AllowManyDescriptors();
+  const std::string& file = arguments.file;
+  const auto place = FindTarget(volume, arguments);
+  if (!place.ok()) {
+    return Explain(place.status(), Cannot("write", arguments.path));
+  }
+  if (place->is_directory && !place->found.has_value() &&
+      !IsHostDirectory(file, AT_SYMLINK_NOFOLLOW)) {
+    return Explain(fs::PosixError(ENOTDIR), Cannot("write", arguments.path));
+  }
+  // A slash at the end asks for the directory that a link leads to.
+  const bool enter = absl::EndsWith(file, "/");
+  VARVE_ASSIGN_OR_RETURN(
+      const auto from,
+      HostSource(enter ? file : DirectoryOf(file), arguments.store));
+  TreeCopier copier(CopyOptions{});
+  copier.Copy(*from, enter ? "." : LastPartOf(file),
+              *VolumeTarget(volume, place->parent), place->name, file);
+  return copier.failures().Result();
+}
+
+// Why FILE cannot be opened; and if it is PATH that is here, what to do.
+absl::Status NoSuchSource(const PutArguments& arguments,
+                          const absl::Status& status) {
+  if (SystemErrorNumber(status) != ENOENT) return status;
+  if (!arguments.create) {
+    VARVE_RETURN_IF_ERROR(OpenStore(arguments.store, OpenMode::kRead).status());
+  }
+  if (access(arguments.path.c_str(), F_OK) != 0) return status;
+  return ErrorWithNumber(
+      ENOENT, absl::StrCat(status.message(), "; but there is ", arguments.path,
+                           ": the path in the store comes before the file"));
 }
 
 absl::Status Put(const PutArguments& arguments) {
   Descriptor file;
   int fd = STDIN_FILENO;
-  if (!arguments.file.empty()) {
-    VARVE_ASSIGN_OR_RETURN(file, OpenForReading(arguments.file));
+  if (arguments.recursive) {
+    struct stat stat;
+    if (arguments.from_input()) {
+      return ExitError(
+          ExitStatus::kUsage,
+          "standard input is no tree; name a FILE to copy with -r");
+    }
+    if (lstat(arguments.file.c_str(), &stat) != 0) {
+      return NoSuchSource(
+          arguments,
+          SystemError(errno, absl::StrCat("cannot open ", arguments.file)));
+    }
+  } else if (!arguments.from_input()) {
+    auto opened = OpenForReading(arguments.file);
+    if (!opened.ok()) return NoSuchSource(arguments, opened.status());
+    file = *std::move(opened);
     fd = file.get();
+    if (IsSameFile(arguments.file, arguments.store)) {
+      return ExitError(ExitStatus::kRefused,
+                       absl::StrCat(arguments.file, " is the store itself"));
+    }
   }
   VARVE_ASSIGN_OR_RETURN(
-      auto volume, OpenVolume(arguments.store, {.create = arguments.create}));
-  absl::Status status = PutInto(volume, arguments, fd);
-  if (volume != nullptr) status.Update(volume->Close());
-  return Explain(status, Cannot("write", arguments.path));
+      const auto volume,
+      OpenVolume(arguments.store, {.create = arguments.create}));
+  absl::Status status = arguments.recursive
+                            ? PutTree(*volume, arguments)
+                            : Explain(PutFile(*volume, arguments, fd),
+                                      Cannot("write", arguments.path));
+  status.Update(Explain(volume->Close(), "cannot close the store"));
+  return status;
 }
 
 }  // namespace
 
 void AddContentCommands(CLI::App& app, Action& action) {
   CLI::App& get =
-      AddCommand(app, "get", "Copy a file out of a store", kGetDetails);
+      AddCommand(app, "get", "Copy a file or tree out of a store", kGetDetails);
   auto get_arguments = std::make_shared<GetArguments>();
   get.add_option("STORE", get_arguments->store, "The store")->required();
-  get.add_option("PATH", get_arguments->path, "The file in it")->required();
+  get.add_option("PATH", get_arguments->path, "What to copy")->required();
   get.add_option("FILE", get_arguments->file,
-                 "Where to write it (standard output)");
+                 "Where to write it (-, standard output)");
+  get.add_flag("-r,-R,--recursive", get_arguments->recursive,
+               "Directories with all that is in them");
+  get.add_flag("-T,--no-target-directory", get_arguments->no_directory,
+               "Take FILE as a name even if it is a directory");
   OnCommand(get, action, std::move(get_arguments), &Get);
 
   CLI::App& put =
-      AddCommand(app, "put", "Copy a file into a store", kPutDetails);
+      AddCommand(app, "put", "Copy a file or tree into a store", kPutDetails);
   auto put_arguments = std::make_shared<PutArguments>();
   put.add_option("STORE", put_arguments->store, "The store")->required();
-  put.add_option("PATH", put_arguments->path, "The file in it")->required();
+  put.add_option("PATH", put_arguments->path, "Its path in the store")
+      ->required();
   put.add_option("FILE", put_arguments->file,
-                 "Where to read it (standard input)");
+                 "What to copy (-, standard input)");
+  put.add_flag("-r,-R,--recursive", put_arguments->recursive,
+               "Directories with all that is in them");
   put.add_flag("-p,--parents", put_arguments->parents,
                "Make directories on the way as needed");
+  put.add_flag("-T,--no-target-directory", put_arguments->no_directory,
+               "Take PATH as a name even if it is a directory");
   put.add_flag("--create", put_arguments->create,
                "Make the store if there is none");
   OnCommand(put, action, std::move(put_arguments), &Put);

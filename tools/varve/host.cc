@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +73,12 @@ absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name) {
 
 absl::Status Print(absl::string_view text) {
   return WriteAll(STDOUT_FILENO, text, "standard output");
+}
+
+uint32_t CurrentUmask() {
+  const mode_t mask = umask(0);
+  umask(mask);
+  return mask;
 }
 
 absl::StatusOr<std::string> ReadHostFile(const std::string& path) {

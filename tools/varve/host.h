@@ -6,6 +6,7 @@
 #ifndef VARVE_TOOLS_VARVE_HOST_H_
 #define VARVE_TOOLS_VARVE_HOST_H_
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -49,6 +50,9 @@ absl::StatusOr<std::string> ReadSome(int fd, size_t limit,
 absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name);
 // To standard output, at once.
 absl::Status Print(absl::string_view text);
+
+// The permissions that this process does not give to what it makes.
+uint32_t CurrentUmask();
 
 // All of a small file.
 absl::StatusOr<std::string> ReadHostFile(const std::string& path);

@@ -1,15 +1,20 @@
 // varve ls
 
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -17,6 +22,7 @@
 #include "fs/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/failures.h"
 #include "tools/varve/host.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/tree_path.h"
@@ -24,9 +30,13 @@
 namespace varve::tools {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 constexpr char kDetails[] =
-    R"(With -l, each line has type and permissions, number of links, user and group
-by number, size in bytes, time of the last change in local time, and name.
+    R"(Names that begin with a dot are shown with -a or -A only. With -l, each line
+has type and permissions, number of links, user and group by number, size in
+bytes, time of the last change in local time, and name. With --json, prints an
+array with one object a line; what a line would not show is left out there, too.
 Works while the store is mounted, and shows what has been committed.
 
 Example:
@@ -35,14 +45,19 @@ Example:
 
 struct Arguments {
   std::string store;
-  std::string path;
+  std::vector<std::string> paths;
   bool long_format = false;
   bool recursive = false;
-};
+  bool all = false;         // "." and "..", too
+  bool almost_all = false;  // names that begin with a dot
+  bool human = false;
+  bool itself = false;  // a directory instead of what is in it
+  bool slashes = false;
+  bool json = false;
 
-struct Listed {
-  std::string name;
-  fs::Stat stat;
+  bool shows(absl::string_view name) const {
+    return all || almost_all || !absl::StartsWith(name, ".");
+  }
 };
 
 std::string ModeText(uint32_t mode) {
@@ -67,6 +82,61 @@ std::string ModeText(uint32_t mode) {
   return text;
 }
 
+const char* TypeName(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFREG:
+      return "file";
+    case S_IFDIR:
+      return "directory";
+    case S_IFLNK:
+      return "symlink";
+    case S_IFCHR:
+      return "character device";
+    case S_IFBLK:
+      return "block device";
+    case S_IFIFO:
+      return "fifo";
+    case S_IFSOCK:
+      return "socket";
+    default:
+      return "unknown";
+  }
+}
+
+bool IsDevice(uint32_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
+
+// As ls(1) has it: "1.5K", rounded up.
+std::string HumanSize(uint64_t size) {
+  constexpr absl::string_view kUnits = "KMGTPE";
+  if (size < 1024) return absl::StrCat(size);
+  double value = static_cast<double>(size);
+  size_t unit = 0;
+  for (value /= 1024; value > 999.5 && unit + 1 < kUnits.size(); ++unit) {
+    value /= 1024;
+  }
+  const double tenths = std::ceil(value * 10) / 10;
+  if (tenths < 10) return absl::StrFormat("%.1f%c", tenths, kUnits[unit]);
+  return absl::StrFormat("%.0f%c", std::ceil(value), kUnits[unit]);
+}
+
+std::string JsonTime(fs::Timestamp time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ",
+                          absl::TimeFromTimespec(time.ToTimespec()),
+                          absl::UTCTimeZone());
+}
+
+// Names are bytes, and JSON holds text: others are given in hex as well.
+void AddText(Json& json, const std::string& member, const std::string& bytes) {
+  json[member] = bytes;
+  const auto dump = [&json, &member](Json::error_handler_t handler) {
+    return json[member].dump(-1, ' ', false, handler);
+  };
+  const std::string replaced = dump(Json::error_handler_t::replace);
+  if (replaced != dump(Json::error_handler_t::ignore)) {
+    json[member + "_hex"] = absl::BytesToHexString(bytes);
+  }
+}
+
 class Lister {
  public:
   Lister(fs::Volume& volume, const Arguments& arguments)
@@ -77,8 +147,14 @@ class Lister {
   absl::Status List();
 
  private:
-  absl::Status ListDirectory(const std::string& path, uint64_t ino);
-  absl::StatusOr<std::string> Line(const Listed& listed);
+  absl::StatusOr<fs::Stat> Look(const std::string& path);
+  absl::Status ListDirectory(const std::string& path, uint64_t ino,
+                             bool with_header);
+  absl::Status Add(const Child& listed, const std::string& path);
+  absl::StatusOr<std::string> Line(const Child& listed);
+  absl::StatusOr<std::string> JsonLine(const Child& listed,
+                                       const std::string& path);
+  absl::Status Flush();
   // Names are bytes, and must not be able to do anything to a terminal.
   std::string Shown(const std::string& name) const {
     return to_terminal_ ? Printable(name) : name;
@@ -87,59 +163,145 @@ class Lister {
   fs::Volume& volume_;
   const Arguments& arguments_;
   const bool to_terminal_;
-  bool first_ = true;
+  Failures failures_;
+  bool first_ = true;         // nothing has been listed yet
+  bool first_object_ = true;  // in JSON
+  std::string text_;          // not printed yet
 };
 
-absl::Status Lister::List() {
-  const std::string& path = arguments_.path;
-  const auto stat = FindExisting(volume_, path, LastLink::kKeep);
-  if (!stat.ok()) return Explain(stat.status(), Cannot("list", path));
-  if (S_ISDIR(stat->attributes.mode)) {
-    return ListDirectory(path.empty() ? "." : path, stat->ino);
+absl::StatusOr<fs::Stat> Lister::Look(const std::string& path) {
+  // As ls(1): a link that is named is followed to a directory, unless the link
+  // itself is asked for.
+  const auto kept = FindExisting(volume_, path, LastLink::kKeep);
+  if (!kept.ok() || !S_ISLNK(kept->attributes.mode) || arguments_.itself ||
+      arguments_.long_format) {
+    return kept;
   }
-  VARVE_ASSIGN_OR_RETURN(const std::string line, Line({path, *stat}));
-  return Print(line);
+  const auto followed = FindExisting(volume_, path, LastLink::kFollow);
+  return followed.ok() && S_ISDIR(followed->attributes.mode) ? followed : kept;
 }
 
-absl::Status Lister::ListDirectory(const std::string& path, uint64_t ino) {
-  std::vector<Listed> all;
-  VARVE_RETURN_IF_ERROR(volume_.ReadDirectory(
-      ino, fs::Volume::kBehindDots, /*reference=*/false,
-      [&all](const fs::Volume::Entry& entry) {
-        all.push_back({std::string(entry.name), entry.stat});
-        return true;
-      }));
-  std::sort(all.begin(), all.end(),
-            [](const Listed& a, const Listed& b) { return a.name < b.name; });
-  std::string text;
-  if (arguments_.recursive) {
-    text = absl::StrCat(first_ ? "" : "\n", Shown(path), ":\n");
+absl::Status Lister::List() {
+  std::vector<std::string> paths = arguments_.paths;
+  if (paths.empty()) paths.push_back(".");
+  if (arguments_.json) text_ = "[";
+  std::vector<std::pair<std::string, uint64_t>> directories;
+  for (const std::string& path : paths) {
+    const auto stat = Look(path);
+    if (!stat.ok()) {
+      failures_.Note(Explain(stat.status(), Cannot("list", path)));
+    } else if (S_ISDIR(stat->attributes.mode) && !arguments_.itself) {
+      directories.emplace_back(path, stat->ino);
+    } else {
+      VARVE_RETURN_IF_ERROR(Add({path, *stat}, path));
+      first_ = false;
+    }
+  }
+  const bool with_header = paths.size() > 1 || arguments_.recursive;
+  for (const auto& [path, ino] : directories) {
+    VARVE_RETURN_IF_ERROR(ListDirectory(path, ino, with_header));
+  }
+  if (arguments_.json) text_ += first_object_ ? "]\n" : "\n]\n";
+  VARVE_RETURN_IF_ERROR(Flush());
+  return failures_.Result();
+}
+
+absl::Status Lister::Flush() {
+  const std::string text = std::exchange(text_, "");
+  return Print(text);
+}
+
+absl::Status Lister::ListDirectory(const std::string& path, uint64_t ino,
+                                   bool with_header) {
+  VARVE_ASSIGN_OR_RETURN(std::vector<Child> all, ChildrenOf(volume_, ino));
+  if (with_header && !arguments_.json) {
+    absl::StrAppend(&text_, first_ ? "" : "\n", Shown(path), ":\n");
   }
   first_ = false;
-  for (const Listed& listed : all) {
-    VARVE_ASSIGN_OR_RETURN(const std::string line, Line(listed));
-    text += line;
+  if (arguments_.all) {
+    for (const char* dots : {".", ".."}) {
+      VARVE_ASSIGN_OR_RETURN(const fs::Stat stat, volume_.Lookup(ino, dots));
+      volume_.Forget(stat.ino, 1);
+      VARVE_RETURN_IF_ERROR(Add({dots, stat}, JoinPath(path, dots)));
+    }
   }
-  VARVE_RETURN_IF_ERROR(Print(text));
+  all.erase(std::remove_if(all.begin(), all.end(),
+                           [this](const Child& child) {
+                             return !arguments_.shows(child.name);
+                           }),
+            all.end());
+  for (const Child& child : all) {
+    VARVE_RETURN_IF_ERROR(Add(child, JoinPath(path, child.name)));
+  }
+  VARVE_RETURN_IF_ERROR(Flush());
   if (!arguments_.recursive) return absl::OkStatus();
-  for (const Listed& listed : all) {
-    if (!S_ISDIR(listed.stat.attributes.mode)) continue;
+  for (const Child& child : all) {
+    if (!S_ISDIR(child.stat.attributes.mode)) continue;
     VARVE_RETURN_IF_ERROR(
-        ListDirectory(JoinPath(path, listed.name), listed.stat.ino));
+        ListDirectory(JoinPath(path, child.name), child.stat.ino, with_header));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Lister::Line(const Listed& listed) {
-  if (!arguments_.long_format) return Shown(listed.name) + "\n";
+absl::Status Lister::Add(const Child& listed, const std::string& path) {
+  if (arguments_.json) {
+    VARVE_ASSIGN_OR_RETURN(const std::string line, JsonLine(listed, path));
+    absl::StrAppend(&text_, first_object_ ? "\n" : ",\n", line);
+    first_object_ = false;
+  } else {
+    VARVE_ASSIGN_OR_RETURN(const std::string line, Line(listed));
+    text_ += line;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Lister::JsonLine(const Child& listed,
+                                             const std::string& path) {
+  const fs::Attributes& a = listed.stat.attributes;
+  Json json;
+  AddText(json, "path", absl::StartsWith(path, "./") ? path.substr(2) : path);
+  json["type"] = TypeName(a.mode);
+  json["mode"] = absl::StrFormat("%04o", a.mode & 07777);
+  json["links"] = listed.stat.nlink;
+  json["uid"] = a.uid;
+  json["gid"] = a.gid;
+  json["size"] = a.size;
+  json["inode"] = listed.stat.ino;
+  json["mtime"] = JsonTime(a.mtime);
+  json["ctime"] = JsonTime(a.ctime);
+  json["atime"] = JsonTime(a.atime);
+  json["btime"] = JsonTime(a.btime);
+  if (IsDevice(a.mode)) {
+    json["device"] = {major(dev_t{a.rdev}), minor(dev_t{a.rdev})};
+  }
+  if (S_ISLNK(a.mode)) {
+    VARVE_ASSIGN_OR_RETURN(const std::string target,
+                           volume_.ReadSymlink(listed.stat.ino));
+    AddText(json, "target", target);
+  }
+  return "  " + json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+absl::StatusOr<std::string> Lister::Line(const Child& listed) {
   const fs::Attributes& attributes = listed.stat.attributes;
+  const char* const slash =
+      arguments_.slashes && S_ISDIR(attributes.mode) ? "/" : "";
+  if (!arguments_.long_format) {
+    return absl::StrCat(Shown(listed.name), slash, "\n");
+  }
+  const std::string size =
+      IsDevice(attributes.mode)
+          ? absl::StrCat(major(dev_t{attributes.rdev}), ", ",
+                         minor(dev_t{attributes.rdev}))
+      : arguments_.human ? HumanSize(attributes.size)
+                         : absl::StrCat(attributes.size);
   std::string line = absl::StrFormat(
-      "%s %2d %5d %5d %12d %s %s", ModeText(attributes.mode), listed.stat.nlink,
-      attributes.uid, attributes.gid, attributes.size,
+      "%s %2d %5d %5d %12s %s %s%s", ModeText(attributes.mode),
+      listed.stat.nlink, attributes.uid, attributes.gid, size,
       absl::FormatTime("%Y-%m-%d %H:%M",
                        absl::TimeFromTimespec(attributes.mtime.ToTimespec()),
                        absl::LocalTimeZone()),
-      Shown(listed.name));
+      Shown(listed.name), slash);
   if (S_ISLNK(attributes.mode)) {
     VARVE_ASSIGN_OR_RETURN(const std::string target,
                            volume_.ReadSymlink(listed.stat.ino));
@@ -161,9 +323,21 @@ void AddLsCommand(CLI::App& app, Action& action) {
       AddCommand(app, "ls", "List what is in a store", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command.add_option("STORE", arguments->store, "The store")->required();
-  command.add_option("PATH", arguments->path, "Where to start (the root)");
+  AddWords(command, "PATH", arguments->paths, "What to list (the root)");
   command.add_flag("-l", arguments->long_format, "Long format");
-  command.add_flag("-R", arguments->recursive, "Directories in it, too");
+  command.add_flag("-a,--all", arguments->all,
+                   "Names that begin with a dot, too, with \".\" and \"..\"");
+  command.add_flag("-A,--almost-all", arguments->almost_all,
+                   "Names that begin with a dot, too");
+  command.add_flag("-R,--recursive", arguments->recursive,
+                   "Directories in it, too");
+  command.add_flag("-d,--directory", arguments->itself,
+                   "A directory itself, not what is in it");
+  command.set_help_flag("--help", "Print this help message and exit");
+  command.add_flag("-h,--human-readable", arguments->human,
+                   "With -l, sizes as 1.5K, 2M, 3G");
+  command.add_flag("-p", arguments->slashes, "A slash behind directories");
+  command.add_flag("--json", arguments->json, "As JSON, with all attributes");
   OnCommand(command, action, std::move(arguments), &Ls);
 }
 

@@ -4,21 +4,17 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include <algorithm>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/bus_guard.h"
+#include "tools/varve/cli.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
-#include "tools/varve/version.h"
 
 namespace {
 
@@ -30,20 +26,6 @@ constexpr int kLargePiece = 8 << 20;
 // Bytes by which the heap grows; the kernel provides what is used of them.
 constexpr int kHeapStep = 1 << 20;
 
-constexpr char kDescription[] =
-    "Varve keeps a directory tree in one append-only file, and mounts it.";
-
-constexpr char kExample[] =
-    R"(Example:
-  varve mount photos.varve ~/photos
-  cp -r /media/camera ~/photos
-  varve umount ~/photos
-  varve check photos.varve
-
-`varve COMMAND --help` tells about each command, with an example.
-
-)";
-
 int Fail(ExitStatus exit_status, absl::string_view sentence) {
   const std::string line =
       absl::StrCat("varve: ", varve::tools::Printable(sentence), "\n");
@@ -51,59 +33,13 @@ int Fail(ExitStatus exit_status, absl::string_view sentence) {
   return static_cast<int>(exit_status);
 }
 
-// What is wrong with a word that stands where a command has to, and names none.
-// The parser would see a missing command, or a --help behind it.
-std::optional<std::string> UnknownCommand(
-    const CLI::App& app, const std::vector<std::string>& words) {
-  const CLI::App* at = &app;
-  std::string path = app.get_name();
-  for (const std::string& word : words) {
-    const std::vector<const CLI::App*> commands = at->get_subcommands({});
-    if (commands.empty() || absl::StartsWith(word, "-")) break;
-    const auto next = std::find_if(
-        commands.begin(), commands.end(),
-        [&word](const CLI::App* known) { return known->check_name(word); });
-    if (next == commands.end()) {
-      return absl::StrCat("unknown command: ", word, " (see ", path,
-                          " --help)");
-    }
-    at = *next;
-    absl::StrAppend(&path, " ", word);
-  }
-  return std::nullopt;
-}
-
-// What the parser did not understand, as one sentence.
-std::string UsageSentence(const CLI::ParseError& error) {
-  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
-      absl::StrContains(error.what(), "subcommand")) {
-    return "a command is missing";
-  }
-  std::string sentence = error.what();
-  // But not the name of an argument.
-  if (sentence.size() > 1 && !absl::ascii_isupper(sentence[1])) {
-    sentence[0] = absl::ascii_tolower(sentence[0]);
-  }
-  return sentence;
-}
-
-// How far the command was understood: "varve raw read".
-std::string CommandOf(const CLI::App& app) {
-  const auto commands = app.get_subcommands();
-  if (commands.empty()) return app.get_name();
-  return absl::StrCat(app.get_name(), " ", CommandOf(*commands.front()));
-}
-
-// The parser takes words from the back. It takes "[a,b]" for two words where
-// any number of them may stand, as in `varve rm`; the NUL, which no argument
-// has by itself, keeps it from doing so.
-std::vector<std::string> ForParser(const std::vector<std::string>& words) {
-  std::vector<std::string> reversed(words.rbegin(), words.rend());
-  if (words.empty() || words[0] != "rm") return reversed;
-  for (std::string& word : reversed) {
-    if (absl::StartsWith(word, "[")) word += '\0';
-  }
-  return reversed;
+// `help mount` is `mount --help`; `help --help` is what it is.
+std::vector<std::string> WithoutHelp(std::vector<std::string> words) {
+  if (words.empty() || words[0] != "help") return words;
+  if (words.size() > 1 && words[1][0] == '-') return words;
+  words.erase(words.begin());
+  words.push_back("--help");
+  return words;
 }
 
 // mount.fuse3(8), which mount(8) calls for a type of fuse.varve, runs
@@ -120,36 +56,28 @@ std::vector<std::string> WithCommand(const CLI::App& app,
 }
 
 int Run(const std::vector<std::string>& arguments) {
-  CLI::App app(kDescription, "varve");
-  app.require_subcommand(1);
-  app.set_version_flag("--version",
-                       absl::StrCat("varve ", varve::tools::kVersion));
-  app.footer(kExample + varve::tools::ExitStatusHelp());
   varve::tools::Action action;
-  varve::tools::AddMountCommand(app, action);
-  varve::tools::AddUmountCommand(app, action);
-  varve::tools::AddInfoCommand(app, action);
-  varve::tools::AddLsCommand(app, action);
-  varve::tools::AddContentCommands(app, action);
-  varve::tools::AddNameCommands(app, action);
-  varve::tools::AddCheckCommand(app, action);
-  varve::tools::AddCompactCommand(app, action);
-  varve::tools::AddAdoptCommand(app, action);
-  varve::tools::AddRawCommands(app, action);
-  const std::vector<std::string> words = WithCommand(app, arguments);
-  if (const auto unknown = UnknownCommand(app, words)) {
+  const auto app = varve::tools::MakeApp(action);
+  const std::vector<std::string> words =
+      WithCommand(*app, WithoutHelp(arguments));
+  if (const auto unknown = varve::tools::UnknownCommand(*app, words)) {
     return Fail(ExitStatus::kUsage, *unknown);
   }
   try {
-    app.parse(ForParser(words));
+    app->parse(varve::tools::ForParser(*app, words));
   } catch (const CLI::Success& help) {
-    return app.exit(help);
+    return app->exit(help);
   } catch (const CLI::ParseError& error) {
-    return Fail(ExitStatus::kUsage, absl::StrCat(UsageSentence(error), " (see ",
-                                                 CommandOf(app), " --help)"));
+    return Fail(ExitStatus::kUsage,
+                absl::StrCat(varve::tools::UsageSentence(*app, error), " (see ",
+                             varve::tools::CommandOf(*app), " --help)"));
   }
   const absl::Status status = action();
-  return Fail(varve::tools::ExitStatusOf(status), status.message());
+  std::string sentence(status.message());
+  if (!sentence.empty()) {
+    sentence += varve::tools::SwappedArguments(*app, status);
+  }
+  return Fail(varve::tools::ExitStatusOf(status), sentence);
 }
 
 }  // namespace

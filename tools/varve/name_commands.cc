@@ -15,15 +15,18 @@
 #include "fs/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/failures.h"
 #include "tools/varve/host.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/tree_path.h"
+#include "tools/varve/volume_tree.h"
 
 namespace varve::tools {
 namespace {
 
 constexpr char kRmDetails[] =
-    R"(Goes on after a failure, and tells the first one.
+    R"(Goes on after a failure; each is told. Neither the root is removed nor what
+"." or ".." leads to.
 
 Example:
   varve rm photos.varve 2023/summer/1.jpg 2023/summer/2.jpg
@@ -34,56 +37,46 @@ struct RmArguments {
   std::string store;
   std::vector<std::string> paths;
   bool recursive = false;
+  bool force = false;
 };
 
-bool IsRealName(const std::string& name) { return name != "." && name != ".."; }
-
-absl::Status RemoveTree(fs::Volume& volume, uint64_t parent,
-                        const std::string& name, const fs::Stat& stat) {
-  if (!S_ISDIR(stat.attributes.mode)) return volume.Unlink(parent, name);
-  struct Child {
-    std::string name;
-    fs::Stat stat;
+void RemovePath(fs::Volume& volume, const std::string& path,
+                const RmArguments& arguments, Failures& failures) {
+  const auto fail = [&](const absl::Status& status) {
+    failures.Note(Explain(status, Cannot("remove", path)));
   };
-  std::vector<Child> children;
-  VARVE_RETURN_IF_ERROR(volume.ReadDirectory(
-      stat.ino, fs::Volume::kBehindDots, /*reference=*/false,
-      [&children](const fs::Volume::Entry& entry) {
-        children.push_back({std::string(entry.name), entry.stat});
-        return true;
-      }));
-  for (const Child& child : children) {
-    VARVE_RETURN_IF_ERROR(RemoveTree(volume, stat.ino, child.name, child.stat));
+  const auto place = FindPlace(volume, path, LastLink::kKeep);
+  const int error = fs::ErrnoOf(place.status());
+  if (arguments.force && (error == ENOENT || error == ENOTDIR)) return;
+  if (!place.ok()) return fail(place.status());
+  if (!place->found.has_value()) {
+    if (!arguments.force) fail(fs::PosixError(ENOENT));
+    return;
   }
-  return volume.RemoveDirectory(parent, name);
-}
-
-absl::Status RemovePath(fs::Volume& volume, const std::string& path,
-                        bool recursive) {
-  VARVE_ASSIGN_OR_RETURN(const Place place,
-                         FindPlace(volume, path, LastLink::kKeep));
-  if (!place.found.has_value()) return fs::PosixError(ENOENT);
-  if (!IsRealName(place.name)) return fs::PosixError(EINVAL);
-  if (S_ISDIR(place.found->attributes.mode) && !recursive) {
-    return ErrorWithNumber(EISDIR, "it is a directory; use -r");
+  if (!IsRealName(place->name)) return fail(fs::PosixError(EINVAL));
+  if (S_ISDIR(place->found->attributes.mode) && !arguments.recursive) {
+    return fail(ErrorWithNumber(EISDIR, "it is a directory; use -r"));
   }
-  return RemoveTree(volume, place.parent, place.name, *place.found);
+  RemoveTree(volume, place->parent, place->name, *place->found, path, failures);
 }
 
 absl::Status Rm(const RmArguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
-  absl::Status status;
-  for (const std::string& word : arguments.paths) {
-    const std::string path = word.c_str();  // up to the NUL of main.cc
-    status.Update(Explain(RemovePath(*volume, path, arguments.recursive),
-                          Cannot("remove", path)));
+  if (arguments.paths.empty() && !arguments.force) {
+    return ExitError(ExitStatus::kUsage,
+                     "PATH is required (see varve rm --help)");
   }
-  status.Update(Explain(volume->Close(), "cannot close the store"));
-  return status;
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
+  Failures failures;
+  for (const std::string& path : arguments.paths) {
+    RemovePath(*volume, path, arguments, failures);
+  }
+  failures.Note(Explain(volume->Close(), "cannot close the store"));
+  return failures.Result();
 }
 
 constexpr char kMvDetails[] =
-    R"(If NEW is a directory, OLD comes to lie in it, unless -T is given.
+    R"(If NEW is a directory, OLD comes to lie in it, unless -T is given. Several can
+be moved into a directory. Goes on after a failure; each is told.
 
 Example:
   varve mv photos.varve 2023/summer 2023/sicily
@@ -91,27 +84,37 @@ Example:
 
 struct MvArguments {
   std::string store;
-  std::string from;
-  std::string to;
+  std::vector<std::string> paths;  // the last one is where to
   bool no_directory = false;
+  bool no_clobber = false;
 };
 
-absl::Status Move(fs::Volume& volume, const MvArguments& arguments) {
+absl::Status Move(fs::Volume& volume, const std::string& old,
+                  const MvArguments& arguments) {
+  const std::string& target = arguments.paths.back();
   VARVE_ASSIGN_OR_RETURN(const Place from,
-                         FindPlace(volume, arguments.from, LastLink::kKeep));
+                         FindPlace(volume, old, LastLink::kKeep));
   if (!from.found.has_value()) return fs::PosixError(ENOENT);
   if (!IsRealName(from.name)) return fs::PosixError(EINVAL);
-  VARVE_ASSIGN_OR_RETURN(Place to,
-                         FindPlace(volume, arguments.to, LastLink::kKeep));
+  VARVE_ASSIGN_OR_RETURN(Place to, FindPlace(volume, target, LastLink::kKeep));
   if (!arguments.no_directory) {
     // A link to a directory is as good as the directory.
-    VARVE_ASSIGN_OR_RETURN(const Place target,
-                           FindPlace(volume, arguments.to, LastLink::kFollow));
-    if (target.found.has_value() && S_ISDIR(target.found->attributes.mode)) {
-      to = {.parent = target.found->ino, .name = from.name};
+    VARVE_ASSIGN_OR_RETURN(const Place directory,
+                           FindPlace(volume, target, LastLink::kFollow));
+    if (directory.found.has_value() &&
+        S_ISDIR(directory.found->attributes.mode)) {
+      VARVE_ASSIGN_OR_RETURN(
+          to, FindPlace(volume, JoinPath(target, from.name), LastLink::kKeep));
     }
   }
   if (!IsRealName(to.name)) return fs::PosixError(EINVAL);
+  if (to.is_directory && !S_ISDIR(from.found->attributes.mode)) {
+    return fs::PosixError(ENOTDIR);
+  }
+  if (to.found.has_value() && arguments.no_clobber) return absl::OkStatus();
+  if (to.found.has_value() && to.found->ino == from.found->ino) {
+    return ErrorWithNumber(EINVAL, "source and target are the same file");
+  }
   const absl::Status status =
       volume.Rename(from.parent, from.name, to.parent, to.name, 0);
   if (fs::ErrnoOf(status) != EINVAL) return status;
@@ -119,11 +122,22 @@ absl::Status Move(fs::Volume& volume, const MvArguments& arguments) {
 }
 
 absl::Status Mv(const MvArguments& arguments) {
+  const std::string& target = arguments.paths.back();
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
-  absl::Status status =
-      Explain(Move(*volume, arguments), Cannot("move", arguments.from));
-  status.Update(Explain(volume->Close(), "cannot close the store"));
-  return status;
+  Failures failures;
+  absl::Status status = CheckTarget(*volume, arguments.paths.size() - 1, target,
+                                    arguments.no_directory, "mv");
+  if (!status.ok()) {
+    failures.Note(status);
+  } else {
+    for (size_t i = 0; i + 1 < arguments.paths.size(); ++i) {
+      const std::string& old = arguments.paths[i];
+      failures.Note(
+          Explain(Move(*volume, old, arguments), Cannot("move", old)));
+    }
+  }
+  failures.Note(Explain(volume->Close(), "cannot close the store"));
+  return failures.Result();
 }
 
 }  // namespace
@@ -132,19 +146,27 @@ void AddNameCommands(CLI::App& app, Action& action) {
   CLI::App& rm = AddCommand(app, "rm", "Remove files from a store", kRmDetails);
   auto rm_arguments = std::make_shared<RmArguments>();
   rm.add_option("STORE", rm_arguments->store, "The store")->required();
-  rm.add_option("PATH", rm_arguments->paths, "What to remove")->required();
+  AddWords(rm, "PATH", rm_arguments->paths, "What to remove");
   rm.add_flag("-r,-R,--recursive", rm_arguments->recursive,
               "Directories with all that is in them");
+  rm.add_flag("-f,--force", rm_arguments->force,
+              "What is not there is no failure");
   OnCommand(rm, action, std::move(rm_arguments), &Rm);
 
   CLI::App& mv = AddCommand(app, "mv", "Rename a file or directory in a store",
                             kMvDetails);
   auto mv_arguments = std::make_shared<MvArguments>();
   mv.add_option("STORE", mv_arguments->store, "The store")->required();
-  mv.add_option("OLD", mv_arguments->from, "What to rename")->required();
-  mv.add_option("NEW", mv_arguments->to, "Its new path")->required();
-  mv.add_flag("-T", mv_arguments->no_directory,
+  AddWords(mv, "OLD", mv_arguments->paths,
+           "What to rename; the last one is its new path")
+      ->required()
+      ->expected(2, kAnyNumber)
+      ->type_name("OLD... NEW");
+  mv.add_flag("-T,--no-target-directory", mv_arguments->no_directory,
               "Take NEW as a name even if it is a directory");
+  mv.add_flag("-n,--no-clobber", mv_arguments->no_clobber, "Replace nothing");
+  mv.add_flag_callback(
+      "-f,--force", [] {}, "Accepted: what is there is replaced anyway");
   OnCommand(mv, action, std::move(mv_arguments), &Mv);
 }
 

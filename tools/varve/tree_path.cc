@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 #include <vector>
@@ -20,11 +21,13 @@ namespace {
 
 constexpr int kMaxLinks = 40;  // as the kernel has it
 
+// A "." matters at the end only, where it says that a directory is meant.
 std::vector<std::string> Split(absl::string_view path) {
   std::vector<std::string> parts;
   for (const absl::string_view part :
        absl::StrSplit(path, '/', absl::SkipEmpty())) {
-    if (part != ".") parts.emplace_back(part);
+    if (!parts.empty() && parts.back() == ".") parts.pop_back();
+    parts.emplace_back(part);
   }
   return parts;
 }
@@ -44,6 +47,7 @@ absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
   const std::vector<std::string> parts = Split(path);
   std::deque<std::string> to_go(parts.begin(), parts.end());
   Place place{.parent = fs::kRootIno, .name = "."};
+  place.is_directory = absl::EndsWith(path, "/");
   VARVE_ASSIGN_OR_RETURN(place.found, volume.GetAttributes(fs::kRootIno));
   int links = 0;
   while (!to_go.empty()) {
@@ -60,7 +64,8 @@ absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
       return stat.status();
     }
     if (stat.ok() && S_ISLNK(stat->attributes.mode) &&
-        (!to_go.empty() || last_link == LastLink::kFollow)) {
+        (!to_go.empty() || last_link == LastLink::kFollow ||
+         place.is_directory)) {
       if (++links > kMaxLinks) return fs::PosixError(ELOOP);
       VARVE_ASSIGN_OR_RETURN(const std::string target,
                              volume.ReadSymlink(stat->ino));
@@ -70,11 +75,19 @@ absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
                                       "\" leads out of the store"));
       }
       const std::vector<std::string> more = Split(target);
+      // "x/" as a target means a directory, too.
+      if (to_go.empty()) place.is_directory |= absl::EndsWith(target, "/");
       to_go.insert(to_go.begin(), more.begin(), more.end());
       continue;  // from the same directory
     }
-    place = {.parent = directory, .name = std::move(name)};
+    place.parent = directory;
+    place.name = std::move(name);
+    place.found.reset();
     if (stat.ok()) place.found = *stat;
+  }
+  if (place.is_directory && place.found.has_value() &&
+      !S_ISDIR(place.found->attributes.mode)) {
+    return fs::PosixError(ENOTDIR);
   }
   return place;
 }
@@ -85,6 +98,24 @@ absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
   VARVE_ASSIGN_OR_RETURN(const Place place, FindPlace(volume, path, last_link));
   if (!place.found.has_value()) return fs::PosixError(ENOENT);
   return *place.found;
+}
+
+bool IsRealName(absl::string_view name) {
+  return !name.empty() && name != "." && name != "..";
+}
+
+absl::StatusOr<std::vector<Child>> ChildrenOf(fs::Volume& volume,
+                                              uint64_t ino) {
+  std::vector<Child> children;
+  VARVE_RETURN_IF_ERROR(volume.ReadDirectory(
+      ino, fs::Volume::kBehindDots, /*reference=*/false,
+      [&children](const fs::Volume::Entry& entry) {
+        children.push_back({std::string(entry.name), entry.stat});
+        return true;
+      }));
+  std::sort(children.begin(), children.end(),
+            [](const Child& a, const Child& b) { return a.name < b.name; });
+  return children;
 }
 
 absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
@@ -103,6 +134,22 @@ absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
     volume.Forget(made.ino, 1);
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckTarget(fs::Volume& volume, size_t count,
+                         const std::string& target, bool no_directory,
+                         absl::string_view command) {
+  if (count <= 1) return absl::OkStatus();
+  if (no_directory) {
+    return ExitError(ExitStatus::kUsage,
+                     absl::StrCat("with -T there is one OLD and one NEW (see ",
+                                  "varve ", command, " --help)"));
+  }
+  const auto stat = FindExisting(volume, target, LastLink::kFollow);
+  if (stat.ok() && S_ISDIR(stat->attributes.mode)) return absl::OkStatus();
+  const int error = stat.ok() ? ENOTDIR : fs::ErrnoOf(stat.status());
+  return Explain(fs::PosixError(error),
+                 absl::StrCat("target \"", target, "\""));
 }
 
 std::string Cannot(absl::string_view verb, absl::string_view path) {

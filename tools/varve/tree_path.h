@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,13 +24,17 @@ struct Place {
   std::string name;  // "." for the root
   // What has that name; nothing if it is free.
   std::optional<fs::Stat> found;
+  // The path ended with a slash: only a directory may have, or get, that name.
+  bool is_directory = false;
 };
 
 // Whether a symbolic link that is the last part of a path is followed.
 enum class LastLink { kFollow, kKeep };
 
-// Paths are relative to the root; a leading slash changes nothing. ENOENT,
-// ENOTDIR, ELOOP; ExitStatus::kRefused for a link that leads out of the store.
+// Paths are relative to the root; a leading slash changes nothing. A slash at
+// the end asks for a directory, and follows a link. The name is "." or ".." if
+// that is how the path ends. ENOENT, ENOTDIR, ELOOP; ExitStatus::kRefused for a
+// link that leads out of the store.
 absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
                                 LastLink last_link);
 
@@ -38,10 +43,26 @@ absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
                                       absl::string_view path,
                                       LastLink last_link);
 
+// Neither "." nor "..": what can be made, moved and removed.
+bool IsRealName(absl::string_view name);
+
+// What is in a directory, by name.
+struct Child {
+  std::string name;
+  fs::Stat stat;
+};
+absl::StatusOr<std::vector<Child>> ChildrenOf(fs::Volume& volume, uint64_t ino);
+
 // Makes the directories on the way to the last part of the path that do not
 // exist.
 absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
                          uint32_t mode);
+
+// That `target` is a directory if `count` things are to be put there. Of
+// `command`, for the message.
+absl::Status CheckTarget(fs::Volume& volume, size_t count,
+                         const std::string& target, bool no_directory,
+                         absl::string_view command);
 
 // "cannot <verb> \"<path>\"", for Explain().
 std::string Cannot(absl::string_view verb, absl::string_view path);

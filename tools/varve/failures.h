@@ -1,0 +1,34 @@
+// What goes wrong in a command that goes on after a failure: each is told when
+// it happens, and the command ends with the exit status of the first.
+//
+// Not thread-safe.
+
+#ifndef VARVE_TOOLS_VARVE_FAILURES_H_
+#define VARVE_TOOLS_VARVE_FAILURES_H_
+
+#include <functional>
+
+#include "absl/status/status.h"
+
+namespace varve::tools {
+
+class Failures {
+ public:
+  // `before` is called before each line is printed, to clear what stands there.
+  explicit Failures(std::function<void()> before = [] {})
+      : before_(std::move(before)) {}
+
+  // Prints the message on standard error. OK is ignored.
+  void Note(const absl::Status& status);
+  bool any() const { return !first_.ok(); }
+  // OK, or a failure that has been told already.
+  absl::Status Result() const { return first_; }
+
+ private:
+  const std::function<void()> before_;
+  absl::Status first_;
+};
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_FAILURES_H_

@@ -1,0 +1,34 @@
+// What the running kernel offers to Varve.
+//
+// Thread-safe: free functions without state.
+
+#ifndef VARVE_TOOLS_VARVE_KERNEL_PROBE_H_
+#define VARVE_TOOLS_VARVE_KERNEL_PROBE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace varve::tools {
+
+// What the kernel says when a FUSE file system is mounted.
+struct FuseOffer {
+  uint32_t major = 0;
+  uint32_t minor = 0;
+  bool io_uring = false;  // also switched on
+};
+
+struct KernelOffer {
+  std::string release;            // as of uname(2)
+  bool fuse_device = false;       // this process can open /dev/fuse
+  std::optional<FuseOffer> fuse;  // if it could be asked
+  bool io_uring = false;          // io_uring_setup(2) works here
+};
+
+// Mounts a file system of its own for a moment, in a namespace of a child
+// process, where nobody sees it. Takes a second at most.
+KernelOffer ProbeKernel();
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_KERNEL_PROBE_H_

@@ -1,0 +1,21 @@
+// Manual pages, from the description of the command line.
+//
+// Thread-safe: free functions without state.
+
+#ifndef VARVE_TOOLS_VARVE_MANUAL_H_
+#define VARVE_TOOLS_VARVE_MANUAL_H_
+
+#include <string>
+
+#include "tools/varve/describe_app.h"
+
+namespace varve::tools {
+
+// varve.1. `prose` is roff; what is up to its first .SH belongs to DESCRIPTION.
+std::string ManualOfAll(const Description& varve, const std::string& prose);
+// varve-VERB.1
+std::string ManualOf(const Description& verb, const std::string& prose);
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_MANUAL_H_
