@@ -5,7 +5,7 @@
 
 namespace varve::tools {
 
-inline constexpr char kVersion[] = "0.1.0";
+inline constexpr char kVersion[] = "0.9.0";
 
 }  // namespace varve::tools
 
