@@ -14,6 +14,7 @@ TEXT = CPP + (".bazel", ".bzl", ".md", ".py", ".sh")
 TOP_LEVEL = {
     "BUILD.bazel", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "WORKSPACE",
     "docs", "engine", "fs", "tests", "tools",
+    "dist",  # From tools/package; git ignores it.
 }
 MAX_COLUMNS = 100
 MAX_FILE_LINES = 500
