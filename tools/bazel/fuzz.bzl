@@ -7,8 +7,8 @@ def varve_fuzz_test(name, srcs, corpus = None, deps = [], data = [], tags = [], 
 
     Under --config=fuzz it is linked with libFuzzer. To look for new failures:
 
-        bazel build --config=fuzz //engine:name_fuzz
-        bazel-bin/engine/name_fuzz -max_total_time=60 engine/testdata/name_fuzz
+        bazel build --config=fuzz //engine/entry:name_fuzz
+        bazel-bin/engine/entry/name_fuzz -max_total_time=60 engine/entry/testdata/name_fuzz
 
     In every other configuration it is a test, which replays each file of its
     corpus and then a fixed number of inputs derived from them.

@@ -11,7 +11,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
-#include "engine/entry.h"
+#include "engine/entry/entry.h"
 #include "tools/bench/key_value_store.h"
 
 namespace varve::bench {

@@ -14,7 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "engine/entry.h"
+#include "engine/entry/entry.h"
 
 namespace varve::bench {
 namespace {

@@ -4,7 +4,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
-#include "engine/store.h"
+#include "engine/store/store.h"
 #include "tools/bench/key_value_store.h"
 
 namespace varve::bench {

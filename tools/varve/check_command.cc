@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tools/varve/checker.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"

@@ -13,9 +13,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
-#include "engine/store.h"
-#include "fs/extent.h"
-#include "fs/volume.h"
+#include "engine/store/store.h"
+#include "fs/format/extent.h"
+#include "fs/volume/volume.h"
 
 namespace varve::tools {
 

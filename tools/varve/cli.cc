@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "engine/store.h"
+#include "engine/store/store.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/suggest.h"
 #include "tools/varve/version.h"

@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "fs/varve_ioctl.h"
+#include "fs/ioctl/varve_ioctl.h"
 
 namespace varve::tools {
 

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "engine/status.h"
-#include "fs/ioctl_structs.h"
-#include "fs/volume.h"
+#include "engine/base/status.h"
+#include "fs/ioctl/ioctl_structs.h"
+#include "fs/volume/volume.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/mountinfo.h"

@@ -1,5 +1,5 @@
 // What `varve compact` works on, and how: a store that is mounted, through the
-// calls of its mount (fs/varve_ioctl.h); any other by opening it.
+// calls of its mount (fs/ioctl/varve_ioctl.h); any other by opening it.
 
 #ifndef VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
 #define VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "fs/compaction.h"
-#include "fs/varve_ioctl.h"
+#include "fs/compaction/compaction.h"
+#include "fs/ioctl/varve_ioctl.h"
 
 namespace varve::tools {
 

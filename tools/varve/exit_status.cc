@@ -9,8 +9,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "engine/status.h"
-#include "fs/error.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
 
 namespace varve::tools {
 namespace {

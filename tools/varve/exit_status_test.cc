@@ -5,8 +5,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "engine/status.h"
-#include "fs/error.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
 #include "gtest/gtest.h"
 
 namespace varve::tools {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace varve::tools {
 void Descriptor::Reset() {

@@ -10,7 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "gtest/gtest.h"
 
 namespace varve::tools {

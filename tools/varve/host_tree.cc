@@ -14,9 +14,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/status.h"
-#include "fs/acl.h"
-#include "fs/error.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/format/acl.h"
 #include "tools/varve/host.h"
 #include "tools/varve/tree_path.h"
 

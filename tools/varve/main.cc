@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "engine/bus_guard.h"
+#include "engine/io/bus_guard.h"
 #include "tools/varve/cli.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tools/varve/command.h"
 #include "tools/varve/daemonize.h"
 #include "tools/varve/exit_status.h"

@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "fs/volume.h"
+#include "fs/volume/volume.h"
 
 namespace varve::tools {
 

@@ -5,7 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tools/varve/host.h"
 
 namespace varve::tools {

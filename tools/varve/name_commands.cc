@@ -10,9 +10,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "engine/status.h"
-#include "fs/error.h"
-#include "fs/volume.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/volume/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/failures.h"

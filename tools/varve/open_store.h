@@ -12,9 +12,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "engine/store.h"
-#include "fs/repair.h"
-#include "fs/volume.h"
+#include "engine/store/store.h"
+#include "fs/repair/repair.h"
+#include "fs/volume/volume.h"
 
 namespace varve::tools {
 

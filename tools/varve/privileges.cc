@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "absl/strings/str_cat.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 
 namespace varve::tools {
 namespace {

@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "engine/store.h"
+#include "engine/store/store.h"
 
 namespace varve::tools {
 

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #include "absl/strings/str_cat.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/tree_path.h"

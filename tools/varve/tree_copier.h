@@ -20,8 +20,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "fs/timestamp.h"
-#include "fs/volume.h"
+#include "fs/format/timestamp.h"
+#include "fs/volume/volume.h"
 #include "tools/varve/copy_progress.h"
 #include "tools/varve/failures.h"
 

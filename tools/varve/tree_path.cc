@@ -11,8 +11,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/status.h"
-#include "fs/error.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/open_store.h"
 

@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "fs/volume.h"
+#include "fs/volume/volume.h"
 
 namespace varve::tools {
 

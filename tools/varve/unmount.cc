@@ -17,8 +17,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
-#include "engine/lock_holder.h"
-#include "engine/status.h"
+#include "engine/base/status.h"
+#include "engine/io/lock_holder.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 

@@ -11,9 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "engine/status.h"
-#include "fs/acl.h"
-#include "fs/error.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/format/acl.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/open_store.h"

@@ -10,7 +10,7 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "fs/volume.h"
+#include "fs/volume/volume.h"
 #include "tools/varve/failures.h"
 #include "tools/varve/tree_copier.h"
 

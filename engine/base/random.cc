@@ -1,0 +1,20 @@
+#include "engine/base/random.h"
+
+#include <sys/random.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+namespace varve {
+
+uint64_t RandomWord() {
+  uint64_t word = 0;
+  // Requests of this size are never cut short, and interrupted only before the
+  // kernel has gathered its first randomness after booting.
+  while (getrandom(&word, sizeof(word), 0) != sizeof(word)) {
+    if (errno != EINTR) std::abort();  // a kernel without the call
+  }
+  return word;
+}
+
+}  // namespace varve

@@ -1,0 +1,179 @@
+// The I/O seam: the only way by which Varve touches a store file.
+//
+// The interface is as narrow and as raw as the system calls behind it: reads
+// and writes may be short, and may fail with EINTR, so that a test's
+// implementation can fail, shorten or record any single call. io_util.h holds
+// the loops on top. RealFileSystem() is the implementation for use.
+//
+// Errors are SystemError statuses (status.h) that name the path.
+
+#ifndef VARVE_ENGINE_IO_FILE_H_
+#define VARVE_ENGINE_IO_FILE_H_
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+
+namespace varve {
+
+// A read-only shared mapping of a file, made over `length` bytes of address
+// space, which may reach far beyond the end of the file: bytes become readable
+// as the file grows over them. Unmapped by the destructor. Immutable, hence
+// thread-safe. For what happens where the file has become shorter or cannot be
+// read, see bus_guard.h.
+class Mapping {
+ public:
+  virtual ~Mapping() = default;
+  const std::byte* data() const { return data_; }
+  uint64_t length() const { return length_; }
+
+  // Takes its pages out of the memory of the process. The host still has them
+  // in its cache, and who touches one next gets it back. For any thread.
+  virtual void ReleasePages() const {}
+
+ protected:
+  Mapping(const std::byte* data, uint64_t length)
+      : data_(data), length_(length) {}
+
+ private:
+  const std::byte* const data_;
+  const uint64_t length_;
+};
+
+// What a file is, at the moment of the call.
+struct FileInfo {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t size = 0;       // bytes
+  uint64_t allocated = 0;  // bytes that the host has given to it
+  uint32_t mode = 0;       // type and permission bits, as st_mode
+  uint32_t owner = 0;
+  uint32_t group = 0;
+  uint64_t links = 1;  // names that lead to it; 0 once it is deleted
+};
+
+// The file system that a file lies on.
+struct SpaceOnDisk {
+  uint64_t total = 0;      // bytes
+  uint64_t free = 0;       // for root
+  uint64_t available = 0;  // for us
+
+  // Some hosts do not tell (network file systems, ramfs): all is zero then.
+  bool is_known() const { return total > 0; }
+  // As far as is known.
+  bool HasRoomFor(uint64_t bytes) const {
+    return !is_known() || bytes <= available;
+  }
+};
+
+// An extended attribute.
+struct FileXattr {
+  std::string name;
+  std::string value;
+};
+
+// One open file. Thread-safe. The destructor closes it, and with it gives up
+// its lock.
+class File {
+ public:
+  virtual ~File() = default;
+
+  // Reads up to out.size() bytes at `offset`; returns the number read, which
+  // may be short, and is 0 at the end of the file.
+  virtual absl::StatusOr<size_t> ReadAt(uint64_t offset,
+                                        absl::Span<std::byte> out) = 0;
+
+  // Writes the pieces one after the other at `offset`; returns the number of
+  // bytes written, which may be short. At most IOV_MAX (1024) pieces.
+  virtual absl::StatusOr<size_t> WriteAt(
+      uint64_t offset, absl::Span<const struct iovec> pieces) = 0;
+
+  // Makes data and size durable (fdatasync).
+  virtual absl::Status Sync() = 0;
+
+  virtual absl::Status Truncate(uint64_t size) = 0;
+
+  // Gives the blocks of the range back to the host and leaves the size as it
+  // is. UNIMPLEMENTED where the host file system cannot.
+  virtual absl::Status PunchHole(uint64_t offset, uint64_t length) = 0;
+
+  // Has the host keep blocks for the range, which may lie behind the end of the
+  // file; leaves size and bytes as they are. Truncate(), to the present size
+  // too, gives back what lies behind the end. UNIMPLEMENTED where the host file
+  // system cannot. After another failure there may be blocks for a part of it.
+  virtual absl::Status Preallocate(uint64_t offset, uint64_t length) = 0;
+
+  virtual absl::StatusOr<FileInfo> Info() = 0;
+  // Its size alone, which is cheaper: after a look at the times of a file,
+  // Linux gives the next write a time of its own, and writes the inode for it.
+  virtual absl::StatusOr<uint64_t> Size();
+
+  // Gives the file to another user and group (fchown).
+  virtual absl::Status SetOwner(uint32_t owner, uint32_t group) = 0;
+
+  // The extended attributes that can be read; none where the host has none.
+  virtual absl::StatusOr<std::vector<FileXattr>> Xattrs() = 0;
+  virtual absl::Status SetXattr(const FileXattr& xattr) = 0;
+
+  // Maps the first `length` bytes of address space from offset 0.
+  virtual absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) = 0;
+
+  // Takes the exclusive (OFD) lock, waiting for it for up to `patience`.
+  // FAILED_PRECONDITION (with EWOULDBLOCK) if another open file holds it still;
+  // the message names the pid of the holder where it can be found out.
+  virtual absl::Status LockExclusive(absl::Duration patience) = 0;
+
+  // Readers need no lock for what they see to be consistent. This one (flock)
+  // says that they are there, as long as the file is open, to those who would
+  // take away bytes that nobody should need. Waits while somebody keeps readers
+  // out; does nothing where the host has no such locks.
+  virtual absl::Status LockForReading() = 0;
+  // Keeps new readers waiting until LetReadersIn(). False if there are readers.
+  virtual absl::StatusOr<bool> KeepReadersOut() = 0;
+  virtual void LetReadersIn() = 0;
+};
+
+enum class OpenMode {
+  kRead,       // must exist; never written to
+  kReadWrite,  // must exist
+  kCreate,     // opened if it exists, else created
+  kCreateNew,  // ALREADY_EXISTS if it exists
+};
+
+// The host file system. Thread-safe.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  // Opens a regular file; INVALID_ARGUMENT (EISDIR, EINVAL) for anything else.
+  // A created file gets `permissions` whatever the umask.
+  virtual absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path,
+                                                     OpenMode mode,
+                                                     uint32_t permissions) = 0;
+  virtual absl::StatusOr<FileInfo> Info(const std::string& path) = 0;
+  virtual absl::StatusOr<SpaceOnDisk> Space(const std::string& path) = 0;
+  virtual absl::Status Rename(const std::string& from,
+                              const std::string& to) = 0;
+  // Gives the file a second name; ALREADY_EXISTS if that is taken.
+  virtual absl::Status Link(const std::string& from, const std::string& to) = 0;
+  virtual absl::Status Remove(const std::string& path) = 0;
+
+  // Makes creations, renames and removals in the directory of `path` durable.
+  virtual absl::Status SyncDirectoryOf(const std::string& path) = 0;
+};
+
+// The kernel's file system. Never destroyed.
+FileSystem* RealFileSystem();
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_IO_FILE_H_

@@ -1,0 +1,238 @@
+#include "engine/recovery/recovery.h"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/entry/layout.h"
+#include "engine/index/index_image.h"
+#include "engine/recovery/byte_source.h"
+#include "engine/recovery/tail_finder.h"
+
+namespace varve {
+namespace {
+
+// Entries whose index slots are fetched into the cache together.
+constexpr size_t kBlock = 64;
+
+// How far a walk of the chain has come.
+struct Walk {
+  // The first entry of the chain; nothing if the chain breaks before, or an
+  // image of the index has made it needless to go on.
+  std::optional<EntryLocation> first;
+  bool has_image = false;
+  uint64_t indexed = 0;
+
+  bool is_whole() const { return first.has_value() || has_image; }
+};
+
+// Fills `index` with the chain that ends at `tail`, the newest entry of each
+// key winning.
+absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
+                                Index& index) {
+  const absl::Span<const std::byte> file(input.mapping->data(),
+                                         input.file_size);
+  Walk walk;
+  std::optional<EntryLocation> entry;
+  std::unique_ptr<const IndexImage> image;
+  std::array<EntryLocation, kBlock> block;
+  while (tail > 0 && image == nullptr) {
+    size_t count = 0;
+    while (tail > 0 && count < kBlock && image == nullptr) {
+      entry = LocateEntryEndingAt(file, tail);
+      if (!entry.has_value()) return Walk{};
+      block[count++] = *entry;
+      tail = entry->prev_tail;
+      index.Prefetch(entry->key_hash);
+      // Each is looked at once, so that all of them together cost no more than
+      // reading the file does.
+      if (entry->key_hash == input.index_image_key) {
+        image = IndexImage::Load(input.mapping, *entry);
+      }
+    }
+    walk.indexed += count;
+    VARVE_RETURN_IF_ERROR(index.Reserve(count));
+    for (size_t i = 0; i < count; ++i) {
+      index.SetIfUnknown(block[i].key_hash, block[i].is_tombstone
+                                                ? Index::kDeleted
+                                                : block[i].metadata_offset());
+    }
+  }
+  if (image == nullptr) {
+    walk.first = entry;
+  } else {
+    walk.has_image = true;
+    index.SetBase(std::move(image));
+  }
+  return walk;
+}
+
+class Recovery {
+ public:
+  Recovery(const RecoveryInput& input, Index& index)
+      : input_(input),
+        index_(index),
+        scan_(NewSource()),
+        probe_(NewSource()),
+        finder_(*scan_, *probe_, input.locked) {}
+
+  absl::StatusOr<RecoveredTail> Run() {
+    RecoveredTail result;
+    VARVE_ASSIGN_OR_RETURN(result.tail, FindTail());
+    if (result.tail < input_.file_size) {
+      VARVE_ASSIGN_OR_RETURN(result.mend, FindMend(result.tail));
+      if (result.mend.has_value()) return result;
+    }
+    if (input_.durable_tail != nullptr) {
+      VARVE_ASSIGN_OR_RETURN(result, CutAtTornEntry(result.tail));
+    }
+    result.indexed = indexed_;
+    index_.ForgetDeleted();
+    if (result.tail == 0) {
+      return ErrorWithCode(
+          absl::StatusCode::kDataLoss, EIO,
+          absl::StrCat(input_.path,
+                       " is not a store: it holds no valid entry. "
+                       "It has not been changed"));
+    }
+    return result;
+  }
+
+  // Whether a part of the chain was passed over.
+  bool used_image() const { return used_image_; }
+
+ private:
+  std::unique_ptr<ByteSource> NewSource() const {
+    return input_.locked
+               ? ByteSource::FromMapping(*input_.mapping, input_.file_size)
+               : ByteSource::FromFile(*input_.file, input_.file_size);
+  }
+
+  absl::Span<const std::byte> file() const {
+    return {input_.mapping->data(), static_cast<size_t>(input_.file_size)};
+  }
+
+  // Tail by structure and last checksum alone; 0 if there is none. Fills the
+  // index.
+  absl::StatusOr<uint64_t> FindTail() {
+    if (finder_.LastEntryIsWhole()) {
+      VARVE_ASSIGN_OR_RETURN(const Walk walk,
+                             IndexChain(input_, input_.file_size, index_));
+      Note(walk);
+      // Who wrote the image had come from the start of the file.
+      if (walk.has_image ||
+          (walk.first.has_value() && finder_.BeginsTheFile(*walk.first))) {
+        return input_.file_size;
+      }
+    }
+    const uint64_t tail = finder_.FindTail();
+    VARVE_RETURN_IF_ERROR(IndexAnew(tail));
+    return tail;
+  }
+
+  void Note(const Walk& walk) {
+    indexed_ = walk.indexed;
+    used_image_ |= walk.has_image;
+  }
+
+  absl::Status IndexAnew(uint64_t tail) {
+    index_.Clear();
+    if (tail == 0) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const Walk walk, IndexChain(input_, tail, index_));
+    Note(walk);
+    return walk.is_whole() ? absl::OkStatus() : Changed();
+  }
+
+  // The chain has been walked before: only a file that changes under us, or a
+  // disk that answers differently each time, comes to this.
+  absl::Status Changed() const {
+    return ErrorWithCode(
+        absl::StatusCode::kDataLoss, EIO,
+        absl::StrCat(input_.path, " changed while it was being opened"));
+  }
+
+  // Length of the durable prefix that a whole entry vouches for.
+  uint64_t VouchedBy(const EntryLocation& entry) const {
+    return std::min(input_.durable_tail(EntryView(input_.mapping, entry)),
+                    entry.end());
+  }
+
+  // A torn write leaves nothing behind it that was synced. If something behind
+  // the tail knows of more, the chain is damaged there, and cutting would lose
+  // what is good. The same is so if the last entry is whole but for its link.
+  absl::StatusOr<std::optional<Mend>> FindMend(uint64_t tail) {
+    auto mend =
+        FindLinkMend(*probe_, {.tail = tail, .upper = input_.file_size});
+    if (mend.has_value() || input_.durable_tail == nullptr) return mend;
+    uint64_t vouched = 0;
+    uint64_t upper = 0;
+    finder_.ForEachWholeEntry(tail, [&](const EntryLocation& entry) {
+      vouched = VouchedBy(entry);
+      upper = entry.end();
+      return vouched <= tail;
+    });
+    if (vouched <= tail) return mend;
+    mend =
+        FindLinkMend(*probe_, {.tail = tail, .upper = upper, .certain = true});
+    if (mend.has_value()) return mend;
+    return ErrorWithCode(
+        absl::StatusCode::kDataLoss, EIO,
+        absl::StrCat(input_.path, " is damaged at offset ", tail,
+                     ": the chain of entries breaks there, though the file was "
+                     "whole up to offset ",
+                     vouched, " once. Nothing has been changed"));
+  }
+
+  // Verifies what is not known to have been synced, and drops it from the first
+  // entry on that did not reach the disk.
+  absl::StatusOr<RecoveredTail> CutAtTornEntry(uint64_t tail) {
+    RecoveredTail result{.tail = tail};
+    for (uint64_t end = tail; end > result.durable_tail;) {
+      // IndexChain() has been here, or has seen an image above.
+      const std::optional<EntryLocation> found =
+          LocateEntryEndingAt(file(), end);
+      if (!found.has_value()) return Changed();
+      const EntryLocation& entry = *found;
+      end = entry.prev_tail;
+      if (!probe_->HasValidChecksum(entry)) {
+        result.tail = entry.prev_tail;
+      } else if (result.durable_tail == 0) {
+        result.durable_tail = VouchedBy(entry);
+      }
+    }
+    // What was vouched for is kept even where the tail was cut into it: that
+    // happens only if the vouched length is no tail of the chain.
+    result.durable_tail = std::min(result.durable_tail, result.tail);
+    if (result.tail < tail) VARVE_RETURN_IF_ERROR(IndexAnew(result.tail));
+    return result;
+  }
+
+  const RecoveryInput& input_;
+  Index& index_;
+  const std::unique_ptr<ByteSource> scan_;
+  const std::unique_ptr<ByteSource> probe_;
+  TailFinder finder_;
+  uint64_t indexed_ = 0;
+  bool used_image_ = false;
+};
+
+}  // namespace
+
+absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input,
+                                      Index& index) {
+  if (input.file_size == 0) return RecoveredTail{};
+  Recovery recovery(input, index);
+  absl::StatusOr<RecoveredTail> result = recovery.Run();
+  if (result.ok() || !recovery.used_image()) return result;
+  // What is wrong may lie below an image, where nobody has looked. All of the
+  // chain says more.
+  index.Clear();
+  RecoveryInput thorough = input;
+  thorough.index_image_key.reset();
+  return Recovery(thorough, index).Run();
+}
+
+}  // namespace varve

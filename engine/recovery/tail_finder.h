@@ -1,0 +1,87 @@
+// TailFinder: where a store ends whose last bytes are no entry (docs/format.md,
+// "Recovery", rules 1 and 2).
+//
+// Whoever made up the bytes, the work is linear in their number: each scan is
+// one pass, chains are not walked twice, and checksums are computed over no
+// more than a small multiple of the bytes scanned.
+//
+// Not thread-safe.
+
+#ifndef VARVE_ENGINE_RECOVERY_TAIL_FINDER_H_
+#define VARVE_ENGINE_RECOVERY_TAIL_FINDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "engine/entry/entry.h"
+#include "engine/recovery/byte_source.h"
+
+namespace varve {
+
+class TailFinder {
+ public:
+  // Two views of one file, for use at the same time: `scan` for the position
+  // of a scan, `probe` for whatever it makes us look at. Not owned.
+  // `probes_are_cheap` if they need no system call.
+  TailFinder(ByteSource& scan, ByteSource& probe, bool probes_are_cheap);
+
+  // Whether an entry with a valid checksum ends at the end of the file. Its
+  // chain is not looked at.
+  bool LastEntryIsWhole();
+
+  // Whether `first`, which claims to begin at the start of the file, does.
+  // Where a part of its metadata was lost, an entry of any place does so, and
+  // hides everything before it.
+  bool BeginsTheFile(const EntryLocation& first);
+
+  // The end of the newest entry that is whole and whose chain reaches the start
+  // of the file through valid bounds; 0 if there is none.
+  uint64_t FindTail();
+
+  // Calls `visit` for whatever between `low` and the end of the file has the
+  // bounds and the checksum of an entry with a prev_tail of at least `low`,
+  // newest first, until it returns false.
+  void ForEachWholeEntry(
+      uint64_t low, const std::function<bool(const EntryLocation&)>& visit);
+
+ private:
+  template <typename Visit>
+  void ForEachCandidate(uint64_t low, const Visit& visit);
+  // Whether the checksum of `entry` may be computed, given that the backward
+  // scan has come down to it. Counts it if so.
+  bool WithinChecksumBudget(const EntryLocation& entry);
+  bool ChainIsSound(uint64_t tail);
+
+  // The end of a whole entry from which the rest can be found forwards.
+  uint64_t FindBase();
+  // Follows whole entries from `tail` as far as they go.
+  uint64_t FollowForward(uint64_t tail);
+  std::optional<uint64_t> EndOfNext(uint64_t tail);
+  bool TombstoneFollows(uint64_t tail);
+
+  ByteSource& scan_;
+  ByteSource& probe_;
+
+  // Whether the chain from these tails reaches the start; a sample of what
+  // ChainIsSound() has walked.
+  absl::flat_hash_map<uint64_t, bool> known_chains_;
+  uint64_t wasted_steps_ = 0;  // of walks that ended nowhere
+  const uint64_t wasted_steps_limit_;
+  uint64_t checksummed_ = 0;  // bytes
+
+  // The end of the whole entry at the start of the file that scanning forwards
+  // finds, once it has been looked for.
+  std::optional<std::optional<uint64_t>> first_end_;
+
+  // Candidates passed over as their checksum would have cost too much, newest
+  // first.
+  std::vector<EntryLocation> deferred_;
+};
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_RECOVERY_TAIL_FINDER_H_

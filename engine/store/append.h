@@ -1,0 +1,100 @@
+// Append: the bytes of one append, put together in memory, and what they will
+// do to the index once they are written.
+//
+// Payloads are referred to, not copied, but for small ones: a piece of its own
+// costs the kernel more than copying them next to their metadata costs us.
+//
+// Not thread-safe.
+
+#ifndef VARVE_ENGINE_STORE_APPEND_H_
+#define VARVE_ENGINE_STORE_APPEND_H_
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "engine/entry/entry.h"
+#include "engine/io/file.h"
+#include "engine/store/generation.h"
+
+namespace varve {
+
+using PayloadPieces = absl::Span<const absl::Span<const std::byte>>;
+
+// CRC-32 of the concatenation.
+uint32_t Crc32OfPieces(PayloadPieces pieces);
+
+// Refuses a payload that the format cannot hold: an empty one, and a single NUL
+// byte, which reads as a tombstone.
+absl::Status CheckPayload(PayloadPieces pieces);
+
+class Append {
+ public:
+  Append() = default;
+  Append(const Append&) = delete;
+  Append& operator=(const Append&) = delete;
+
+  // To be called first. The first entry follows the one that ends at `tail`.
+  // The first byte goes to `write_offset`: the same, or the end of the stream
+  // that lies there.
+  void Start(uint64_t tail, uint64_t write_offset);
+
+  uint64_t tail() const { return tail_; }  // once written
+  uint64_t write_offset() const { return write_offset_; }
+  uint64_t end() const { return end_; }  // of the bytes to write
+  bool empty() const { return pieces_.empty(); }
+  absl::Span<const IndexUpdate> updates() const { return updates_; }
+
+  // Adds an entry. The payload must be valid, and live on until Write().
+  EntryLocation Add(uint64_t key_hash, PayloadPieces payload, uint32_t crc32);
+  EntryLocation AddTombstone(uint64_t key_hash);
+
+  // Makes an entry of the bytes of a stream that lie between Align64(tail())
+  // and end() already.
+  EntryLocation AddEndOfStream(uint64_t key_hash, uint32_t crc32);
+
+  // Adds the first or further bytes of a stream. No entry can follow. The
+  // stream's first byte lies at Align64(tail()).
+  void AddStreamBytes(absl::Span<const std::byte> bytes, bool is_first);
+
+  // Writes it all. After an error any part may have been written. DATA_LOSS,
+  // and nothing is written, if the payloads lie in a map whose bytes are lost:
+  // they would be zeros with a checksum that matches.
+  absl::Status Write(File& file);
+
+ private:
+  static constexpr size_t kCopiedSize = 1024;  // of pieces, at most
+  static constexpr size_t kFirstChunk = kCopiedSize + 128;
+  static constexpr size_t kFurtherChunk = size_t{64} << 10;
+
+  // Adds `size` bytes for the caller to fill in at once.
+  std::byte* AddSpace(size_t size);
+  void AddPad();
+  void AddBytes(absl::Span<const std::byte> bytes);
+  // Adds the metadata, and the update of the index.
+  void AddMetadata(const EntryLocation& entry);
+
+  uint64_t tail_ = 0;
+  uint64_t write_offset_ = 0;
+  uint64_t end_ = 0;
+  bool has_lost_bytes_ = false;  // among those that were copied
+  absl::InlinedVector<struct iovec, 4> pieces_;
+  absl::InlinedVector<IndexUpdate, 2> updates_;
+
+  // What is copied, is padding or is metadata lies in chunks, which do not
+  // move. Most appends need the first one only.
+  std::byte first_chunk_[kFirstChunk];
+  std::vector<std::unique_ptr<std::byte[]>> further_chunks_;
+  absl::Span<std::byte> space_ =
+      absl::MakeSpan(first_chunk_);  // not in use yet
+};
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_STORE_APPEND_H_

@@ -1,0 +1,81 @@
+// Whether the store's file is still what the store has made of it: others can
+// cut it short, delete it, or put another one in its place.
+
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/store/store_impl.h"
+
+namespace varve {
+namespace {
+
+absl::Status Truncated(const std::string& path, uint64_t size, uint64_t end) {
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrCat(path, " was truncated by somebody else: it has ", size,
+                   " bytes, and must have ", end));
+}
+
+}  // namespace
+
+absl::Status Store::CheckLength(uint64_t end) {
+  return impl_->CheckLength(*impl_->Pin(), end);
+}
+
+void Store::NoteServed(uint64_t bytes) const { impl_->NoteServed(bytes); }
+
+absl::Status Store::failure() const { return impl_->failure(); }
+
+absl::StatusOr<FilePlace> Store::Place() const { return impl_->Place(); }
+
+void StoreImpl::NoteServed(uint64_t bytes) {
+  // A page that is touched brings its neighbours with it.
+  constexpr uint64_t kAround = uint64_t{64} << 10;
+  constexpr uint64_t kMostResident = uint64_t{64} << 20;
+  const uint64_t served = bytes + kAround;
+  // One of the threads that come here at once gets beyond the limit.
+  const uint64_t before = served_.fetch_add(served, std::memory_order_relaxed);
+  if (before >= kMostResident || before + served < kMostResident) return;
+  Pin()->mapping()->ReleasePages();
+  served_.store(0, std::memory_order_relaxed);
+}
+
+absl::Status StoreImpl::failure() const {
+  absl::MutexLock lock(&sync_mutex_);
+  return failure_;
+}
+
+absl::Status StoreImpl::CheckLength(const Generation& generation,
+                                    uint64_t end) {
+  // Read before the file is looked at: it is never shorter than an earlier
+  // tail. Beyond the tail, streams come and go.
+  const uint64_t tail = generation.tail();
+  const absl::StatusOr<uint64_t> found = generation.file().Size();
+  // A disk that fails cannot be asked. What follows will say so, or can do
+  // without it: the host may have in memory what is to be read.
+  const uint64_t size = found.value_or(UINT64_MAX);
+  if (size < tail) {
+    // Whatever may be written there later is not what was there.
+    generation.NoteLostFrom(size);
+    absl::MutexLock lock(&sync_mutex_);
+    Fail(Truncated(path_, size, tail));
+  }
+  const uint64_t intact = std::min(size, generation.lost_from());
+  return end <= intact ? absl::OkStatus() : Truncated(path_, intact, end);
+}
+
+absl::StatusOr<FilePlace> StoreImpl::Place() const {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo ours, Pin()->file().Info());
+  const absl::StatusOr<FileInfo> named = options_.file_system->Info(file_path_);
+  if (!named.ok() && !absl::IsNotFound(named.status())) return named.status();
+  if (named.ok() && named->device == ours.device &&
+      named->inode == ours.inode) {
+    return FilePlace::kInPlace;
+  }
+  if (ours.links == 0) return FilePlace::kDeleted;
+  return FilePlace::kMoved;
+}
+
+}  // namespace varve

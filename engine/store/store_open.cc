@@ -1,0 +1,186 @@
+// Opening: the lock, recovery, and what a StoreImpl starts from.
+
+#include <algorithm>
+#include <cerrno>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/index/index_image.h"
+#include "engine/io/bus_guard.h"
+#include "engine/io/resolved_path.h"
+#include "engine/recovery/recovery.h"
+#include "engine/store/store_impl.h"
+
+namespace varve {
+namespace {
+
+// Each takes a recovery of its own; a store with more is beyond help.
+constexpr size_t kMaxBrokenLinks = 64;
+
+struct LockedFile {
+  std::unique_ptr<File> file;
+  FileInfo info;
+};
+
+absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
+                                       const OpenOptions& options) {
+  FileSystem& file_system = *options.file_system;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(
+        std::unique_ptr<File> file,
+        file_system.Open(path, options.mode, options.permissions));
+    VARVE_RETURN_IF_ERROR(file->LockExclusive(options.lock_wait));
+    VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
+    // While we waited, compaction may have put another file in its place; the
+    // lock on this one would protect nothing.
+    const absl::StatusOr<FileInfo> named = file_system.Info(path);
+    if (named.ok() && named->device == info.device &&
+        named->inode == info.inode) {
+      return LockedFile{std::move(file), info};
+    }
+    if (!named.ok() && !absl::IsNotFound(named.status())) {
+      return named.status();
+    }
+  }
+}
+
+absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
+                                                 OpenOptions options) {
+  VARVE_ASSIGN_OR_RETURN(
+      std::unique_ptr<File> file,
+      options.file_system->Open(path, OpenMode::kRead, options.permissions));
+  VARVE_RETURN_IF_ERROR(file->LockForReading());
+  const std::vector<Mend> mends = options.mends;
+  if (!mends.empty()) file = MakeMendedFile(std::move(file), mends);
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
+  // No more than there is: nothing will be added through this store.
+  VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
+                         file->Map(std::max<uint64_t>(info.size, 1)));
+  return StoreImpl::Opened{
+      .path = path,
+      .options = std::move(options),
+      .generation = std::make_shared<Generation>(std::move(file), mapping),
+      .recovery = {.file_size = info.size, .mends = mends}};
+}
+
+absl::StatusOr<StoreImpl::Opened> OpenForWriting(const std::string& path,
+                                                 OpenOptions options) {
+  VARVE_ASSIGN_OR_RETURN(LockedFile locked, OpenAndLock(path, options));
+  VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
+                         MapGenerously(*locked.file, locked.info.size));
+  return StoreImpl::Opened{.path = path,
+                           .options = std::move(options),
+                           .generation = std::make_shared<Generation>(
+                               std::move(locked.file), mapping),
+                           .recovery = {.file_size = locked.info.size}};
+}
+
+// Whether recovery has seen the file as it is. What could not be read must not
+// be taken for a torn end, and moved aside.
+absl::Status CheckRead(const StoreImpl::Opened& opened, uint64_t tail) {
+  const Generation& generation = *opened.generation;
+  // A writer may cut off what lies behind the tail while we read.
+  const uint64_t end =
+      opened.options.mode == OpenMode::kRead ? tail : opened.recovery.file_size;
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation.file().Info());
+  if (info.size >= end && !HasLostBytes({generation.mapping()->data(), end})) {
+    return absl::OkStatus();
+  }
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrCat(opened.path, " could not be read as it was opened: ",
+                   info.size < end ? "it was truncated" : "its disk fails"));
+}
+
+// If it returns a mend, the store has to be opened again with it.
+absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
+  Generation& generation = *opened.generation;
+  RecoveryReport& report = opened.recovery;
+  const bool is_locked = opened.options.mode != OpenMode::kRead;
+  // Of a store that is known to be damaged, nothing is passed over.
+  const std::optional<uint64_t> image_key = opened.options.mends.empty()
+                                                ? opened.options.index_image_key
+                                                : std::nullopt;
+  VARVE_ASSIGN_OR_RETURN(const RecoveredTail recovered,
+                         Recover({.path = opened.path,
+                                  .file = &generation.file(),
+                                  .mapping = generation.mapping(),
+                                  .file_size = report.file_size,
+                                  .locked = is_locked,
+                                  .durable_tail = opened.options.durable_tail,
+                                  .index_image_key = image_key},
+                                 generation.mutable_index()));
+  VARVE_RETURN_IF_ERROR(CheckRead(
+      opened, recovered.mend.has_value() ? report.file_size : recovered.tail));
+  if (recovered.mend.has_value()) return recovered.mend;
+  report.tail = recovered.tail;
+  report.torn_bytes = report.file_size - report.tail;
+  report.durable_tail = recovered.durable_tail;
+  if (is_locked && report.torn_bytes > 0) {
+    VARVE_ASSIGN_OR_RETURN(
+        report.sidecar,
+        MoveTornBytes(*opened.options.file_system, ResolvedPath(opened.path),
+                      generation.file(), report.tail, report.file_size));
+  }
+  generation.set_written_end(report.tail);
+  generation.Publish({}, report.tail);
+  const IndexImage* const base = generation.index().base();
+  generation.NoteImage(base == nullptr ? 0 : base->location().metadata_offset(),
+                       recovered.indexed);
+  return std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
+    const std::string& path, OpenOptions options) {
+  const bool reads = options.mode == OpenMode::kRead;
+  const size_t most = options.mends.size() + kMaxBrokenLinks;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(Opened opened, reads
+                                              ? OpenForReading(path, options)
+                                              : OpenForWriting(path, options));
+    VARVE_ASSIGN_OR_RETURN(std::optional<Mend> mend, RunRecovery(opened));
+    if (!mend.has_value()) {
+      return std::make_unique<StoreImpl>(std::move(opened));
+    }
+    if (!reads || options.mends.size() == most) {
+      return ErrorWithCode(
+          absl::StatusCode::kDataLoss, EIO,
+          absl::StrCat(path, " is damaged: ", mend->reason,
+                       ". Nothing has been changed; what is there can be read, "
+                       "and `varve check --repair` makes a sound store of it"));
+    }
+    options.mends.push_back(*std::move(mend));
+  }
+}
+
+StoreImpl::StoreImpl(Opened opened)
+    : path_(std::move(opened.path)),
+      file_path_(ResolvedPath(path_)),
+      options_(std::move(opened.options)),
+      recovery_(std::move(opened.recovery)),
+      current_(opened.generation.get()),
+      read_only_(options_.mode == OpenMode::kRead),
+      generation_(std::move(opened.generation)),
+      reserve_(options_.file_system, file_path_),
+      synced_generation_(current_.load(std::memory_order_relaxed)),
+      durable_tail_(recovery_.durable_tail),
+      // It may just have been created, or have taken another file's place in a
+      // compaction that was killed before it could say so for good.
+      must_sync_directory_(!read_only()) {
+  // On a full disk there will be none, or a small one.
+  if (!read_only()) reserve_.Renew(generation_->file(), recovery_.tail);
+}
+
+StoreImpl::~StoreImpl() {
+  // One more attempt, so that the next open finds a clean end.
+  absl::MutexLock lock(&writer_mutex_);
+  FinishCuttingBack().IgnoreError();
+  reserve_.GiveBack(generation_->file(), generation_->written_end());
+}
+
+}  // namespace varve

@@ -1,0 +1,86 @@
+// Durability: the group commit of StoreImpl.
+
+#include <algorithm>
+#include <cerrno>
+
+#include "engine/base/status.h"
+#include "engine/store/store_impl.h"
+
+namespace varve {
+
+uint64_t StoreImpl::durable_tail() const {
+  absl::MutexLock lock(&sync_mutex_);
+  return durable_tail_;
+}
+
+absl::Status StoreImpl::SyncNow(const Generation& generation,
+                                bool sync_directory) {
+  VARVE_RETURN_IF_ERROR(generation.file().Sync());
+  if (!sync_directory) return absl::OkStatus();
+  const absl::Status status = options_.file_system->SyncDirectoryOf(file_path_);
+  // Who may not read the directory cannot sync it. What he made in it must be
+  // there for good all the same, but what was there before most likely is.
+  if (recovery_.file_size > 0 && SystemErrorNumber(status) == EACCES) {
+    return absl::OkStatus();
+  }
+  return status;
+}
+
+void StoreImpl::Fail(const absl::Status& status) {
+  failure_.Update(status);
+  read_only_.store(true, std::memory_order_release);
+}
+
+void StoreImpl::GiveReserveBack() {
+  // Whoever syncs may hold the lock himself; closing gives it back, too.
+  if (!writer_mutex_.TryLock()) return;
+  reserve_.GiveBack(generation_->file(), generation_->written_end());
+  writer_mutex_.Unlock();
+}
+
+absl::StatusOr<uint64_t> StoreImpl::Sync() {
+  const std::shared_ptr<const Generation> generation = Pin();
+  const uint64_t wanted = generation->tail();
+  // That bytes are durable means nothing if they are gone.
+  VARVE_RETURN_IF_ERROR(CheckLength(*generation, wanted));
+  bool sync_directory = false;
+  {
+    absl::MutexLock lock(&sync_mutex_);
+    while (true) {
+      if (!failure_.ok()) return failure_;
+      // A new generation is durable from the start, and so is what it was made
+      // of.
+      const bool is_durable =
+          synced_generation_ != generation.get() ||
+          (durable_tail_ >= wanted && !must_sync_directory_);
+      if (is_durable || options_.mode == OpenMode::kRead) return durable_tail_;
+      if (!syncing_) break;
+      // That sync may have begun before our bytes were written. When it is over
+      // they are durable, or one of those who wait syncs for all of them.
+      sync_mutex_.Await(absl::Condition(
+          +[](bool* syncing) { return !*syncing; }, &syncing_));
+    }
+    syncing_ = true;
+    sync_directory = must_sync_directory_;
+  }
+  const uint64_t reached = generation->tail();
+  const absl::Status status = SyncNow(*generation, sync_directory);
+  {
+    absl::MutexLock lock(&sync_mutex_);
+    syncing_ = false;
+    if (status.ok()) {
+      if (synced_generation_ == generation.get()) {
+        durable_tail_ = std::max(durable_tail_, reached);
+        must_sync_directory_ = false;
+      }
+      return durable_tail_;
+    }
+    // What the kernel could not write it may have forgotten: a later sync would
+    // succeed, and mean nothing.
+    Fail(status);
+  }
+  GiveReserveBack();
+  return status;
+}
+
+}  // namespace varve

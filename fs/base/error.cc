@@ -1,0 +1,41 @@
+#include "fs/base/error.h"
+
+#include <errno.h>
+
+#include "engine/base/status.h"
+
+namespace varve::fs {
+
+absl::Status PosixError(int number) { return ErrorWithNumber(number, ""); }
+
+absl::Status DamageError(absl::string_view message) {
+  return absl::DataLossError(message);
+}
+
+int ErrnoOf(const absl::Status& status) {
+  if (status.ok()) return 0;
+  if (const auto number = SystemErrorNumber(status)) return *number;
+  switch (status.code()) {
+    case absl::StatusCode::kNotFound:
+      return ENOENT;
+    case absl::StatusCode::kAlreadyExists:
+      return EEXIST;
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kOutOfRange:
+      return EINVAL;
+    case absl::StatusCode::kPermissionDenied:
+      return EACCES;
+    case absl::StatusCode::kResourceExhausted:
+      return ENOSPC;
+    case absl::StatusCode::kFailedPrecondition:
+      return EROFS;
+    case absl::StatusCode::kUnimplemented:
+      return EOPNOTSUPP;
+    case absl::StatusCode::kCancelled:
+      return EINTR;
+    default:
+      return EIO;
+  }
+}
+
+}  // namespace varve::fs

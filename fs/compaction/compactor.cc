@@ -1,0 +1,296 @@
+#include "fs/compaction/compactor.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "engine/base/status.h"
+#include "engine/io/resolved_path.h"
+#include "fs/base/error.h"
+#include "fs/base/idle_priority.h"
+#include "fs/compaction/live_bytes.h"
+#include "fs/log/checkpoint.h"
+#include "fs/log/loader.h"
+
+namespace varve::fs {
+namespace {
+
+// When so little is left to be shipped, the last step may begin.
+constexpr uint64_t kShortLog = uint64_t{64} << 10;
+constexpr int kMaxRounds = 50;
+// Left free on the disk, for others.
+constexpr uint64_t kReserve = uint64_t{16} << 20;
+// For how long it is waited for when it is not there. What has been copied by
+// then is in the way of everybody.
+constexpr absl::Duration kLongestPause = absl::Minutes(1);
+
+}  // namespace
+
+absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
+                                const std::string& path,
+                                const Identity& identity) {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, file_system.Info(path));
+  // A compaction makes a file, and no link to one, nor anything else.
+  if (!S_ISREG(info.mode) || ResolvedPath(path) != path) return false;
+  if (info.size == 0) return true;  // it had not got far
+  const auto found = FindIdentity(file_system, path);
+  // What cannot be read is not ours to remove.
+  return found.ok() && found->has_value() && (*found)->uuid == identity.uuid;
+}
+
+absl::Status Compactor::CheckPlace() {
+  const std::string path = context_.core.store->replacement_path();
+  const absl::StatusOr<bool> leftover =
+      IsLeftover(*context_.file_system, path, context_.core.identity);
+  if (absl::IsNotFound(leftover.status())) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(leftover.status());
+  if (*leftover) return absl::OkStatus();
+  return SystemError(
+      EEXIST, absl::StrCat(path,
+                           " is in the way: a compaction writes a file of that "
+                           "name, and this one is not its own; move it away"));
+}
+
+uint64_t Compactor::NewDataId() {
+  const uint64_t id = context_.core.NewDataId();
+  copy_.next_data_id.store(
+      std::max(copy_.next_data_id.load(), std::min(id + 1, kMaxId)));
+  return id;
+}
+
+absl::Status Compactor::LoadCopy() {
+  Store& live = *context_.core.store;
+  // What is being written by a stream is in an entry from here on.
+  VARVE_RETURN_IF_ERROR(live.Seal());
+  OpenOptions options;
+  options.mode = OpenMode::kRead;
+  options.file_system = context_.file_system;
+  VARVE_ASSIGN_OR_RETURN(copy_.store, Store::Open(live.file_path(), options));
+  VARVE_ASSIGN_OR_RETURN(const FileInfo theirs, copy_.store->Info());
+  VARVE_ASSIGN_OR_RETURN(const FileInfo ours, live.Info());
+  if (theirs.device != ours.device || theirs.inode != ours.inode) {
+    return SystemError(
+        ESTALE,
+        absl::StrCat("another file has taken the place of ", live.file_path()));
+  }
+  // All of the chain has been walked now, which opening the store may not have
+  // done. What is damaged must not be lost by copying what is left of it.
+  if (!copy_.store->recovery().mends.empty()) {
+    return DamageError(
+        absl::StrCat("cannot compact a damaged store: ",
+                     copy_.store->recovery().mends.front().reason));
+  }
+  copy_.identity = context_.core.identity;
+  copy_.min_entries_for_image = context_.core.min_entries_for_image;
+  VARVE_RETURN_IF_ERROR(LoadTree(copy_).status());
+  {
+    // Commits are shipped one by one, and none is to be added.
+    absl::MutexLock lock(&copy_.commit_mu);
+    copy_.clean = false;
+  }
+  source_ = std::move(copy_.store);
+  return absl::OkStatus();
+}
+
+absl::Status Compactor::CheckSpace() {
+  // What is in use without being in the tree is copied, too.
+  const uint64_t needed =
+      std::max(EstimateLiveBytes(copy_), EstimateLiveBytes(context_.core)) +
+      CountSpilledBytes(context_.open_files);
+  VARVE_ASSIGN_OR_RETURN(const SpaceOnDisk space, context_.core.store->Space());
+  if (space.HasRoomFor(needed + kReserve)) return absl::OkStatus();
+  return SystemError(
+      ENOSPC,
+      absl::StrFormat("a compaction needs %d MiB of free space beside the "
+                      "store, and there are %d MiB",
+                      (needed + kReserve) >> 20, space.available >> 20));
+}
+
+std::vector<EntryLocation> Compactor::EntriesOfStreams() const {
+  std::vector<EntryLocation> entries;
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->stream == nullptr) continue;
+    for (const EntryLocation& entry : open->stream->sealed()) {
+      // Later ones are shipped.
+      if (entry.end() <= source_->tail()) entries.push_back(entry);
+    }
+  }
+  return entries;
+}
+
+absl::Status Compactor::CopyAll() {
+  CompactionMonitor& monitor = context_.monitor;
+  const uint64_t bytes = CountContentBytes(copy_);
+  {
+    absl::ReaderMutexLock lock(&copy_.tree_mu);
+    monitor.SetTotals(bytes, copy_.tree.inode_count());
+  }
+  TreeCopier copier(
+      *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
+  VARVE_RETURN_IF_ERROR(copier.CopyTree());
+  VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
+  std::vector<EntryLocation> unnamed = context_.unnamed();
+  // What was not found by its key is not among them, and not copied.
+  VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
+  std::erase_if(unnamed, [this](const EntryLocation& entry) {
+    return entry.end() > source_->tail();
+  });
+  VARVE_RETURN_IF_ERROR(copier.CopyEntries(unnamed));
+  unnamed_limit_ = copy_.store->tail();
+  absl::MutexLock lock(&copy_.commit_mu);
+  VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy_, context_.now()));
+  VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
+  return copy_.store->Sync().status();
+}
+
+std::vector<Extent> Compactor::LoosePlaces() const {
+  std::vector<Extent> places;
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    for (const Extent& place : open->content.Places()) {
+      // Those of streams have come with the streams' entries.
+      if (place.entry_size > 0) places.push_back(place);
+    }
+  }
+  absl::ReaderMutexLock lock(&context_.core.tree_mu);
+  for (const auto& [ino, inode] : context_.core.orphans) {
+    const ExtentMap content = Tree::ContentOf(*inode);
+    for (const auto& [offset, extent] : content.extents()) {
+      places.push_back(extent);
+    }
+  }
+  return places;
+}
+
+absl::Status Compactor::CatchUp() {
+  Store& live = *context_.core.store;
+  shipper_ = std::make_unique<LogShipper>(
+      live, copy_, source_->tail(), [this] { return NewDataId(); },
+      context_.monitor, translation_);
+  CompactionMonitor& monitor = context_.monitor;
+  uint64_t before = monitor.progress().bytes_done;
+  for (int round = 0; round < kMaxRounds; ++round) {
+    VARVE_RETURN_IF_ERROR(live.Seal());
+    const uint64_t end = live.tail();
+    const uint64_t behind = end - shipper_->shipped();
+    // With a limit that is not well above what is written, it would not come to
+    // an end.
+    if (behind > before / 2) monitor.LiftLimit();
+    before = behind;
+    monitor.SetBytesLeft(behind);
+    VARVE_RETURN_IF_ERROR(shipper_->ShipTo(end));
+    VARVE_RETURN_IF_ERROR(shipper_->CopyLoose(LoosePlaces()));
+    // So that the last sync has little to do.
+    VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
+    if (behind < kShortLog) break;
+  }
+  return absl::OkStatus();
+}
+
+void Compactor::MoveTree() {
+  Core& core = context_.core;
+  core.commit_mu.AssertHeld();
+  absl::MutexLock lock(&core.tree_mu);
+  for (const auto& [ino, orphan] : core.orphans) {
+    const ExtentMap content = Tree::ContentOf(*orphan);
+    std::vector<Extent> places;
+    for (const auto& [offset, extent] : content.extents()) {
+      for (const Extent& part : translation_.Translate(extent, nullptr)) {
+        places.push_back(part);
+      }
+    }
+    if (!places.empty()) Tree::SetPlaces(*orphan, places);
+  }
+  absl::MutexLock copy_lock(&copy_.tree_mu);
+  core.tree.TakePlaces(copy_.tree);
+  context_.reader.ForgetPlaces();
+}
+
+void Compactor::MoveDirty() {
+  context_.core.arrangement_mu.AssertHeld();
+  for (const auto& open : context_.open_files.All()) {
+    absl::MutexLock lock(&open->mu);
+    open->content.MovePlaces([this](const Extent& extent) {
+      return translation_.Translate(extent, nullptr);
+    });
+  }
+}
+
+absl::Status Compactor::SwitchLocked() {
+  Core& core = context_.core;
+  core.arrangement_mu.AssertHeld();
+  core.commit_mu.AssertHeld();
+  VARVE_RETURN_IF_ERROR(core.store->Seal());
+  VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
+  VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
+  absl::MutexLock copy_lock(&copy_.commit_mu);
+  if (copy_.last_sequence != core.last_sequence) {
+    return absl::InternalError(absl::StrCat("commit ", core.last_sequence,
+                                            " was not shipped, but ",
+                                            copy_.last_sequence));
+  }
+  // Whatever fails from here on, the new file is the store.
+  VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
+  ++core.arrangement;
+  MoveTree();
+  core.checkpoint = copy_.checkpoint;
+  core.log_bytes = copy_.log_bytes;
+  core.clean = false;  // the mark, if there was one, is not in this file
+  core.unnamed_limit.store(unnamed_limit_);
+  return absl::OkStatus();
+}
+
+absl::Status Compactor::Switch() {
+  Core& core = context_.core;
+  VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
+      [&core] { return core.long_copies.load() == 0; }));
+  context_.monitor.SetPhase(CompactionPhase::kSwitching);
+  // Who comes while this waits for those who are at it waits behind it.
+  const absl::Time begin = absl::Now();
+  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  // Of files that are deleted from here on, all places have been copied.
+  absl::Status status = shipper_->CopyLoose(LoosePlaces());
+  if (status.ok()) {
+    absl::MutexLock commit_lock(&core.commit_mu);
+    status = SwitchLocked();
+  }
+  if (status.ok()) MoveDirty();
+  context_.monitor.NoteStall(absl::Now() - begin);
+  return status;
+}
+
+absl::Status Compactor::Run() {
+  Core& core = context_.core;
+  core.compacting.store(true);
+  const auto ended =
+      absl::MakeCleanup([&core] { core.compacting.store(false); });
+  VARVE_RETURN_IF_ERROR(CheckPlace());
+  VARVE_RETURN_IF_ERROR(LoadCopy());
+  VARVE_RETURN_IF_ERROR(CheckSpace());
+  VARVE_ASSIGN_OR_RETURN(copy_.store, core.store->MakeReplacement());
+  context_.monitor.PauseUnless(
+      [&core] {
+        const absl::StatusOr<SpaceOnDisk> space = core.store->Space();
+        return !space.ok() || space->HasRoomFor(kReserve);
+      },
+      kLongestPause);
+  absl::Status status;
+  {
+    const IdlePriority priority(context_.background);
+    status = CopyAll();
+    context_.monitor.SetPhase(CompactionPhase::kCatchingUp);
+    if (status.ok()) status = CatchUp();
+  }
+  if (status.ok()) status = Switch();
+  if (copy_.store != nullptr) core.store->Abandon(std::move(copy_.store));
+  return status;
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,104 @@
+#include "fs/compaction/live_bytes.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+
+namespace varve::fs {
+namespace {
+
+// What every entry takes besides its payload, on average.
+constexpr uint64_t kEntryOverhead = 52;
+// About what a checkpoint takes for an inode and its name.
+constexpr uint64_t kInodeOverhead = 100;
+// Of a file that is written, that much may be in memory and not in the store.
+constexpr uint64_t kMostInMemory = uint64_t{4} << 20;
+
+using Range = std::pair<uint64_t, uint64_t>;  // begin and end in the store
+
+uint64_t LengthOfUnion(std::vector<Range> ranges) {
+  std::sort(ranges.begin(), ranges.end());
+  uint64_t length = 0;
+  uint64_t counted = 0;  // up to where in the store
+  for (const auto& [begin, end] : ranges) {
+    length += end - std::min(end, std::max(begin, counted));
+    counted = std::max(counted, end);
+  }
+  return length;
+}
+
+template <typename Visit>
+void ForEachInode(Core& core, const Visit& visit)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu) {
+  core.tree.ForEach(visit);
+  for (const auto& [ino, inode] : core.orphans) visit(*inode);
+}
+
+}  // namespace
+
+uint64_t CountContentBytes(Core& core) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  uint64_t bytes = 0;
+  if (!core.tree.may_have_clones()) {
+    for (const auto& [ino, inode] : core.orphans) bytes += inode->data_bytes();
+    return bytes + core.tree.data_bytes();
+  }
+  // Entries in which others have a part, too. Of these only, it has to be known
+  // who has which.
+  absl::flat_hash_set<uint64_t> entries;
+  ForEachInode(core, [&entries](const Inode& inode) {
+    if (inode.detail == nullptr) return;
+    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
+      if (extent.shared) entries.insert(extent.payload_offset());
+    }
+  });
+  std::vector<Range> ranges;
+  const auto count = [&](uint64_t entry, uint64_t begin, uint64_t length) {
+    if (entries.contains(entry)) {
+      ranges.emplace_back(begin, begin + length);
+    } else {
+      bytes += length;
+    }
+  };
+  ForEachInode(core, [&count](const Inode& inode) {
+    if (inode.whole_entry != Inode::kNone) {
+      count(inode.whole_entry, inode.whole_entry, inode.attributes.size);
+    } else if (inode.detail != nullptr) {
+      for (const auto& [offset, extent] : inode.detail->extents.extents()) {
+        count(extent.payload_offset(), extent.store_offset, extent.length);
+      }
+    }
+  });
+  return bytes + LengthOfUnion(std::move(ranges));
+}
+
+uint64_t EstimateLiveBytes(Core& core) {
+  const uint64_t content = CountContentBytes(core);
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  return content + core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
+}
+
+uint64_t CountSpilledBytes(const OpenFiles& open_files) {
+  uint64_t bytes = 0;
+  for (const auto& open : open_files.All()) {
+    if (!open->dirty.load(std::memory_order_acquire)) continue;
+    // Somebody may be writing a lot to the disk with it held.
+    if (!open->mu.ReaderTryLock()) {
+      const uint64_t size = open->GetStat().data_bytes;
+      if (size > kMostInMemory) bytes += size;
+      continue;
+    }
+    if (open->stream != nullptr) {
+      bytes += open->stream->unsealed_size();
+      for (const EntryLocation& entry : open->stream->sealed()) {
+        bytes += entry.payload_size;
+      }
+    }
+    open->mu.ReaderUnlock();
+  }
+  return bytes;
+}
+
+}  // namespace varve::fs

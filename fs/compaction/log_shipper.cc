@@ -1,0 +1,250 @@
+#include "fs/compaction/log_shipper.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "fs/content/content_reader.h"
+#include "fs/log/commit.h"
+#include "fs/log/content_key.h"
+
+namespace varve::fs {
+namespace {
+
+const ExtentList* ExtentsOf(const Change& change) {
+  if (const auto* set = std::get_if<SetContent>(&change)) return &set->extents;
+  if (const auto* patch = std::get_if<PatchContent>(&change)) {
+    return &patch->extents;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<EntryLocation>> LogShipper::EntriesUpTo(
+    uint64_t end) const {
+  std::vector<EntryLocation> entries;
+  for (uint64_t at = end; at > shipped_;) {
+    VARVE_ASSIGN_OR_RETURN(const EntryView entry, live_.EntryEndingAt(at));
+    entries.push_back(entry.location());
+    at = entry.location().prev_tail;
+  }
+  std::reverse(entries.begin(), entries.end());
+  return entries;
+}
+
+absl::StatusOr<absl::Span<const std::byte>> LogShipper::BytesAt(
+    uint64_t offset, uint64_t length) {
+  VARVE_ASSIGN_OR_RETURN(Store::PinnedBytes bytes, live_.View(offset, length));
+  const absl::Span<const std::byte> span = bytes.bytes;
+  if (pins_.empty() || pins_.back().pin != bytes.pin) {
+    pins_.push_back(std::move(bytes));
+  }
+  return span;
+}
+
+absl::Status LogShipper::VerifyOnce(const Extent& extent) {
+  if (verified_.contains(extent.payload_offset())) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(Annotate(
+      VerifyEntryOf(live_, extent, /*checksum=*/true),
+      absl::StrCat("the entry at offset ", extent.payload_offset(),
+                   " is damaged, and would seem sound after a compaction")));
+  verified_.insert(extent.payload_offset());
+  return absl::OkStatus();
+}
+
+absl::Status LogShipper::ShipTo(uint64_t end) {
+  VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> entries,
+                         EntriesUpTo(end));
+  const uint64_t image_key = core_.identity.IndexImageKeyHash();
+  for (const EntryLocation& entry : entries) {
+    // Which keys are to be hidden follows from the commits. An image of the
+    // index means nothing in another file.
+    if (entry.is_tombstone || entry.key_hash == image_key) continue;
+    VARVE_ASSIGN_OR_RETURN(const EntryView view,
+                           live_.EntryEndingAt(entry.end()));
+    VARVE_RETURN_IF_ERROR(live_.Verify(entry));
+    const auto header = core_.identity.AsCommit(view);
+    if (!header.has_value()) {
+      entries_.push_back(entry);
+    } else if (!header->is_checkpoint()) {
+      VARVE_RETURN_IF_ERROR(ShipCommit({*header, entry}));
+    }
+    VARVE_RETURN_IF_ERROR(monitor_.Count(entry.size_on_disk()));
+  }
+  VARVE_RETURN_IF_ERROR(ShipEntries());
+  pins_.clear();
+  shipped_ = end;
+  return absl::OkStatus();
+}
+
+absl::Status LogShipper::ShipEntries() {
+  for (const EntryLocation& entry : entries_) {
+    VARVE_ASSIGN_OR_RETURN(const auto bytes,
+                           BytesAt(entry.payload_offset, entry.payload_size));
+    VARVE_ASSIGN_OR_RETURN(const EntryLocation now,
+                           core_.store->WriteHashed(entry.key_hash, bytes));
+    translation_.Add(entry.payload_offset, ExtentOf(now));
+  }
+  entries_.clear();
+  return absl::OkStatus();
+}
+
+void LogShipper::FindKeysToHide(const Change& change,
+                                std::vector<uint64_t>& keys) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = nullptr;
+  if (const auto* drop = std::get_if<DropInode>(&change)) {
+    inode = core_.tree.Find(drop->ino);
+  } else if (const auto* set = std::get_if<SetContent>(&change)) {
+    inode = core_.tree.Find(set->ino);
+  } else if (const auto* name = std::get_if<DropName>(&change)) {
+    const Inode* parent = core_.tree.Find(name->parent);
+    if (parent != nullptr && parent->is_directory()) {
+      inode = core_.tree.Lookup(*parent, name->name);
+    }
+    // Only the first name decides about the key.
+    if (inode != nullptr && (inode->names->parent != parent ||
+                             inode->names->text() != name->name)) {
+      inode = nullptr;
+    }
+  }
+  if (inode == nullptr) return;
+  const auto key = KeyOfContent(*core_.store, *inode);
+  if (key.has_value()) keys.push_back(*key);
+}
+
+void LogShipper::FindUnknown(const Change& change, uint64_t record_hash,
+                             std::vector<Extent>& unknown) const {
+  const ExtentList* extents = ExtentsOf(change);
+  if (extents == nullptr) return;
+  for (const Extent& extent : *extents) {
+    if (extent.is_hole() || extent.key_hash == record_hash) continue;
+    const bool on_its_way =
+        std::any_of(entries_.begin(), entries_.end(),
+                    [&extent](const EntryLocation& entry) {
+                      return entry.payload_offset == extent.payload_offset();
+                    });
+    if (!on_its_way) translation_.Translate(extent, &unknown);
+  }
+}
+
+absl::Status LogShipper::ShipCommit(const Record& record) {
+  const uint64_t offset = record.location.payload_offset;
+  VARVE_ASSIGN_OR_RETURN(const auto payload,
+                         BytesAt(offset, record.location.payload_size));
+  VARVE_ASSIGN_OR_RETURN(
+      CommitReader reader,
+      CommitReader::Open(
+          {reinterpret_cast<const char*>(payload.data()), payload.size()},
+          offset, record.location.key_hash, record.location.crc32));
+  std::vector<Change> changes;
+  std::vector<uint64_t> hidden;
+  std::vector<Extent> unknown;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
+    if (!change.has_value()) break;
+    FindKeysToHide(*change, hidden);
+    FindUnknown(*change, record.location.key_hash, unknown);
+    changes.push_back(*std::move(change));
+  }
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  if (record.header.sequence != core_.last_sequence + 1) {
+    return absl::InternalError(absl::StrCat("commit ", record.header.sequence,
+                                            " comes after commit ",
+                                            core_.last_sequence));
+  }
+  core_.next_ino = std::max(core_.next_ino, record.header.next_ino);
+  Commit commit(core_, record.header.time);
+  for (const uint64_t key :
+       absl::flat_hash_set<uint64_t>(hidden.begin(), hidden.end())) {
+    commit.AddTombstone(key);
+  }
+  for (const EntryLocation& entry : entries_) {
+    VARVE_ASSIGN_OR_RETURN(const auto bytes,
+                           BytesAt(entry.payload_offset, entry.payload_size));
+    translation_.Add(entry.payload_offset,
+                     commit.AddEntry(entry.key_hash, {bytes}));
+  }
+  entries_.clear();
+  for (const Extent& extent : unknown) {
+    VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
+    VARVE_ASSIGN_OR_RETURN(const auto bytes,
+                           BytesAt(extent.store_offset, extent.length));
+    static constexpr std::byte kNotZero[] = {std::byte{1}};
+    // So that it is not all zeros.
+    Extent place = commit.AddEntry(
+        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero})),
+        {bytes, kNotZero});
+    place.length = extent.length;
+    translation_.Add(extent.store_offset, place);
+  }
+  core_.next_data_id.store(
+      std::max(core_.next_data_id.load(), record.header.next_data_id));
+  for (Change& change : changes) {
+    VARVE_RETURN_IF_ERROR(AddTranslated(change, record, commit));
+  }
+  commit.set_flags(record.header.flags);
+  return commit.Finish();
+}
+
+absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
+                                       Commit& commit) {
+  ExtentList* extents = const_cast<ExtentList*>(ExtentsOf(change));
+  if (extents == nullptr) {
+    commit.Add(change);
+    return absl::OkStatus();
+  }
+  ExtentList now;
+  for (const Extent& extent : *extents) {
+    if (!extent.is_hole() && extent.key_hash == record.location.key_hash) {
+      // Bytes in the record itself: such a patch has no other extents.
+      VARVE_ASSIGN_OR_RETURN(const auto bytes,
+                             BytesAt(extent.store_offset, extent.length));
+      commit.AddInline(
+          std::get<PatchContent>(change).ino, extent.file_offset,
+          {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+      return absl::OkStatus();
+    }
+    std::vector<Extent> unknown;
+    for (const Extent& part : translation_.Translate(extent, &unknown)) {
+      now.push_back(part);
+    }
+    if (!unknown.empty()) {
+      return absl::InternalError("an extent was not copied");
+    }
+  }
+  *extents = std::move(now);
+  commit.Add(change);
+  return absl::OkStatus();
+}
+
+absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
+  std::vector<Extent> unknown;
+  for (const Extent& extent : extents) {
+    translation_.Translate(extent, &unknown);
+  }
+  for (const Extent& extent : unknown) {
+    VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
+    VARVE_ASSIGN_OR_RETURN(const auto bytes,
+                           BytesAt(extent.store_offset, extent.length));
+    static constexpr std::byte kNotZero[] = {std::byte{1}};
+    const uint64_t key =
+        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero}));
+    Batch batch = core_.store->BeginBatch();
+    const EntryLocation now = batch.Add(key, {bytes, kNotZero});
+    // Nobody but its users is to find it again.
+    batch.AddTombstone(key);
+    VARVE_RETURN_IF_ERROR(batch.Commit());
+    Extent place = ExtentOf(now);
+    place.length = extent.length;
+    translation_.Add(extent.store_offset, place);
+    VARVE_RETURN_IF_ERROR(monitor_.Count(extent.length));
+  }
+  pins_.clear();
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

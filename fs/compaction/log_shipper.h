@@ -1,0 +1,81 @@
+// LogShipper: brings what is appended to a store, while it is being compacted,
+// over to its replacement: every commit, one by one, with what its extents
+// refer to.
+
+#ifndef VARVE_FS_COMPACTION_LOG_SHIPPER_H_
+#define VARVE_FS_COMPACTION_LOG_SHIPPER_H_
+
+#include <cstdint>
+#include <functional>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "engine/store/store.h"
+#include "fs/compaction/compaction_monitor.h"
+#include "fs/compaction/translation.h"
+#include "fs/format/commit_record.h"
+#include "fs/log/commit.h"
+#include "fs/log/core.h"
+
+namespace varve::fs {
+
+class LogShipper {
+ public:
+  // `core` holds the replacement and its tree, `live` is the store that goes
+  // on; they are alike up to the offset `begin` of `live`.
+  LogShipper(Store& live, Core& core, uint64_t begin,
+             std::function<uint64_t()> new_data_id, CompactionMonitor& monitor,
+             Translation& translation)
+      : live_(live),
+        core_(core),
+        shipped_(begin),
+        new_data_id_(std::move(new_data_id)),
+        monitor_(monitor),
+        translation_(translation) {}
+
+  // Ships everything up to `end`, where an entry ends.
+  absl::Status ShipTo(uint64_t end);
+  uint64_t shipped() const { return shipped_; }
+
+  // Copies those bytes of the extents that are not in the replacement yet, for
+  // users that are in no commit. They stay in no live entry there.
+  absl::Status CopyLoose(const std::vector<Extent>& extents);
+
+ private:
+  struct Record {
+    CommitHeader header;
+    EntryLocation location;
+  };
+
+  absl::StatusOr<std::vector<EntryLocation>> EntriesUpTo(uint64_t end) const;
+  absl::Status ShipCommit(const Record& record);
+  absl::Status AddTranslated(Change& change, const Record& record,
+                             Commit& commit);
+  // Compares the entry that the extent lies in with its checksum, once.
+  absl::Status VerifyOnce(const Extent& extent);
+  // Entries that have come with no commit so far.
+  absl::Status ShipEntries();
+  absl::StatusOr<absl::Span<const std::byte>> BytesAt(uint64_t offset,
+                                                      uint64_t length);
+  // The keys that the change takes away from their newest entries.
+  void FindKeysToHide(const Change& change, std::vector<uint64_t>& keys) const;
+  // What the extents of a change refer to that is not there yet.
+  void FindUnknown(const Change& change, uint64_t record_hash,
+                   std::vector<Extent>& unknown) const;
+
+  Store& live_;
+  Core& core_;
+  uint64_t shipped_;
+  const std::function<uint64_t()> new_data_id_;
+  CompactionMonitor& monitor_;
+  Translation& translation_;
+  std::vector<EntryLocation> entries_;
+  std::vector<Store::PinnedBytes> pins_;
+  absl::flat_hash_set<uint64_t> verified_;  // payload offsets of entries
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_COMPACTION_LOG_SHIPPER_H_

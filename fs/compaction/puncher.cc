@@ -1,0 +1,191 @@
+#include "fs/compaction/puncher.h"
+
+#include <errno.h>
+
+#include <algorithm>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/time/clock.h"
+#include "engine/base/status.h"
+#include "fs/base/idle_priority.h"
+#include "fs/log/commit.h"
+#include "fs/log/data_id_finder.h"
+
+namespace varve::fs {
+namespace {
+
+// What host file systems give back. Larger blocks make punching less thorough,
+// never wrong.
+constexpr uint64_t kBlock = 4096;
+
+}  // namespace
+
+absl::Status Puncher::FindUsed() {
+  Core& core = context_.core;
+  for (const EntryLocation& entry : context_.unnamed()) {
+    used_.insert(entry.payload_offset);
+  }
+  // The store looks keys up in it, though a newer one may have been written.
+  if (const auto image = core.store->index_image_in_use()) {
+    used_.insert(image->payload_offset);
+  }
+  // Who copies a large file, with that lock shared, is let finish, and no other
+  // may begin: everybody else would have to wait for it behind us.
+  core.compacting.store(true);
+  const auto locked = absl::MakeCleanup([&] { core.compacting.store(false); });
+  VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
+      [&core] { return core.long_copies.load() == 0; }));
+  const absl::Time begin = absl::Now();
+  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  VARVE_RETURN_IF_ERROR(core.store->Seal());
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    for (const Extent& place : open->content.Places()) {
+      if (place.entry_size > 0) used_.insert(place.payload_offset());
+    }
+    if (open->stream == nullptr) continue;
+    for (const EntryLocation& entry : open->stream->sealed()) {
+      used_.insert(entry.payload_offset);
+    }
+  }
+  absl::MutexLock commit_lock(&core.commit_mu);
+  tail_ = core.store->tail();
+  checkpoint_ = core.checkpoint;
+  absl::ReaderMutexLock tree_lock(&core.tree_mu);
+  const auto use = [this](const Inode& inode) {
+    Tree::ForEachEntryOf(inode,
+                         [this](uint64_t offset) { used_.insert(offset); });
+  };
+  core.tree.ForEach(use);
+  for (const auto& [ino, inode] : core.orphans) use(*inode);
+  context_.monitor.NoteStall(absl::Now() - begin);
+  return absl::OkStatus();
+}
+
+Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
+  const EntryLocation& location = entry.location();
+  if (location.is_tombstone || used_.contains(location.payload_offset)) {
+    return Death::kNone;
+  }
+  const Core& core = context_.core;
+  const bool newest =
+      core.store->FindHashed(location.key_hash) == location.metadata_offset();
+  // Everything from the checkpoint on is needed to load the tree.
+  const bool record = core.identity.AsCommit(entry).has_value();
+  if (record && location.metadata_offset() >= checkpoint_) return Death::kNone;
+  if (newest) {
+    const bool ours = record || data_ids_.contains(location.key_hash);
+    return ours ? Death::kNewest : Death::kNone;
+  }
+  return location.end() <= vouched_ ? Death::kKnown : Death::kUnvouched;
+}
+
+absl::Status Puncher::FindDead() {
+  const Core& core = context_.core;
+  DataIdFinder finder(core.identity, core.next_data_id.load());
+  const uint64_t identity_key = HashKey(Identity::Key());
+  const uint64_t image_key = core.identity.IndexImageKeyHash();
+  core.store->ForEach([&](const EntryView& entry) {
+    const EntryLocation& location = entry.location();
+    if (used_.contains(location.payload_offset)) return true;
+    if (const auto header = core.identity.AsCommit(entry)) {
+      finder.SeeRecord(*header, location);
+    } else if (location.key_hash != identity_key &&
+               location.key_hash != image_key) {
+      finder.Ask(location.key_hash);
+    }
+    return true;
+  });
+  // What cannot be told to be ours is not.
+  data_ids_ = finder.Find();
+  uint64_t total = 0;
+  VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
+    const EntryLocation& location = entry.location();
+    if (location.end() > tail_) return true;
+    if (vouched_ == 0) {
+      // The newest commit, as entries come newest first.
+      const auto header = core.identity.AsCommit(entry);
+      if (header.has_value()) vouched_ = header->durable_tail;
+    }
+    const Range range = {
+        .begin = (location.payload_offset + kBlock - 1) / kBlock * kBlock,
+        .end = location.metadata_offset() / kBlock * kBlock};
+    const Death death = range.begin < range.end ? DeathOf(entry) : Death::kNone;
+    if (death == Death::kNone) return context_.monitor.Check().ok();
+    (death == Death::kKnown ? at_once_ : buried_).push_back(range);
+    if (death == Death::kNewest) keys_.push_back(location.key_hash);
+    total += range.end - range.begin;
+    return context_.monitor.Check().ok();
+  }));
+  context_.monitor.SetTotals(total, 0);
+  return context_.monitor.Check();
+}
+
+absl::Status Puncher::BuryDead() {
+  Core& core = context_.core;
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    Commit commit(core, context_.now());
+    commit.UseReserve();
+    for (const uint64_t key : keys_) commit.AddTombstone(key);
+    VARVE_RETURN_IF_ERROR(commit.Finish());
+  }
+  // Only when it is durable that they are dead, and a commit says how much is
+  // durable.
+  VARVE_RETURN_IF_ERROR(context_.sync());
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    Commit commit(core, context_.now());
+    commit.UseReserve();
+    VARVE_RETURN_IF_ERROR(commit.Finish());
+  }
+  return context_.sync();
+}
+
+absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
+  const IdlePriority priority(context_.background);
+  for (const Range& range : ranges) {
+    const uint64_t length = range.end - range.begin;
+    VARVE_RETURN_IF_ERROR(
+        Annotate(context_.core.store->Punch(range.begin, length),
+                 "the host file system cannot punch holes"));
+    VARVE_RETURN_IF_ERROR(context_.monitor.Count(length));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Puncher::Run() {
+  VARVE_RETURN_IF_ERROR(FindUsed());
+  VARVE_RETURN_IF_ERROR(FindDead());
+  // What was not found by its key was taken for dead.
+  VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
+  if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
+  Store& store = *context_.core.store;
+  // A reader beside us has the tree of the moment at which it began.
+  VARVE_ASSIGN_OR_RETURN(const bool alone, store.KeepReadersOut());
+  if (!alone) {
+    return SystemError(EBUSY,
+                       "somebody has the store open for reading (another "
+                       "command, or a read-only mount), and may need what is "
+                       "dead here; compacting without --punch is possible");
+  }
+  const absl::Status status = PunchDead();
+  store.LetReadersIn();
+  return status;
+}
+
+absl::Status Puncher::PunchDead() {
+  // Answers that are on their way may come from what has just died.
+  context_.core.answers.Synchronize();
+  if (!at_once_.empty()) {
+    // That it is dead must be durable. Nothing is appended: there may be no
+    // room for it.
+    VARVE_RETURN_IF_ERROR(context_.sync());
+    VARVE_RETURN_IF_ERROR(PunchAll(at_once_));
+  }
+  if (buried_.empty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(BuryDead());
+  return PunchAll(buried_);
+}
+
+}  // namespace varve::fs

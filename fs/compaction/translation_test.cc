@@ -1,0 +1,96 @@
+#include "fs/compaction/translation.h"
+
+#include <cstdint>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace varve::fs {
+namespace {
+
+Extent At(uint64_t file_offset, uint64_t length, uint64_t store_offset) {
+  return {.file_offset = file_offset,
+          .length = length,
+          .store_offset = store_offset};
+}
+
+// Place of copied bytes: an entry of `size` bytes at `store_offset`.
+Extent Copy(uint64_t store_offset, uint64_t length) {
+  return {.length = length,
+          .store_offset = store_offset,
+          .key_hash = store_offset,
+          .entry_size = length};
+}
+
+TEST(TranslationTest, PartsOfWhatWasCopiedAreFound) {
+  Translation translation;
+  translation.Add(1000, Copy(5000, 100));
+  std::vector<Extent> unknown;
+  const auto parts = translation.Translate(At(7, 30, 1010), &unknown);
+  EXPECT_TRUE(unknown.empty());
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_EQ(parts[0].file_offset, 7u);
+  EXPECT_EQ(parts[0].length, 30u);
+  EXPECT_EQ(parts[0].store_offset, 5010u);
+  EXPECT_EQ(parts[0].entry_offset, 10u);
+  EXPECT_EQ(parts[0].entry_size, 100u);
+  EXPECT_EQ(parts[0].key_hash, 5000u);
+}
+
+TEST(TranslationTest, WhatLiesInSeveralCopiesIsCut) {
+  Translation translation;
+  translation.Add(1000, Copy(5000, 50));
+  translation.Add(1050, Copy(9000, 50));
+  std::vector<Extent> unknown;
+  const auto parts = translation.Translate(At(0, 80, 1010), &unknown);
+  EXPECT_TRUE(unknown.empty());
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[0].length, 40u);
+  EXPECT_EQ(parts[0].store_offset, 5010u);
+  EXPECT_EQ(parts[1].file_offset, 40u);
+  EXPECT_EQ(parts[1].length, 40u);
+  EXPECT_EQ(parts[1].store_offset, 9000u);
+}
+
+TEST(TranslationTest, WhatWasNotCopiedIsSaid) {
+  Translation translation;
+  translation.Add(1000, Copy(5000, 50));
+  std::vector<Extent> unknown;
+  const auto parts = translation.Translate(At(0, 100, 980), &unknown);
+  ASSERT_EQ(parts.size(), 3u);
+  ASSERT_EQ(unknown.size(), 2u);
+  EXPECT_EQ(unknown[0].store_offset, 980u);
+  EXPECT_EQ(unknown[0].length, 20u);
+  EXPECT_EQ(unknown[1].store_offset, 1050u);
+  EXPECT_EQ(unknown[1].length, 30u);
+  EXPECT_EQ(unknown[1].file_offset, 70u);
+  EXPECT_EQ(parts[1].store_offset, 5000u);
+}
+
+TEST(TranslationTest, TheFirstCopyCounts) {
+  Translation translation;
+  translation.Add(1010, Copy(5000, 10));
+  translation.Add(1000, Copy(9000, 40));
+  std::vector<Extent> unknown;
+  const auto parts = translation.Translate(At(0, 40, 1000), &unknown);
+  EXPECT_TRUE(unknown.empty());
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_EQ(parts[0].store_offset, 9000u);
+  EXPECT_EQ(parts[0].length, 10u);
+  EXPECT_EQ(parts[1].store_offset, 5000u);
+  EXPECT_EQ(parts[1].length, 10u);
+  EXPECT_EQ(parts[2].store_offset, 9020u);
+  EXPECT_EQ(parts[2].length, 20u);
+}
+
+TEST(TranslationTest, HolesStayHoles) {
+  const Translation translation;
+  std::vector<Extent> unknown;
+  const auto parts = translation.Translate(Extent::Hole(5, 10), &unknown);
+  ASSERT_EQ(parts.size(), 1u);
+  EXPECT_TRUE(parts[0] == Extent::Hole(5, 10));
+  EXPECT_TRUE(unknown.empty());
+}
+
+}  // namespace
+}  // namespace varve::fs

@@ -1,0 +1,381 @@
+#include "fs/compaction/tree_copier.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/base/zeros.h"
+#include "engine/io/io_util.h"
+#include "fs/content/content_reader.h"
+#include "fs/log/commit.h"
+#include "fs/log/content_key.h"
+
+namespace varve::fs {
+namespace {
+
+// Files up to this size are written many at once.
+constexpr uint64_t kSmallFile = uint64_t{1} << 20;
+// So much is gathered before it is written, and copied before the rate is
+// looked at.
+constexpr size_t kChunk = size_t{1} << 20;
+constexpr size_t kMaxFilesAtOnce = 512;
+// Files that have less in common with others get a copy of their own, and are
+// plain.
+constexpr uint64_t kLeastShared = 4096;
+
+constexpr std::byte kNotZero[] = {std::byte{1}};
+
+Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
+              uint64_t length) {
+  Extent part = entry;
+  part.file_offset = file_offset;
+  part.length = length;
+  part.store_offset += entry_offset;
+  part.entry_offset = entry_offset;
+  return part;
+}
+
+}  // namespace
+
+absl::StatusOr<absl::Span<const std::byte>> TreeCopier::BytesOf(
+    const Extent& extent) {
+  VARVE_ASSIGN_OR_RETURN(Store::PinnedBytes bytes,
+                         source_.View(extent.store_offset, extent.length));
+  const absl::Span<const std::byte> span = bytes.bytes;
+  // One pin does for all of the same mapping.
+  if (pins_.empty() || pins_.back().pin != bytes.pin) {
+    pins_.push_back(std::move(bytes));
+  }
+  return span;
+}
+
+absl::Status TreeCopier::CopyTree() {
+  Identity copied = core_.identity;
+  copied.least_length = 0;  // not known before the end
+  const std::string identity = copied.Encode();
+  VARVE_RETURN_IF_ERROR(
+      core_.store->Write(Identity::Key(), AsBytes(identity)).status());
+  // So that whose file it is can be told, should the power fail.
+  VARVE_RETURN_IF_ERROR(core_.store->Sync().status());
+  std::vector<uint64_t> directories = {kRootIno};
+  while (!directories.empty()) {
+    const uint64_t ino = directories.back();
+    directories.pop_back();
+    VARVE_RETURN_IF_ERROR(CopyDirectory(ino, directories));
+  }
+  VARVE_RETURN_IF_ERROR(Flush());
+  return FlushPieces();
+}
+
+absl::Status TreeCopier::CopyDirectory(uint64_t ino,
+                                       std::vector<uint64_t>& directories) {
+  std::vector<std::pair<absl::string_view, uint64_t>> files;
+  std::vector<std::pair<absl::string_view, uint64_t>> below;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    core_.tree.Find(ino)->directory().ForEachAfter(0, [&](const Name& name) {
+      if (name.inode->is_directory()) {
+        below.emplace_back(name.text(), name.inode->ino);
+      } else if (name.inode->names == &name) {  // its first name
+        files.emplace_back(name.text(), name.inode->ino);
+      }
+      return true;
+    });
+  }
+  std::sort(files.begin(), files.end());
+  std::sort(below.rbegin(), below.rend());  // taken from the end
+  for (const auto& [name, child] : files) {
+    VARVE_RETURN_IF_ERROR(CopyInode(child));
+    monitor_.CountFile();
+  }
+  for (const auto& [name, child] : below) directories.push_back(child);
+  return absl::OkStatus();
+}
+
+absl::Status TreeCopier::VerifyAll(const Inode& inode,
+                                   const ExtentMap& content) {
+  absl::flat_hash_set<uint64_t> seen;
+  for (const auto& [offset, extent] : content.extents()) {
+    // What has been copied was sound.
+    if (IsCopied(extent)) continue;
+    if (!seen.insert(extent.payload_offset()).second) continue;
+    VARVE_RETURN_IF_ERROR(Annotate(
+        VerifyEntryOf(source_, extent, /*checksum=*/true),
+        absl::StrCat("file \"", Tree::PathOf(inode), "\", the entry at offset ",
+                     extent.payload_offset(),
+                     ", is damaged, and would seem sound after a compaction")));
+  }
+  return absl::OkStatus();
+}
+
+bool TreeCopier::IsCopied(const Extent& extent) const {
+  uint64_t skip = 0;
+  const Extent* place = translation_.Find(extent.store_offset, &skip);
+  return place != nullptr && place->length - skip >= extent.length;
+}
+
+absl::StatusOr<uint64_t> TreeCopier::CopiedBytes(const ExtentMap& content) {
+  uint64_t bytes = 0;
+  for (const auto& [offset, extent] : content.extents()) {
+    if (gathered_.contains(extent.store_offset)) {
+      VARVE_RETURN_IF_ERROR(Flush());
+      VARVE_RETURN_IF_ERROR(FlushPieces());
+    }
+    if (IsCopied(extent)) {
+      bytes += extent.length;
+      continue;
+    }
+    std::vector<Extent> unknown;
+    translation_.Translate(extent, &unknown);
+    bytes += extent.length;
+    for (const Extent& part : unknown) bytes -= part.length;
+  }
+  return bytes;
+}
+
+absl::Status WriteLeastLength(FileSystem& file_system, Core& core) {
+  Identity identity = core.identity;
+  identity.least_length = core.checkpoint + kMetadataSize;
+  const std::string payload = identity.Encode();
+  std::byte metadata[kMetadataSize];
+  EncodeMetadata({.key_hash = HashKey(Identity::Key()),
+                  .prev_tail = 0,
+                  .crc32 = Crc32(0, AsBytes(payload))},
+                 metadata);
+  struct iovec pieces[] = {PieceOf(AsBytes(payload)), PieceOf(metadata)};
+  VARVE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<File> file,
+      file_system.Open(core.store->file_path(), OpenMode::kReadWrite, 0));
+  return WriteFully(*file, 0, absl::MakeSpan(pieces));
+}
+
+bool TreeCopier::MustStayInPieces(const Inode& inode,
+                                  const ExtentMap& content) {
+  const uint64_t size = inode.attributes.size;
+  if (inode.is_symlink() || content.data_bytes() != size) return true;
+  std::string head;
+  bool zeros = true;
+  for (const auto& [offset, extent] : content.extents()) {
+    const auto bytes = BytesOf(extent);
+    if (!bytes.ok()) return true;
+    head += HeadOf({*bytes});
+    zeros = zeros && IsAllZeros(*bytes);
+    if (!zeros && head.size() >= Identity::kRecordHead) break;
+  }
+  // Nothing but zeros are no entry, and some paths have keys of the tree's.
+  return zeros || !MayLieUnderPath(core_, KeyHashOfPath(Tree::PathOf(inode)),
+                                   /*owns_newest=*/false, head);
+}
+
+absl::Status TreeCopier::CopyInode(uint64_t ino) {
+  const Inode* inode;
+  ExtentMap content;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    inode = core_.tree.Find(ino);  // nobody else changes this tree
+    content = Tree::ContentOf(*inode);
+  }
+  if (content.empty()) return absl::OkStatus();
+  const absl::Status sound = VerifyAll(*inode, content);
+  if (!sound.ok() && on_damaged_ && absl::IsDataLoss(sound)) {
+    on_damaged_(*inode);
+    absl::MutexLock lock(&core_.tree_mu);
+    return core_.tree.Apply(SetContent{.ino = ino, .extents = {}},
+                            std::nullopt);
+  }
+  VARVE_RETURN_IF_ERROR(sound);
+  VARVE_ASSIGN_OR_RETURN(const uint64_t copied, CopiedBytes(content));
+  if (copied >= kLeastShared) return CopyClone(*inode, content);
+  if (MustStayInPieces(*inode, content)) return CopyPieces(*inode, content);
+  if (inode->attributes.size > kSmallFile) return CopyLarge(*inode, content);
+  return CopyPlain(*inode, content);
+}
+
+absl::Status TreeCopier::CopyPlain(const Inode& inode,
+                                   const ExtentMap& content) {
+  PlainFile file{.ino = inode.ino,
+                 .key_hash = KeyHashOfPath(Tree::PathOf(inode))};
+  for (const auto& [offset, extent] : content.extents()) {
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
+    file.old.push_back(extent);
+    gathered_.insert(extent.store_offset);
+    file.bytes.push_back(bytes);
+  }
+  plain_bytes_ += inode.attributes.size;
+  plain_.push_back(std::move(file));
+  if (plain_bytes_ < kChunk && plain_.size() < kMaxFilesAtOnce) {
+    return absl::OkStatus();
+  }
+  return Flush();
+}
+
+absl::Status TreeCopier::Flush() {
+  if (plain_.empty()) return absl::OkStatus();
+  std::vector<Extent> now;
+  {
+    Batch batch = core_.store->BeginBatch();
+    for (const PlainFile& file : plain_) {
+      now.push_back(ExtentOf(batch.Add(file.key_hash, file.bytes)));
+    }
+    VARVE_RETURN_IF_ERROR(batch.Commit());
+  }
+  {
+    absl::MutexLock lock(&core_.tree_mu);
+    for (size_t i = 0; i < plain_.size(); ++i) {
+      VARVE_RETURN_IF_ERROR(core_.tree.Apply(
+          SetContent{.ino = plain_[i].ino, .extents = {now[i]}}, std::nullopt));
+      for (const Extent& old : plain_[i].old) {
+        translation_.Add(old.store_offset,
+                         PartOf(now[i], old.file_offset, 0, old.length));
+      }
+    }
+  }
+  const uint64_t bytes = plain_bytes_;
+  plain_.clear();
+  plain_bytes_ = 0;
+  if (pieces_.empty()) {
+    pins_.clear();
+    gathered_.clear();
+  }
+  return monitor_.Count(bytes);
+}
+
+absl::Status TreeCopier::CopyLarge(const Inode& inode,
+                                   const ExtentMap& content) {
+  const std::unique_ptr<Stream> stream = core_.store->BeginStream(
+      [this] { return core_.identity.DataKeyHash(new_data_id_()); });
+  // Small extents go together: a stream must not begin with a single NUL.
+  std::string gathered;
+  const auto write = [&](absl::Span<const std::byte> bytes) -> absl::Status {
+    VARVE_RETURN_IF_ERROR(stream->Write(bytes).status());
+    return monitor_.Count(bytes.size());
+  };
+  const auto write_gathered = [&]() -> absl::Status {
+    if (gathered.empty()) return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(write(AsBytes(gathered)));
+    gathered.clear();
+    return absl::OkStatus();
+  };
+  for (const auto& [offset, extent] : content.extents()) {
+    VARVE_ASSIGN_OR_RETURN(auto bytes, BytesOf(extent));
+    if (bytes.size() < kChunk) {
+      gathered.append(reinterpret_cast<const char*>(bytes.data()),
+                      bytes.size());
+      if (gathered.size() >= kChunk) VARVE_RETURN_IF_ERROR(write_gathered());
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(write_gathered());
+    for (; !bytes.empty();
+         bytes.remove_prefix(std::min(kChunk, bytes.size()))) {
+      VARVE_RETURN_IF_ERROR(write(bytes.first(std::min(kChunk, bytes.size()))));
+    }
+  }
+  VARVE_RETURN_IF_ERROR(write_gathered());
+  Batch batch = core_.store->BeginBatch(stream.get());
+  const auto entry = batch.FinishStream(KeyHashOfPath(Tree::PathOf(inode)));
+  VARVE_RETURN_IF_ERROR(batch.Commit());
+  const Extent now = ExtentOf(*entry);
+  absl::MutexLock lock(&core_.tree_mu);
+  for (const auto& [offset, extent] : content.extents()) {
+    translation_.Add(extent.store_offset,
+                     PartOf(now, offset, 0, extent.length));
+  }
+  return core_.tree.Apply(SetContent{.ino = inode.ino, .extents = {now}},
+                          std::nullopt);
+}
+
+absl::Status TreeCopier::CopyPieces(const Inode& inode,
+                                    const ExtentMap& content) {
+  for (const auto& [offset, extent] : content.extents()) {
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
+    pieces_.push_back({inode.ino, extent, bytes});
+    gathered_.insert(extent.store_offset);
+    piece_bytes_ += extent.length;
+  }
+  return piece_bytes_ < kChunk ? absl::OkStatus() : FlushPieces();
+}
+
+absl::Status TreeCopier::CopyClone(const Inode& inode,
+                                   const ExtentMap& content) {
+  ExtentMap rest;
+  for (const auto& [offset, extent] : content.extents()) {
+    std::vector<Extent> unknown;
+    translation_.Translate(extent, &unknown);
+    for (const Extent& part : unknown) rest.Overlay(part);
+  }
+  VARVE_RETURN_IF_ERROR(CopyPieces(inode, rest));
+  VARVE_RETURN_IF_ERROR(FlushPieces());
+  SetContent set{.ino = inode.ino};
+  for (const auto& [offset, extent] : content.extents()) {
+    for (Extent& part : translation_.Translate(extent, nullptr)) {
+      // Another file decides about the key of the entry, or it is a data key.
+      part.shared = true;
+      set.extents.push_back(part);
+    }
+  }
+  absl::MutexLock lock(&core_.tree_mu);
+  return core_.tree.Apply(set, std::nullopt);
+}
+
+absl::Status TreeCopier::FlushPieces() {
+  if (pieces_.empty()) return absl::OkStatus();
+  std::vector<absl::Span<const std::byte>> spans;
+  for (const Piece& piece : pieces_) spans.push_back(piece.bytes);
+  // One byte more than there is, so that the entry is not all zeros.
+  if (std::all_of(
+          spans.begin(), spans.end(),
+          [](absl::Span<const std::byte> s) { return IsAllZeros(s); })) {
+    spans.emplace_back(kNotZero);
+  }
+  Extent entry;
+  {
+    Batch batch = core_.store->BeginBatch();
+    entry = ExtentOf(batch.Add(
+        DataKeyFor(core_.identity, new_data_id_, HeadOf(spans)), spans));
+    VARVE_RETURN_IF_ERROR(batch.Commit());
+  }
+  absl::flat_hash_map<uint64_t, SetContent> contents;
+  uint64_t at = 0;
+  for (const Piece& piece : pieces_) {
+    const Extent now =
+        PartOf(entry, at, piece.old.file_offset, piece.old.length);
+    translation_.Add(piece.old.store_offset, now);
+    SetContent& set = contents[piece.ino];
+    set.ino = piece.ino;
+    set.extents.push_back(now);
+    at += piece.old.length;
+  }
+  absl::MutexLock lock(&core_.tree_mu);
+  for (const auto& [ino, set] : contents) {
+    VARVE_RETURN_IF_ERROR(core_.tree.Apply(set, std::nullopt));
+  }
+  const uint64_t bytes = piece_bytes_;
+  pieces_.clear();
+  piece_bytes_ = 0;
+  if (plain_.empty()) {
+    pins_.clear();
+    gathered_.clear();
+  }
+  return monitor_.Count(bytes);
+}
+
+absl::Status TreeCopier::CopyEntries(
+    const std::vector<EntryLocation>& entries) {
+  for (const EntryLocation& entry : entries) {
+    VARVE_RETURN_IF_ERROR(source_.Verify(entry));
+    VARVE_ASSIGN_OR_RETURN(
+        const Store::PinnedBytes bytes,
+        source_.View(entry.payload_offset, entry.payload_size));
+    VARVE_ASSIGN_OR_RETURN(
+        const EntryLocation now,
+        core_.store->WriteHashed(entry.key_hash, bytes.bytes));
+    translation_.Add(entry.payload_offset, ExtentOf(now));
+    VARVE_RETURN_IF_ERROR(monitor_.Count(entry.payload_size));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,355 @@
+// The half of ContentWriter that commits: how the pieces of a dirty file become
+// entries, and which changes say so.
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "engine/base/status.h"
+#include "engine/base/zeros.h"
+#include "fs/base/error.h"
+#include "fs/content/content_writer.h"
+#include "fs/log/content_key.h"
+
+namespace varve::fs {
+namespace {
+
+using Piece = DirtyContent::Piece;
+
+// A file up to this size is written whole, as one plain entry, by the first
+// commit after it was opened.
+constexpr uint64_t kSmallFile = 4096;
+// Patches inside one commit record, all together.
+constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
+
+// No such payload becomes an entry: see IsAllZeros().
+bool AreAllZeros(const std::vector<absl::Span<const std::byte>>& pieces) {
+  return std::all_of(
+      pieces.begin(), pieces.end(),
+      [](absl::Span<const std::byte> piece) { return IsAllZeros(piece); });
+}
+
+// Of an entry that is known as an extent; `part` says which of its
+// bytes, and where they are in the file.
+Extent PartOf(const Extent& entry, Extent part) {
+  part.store_offset = entry.store_offset + part.entry_offset;
+  part.key_hash = entry.key_hash;
+  part.entry_size = entry.entry_size;
+  part.entry_crc32 = entry.entry_crc32;
+  return part;
+}
+
+}  // namespace
+
+Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
+                uint64_t file_offset, uint64_t length) {
+  return {.file_offset = file_offset,
+          .length = length,
+          .store_offset = store_offset,
+          .key_hash = entry.key_hash,
+          .entry_offset = store_offset - entry.payload_offset,
+          .entry_size = entry.payload_size,
+          .entry_crc32 = entry.crc32};
+}
+
+std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.tree.Find(ino);
+  if (inode == nullptr) return std::nullopt;
+  Target target;
+  target.attributes = inode->attributes;
+  target.path_hash = KeyHashOfPath(Tree::PathOf(*inode));
+  target.owns_path = OwnsNewest(*core_.store, *inode, target.path_hash);
+  target.was_plain = inode->whole_entry != Inode::kNone;
+  if (target.was_plain) target.old_entry = inode->WholeExtent();
+  target.data_bytes = inode->data_bytes();
+  return target;
+}
+
+bool ContentWriter::FreesSpace(OpenInode& open, const Target& target) {
+  return open.stream == nullptr && open.data_bytes < target.data_bytes &&
+         open.content.memory_bytes() <= kSmallFile;
+}
+
+absl::Status ContentWriter::Commit(OpenInode& open) {
+  if (!open.dirty.load(std::memory_order_acquire)) return absl::OkStatus();
+  absl::MutexLock lock(&open.mu);
+  return CommitLocked(open);
+}
+
+absl::Status ContentWriter::CommitUnlessEmptied(OpenInode& open) {
+  if (!open.dirty.load(std::memory_order_acquire)) return absl::OkStatus();
+  absl::MutexLock lock(&open.mu);
+  if (open.content.only_emptied()) return absl::OkStatus();
+  return CommitLocked(open);
+}
+
+absl::Status ContentWriter::PrepareCommit(OpenInode& open) {
+  if (core_.store->read_only()) return PosixError(EROFS);
+  // A file that has begun in a stream goes there whole.
+  if (open.stream != nullptr && open.content.memory_bytes() > 0) {
+    return Spill(open);
+  }
+  return absl::OkStatus();
+}
+
+void ContentWriter::Committed(OpenInode& open) {
+  dirty_bytes_.fetch_sub(open.content.memory_cost());
+  open.content.Reset(open.content.size());
+  open.stream.reset();
+  open.committed = true;
+  open.join_pieces_at = OpenInode::kManyPieces;
+  open.round.fetch_add(1);
+  open.dirty.store(false, std::memory_order_release);
+}
+
+absl::Status ContentWriter::CommitLocked(OpenInode& open) {
+  if (!open.content.dirty()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(open.failed_write);
+  VARVE_RETURN_IF_ERROR(PrepareCommit(open));
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    const std::optional<Target> target = FindTarget(open.ino);
+    // Without a name there is nothing to commit it to; readers who still have
+    // it open see what is in memory.
+    if (!target.has_value()) return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(CommitTo(open, *target));
+  }
+  Committed(open);
+  return absl::OkStatus();
+}
+
+absl::Status ContentWriter::CommitWithName(
+    OpenInode& open, uint64_t parent, absl::string_view name,
+    const std::function<absl::Status()>& check) {
+  absl::MutexLock lock(&open.mu);
+  VARVE_RETURN_IF_ERROR(Prepare(open));
+  VARVE_RETURN_IF_ERROR(PrepareCommit(open));
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    Target target{.new_parent = parent, .new_name = name};
+    {
+      absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+      VARVE_RETURN_IF_ERROR(check());
+      const Inode& inode = *core_.FindInode(open.ino);
+      target.attributes = inode.attributes;
+      if (inode.detail != nullptr) target.new_xattrs = inode.detail->xattrs;
+      target.path_hash =
+          KeyHashOfPath(Tree::PathIn(*core_.tree.Find(parent), name));
+    }
+    VARVE_RETURN_IF_ERROR(CommitTo(open, target));
+  }
+  Committed(open);
+  return absl::OkStatus();
+}
+
+bool ContentWriter::StreamIsWholeFile(OpenInode& open) {
+  if (open.stream == nullptr || !open.stream->sealed().empty() ||
+      open.stream->unsealed_size() != open.content.size()) {
+    return false;
+  }
+  const auto bytes = core_.store->View(open.stream->unsealed_offset(),
+                                       open.stream->unsealed_size());
+  if (!bytes.ok() || IsAllZeros(bytes->bytes)) return false;
+  for (const auto& [offset, piece] : open.content.pieces()) {
+    if (piece.kind != Piece::Kind::kSpilled ||
+        piece.store_offset != open.stream->unsealed_offset() + offset) {
+      return false;
+    }
+  }
+  return open.content.CoversWholeFile();
+}
+
+std::optional<std::string> ContentWriter::HeadOfStream(
+    const Stream& stream) const {
+  const auto bytes = core_.store->View(
+      stream.unsealed_offset(),
+      std::min<uint64_t>(stream.unsealed_size(), Identity::kRecordHead));
+  if (!bytes.ok()) return std::nullopt;
+  return HeadOf({bytes->bytes});
+}
+
+std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
+                                                 const Target& target,
+                                                 fs::Commit& commit,
+                                                 std::string& buffer) {
+  DirtyContent& content = open.content;
+  if (content.size() == 0) return std::nullopt;
+  const auto may_be_plain = [&](absl::string_view head) {
+    return MayLieUnderPath(core_, target.path_hash, target.owns_path, head);
+  };
+  if (StreamIsWholeFile(open)) {
+    const std::optional<std::string> head = HeadOfStream(*open.stream);
+    if (!head.has_value() || !may_be_plain(*head)) return std::nullopt;
+    const std::optional<EntryLocation> entry =
+        commit.FinishStream(target.path_hash);
+    if (!entry.has_value()) return std::nullopt;
+    return ExtentIn(*entry, entry->payload_offset, 0, entry->payload_size);
+  }
+  // There is no entry without bytes.
+  if (open.stream != nullptr || content.size() == 0) return std::nullopt;
+  if (content.CoversWholeFile()) {
+    std::vector<absl::Span<const std::byte>> spans;
+    for (const auto& [offset, piece] : content.pieces()) {
+      if (piece.kind != Piece::Kind::kMemory) return std::nullopt;
+      spans.push_back(AsBytes(piece.bytes));
+    }
+    if (AreAllZeros(spans) || !may_be_plain(HeadOf(spans))) return std::nullopt;
+    return commit.AddEntry(target.path_hash, spans);
+  }
+  if (content.size() > kSmallFile || open.committed) return std::nullopt;
+  const auto map = reader_.MapDataLocked(open, 0);
+  if (!map.ok() || map->data.size() != 1 ||
+      map->data[0].end - map->data[0].begin != content.size()) {
+    return std::nullopt;
+  }
+  // A damaged base cannot be copied; it stays, and stays damaged.
+  const auto bytes = reader_.ReadLocked(open, 0, content.size());
+  if (!bytes.ok()) return std::nullopt;
+  absl::StatusOr<std::string> text = bytes->Copy();
+  if (!text.ok()) return std::nullopt;
+  buffer = *std::move(text);
+  if (IsAllZeros(buffer) || !may_be_plain(buffer)) return std::nullopt;
+  return commit.AddEntry(target.path_hash, {AsBytes(buffer)});
+}
+
+ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
+                                            fs::Commit& commit) {
+  Layout layout;
+  std::vector<EntryLocation> entries;  // that spilled bytes lie in, in order
+  if (open.stream != nullptr) {
+    const auto last = commit.FinishStream(
+        NewDataKeyHash(HeadOfStream(*open.stream).value_or("")));
+    entries = open.stream->sealed();
+    if (last.has_value()) entries.push_back(*last);
+  }
+  std::vector<absl::Span<const std::byte>> gathered;
+  std::vector<Extent> gathered_extents;
+  uint64_t gathered_bytes = 0;
+  uint64_t inline_bytes = 0;
+  for (const auto& item : open.content.pieces()) {
+    const auto& [offset, piece] = item;
+    switch (piece.kind) {
+      case Piece::Kind::kHole:
+        layout.extents.push_back(Extent::Hole(offset, piece.length));
+        break;
+      case Piece::Kind::kShared:
+        layout.extents.push_back(piece.extent);
+        layout.extents.back().shared = true;
+        break;
+      case Piece::Kind::kSpilled: {
+        const auto entry = std::prev(
+            std::upper_bound(entries.begin(), entries.end(), piece.store_offset,
+                             [](uint64_t at, const EntryLocation& e) {
+                               return at < e.payload_offset;
+                             }));
+        layout.extents.push_back(
+            ExtentIn(*entry, piece.store_offset, offset, piece.length));
+        break;
+      }
+      case Piece::Kind::kMemory:
+        // A single byte is always inline: it might be a NUL.
+        if (piece.length == 1 ||
+            (piece.length <= kMaxInlineSize &&
+             inline_bytes + piece.length <= kMaxInlineTotal)) {
+          inline_bytes += piece.length;
+          layout.inlined.push_back(&item);
+        } else {
+          gathered.push_back(AsBytes(piece.bytes));
+          gathered_extents.push_back({.file_offset = offset,
+                                      .length = piece.length,
+                                      .entry_offset = gathered_bytes});
+          gathered_bytes += piece.length;
+        }
+        break;
+    }
+  }
+  if (AreAllZeros(gathered)) {
+    for (const Extent& part : gathered_extents) {
+      layout.extents.push_back(Extent::Hole(part.file_offset, part.length));
+    }
+  } else {
+    const Extent entry =
+        commit.AddEntry(NewDataKeyHash(HeadOf(gathered)), gathered);
+    for (const Extent& part : gathered_extents) {
+      layout.extents.push_back(PartOf(entry, part));
+    }
+  }
+  return layout;
+}
+
+void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
+                                         const Extent& entry) {
+  // If the key's newest entry is another one, it is not ours to hide.
+  const auto newest = core_.store->FindHashed(entry.key_hash);
+  if (newest.has_value() && *newest == entry.entry_metadata_offset()) {
+    commit.AddTombstone(entry.key_hash);
+  }
+}
+
+void ContentWriter::AddInode(fs::Commit& commit, const PutInode& put,
+                             const Target& target) {
+  commit.Add(put);
+  if (target.new_name.empty()) return;
+  for (const auto& [name, value] : target.new_xattrs) {
+    commit.Add(SetXattr{.ino = put.ino, .name = name, .value = value});
+  }
+  commit.Add(PutName{
+      .parent = target.new_parent, .ino = put.ino, .name = target.new_name});
+}
+
+absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
+  DirtyContent& content = open.content;
+  fs::Commit commit(core_, Timestamp::Now(), open.stream.get());
+  if (FreesSpace(open, target)) commit.UseReserve();
+  PutInode put{.ino = open.ino, .attributes = target.attributes};
+  put.attributes.size = content.size();
+  {
+    // Nothing needs to have been written to a file that is given a name.
+    absl::MutexLock lock(&open.stat_mu);
+    if (content.dirty()) put.attributes.mtime = open.stat.mtime;
+    put.attributes.ctime = std::max(open.stat.ctime, put.attributes.ctime);
+  }
+  std::string buffer;  // outlives the commit's use of it
+  if (const auto plain = PlainExtent(open, target, commit, buffer)) {
+    if (target.was_plain && target.old_entry.key_hash != plain->key_hash) {
+      AddTombstoneIfNewest(commit, target.old_entry);
+    }
+    AddInode(commit, put, target);
+    commit.Add(SetContent{.ino = open.ino, .extents = {*plain}});
+    return commit.Finish();
+  }
+  Layout layout = LayOut(open, commit);
+  const bool replaced = content.base_limit() == 0 || content.CoversWholeFile();
+  if (replaced && target.was_plain) {
+    AddTombstoneIfNewest(commit, target.old_entry);
+  } else if (replaced) {
+    // It may have been plain, and patched since.
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Inode* inode = core_.tree.Find(open.ino);
+    const auto key =
+        inode == nullptr ? std::nullopt : KeyOfContent(*core_.store, *inode);
+    if (key.has_value()) commit.AddTombstone(*key);
+  }
+  AddInode(commit, put, target);
+  if (replaced) {
+    commit.Add(SetContent{.ino = open.ino, .extents = layout.extents});
+  } else {
+    const uint64_t hole_end = std::min(target.attributes.size, content.size());
+    PatchContent patch{.ino = open.ino};
+    if (content.base_limit() < hole_end) {
+      patch.extents.push_back(
+          Extent::Hole(content.base_limit(), hole_end - content.base_limit()));
+    }
+    patch.extents.insert(patch.extents.end(), layout.extents.begin(),
+                         layout.extents.end());
+    if (!patch.extents.empty()) commit.Add(patch);
+  }
+  for (const auto* item : layout.inlined) {
+    commit.AddInline(open.ino, item->first, item->second.bytes);
+  }
+  return commit.Finish();
+}
+
+}  // namespace varve::fs

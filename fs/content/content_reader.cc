@@ -1,0 +1,477 @@
+#include "fs/content/content_reader.h"
+
+#include <errno.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/base/status.h"
+#include "engine/io/bus_guard.h"
+#include "fs/base/error.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr size_t kZeroBytes = size_t{1} << 20;
+char zeros[kZeroBytes];  // never written to
+
+// Below the system's limit on pieces of one writev (1024).
+constexpr size_t kMaxPieces = 512;
+// A tiny extent is cheaper to copy than to send as a piece of its own.
+constexpr uint64_t kMinPiece = 256;
+
+}  // namespace
+
+std::string ReadReply::ToString() const {
+  std::string text;
+  text.reserve(size_);
+  for (const struct iovec& piece : pieces_) {
+    text.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
+  }
+  return text;
+}
+
+bool ReadReply::HasLost() const {
+  return std::any_of(
+      pieces_.begin(), pieces_.end(), [](const struct iovec& piece) {
+        return HasLostBytes(
+            {static_cast<const std::byte*>(piece.iov_base), piece.iov_len});
+      });
+}
+
+absl::StatusOr<std::string> ReadReply::Copy() const {
+  std::string text = ToString();
+  if (HasLost()) return DamageError("the store cannot be read any more");
+  return text;
+}
+
+absl::Status ReadReply::AddStored(const Store& store, uint64_t offset,
+                                  uint64_t length) {
+  VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes bytes,
+                         store.View(offset, length));
+  AddPinned(bytes);
+  store_end_ = std::max(store_end_, offset + length);
+  if (!HasLostBytes(bytes.bytes)) return absl::OkStatus();
+  return DamageError(absl::StrFormat(
+      "the store cannot be read any more at [%d, +%d)", offset, length));
+}
+
+void ReadReply::AddPiece(const void* data, size_t size) {
+  if (size == 0) return;
+  size_ += size;
+  if (!pieces_.empty() &&
+      static_cast<char*>(pieces_.back().iov_base) + pieces_.back().iov_len ==
+          data) {
+    pieces_.back().iov_len += size;
+    return;
+  }
+  pieces_.push_back({const_cast<void*>(data), size});
+}
+
+void ReadReply::AddPinned(const Store::PinnedBytes& bytes) {
+  if (bytes.bytes.size() < kMinPiece) {
+    AddCopy({reinterpret_cast<const char*>(bytes.bytes.data()),
+             bytes.bytes.size()});
+    return;
+  }
+  if (pins_.empty() || pins_.back() != bytes.pin) pins_.push_back(bytes.pin);
+  AddPiece(bytes.bytes.data(), bytes.bytes.size());
+}
+
+void ReadReply::AddCopy(absl::string_view bytes) {
+  // Bytes are appended to the last copy only where that cannot move those that
+  // a piece points to.
+  if (copies_.empty() ||
+      copies_.back()->capacity() - copies_.back()->size() < bytes.size()) {
+    copies_.push_back(std::make_unique<std::string>());
+    copies_.back()->reserve(std::max<size_t>(bytes.size(), 4096));
+  }
+  std::string& copy = *copies_.back();
+  copy.append(bytes.data(), bytes.size());
+  AddPiece(copy.data() + copy.size() - bytes.size(), bytes.size());
+}
+
+void ReadReply::AddZeros(uint64_t count) {
+  while (count > 0) {
+    const uint64_t part = std::min<uint64_t>(count, kZeroBytes);
+    size_ += part;
+    pieces_.push_back({zeros, part});
+    count -= part;
+  }
+}
+
+absl::Status ReadReply::LimitPieces(size_t count) {
+  if (pieces_.size() <= count) return absl::OkStatus();
+  VARVE_ASSIGN_OR_RETURN(std::string text, Copy());
+  auto all = std::make_unique<std::string>(std::move(text));
+  pieces_ = {{all->data(), all->size()}};
+  pins_.clear();
+  copies_.clear();
+  copies_.push_back(std::move(all));
+  return absl::OkStatus();
+}
+
+std::string ContentReader::Describe(uint64_t ino) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.tree.Find(ino);
+  return inode == nullptr ? absl::StrCat("removed file (inode ", ino, ")")
+                          : absl::StrCat("file \"", Tree::PathOf(*inode), "\"");
+}
+
+absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
+                                                          uint64_t begin,
+                                                          uint64_t end,
+                                                          bool clip) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(ino);
+  if (inode == nullptr) return PosixError(ENOENT);
+  if (inode->is_directory()) return PosixError(EISDIR);
+  Source source;
+  source.size = inode->attributes.size;
+  if (clip) end = std::min(end, source.size);
+  if (begin >= end) return source;
+  if (inode->whole_entry != Inode::kNone) {
+    source.whole = true;
+    source.verified = inode->verified.load(std::memory_order_relaxed);
+    const Extent whole = inode->WholeExtent();
+    if (begin < whole.length) {
+      source.cover.push_back(whole.Slice(begin, std::min(end, whole.length)));
+    }
+    if (end > whole.length) {
+      const uint64_t from = std::max(begin, whole.length);
+      source.cover.push_back(Extent::Hole(from, end - from));
+    }
+  } else if (inode->detail != nullptr) {
+    source.cover = inode->detail->extents.Cover(begin, end);
+  } else {
+    source.cover.push_back(Extent::Hole(begin, end - begin));
+  }
+  return source;
+}
+
+absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
+                           bool checksum) {
+  VARVE_ASSIGN_OR_RETURN(
+      const EntryView entry,
+      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize));
+  if (entry.key_hash() != extent.key_hash ||
+      entry.location().payload_offset != extent.payload_offset() ||
+      entry.checksum() != extent.entry_crc32) {
+    return DamageError("its metadata is not the one expected");
+  }
+  return checksum ? store.Verify(entry.location()) : absl::OkStatus();
+}
+
+absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
+                                        bool checksum) {
+  absl::Status status = VerifyEntryOf(*core_.store, extent, checksum);
+  if (status.ok()) return status;
+  // If the store has become shorter, that is what there is to tell.
+  const absl::Status length =
+      core_.store->CheckLength(extent.entry_metadata_offset() + kMetadataSize);
+  if (!length.ok()) status = length;
+  return DamageError(absl::StrFormat(
+      "%s: the entry with key hash %016x at offset %d is damaged (%s)",
+      Describe(ino), extent.key_hash, extent.payload_offset(),
+      status.message()));
+}
+
+absl::Status ContentReader::DamageOf(uint64_t ino, const Extent& extent) const {
+  return DamageError(
+      absl::StrFormat("%s: the entry with key hash %016x at offset %d is "
+                      "damaged (its payload does not match its checksum)",
+                      Describe(ino), extent.key_hash, extent.payload_offset()));
+}
+
+absl::Status ContentReader::NoteDamaged(uint64_t ino, const Extent& extent) {
+  {
+    absl::MutexLock lock(&mu_);
+    damaged_.insert(extent.payload_offset());
+    any_damaged_.store(true);
+  }
+  return DamageOf(ino, extent);
+}
+
+absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,
+                                       const Extent& extent) {
+  // Bytes of a stream that is still being written have no metadata yet.
+  const uint64_t key = extent.payload_offset();
+  if (any_damaged_.load(std::memory_order_relaxed)) {
+    absl::ReaderMutexLock lock(&mu_);
+    if (damaged_.contains(key)) return DamageOf(ino, extent);
+  }
+  if (source.verified) return absl::OkStatus();
+  if (!source.whole) {
+    absl::ReaderMutexLock lock(&mu_);
+    if (verified_.contains(key)) return absl::OkStatus();
+  }
+  const bool now = extent.entry_size <= kMaxVerifiedSize;
+  VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, now));
+  if (!now && on_large_) on_large_(ino);
+  if (!source.whole) {
+    absl::MutexLock lock(&mu_);
+    verified_.insert(key);
+    return absl::OkStatus();
+  }
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(ino);
+  if (inode != nullptr && inode->whole_entry == key) {
+    inode->verified.store(true, std::memory_order_relaxed);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ContentReader::VerifyUnnamed(const EntryLocation& entry) {
+  if (entry.payload_size > kMaxVerifiedSize) return absl::OkStatus();
+  {
+    absl::ReaderMutexLock lock(&mu_);
+    if (verified_.contains(entry.payload_offset)) return absl::OkStatus();
+  }
+  VARVE_RETURN_IF_ERROR(core_.store->Verify(entry));
+  absl::MutexLock lock(&mu_);
+  verified_.insert(entry.payload_offset);
+  return absl::OkStatus();
+}
+
+absl::Status ContentReader::AddStored(uint64_t ino, uint64_t offset,
+                                      uint64_t length, ReadReply& reply) const {
+  const absl::Status status = reply.AddStored(*core_.store, offset, length);
+  if (!absl::IsDataLoss(status)) return status;
+  return DamageError(absl::StrCat(Describe(ino), ": ", status.message()));
+}
+
+absl::Status ContentReader::Finish(uint64_t ino, ReadReply& reply) const {
+  absl::Status status = reply.LimitPieces(kMaxPieces);
+  // Last, as a page that the end of the file has come to lie in ends in zeros.
+  if (status.ok() && reply.store_end() > 0) {
+    status = core_.store->CheckLength(reply.store_end());
+  }
+  if (!absl::IsDataLoss(status)) return status;
+  return DamageError(absl::StrCat(Describe(ino), ": ", status.message()));
+}
+
+absl::Status ContentReader::AppendExtents(uint64_t ino, const Source& source,
+                                          ReadReply& reply) {
+  for (const Extent& extent : source.cover) {
+    if (extent.is_hole()) {
+      reply.AddZeros(extent.length);
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(VerifyOnce(ino, source, extent));
+    VARVE_RETURN_IF_ERROR(
+        AddStored(ino, extent.store_offset, extent.length, reply));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ReadReply> ContentReader::Read(uint64_t ino, OpenInode* open,
+                                              uint64_t offset, uint64_t size) {
+  if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->content.dirty()) return ReadLocked(*open, offset, size);
+  }
+  const uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
+  VARVE_ASSIGN_OR_RETURN(const Source source,
+                         Find(ino, offset, end, /*clip=*/true));
+  ReadReply reply;
+  VARVE_RETURN_IF_ERROR(AppendExtents(ino, source, reply));
+  VARVE_RETURN_IF_ERROR(Finish(ino, reply));
+  return reply;
+}
+
+absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
+                                                    uint64_t offset,
+                                                    uint64_t size) {
+  ReadReply reply;
+  DirtyContent& content = open.content;
+  if (!content.dirty()) return Read(open.ino, nullptr, offset, size);
+  if (offset >= content.size()) return reply;
+  const uint64_t end = offset + std::min(size, content.size() - offset);
+
+  // Committed content below the base limit, zeros from there on.
+  const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
+    open.mu.AssertReaderHeld();
+    const uint64_t base_end = std::min(to, content.base_limit());
+    if (from < base_end) {
+      VARVE_ASSIGN_OR_RETURN(const Source source,
+                             Find(open.ino, from, base_end, /*clip=*/false));
+      VARVE_RETURN_IF_ERROR(AppendExtents(open.ino, source, reply));
+    }
+    reply.AddZeros(to - std::min(to, std::max(from, base_end)));
+    return absl::OkStatus();
+  };
+
+  uint64_t position = offset;
+  for (const DirtyContent::Slice& slice : content.Cover(offset, end)) {
+    VARVE_RETURN_IF_ERROR(fill(position, slice.offset));
+    switch (slice.kind) {
+      case DirtyContent::Piece::Kind::kMemory:
+        reply.AddCopy(slice.bytes);
+        break;
+      case DirtyContent::Piece::Kind::kHole:
+        reply.AddZeros(slice.length);
+        break;
+      case DirtyContent::Piece::Kind::kShared:
+        VARVE_RETURN_IF_ERROR(VerifyOnce(open.ino, Source{}, slice.extent));
+        [[fallthrough]];
+      case DirtyContent::Piece::Kind::kSpilled:
+        VARVE_RETURN_IF_ERROR(
+            AddStored(open.ino, slice.store_offset, slice.length, reply));
+        break;
+    }
+    position = slice.offset + slice.length;
+  }
+  VARVE_RETURN_IF_ERROR(fill(position, end));
+  VARVE_RETURN_IF_ERROR(Finish(open.ino, reply));
+  return reply;
+}
+
+namespace {
+
+void AddRange(uint64_t begin, uint64_t end, ContentReader::DataMap& map) {
+  if (begin >= end) return;
+  if (!map.data.empty() && map.data.back().end == begin) {
+    map.data.back().end = end;
+  } else {
+    map.data.push_back({begin, end});
+  }
+}
+
+void AddExtents(const std::vector<Extent>& extents,
+                ContentReader::DataMap& map) {
+  for (const Extent& extent : extents) {
+    if (!extent.is_hole()) AddRange(extent.file_offset, extent.file_end(), map);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Extent>> ContentReader::CommittedExtents(
+    uint64_t ino, uint64_t begin, uint64_t end) {
+  VARVE_ASSIGN_OR_RETURN(Source source, Find(ino, begin, end, /*clip=*/true));
+  return std::move(source.cover);
+}
+
+absl::StatusOr<ContentReader::DataMap> ContentReader::MapData(uint64_t ino,
+                                                              OpenInode* open,
+                                                              uint64_t begin,
+                                                              uint64_t end) {
+  if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->content.dirty()) return MapDataLocked(*open, begin, end);
+  }
+  VARVE_ASSIGN_OR_RETURN(const Source source,
+                         Find(ino, begin, end, /*clip=*/true));
+  DataMap map{.size = source.size, .data = {}};
+  AddExtents(source.cover, map);
+  return map;
+}
+
+absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
+    OpenInode& open, uint64_t begin, uint64_t end) {
+  DirtyContent& content = open.content;
+  if (!content.dirty()) return MapData(open.ino, nullptr, begin, end);
+  DataMap map{.size = content.size(), .data = {}};
+  end = std::min(end, content.size());
+  const auto fill = [&](uint64_t from, uint64_t to) -> absl::Status {
+    open.mu.AssertReaderHeld();
+    to = std::min(to, content.base_limit());
+    if (from >= to) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const Source source,
+                           Find(open.ino, from, to, /*clip=*/false));
+    AddExtents(source.cover, map);
+    return absl::OkStatus();
+  };
+  uint64_t position = begin;
+  for (const DirtyContent::Slice& slice : content.Cover(begin, end)) {
+    VARVE_RETURN_IF_ERROR(fill(position, slice.offset));
+    position = slice.offset + slice.length;
+    if (slice.kind != DirtyContent::Piece::Kind::kHole) {
+      AddRange(slice.offset, position, map);
+    }
+  }
+  VARVE_RETURN_IF_ERROR(fill(position, end));
+  return map;
+}
+
+absl::StatusOr<ContentReader::Found> ContentReader::FindNextCommitted(
+    uint64_t ino, uint64_t offset, uint64_t limit, bool data) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.FindInode(ino);
+  if (inode == nullptr) return PosixError(ENOENT);
+  if (inode->is_directory()) return PosixError(EISDIR);
+  Found found{.offset = limit, .size = inode->attributes.size};
+  const uint64_t end = std::min(limit, found.size);
+  uint64_t next = end;  // where there is no data any more
+  if (offset >= end) {
+    next = offset;
+  } else if (inode->whole_entry != Inode::kNone) {
+    if (data) return Found{offset, found.size};
+  } else if (inode->detail == nullptr) {
+    next = offset;
+  } else if (data) {
+    next = inode->detail->extents.NextData(offset, end);
+    if (next < end) return Found{next, found.size};
+  } else {
+    next = inode->detail->extents.NextHole(offset, end);
+  }
+  if (!data) found.offset = next;
+  return found;
+}
+
+absl::StatusOr<ContentReader::Found> ContentReader::FindNextLocked(
+    OpenInode& open, uint64_t offset, bool data) {
+  const DirtyContent& content = open.content;
+  Found found{.offset = offset, .size = content.size()};
+  while (found.offset < found.size) {
+    const DirtyContent::Gap at = content.At(found.offset);
+    if (at.piece != nullptr) {
+      const bool is_data = at.piece->kind != DirtyContent::Piece::Kind::kHole;
+      if (is_data == data) return found;
+      found.offset = at.end;
+      continue;
+    }
+    // Committed content below the base limit, and a hole from there on.
+    const uint64_t end = std::min(at.end, found.size);
+    const uint64_t base_end = std::min(end, content.base_limit());
+    if (found.offset < base_end) {
+      VARVE_ASSIGN_OR_RETURN(
+          const Found committed,
+          FindNextCommitted(open.ino, found.offset, base_end, data));
+      found.offset = committed.offset;
+      if (found.offset < base_end) return found;
+    }
+    if (!data && found.offset < end) return found;
+    found.offset = end;
+  }
+  found.offset = std::min(found.offset, found.size);
+  return found;
+}
+
+absl::StatusOr<ContentReader::Found> ContentReader::FindNext(uint64_t ino,
+                                                             OpenInode* open,
+                                                             uint64_t offset,
+                                                             bool data) {
+  if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
+    absl::ReaderMutexLock lock(&open->mu);
+    if (open->content.dirty()) return FindNextLocked(*open, offset, data);
+  }
+  return FindNextCommitted(ino, offset, kMaxFileSize, data);
+}
+
+absl::Status ContentReader::VerifyAll(uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const Source source,
+                         Find(ino, 0, kMaxFileSize, /*clip=*/true));
+  absl::flat_hash_set<uint64_t> seen;
+  for (const Extent& extent : source.cover) {
+    if (extent.is_hole() || !seen.insert(extent.payload_offset()).second) {
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, /*checksum=*/true));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,161 @@
+#include "fs/content/scrubber.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "engine/io/bus_guard.h"
+#include "fs/base/idle_priority.h"
+
+namespace varve::fs {
+namespace {
+
+// Between one look at everything and the next.
+constexpr absl::Duration kInterval = absl::Hours(7 * 24);
+constexpr size_t kChunk = size_t{1} << 20;
+// Leaves most of a disk to those who wait for theirs.
+constexpr absl::Duration kChunkTime = absl::Milliseconds(10);
+
+bool IsLarge(const Extent& extent) {
+  return !extent.is_hole() &&
+         extent.entry_size > ContentReader::kMaxVerifiedSize;
+}
+
+}  // namespace
+
+void Scrubber::Start(absl::Duration delay) {
+  thread_ = std::thread([this, first = Wakeup::After(delay)] { Run(first); });
+}
+
+void Scrubber::Stop() {
+  if (!thread_.joinable()) return;
+  {
+    absl::MutexLock lock(&mu_);
+    stop_ = true;
+  }
+  wakeup_.Wake();
+  thread_.join();
+}
+
+void Scrubber::Hurry(uint64_t ino) {
+  {
+    absl::MutexLock lock(&mu_);
+    waiting_.push_front(ino);
+  }
+  wakeup_.Wake();
+}
+
+Scrubber::Progress Scrubber::progress() const {
+  absl::MutexLock lock(&mu_);
+  return progress_;
+}
+
+bool Scrubber::TakeNext(uint64_t& ino) {
+  absl::MutexLock lock(&mu_);
+  if (stop_ || waiting_.empty()) return false;
+  ino = waiting_.front();
+  waiting_.pop_front();
+  return true;
+}
+
+void Scrubber::Run(Wakeup::Clock::time_point next_sweep) {
+  const IdlePriority priority(/*idle=*/true);
+  while (true) {
+    uint64_t ino;
+    while (TakeNext(ino)) ScrubFile(ino);
+    {
+      absl::MutexLock lock(&mu_);
+      if (stop_) return;
+    }
+    wakeup_.WaitUntil(next_sweep);
+    if (Wakeup::Clock::now() < next_sweep) continue;
+    next_sweep = Wakeup::After(kInterval);
+    done_.clear();
+    const std::vector<uint64_t> files = LargeFiles();
+    absl::MutexLock lock(&mu_);
+    waiting_.insert(waiting_.end(), files.begin(), files.end());
+  }
+}
+
+std::vector<uint64_t> Scrubber::LargeFiles() {
+  std::vector<uint64_t> files;
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  core_.tree.ForEach([&files](const Inode& inode) {
+    const ExtentMap content = Tree::ContentOf(inode);
+    const auto is_large = [](const auto& item) { return IsLarge(item.second); };
+    if (std::any_of(content.extents().begin(), content.extents().end(),
+                    is_large)) {
+      files.push_back(inode.ino);
+    }
+  });
+  return files;
+}
+
+std::vector<Extent> Scrubber::LargeEntriesOf(uint64_t ino) {
+  std::vector<Extent> entries;
+  const auto extents = reader_.CommittedExtents(ino, 0, kMaxFileSize);
+  if (!extents.ok()) return entries;  // it is gone
+  for (const Extent& extent : *extents) {
+    if (IsLarge(extent) &&
+        !done_.contains({extent.payload_offset(), extent.entry_crc32})) {
+      entries.push_back(extent);
+    }
+  }
+  return entries;
+}
+
+void Scrubber::ScrubFile(uint64_t ino) {
+  while (true) {
+    Extent extent;
+    absl::StatusOr<EntryView> entry;
+    uint64_t arrangement;
+    {
+      absl::ReaderMutexLock lock(&core_.arrangement_mu);
+      const std::vector<Extent> entries = LargeEntriesOf(ino);
+      if (entries.empty()) return;
+      arrangement = core_.arrangement;
+      extent = entries.front();
+      done_.insert({extent.payload_offset(), extent.entry_crc32});
+      // Pinned: a compaction does not move it under us.
+      entry = core_.store->EntryEndingAt(extent.entry_metadata_offset() +
+                                         kMetadataSize);
+    }
+    // Whoever reads it is told that it is not there.
+    if (!entry.ok() || Matches(*entry)) continue;
+    absl::Status damage;
+    {
+      absl::ReaderMutexLock lock(&core_.arrangement_mu);
+      // At that place of another file, something else lies. (If a compaction
+      // has copied this entry, it has found it sound.)
+      if (core_.arrangement != arrangement) continue;
+      damage = reader_.NoteDamaged(ino, extent);
+    }
+    {
+      absl::MutexLock lock(&mu_);
+      ++progress_.damaged;
+    }
+    on_damage_(ino, damage);
+  }
+}
+
+bool Scrubber::Matches(const EntryView& entry) {
+  uint32_t crc = 0;
+  auto rest = entry.payload();
+  while (!rest.empty()) {
+    const auto chunk = rest.first(std::min(kChunk, rest.size()));
+    const Wakeup::Clock::time_point end = Wakeup::After(kChunkTime);
+    crc = Crc32(crc, chunk);
+    rest.remove_prefix(chunk.size());
+    {
+      absl::MutexLock lock(&mu_);
+      progress_.bytes += chunk.size();
+    }
+    // Somebody who reads the file waits for nothing, so this need not hurry.
+    wakeup_.WaitUntil(end);
+    absl::MutexLock lock(&mu_);
+    if (stop_) return true;
+  }
+  return crc == entry.checksum() && !HasLostBytes(entry.payload());
+}
+
+}  // namespace varve::fs

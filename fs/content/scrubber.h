@@ -1,0 +1,75 @@
+// Scrubber: compares large entries with their checksums in the background, as
+// reading them does not wait for that. One that has been read comes first; all
+// others follow in their time.
+//
+// Thread-safe.
+
+#ifndef VARVE_FS_CONTENT_SCRUBBER_H_
+#define VARVE_FS_CONTENT_SCRUBBER_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "fs/base/wakeup.h"
+#include "fs/content/content_reader.h"
+#include "fs/log/core.h"
+
+namespace varve::fs {
+
+class Scrubber {
+ public:
+  struct Progress {
+    uint64_t bytes = 0;    // compared so far
+    uint64_t damaged = 0;  // entries that do not match
+  };
+
+  // `on_damage` is told of the inode, and what is wrong.
+  Scrubber(Core& core, ContentReader& reader,
+           std::function<void(uint64_t ino, const absl::Status&)> on_damage)
+      : core_(core), reader_(reader), on_damage_(std::move(on_damage)) {}
+  ~Scrubber() { Stop(); }
+
+  // Looks at everything for the first time after `delay`.
+  void Start(absl::Duration delay);
+  // Ends soon, also in the middle of an entry.
+  void Stop();
+  // Somebody reads this file.
+  void Hurry(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+  Progress progress() const ABSL_LOCKS_EXCLUDED(mu_);
+
+ private:
+  void Run(Wakeup::Clock::time_point first_sweep) ABSL_LOCKS_EXCLUDED(mu_);
+  // The next file to look at; false if there is none, or it is to end.
+  bool TakeNext(uint64_t& ino) ABSL_LOCKS_EXCLUDED(mu_);
+  void ScrubFile(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether the entry matches; true if it is not looked at to its end.
+  bool Matches(const EntryView& entry) ABSL_LOCKS_EXCLUDED(mu_);
+  // The large entries that the file's content lies in.
+  std::vector<Extent> LargeEntriesOf(uint64_t ino);
+  std::vector<uint64_t> LargeFiles();
+
+  Core& core_;
+  ContentReader& reader_;
+  const std::function<void(uint64_t, const absl::Status&)> on_damage_;
+  std::thread thread_;
+
+  mutable absl::Mutex mu_;
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<uint64_t> waiting_ ABSL_GUARDED_BY(mu_);  // inodes
+  Wakeup wakeup_;
+  Progress progress_ ABSL_GUARDED_BY(mu_);
+  // Place and checksum of the entries that have been looked at; for the thread.
+  absl::flat_hash_set<std::pair<uint64_t, uint32_t>> done_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_CONTENT_SCRUBBER_H_

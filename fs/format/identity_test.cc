@@ -1,0 +1,152 @@
+#include "fs/format/identity.h"
+
+#include <set>
+#include <string>
+
+#include "engine/base/test_util.h"
+#include "engine/store/store.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace varve::fs {
+namespace {
+
+using absl::StatusCode;
+using ::testing::MatchesRegex;
+
+TEST(IdentityTest, ComesBackAsItWas) {
+  const Identity identity = Identity::Make(Timestamp::FromPacked(77));
+  const std::string payload = identity.Encode();
+  EXPECT_EQ(payload.size(), Identity::kEncodedSize);
+  const auto read = Identity::Decode(payload);
+  ASSERT_THAT(read, IsOk());
+  EXPECT_EQ(read->uuid, identity.uuid);
+  EXPECT_EQ(read->secret, identity.secret);
+  EXPECT_EQ(read->created, Timestamp::FromPacked(77));
+  EXPECT_EQ(read->features, 0u);
+  EXPECT_EQ(read->CommitKeyHash(5), identity.CommitKeyHash(5));
+}
+
+TEST(IdentityTest, MaySayHowLongTheStoreIsAtLeast) {
+  Identity identity = Identity::Make(Timestamp::FromPacked(77));
+  EXPECT_FALSE(Identity::Decode(identity.Encode())->least_length.has_value());
+  identity.least_length = 123'456;
+  const std::string payload = identity.Encode();
+  EXPECT_EQ(payload.size(), Identity::kLongSize);
+  EXPECT_TRUE(Identity::LooksLikeOne(payload));
+  EXPECT_EQ(Identity::Decode(payload)->least_length, 123'456u);
+  EXPECT_EQ(Identity::Decode(payload + "later")->least_length, 123'456u);
+}
+
+TEST(IdentityTest, EachOneIsNew) {
+  std::set<std::string> seen;
+  for (int i = 0; i < 100; ++i) {
+    const Identity identity = Identity::Make(Timestamp());
+    EXPECT_TRUE(seen.insert(identity.UuidText()).second);
+    EXPECT_TRUE(
+        seen.insert(std::string(identity.secret.begin(), identity.secret.end()))
+            .second);
+  }
+}
+
+TEST(IdentityTest, UuidHasTheUsualForm) {
+  EXPECT_THAT(
+      Identity::Make(Timestamp()).UuidText(),
+      MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}"
+                   "-[0-9a-f]{12}"));
+}
+
+TEST(IdentityTest, MalformedOnesAreDamage) {
+  const std::string payload = Identity::Make(Timestamp()).Encode();
+  for (size_t size = 0; size < payload.size(); ++size) {
+    EXPECT_THAT(Identity::Decode(payload.substr(0, size)),
+                HasCode(StatusCode::kDataLoss));
+  }
+  std::string wrong = payload;
+  wrong[0] ^= 1;
+  EXPECT_THAT(Identity::Decode(wrong), HasCode(StatusCode::kDataLoss));
+}
+
+TEST(IdentityTest, NewerOnesAreUnimplemented) {
+  Identity identity = Identity::Make(Timestamp());
+  identity.features = 1;
+  EXPECT_THAT(Identity::Decode(identity.Encode()),
+              HasCode(StatusCode::kUnimplemented));
+  identity.features = 0;
+  std::string payload = identity.Encode();
+  payload[4] = 2;  // the version
+  EXPECT_THAT(Identity::Decode(payload), HasCode(StatusCode::kUnimplemented));
+}
+
+TEST(IdentityTest, ReservedKeysAreAllDifferent) {
+  const Identity identity = Identity::Make(Timestamp());
+  const Identity other = Identity::Make(Timestamp());
+  std::set<uint64_t> seen = {HashKey(Identity::Key())};
+  for (const Identity* i : {&identity, &other}) {
+    EXPECT_TRUE(seen.insert(i->CheckpointKeyHash()).second);
+    for (uint64_t number = 0; number < 1000; ++number) {
+      EXPECT_TRUE(seen.insert(i->CommitKeyHash(number)).second);
+      EXPECT_TRUE(seen.insert(i->DataKeyHash(number)).second);
+    }
+  }
+}
+
+TEST(IdentityTest, ReservedKeysAreSecretKindAndNumber) {
+  const Identity identity = Identity::Make(Timestamp());
+  const std::string secret(identity.secret.begin(), identity.secret.end());
+  const std::string number("\x02\x01\0\0\0\0\0\0", 8);
+  EXPECT_EQ(identity.CommitKeyHash(0x0102), HashKey(secret + "c" + number));
+  EXPECT_EQ(identity.DataKeyHash(0x0102), HashKey(secret + "d" + number));
+  EXPECT_EQ(identity.CheckpointKeyHash(), HashKey(secret + "k"));
+  EXPECT_EQ(Identity::Key(), absl::string_view("\0varve", 6));
+}
+
+class AsCommitTest : public testing::Test {
+ protected:
+  AsCommitTest()
+      : store_(*Store::Open(directory_.File("store"),
+                            {.mode = OpenMode::kCreate})) {}
+
+  std::optional<CommitHeader> Ask(uint64_t key_hash, const std::string& bytes) {
+    EXPECT_THAT(store_->WriteHashed(key_hash, Bytes(bytes)), IsOk());
+    return identity_.AsCommit(*store_->ReadLastEntry());
+  }
+  static std::string Record(uint64_t sequence, uint8_t flags) {
+    CommitHeader header;
+    header.sequence = sequence;
+    header.flags = flags;
+    return CommitWriter(header).payload();
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<Store> store_;
+  Identity identity_ = Identity::Make(Timestamp());
+};
+
+TEST_F(AsCommitTest, CommitsAndCheckpointsAreRecognised) {
+  const auto commit = Ask(identity_.CommitKeyHash(7), Record(7, 0));
+  ASSERT_TRUE(commit.has_value());
+  EXPECT_EQ(commit->sequence, 7u);
+  const auto checkpoint =
+      Ask(identity_.CheckpointKeyHash(), Record(7, CommitHeader::kCheckpoint));
+  ASSERT_TRUE(checkpoint.has_value());
+  EXPECT_TRUE(checkpoint->is_checkpoint());
+}
+
+TEST_F(AsCommitTest, NothingElseIs) {
+  EXPECT_FALSE(Ask(identity_.CommitKeyHash(8), Record(7, 0)).has_value());
+  EXPECT_FALSE(Ask(HashKey("a/path"), Record(7, 0)).has_value());
+  EXPECT_FALSE(Ask(identity_.CheckpointKeyHash(), Record(7, 0)).has_value());
+  EXPECT_FALSE(
+      Ask(identity_.CommitKeyHash(7), Record(7, CommitHeader::kCheckpoint))
+          .has_value());
+  EXPECT_FALSE(Ask(identity_.CommitKeyHash(7), "no record").has_value());
+  EXPECT_FALSE(Ask(identity_.CommitKeyHash(7), "V").has_value());
+  const Identity other = Identity::Make(Timestamp());
+  EXPECT_FALSE(Ask(other.CommitKeyHash(7), Record(7, 0)).has_value());
+  ASSERT_THAT(store_->DeleteHashed(other.CommitKeyHash(7)), IsOk());
+  EXPECT_FALSE(identity_.AsCommit(*store_->ReadLastEntry()).has_value());
+}
+
+}  // namespace
+}  // namespace varve::fs

@@ -1,0 +1,227 @@
+#include "fs/fuse/control_directory.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr uint64_t kStatus = ControlDirectory::kFirstIno + 1;
+constexpr uint64_t kStatusJson = ControlDirectory::kFirstIno + 2;
+constexpr uint64_t kUnnamed = ControlDirectory::kFirstIno + 3;
+constexpr uint64_t kFirstUnnamed = ControlDirectory::kFirstIno + 16;
+
+struct Member {
+  absl::string_view name;
+  uint64_t value;
+};
+
+std::string NameOf(uint64_t key_hash) {
+  return absl::StrFormat("%016x", key_hash);
+}
+
+absl::string_view NameOf(FilePlace place) {
+  switch (place) {
+    case FilePlace::kInPlace:
+      return "in place";
+    case FilePlace::kMoved:
+      return "moved or replaced";
+    case FilePlace::kDeleted:
+      return "deleted";
+  }
+  return "";
+}
+
+}  // namespace
+
+ControlDirectory::ControlDirectory(Volume& volume, std::string status_members)
+    : volume_(volume),
+      status_members_(std::move(status_members)),
+      started_(Timestamp::Now()) {}
+
+Stat ControlDirectory::DirectoryStat(uint64_t ino) {
+  // Unnamed bytes may have been anybody's; the status is for all.
+  const uint32_t permissions = ino == kUnnamed ? 0500 : 0555;
+  Stat stat{
+      .ino = ino, .attributes = {.mode = S_IFDIR | permissions}, .nlink = 2};
+  stat.attributes.size = 4096;
+  return stat;
+}
+
+Stat ControlDirectory::FileStat(uint64_t ino, uint64_t size) const {
+  Stat stat{.ino = ino, .attributes = {.mode = S_IFREG | 0444}, .nlink = 1};
+  // Unnamed bytes may have been anybody's: they are for the owner of the root.
+  if (ino >= kFirstUnnamed) stat.attributes.mode = S_IFREG | 0400;
+  stat.attributes.size = size;
+  stat.attributes.mtime = stat.attributes.ctime = started_;
+  stat.attributes.atime = stat.attributes.btime = started_;
+  stat.blocks = (size + 511) / 512;
+  return stat;
+}
+
+void ControlDirectory::LoadUnnamed() {
+  if (loaded_) return;
+  loaded_ = true;
+  const std::vector<EntryLocation> entries = volume_.Unnamed();
+  unnamed_.reserve(entries.size());
+  for (const EntryLocation& entry : entries) {
+    unnamed_.push_back({entry.key_hash, entry.payload_size});
+  }
+  std::sort(unnamed_.begin(), unnamed_.end(),
+            [](const Unnamed& a, const Unnamed& b) {
+              return a.key_hash < b.key_hash;
+            });
+}
+
+std::optional<size_t> ControlDirectory::FindUnnamed(absl::string_view name) {
+  LoadUnnamed();
+  uint64_t key_hash = 0;
+  if (!absl::SimpleHexAtoi(name, &key_hash) || NameOf(key_hash) != name) {
+    return std::nullopt;
+  }
+  const auto it = std::lower_bound(
+      unnamed_.begin(), unnamed_.end(), key_hash,
+      [](const Unnamed& a, uint64_t hash) { return a.key_hash < hash; });
+  if (it == unnamed_.end() || it->key_hash != key_hash) return std::nullopt;
+  const auto place = static_cast<size_t>(it - unnamed_.begin());
+  if (named_.contains(place)) return std::nullopt;
+  return place;
+}
+
+void ControlDirectory::Named(uint64_t key_hash) {
+  absl::MutexLock lock(&mu_);
+  if (const auto place = FindUnnamed(NameOf(key_hash))) named_.insert(*place);
+}
+
+absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
+                                              absl::string_view name) {
+  if (parent == kFirstIno) {
+    if (name == "status") return GetAttributes(kStatus);
+    if (name == "status.json") return GetAttributes(kStatusJson);
+    if (name == "unnamed") return DirectoryStat(kUnnamed);
+    return PosixError(ENOENT);
+  }
+  if (parent != kUnnamed) return PosixError(ENOTDIR);
+  absl::MutexLock lock(&mu_);
+  const std::optional<size_t> place = FindUnnamed(name);
+  if (!place.has_value()) return PosixError(ENOENT);
+  return FileStat(kFirstUnnamed + *place, unnamed_[*place].size);
+}
+
+absl::StatusOr<Stat> ControlDirectory::GetAttributes(uint64_t ino) {
+  if (ino == kFirstIno || ino == kUnnamed) return DirectoryStat(ino);
+  if (ino == kStatus || ino == kStatusJson) {
+    VARVE_ASSIGN_OR_RETURN(const std::string text, StatusText(ino));
+    return FileStat(ino, text.size());
+  }
+  absl::MutexLock lock(&mu_);
+  const uint64_t index = ino - kFirstUnnamed;
+  if (index >= unnamed_.size()) return PosixError(ENOENT);
+  return FileStat(ino, unnamed_[index].size);
+}
+
+std::optional<uint64_t> ControlDirectory::KeyHashOf(uint64_t ino) {
+  absl::MutexLock lock(&mu_);
+  const uint64_t index = ino - kFirstUnnamed;
+  if (ino < kFirstUnnamed || index >= unnamed_.size()) return std::nullopt;
+  return unnamed_[index].key_hash;
+}
+
+absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
+  if (ino != kStatus && ino != kStatusJson) return PosixError(ENOENT);
+  VARVE_ASSIGN_OR_RETURN(const SpaceInfo space, volume_.GetSpace());
+  const Scrubber::Progress scrubbed = volume_.scrub_progress();
+  const Member members[] = {
+      {"store_bytes", space.store_bytes},
+      {"live_bytes", space.live_bytes},
+      {"durable_bytes", volume_.store().durable_tail()},
+      {"inodes", space.inodes},
+      {"entries", volume_.store().size()},
+      {"host_free_bytes", space.host_available},
+      {"recovered_torn_bytes", volume_.store().recovery().torn_bytes},
+      {"scrubbed_bytes", scrubbed.bytes},
+      {"scrub_found_damaged", scrubbed.damaged},
+  };
+  const bool json = ino == kStatusJson;
+  std::string text = json ? "{" : "";
+  if (json && !status_members_.empty()) {
+    absl::StrAppend(&text, status_members_, ", ");
+  }
+  absl::StrAppend(&text, json ? "\"uuid\": \"" : "uuid: ",
+                  volume_.identity().UuidText(), json ? "\", " : "\n");
+  absl::StrAppend(&text, json ? "\"read_only\": " : "read_only: ",
+                  volume_.read_only() ? "true" : "false", json ? "" : "\n");
+  if (const absl::Status failure = volume_.failure(); !failure.ok()) {
+    // Escaped for JSON by leaving out what would need it.
+    std::string reason(failure.message());
+    std::erase_if(reason, [](unsigned char c) {
+      return c < ' ' || c == '"' || c == '\\';
+    });
+    absl::StrAppend(&text,
+                    json ? ", \"read_only_reason\": \"" : "read_only_reason: ",
+                    reason, json ? "\"" : "\n");
+  }
+  if (const auto place = volume_.Place(); place.ok()) {
+    absl::StrAppend(&text, json ? ", \"store_file\": \"" : "store_file: ",
+                    NameOf(*place), json ? "\"" : "\n");
+  }
+  absl::StrAppend(&text, json ? ", \"transport\": \"" : "transport: ",
+                  over_io_uring_.load() ? "io_uring" : "/dev/fuse",
+                  json ? "\"" : "\n");
+  for (const Member& member : members) {
+    absl::StrAppend(&text, json ? ", \"" : "", member.name,
+                    json ? "\": " : ": ", member.value, json ? "" : "\n");
+  }
+  if (json) text += "}\n";
+  return text;
+}
+
+absl::Status ControlDirectory::ReadDirectory(
+    uint64_t ino, uint64_t cookie,
+    const std::function<bool(const Volume::Entry&)>& visit) {
+  struct Listed {
+    std::string name;
+    Stat stat;
+  };
+  std::vector<Listed> all = {{".", DirectoryStat(ino)},
+                             {"..", DirectoryStat(kFirstIno)}};
+  if (ino == kFirstIno) {
+    for (const char* name : {"status", "status.json", "unnamed"}) {
+      VARVE_ASSIGN_OR_RETURN(const Stat stat, Lookup(ino, name));
+      all.push_back({name, stat});
+    }
+  } else if (ino != kUnnamed) {
+    return PosixError(ENOTDIR);
+  }
+  for (uint64_t i = cookie; i < all.size(); ++i) {
+    if (!visit({all[i].name, all[i].stat, i + 1})) return absl::OkStatus();
+  }
+  if (ino != kUnnamed) return absl::OkStatus();
+  return ListUnnamed(std::max<uint64_t>(cookie, all.size()) - all.size(),
+                     visit);
+}
+
+absl::Status ControlDirectory::ListUnnamed(
+    uint64_t first, const std::function<bool(const Volume::Entry&)>& visit) {
+  constexpr uint64_t kBehindDots = 2;
+  absl::MutexLock lock(&mu_);
+  LoadUnnamed();
+  for (uint64_t i = first; i < unnamed_.size(); ++i) {
+    if (named_.contains(i)) continue;
+    const std::string name = NameOf(unnamed_[i].key_hash);
+    const Stat stat = FileStat(kFirstUnnamed + i, unnamed_[i].size);
+    if (!visit({name, stat, kBehindDots + i + 1})) break;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

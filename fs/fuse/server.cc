@@ -1,0 +1,367 @@
+#include "fs/fuse/server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <deque>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/base/status.h"
+#include "fs/fuse/channel.h"
+#include "fs/fuse/extensions.h"
+#include "fs/fuse/operations.h"
+#include "fs/fuse/rings.h"
+#include "fs/transport/request_loop.h"
+
+namespace varve::fs {
+namespace {
+
+// An owned file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  ~Descriptor() {
+    if (fd_ >= 0) close(fd_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int get() const { return fd_; }
+
+ private:
+  const int fd_;
+};
+
+void Signal(const Descriptor& event) {
+  const uint64_t one = 1;
+  // Fails only when the counter is at its maximum, and then it is signalled.
+  [[maybe_unused]] const ssize_t written =
+      write(event.get(), &one, sizeof(one));
+}
+
+int ThreadCount(int asked_for) {
+  if (asked_for > 0) return asked_for;
+  const int processors = static_cast<int>(std::thread::hardware_concurrency());
+  return std::clamp(2 * processors, 4, 16);
+}
+
+// Options for the kernel and libfuse, as they stand in /proc/mounts. A comma in
+// the name of the store would end the option.
+std::string JoinOptions(const FuseOptions& options) {
+  std::string source;
+  for (const char c : options.source) {
+    if (c == ',' || c == '\\') source += '\\';
+    source += c;
+  }
+  std::string joined =
+      absl::StrCat("default_permissions,subtype=varve,fsname=", source);
+  for (const std::string& option : options.mount_options) {
+    absl::StrAppend(&joined, ",", option);
+  }
+  return joined;
+}
+
+// The device number of what is mounted at `directory`; nothing if that cannot
+// be told. Asks the kernel alone, also where a daemon would have the answer.
+std::optional<dev_t> DeviceAt(const std::string& directory) {
+  struct statx info = {};
+  const int flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW;
+  if (statx(AT_FDCWD, directory.c_str(), flags, 0, &info) != 0) {
+    return std::nullopt;
+  }
+  return makedev(info.stx_dev_major, info.stx_dev_minor);
+}
+
+RequestLoop::Options LoopOptions(const FuseOptions& options) {
+  RequestLoop::Options result{.threads = ThreadCount(options.threads)};
+  // With a single processor polling would keep the caller from running.
+  if (std::thread::hardware_concurrency() > 1) result.poll = options.poll;
+  return result;
+}
+
+// Whether requests come from several threads, or processes. A caller that waits
+// for a slow answer by itself is better off if no other thread is called.
+class Callers {
+ public:
+  void Note(uint32_t thread) {
+    if (thread == 0) return;  // the kernel itself
+    if (last_.exchange(thread, std::memory_order_relaxed) != thread) {
+      in_a_row_.store(0, std::memory_order_relaxed);
+    } else {
+      in_a_row_.fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+  bool AreSeveral() const {
+    return in_a_row_.load(std::memory_order_relaxed) < kAlone;
+  }
+
+ private:
+  // One that has made so many requests while nobody else made any is alone.
+  static constexpr uint32_t kAlone = 32;
+
+  std::atomic<uint32_t> last_{0};
+  std::atomic<uint32_t> in_a_row_{0};
+};
+
+class RequestWorker final : public RequestLoop::Worker {
+ public:
+  RequestWorker(FuseContext& context, Callers& callers)
+      : context_(context), callers_(callers) {}
+  ~RequestWorker() override { std::free(buffer_.mem); }
+  RequestWorker(const RequestWorker&) = delete;
+  RequestWorker& operator=(const RequestWorker&) = delete;
+
+  RequestLoop::Received Receive() override {
+    using Received = RequestLoop::Received;
+    struct fuse_session* const session = context_.session;
+    if (fuse_session_exited(session)) return Received::kEnd;
+    const int received = fuse_session_receive_buf(session, &buffer_);
+    if (received == -EAGAIN || received == -EINTR) return Received::kNothing;
+    if (received <= 0) return Received::kEnd;
+    callers_.Note(CallingThread());
+    return Received::kRequest;
+  }
+
+  bool IsSlow() const override {
+    return RequestMayTakeLong() && callers_.AreSeveral();
+  }
+
+  void Serve() override { ServeRequest(context_, buffer_); }
+
+ private:
+  FuseContext& context_;
+  Callers& callers_;
+  struct fuse_buf buffer_ = {};
+};
+
+// Has the kernel forget what it keeps of files. It waits for pages that are
+// being read then, and thereby for answers: a thread that serves requests must
+// not do it.
+class Forgetter {
+ public:
+  explicit Forgetter(std::function<void(uint64_t ino)> forget)
+      : forget_(std::move(forget)), thread_([this] { Run(); }) {}
+  // Does not begin with what is still to be done.
+  ~Forgetter() {
+    {
+      absl::MutexLock lock(&mu_);
+      stop_ = true;
+    }
+    thread_.join();
+  }
+  Forgetter(const Forgetter&) = delete;
+  Forgetter& operator=(const Forgetter&) = delete;
+
+  void Add(uint64_t ino) {
+    absl::MutexLock lock(&mu_);
+    inodes_.push_back(ino);
+  }
+
+ private:
+  void Run() {
+    const auto woken = [this] {
+      mu_.AssertReaderHeld();
+      return stop_ || !inodes_.empty();
+    };
+    absl::MutexLock lock(&mu_);
+    while (true) {
+      mu_.Await(absl::Condition(&woken));
+      if (stop_) return;
+      const uint64_t ino = inodes_.front();
+      inodes_.pop_front();
+      mu_.Unlock();
+      forget_(ino);
+      mu_.Lock();
+    }
+  }
+
+  const std::function<void(uint64_t ino)> forget_;
+  absl::Mutex mu_;
+  bool stop_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<uint64_t> inodes_ ABSL_GUARDED_BY(mu_);
+  std::thread thread_;
+};
+
+}  // namespace
+
+class FuseServer::Impl {
+ public:
+  Impl(Volume& volume, FuseOptions options)
+      : options_(std::move(options)),
+        context_(volume, options_.status_members),
+        stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        rings_(context_, options_.io_uring, options_.threads,
+               [this] { Stop(); }) {
+    context_.log = options_.on_error;
+    context_.rings = &rings_;
+  }
+
+  ~Impl() {
+    if (session_ == nullptr) return;
+    StopForgetting();
+    Unmount();
+    fuse_session_destroy(session_);
+  }
+
+  absl::Status Mount();
+  absl::Status Serve(std::function<void()> on_ready);
+  void Stop() { Signal(stop_); }
+
+ private:
+  bool IsAtMountpoint() const;
+  void UnmountWhileServing();
+  // Once, and only what is ours.
+  void Unmount();
+  void StopForgetting() {
+    context_.volume.set_on_stale(nullptr);
+    forgetter_.reset();
+  }
+
+  const FuseOptions options_;
+  FuseContext context_;
+  struct fuse_session* session_ = nullptr;
+  bool mounted_ = false;
+  // Of what we have mounted. No other file system gets the number while ours is
+  // in use anywhere; that of a mount can be another one's as soon as it has
+  // been detached here.
+  std::optional<dev_t> device_;
+  const Descriptor stop_;  // signalled by Stop()
+  FuseRings rings_;
+  std::unique_ptr<Forgetter> forgetter_;
+};
+
+absl::Status FuseServer::Impl::Mount() {
+  struct fuse_args args = FUSE_ARGS_INIT(0, nullptr);
+  const std::string joined = JoinOptions(options_);
+  bool ok = fuse_opt_add_arg(&args, "varve") == 0 &&
+            fuse_opt_add_arg(&args, "-o") == 0 &&
+            fuse_opt_add_arg(&args, joined.c_str()) == 0;
+  if (options_.debug) ok = ok && fuse_opt_add_arg(&args, "-d") == 0;
+  if (ok) {
+    const struct fuse_lowlevel_ops& operations = FuseOperations();
+    session_ =
+        fuse_session_new(&args, &operations, sizeof(operations), &context_);
+  }
+  fuse_opt_free_args(&args);
+  context_.session = session_;
+  if (session_ == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a mount option is not known (", joined, ")"));
+  }
+  errno = 0;
+  if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) {
+    return SystemError(errno != 0 ? errno : EIO,
+                       absl::StrCat("cannot mount at ", options_.mountpoint));
+  }
+  mounted_ = true;
+  device_ = DeviceAt(options_.mountpoint);
+  if (!device_.has_value()) {
+    return SystemError(errno,
+                       absl::StrCat("cannot look at ", options_.mountpoint));
+  }
+  forgetter_ = std::make_unique<Forgetter>([this](uint64_t ino) {
+    // That the kernel does not know the inode is no failure.
+    fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
+  });
+  context_.volume.set_on_stale([this](uint64_t ino) { forgetter_->Add(ino); });
+  const int fd = fuse_session_fd(session_);
+  const struct fuse_custom_io io = FuseChannelIo();
+  if (fuse_session_custom_io(session_, &io, fd) != 0 ||
+      fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0) {
+    return SystemError(errno, "cannot set up the FUSE session");
+  }
+  return absl::OkStatus();
+}
+
+// Whether what is mounted there is what we have mounted, and not what somebody
+// has put there since ours was detached or covered.
+bool FuseServer::Impl::IsAtMountpoint() const {
+  return !device_.has_value() || DeviceAt(options_.mountpoint) == device_;
+}
+
+// Requests go on being answered meanwhile: unmounting makes the kernel write
+// what it still holds.
+void FuseServer::Impl::UnmountWhileServing() {
+  const std::string& at = options_.mountpoint;
+  if (!IsAtMountpoint()) return;
+  if (umount2(at.c_str(), UMOUNT_NOFOLLOW) == 0) {
+    mounted_ = false;
+    return;
+  }
+  // In use, or not ours to unmount: have everything written at least; what is
+  // left is done by Unmount() once the threads have ended.
+  const Descriptor root(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (root.get() >= 0) syncfs(root.get());
+}
+
+// Ends the connection to the kernel, and takes the mount away if it is there.
+void FuseServer::Impl::Unmount() {
+  // Where another mount namespace has a copy of the mount, the connection is
+  // alive, and libfuse would unmount once more.
+  if (!mounted_) return;
+  mounted_ = false;
+  if (!IsAtMountpoint()) {
+    // libfuse would unmount what is there now, unless its descriptor says that
+    // the connection has ended. So does that of a pipe that nobody reads.
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return;  // as if it had never mounted
+    const Descriptor reader(ends[0]);
+    const Descriptor writer(ends[1]);
+    if (dup3(writer.get(), fuse_session_fd(session_), O_CLOEXEC) < 0) return;
+  }
+  fuse_session_unmount(session_);
+}
+
+absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
+  context_.on_ready = std::move(on_ready);
+  Callers callers;
+  RequestLoop loop(fuse_session_fd(session_), LoopOptions(options_),
+                   [this, &callers] {
+                     return std::make_unique<RequestWorker>(context_, callers);
+                   });
+  loop.Start();
+  struct pollfd events[] = {{stop_.get(), POLLIN, 0},
+                            {loop.end_fd(), POLLIN, 0}};
+  while (poll(events, 2, -1) < 0 && errno == EINTR) {
+  }
+  if (events[0].revents != 0) UnmountWhileServing();
+  // While there is still somebody who answers.
+  StopForgetting();
+  loop.End();
+  loop.Join();
+  rings_.End();
+  Unmount();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<FuseServer>> FuseServer::Mount(
+    Volume& volume, FuseOptions options) {
+  auto impl = std::make_unique<Impl>(volume, std::move(options));
+  VARVE_RETURN_IF_ERROR(impl->Mount());
+  return std::unique_ptr<FuseServer>(new FuseServer(std::move(impl)));
+}
+
+FuseServer::FuseServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+FuseServer::~FuseServer() = default;
+
+absl::Status FuseServer::Serve(std::function<void()> on_ready) {
+  return impl_->Serve(std::move(on_ready));
+}
+
+void FuseServer::Stop() { impl_->Stop(); }
+
+}  // namespace varve::fs

@@ -1,0 +1,42 @@
+// What a compaction and the statistics look like in fs/ioctl/varve_ioctl.h: for
+// the mount, which answers with it, and for the command, which shows a
+// compaction of its own in the same way.
+//
+// Thread-safe: free functions without state.
+
+#ifndef VARVE_FS_IOCTL_IOCTL_STRUCTS_H_
+#define VARVE_FS_IOCTL_IOCTL_STRUCTS_H_
+
+#include "absl/status/statusor.h"
+#include "fs/compaction/compaction.h"
+#include "fs/ioctl/varve_ioctl.h"
+
+namespace varve::fs {
+
+// EINVAL if it asks for what this version does not know.
+absl::StatusOr<CompactionOptions> FromIoctl(
+    const varve_compaction_start& request);
+
+varve_compaction_start ToIoctl(const CompactionOptions& options);
+
+varve_compaction_progress ToIoctl(const CompactionProgress& progress);
+
+// Free bytes as programs are told of them: a disk that says of itself that it
+// has none at all tells nothing.
+inline uint64_t AvailableBytes(uint64_t total, uint64_t available) {
+  return total == 0 ? VARVE_SPACE_UNKNOWN : available;
+}
+
+// `available_bytes` are free on the store's disk.
+varve_statistics ToIoctl(const StoreStatistics& statistics,
+                         uint64_t available_bytes);
+
+// Whether a compaction runs.
+inline bool IsRunning(const varve_compaction_progress& progress) {
+  return progress.phase != VARVE_PHASE_NONE &&
+         progress.phase != VARVE_PHASE_ENDED;
+}
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_IOCTL_IOCTL_STRUCTS_H_

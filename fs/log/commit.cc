@@ -1,0 +1,139 @@
+#include "fs/log/commit.h"
+
+#include <errno.h>
+
+#include <cassert>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+
+namespace varve::fs {
+
+Extent ExtentOf(const EntryLocation& entry) {
+  return {.file_offset = 0,
+          .length = entry.payload_size,
+          .store_offset = entry.payload_offset,
+          .key_hash = entry.key_hash,
+          .entry_offset = 0,
+          .entry_size = entry.payload_size,
+          .entry_crc32 = entry.crc32};
+}
+
+absl::Status NumbersUsedUp() {
+  return SystemError(ENOSPC,
+                     "the store has no more numbers for files and content; "
+                     "copy what is in it to a new one");
+}
+
+absl::Status MarkInUse(Core& core, Timestamp time) {
+  if (!core.clean) return absl::OkStatus();
+  core.clean = false;
+  Commit commit(core, time);
+  commit.UseReserve();  // for what follows may be a deletion
+  absl::Status status = commit.Finish();
+  core.clean = !status.ok();
+  return status;
+}
+
+Commit::Commit(Core& core, Timestamp time, Stream* stream)
+    : core_(core),
+      status_(MarkInUse(core, time)),
+      batch_(core.store->BeginBatch(stream)) {
+  header_.time = time;
+  header_.sequence = core.last_sequence + 1;
+  header_.next_ino = core.next_ino;
+  header_.checkpoint = core.checkpoint;
+  header_.durable_tail = core.store->durable_tail();
+  header_.batch_begin = batch_.begin();
+  end_ = batch_.begin();
+}
+
+std::optional<EntryLocation> Commit::FinishStream(uint64_t key_hash) {
+  const std::optional<EntryLocation> location = batch_.FinishStream(key_hash);
+  if (location.has_value()) {
+    end_ = location->end();
+    has_entries_ = true;
+  }
+  return location;
+}
+
+Extent Commit::AddEntry(uint64_t key_hash,
+                        absl::Span<const absl::Span<const std::byte>> pieces) {
+  assert(!writer_.has_value());
+  const EntryLocation location = batch_.Add(key_hash, pieces);
+  end_ = location.end();
+  has_entries_ = true;
+  return ExtentOf(location);
+}
+
+void Commit::AddTombstone(uint64_t key_hash) {
+  assert(!writer_.has_value());
+  end_ = batch_.AddTombstone(key_hash).end();
+}
+
+CommitWriter& Commit::writer() {
+  if (!writer_.has_value()) {
+    // All entries are there now, so the record's own place is known, and all
+    // ids are drawn.
+    header_.position = Align64(end_);
+    header_.next_data_id = core_.next_data_id.load();
+    writer_.emplace(header_);
+  }
+  return *writer_;
+}
+
+void Commit::Add(const Change& change) { writer().Add(change); }
+
+void Commit::AddInline(uint64_t ino, uint64_t file_offset,
+                       absl::string_view bytes) {
+  writer().AddInline(ino, file_offset, bytes);
+}
+
+absl::Status Commit::CheckNumbers() const {
+  const bool out_of_data_ids =
+      has_entries_ && core_.next_data_id.load() >= kMaxId;
+  if (header_.next_ino > kMaxId || out_of_data_ids) return NumbersUsedUp();
+  return absl::OkStatus();
+}
+
+absl::Status Commit::Finish() {
+  core_.commit_mu.AssertHeld();
+  VARVE_RETURN_IF_ERROR(status_);
+  VARVE_RETURN_IF_ERROR(CheckNumbers());
+  const uint64_t key_hash = core_.identity.CommitKeyHash(header_.sequence);
+  writer().AddDigest();
+  const EntryLocation location =
+      batch_.Add(key_hash, AsBytes(writer().payload()));
+  assert(location.payload_offset == header_.position);
+  VARVE_RETURN_IF_ERROR(batch_.Commit());
+  core_.last_sequence = header_.sequence;
+  core_.next_ino = header_.next_ino;
+  core_.log_bytes += location.size_on_disk();
+  core_.clean = header_.clean();
+  return ApplyToTree(location);
+}
+
+absl::Status Commit::ApplyToTree(const EntryLocation& record) {
+  auto reader = CommitReader::Open(writer_->payload(), record.payload_offset,
+                                   record.key_hash, record.crc32);
+  absl::Status status = reader.status();
+  absl::MutexLock lock(&core_.tree_mu);
+  core_.tree.BeginCommit();
+  Change change;
+  while (status.ok()) {
+    const absl::StatusOr<bool> more = reader->Next(change);
+    status = more.status();
+    if (!status.ok() || !*more) break;
+    status = core_.tree.Apply(change, header_.time);
+  }
+  if (!status.ok()) {
+    // The plan was wrong: a defect of this program, not of the store.
+    return absl::InternalError(absl::StrCat(
+        "commit ", header_.sequence, " does not apply: ", status.message()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,99 @@
+// Commit: one operation on its way into store and tree. Entries are added
+// first, then changes; Finish() appends all of it with one write and then
+// applies the changes to the tree in memory. If anything fails, neither has
+// changed.
+//
+//   Commit commit(core, now);
+//   Extent extent = commit.AddEntry(key_hash, bytes);
+//   commit.Add(PutInode{...});
+//   commit.Add(SetContent{ino, {extent}});
+//   return commit.Finish();
+//
+// The caller holds core.commit_mu, and must have planned the changes against
+// the tree as it is under that lock. Not thread-safe.
+
+#ifndef VARVE_FS_LOG_COMMIT_H_
+#define VARVE_FS_LOG_COMMIT_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "engine/store/store.h"
+#include "fs/format/change.h"
+#include "fs/format/commit_record.h"
+#include "fs/log/core.h"
+
+namespace varve::fs {
+
+// The extent that is all of an entry, at file offset 0.
+Extent ExtentOf(const EntryLocation& entry);
+
+// Of a store that has no more numbers for inodes or for data.
+absl::Status NumbersUsedUp();
+
+class Commit {
+ public:
+  // Takes the store's writer lock until the object dies. `stream` as in
+  // Store::BeginBatch.
+  Commit(Core& core, Timestamp time, Stream* stream = nullptr)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
+  Commit(const Commit&) = delete;
+  Commit& operator=(const Commit&) = delete;
+
+  Timestamp time() const { return header_.time; }
+
+  // --- Numbers and entries; before the first change ---
+
+  uint64_t NewIno() { return header_.next_ino++; }
+
+  // Ends the stream as an entry of that key; nothing if it holds no bytes that
+  // are not sealed. Before any other entry.
+  std::optional<EntryLocation> FinishStream(uint64_t key_hash);
+  // Adds an entry, and returns the extent that is all of it, at file offset 0.
+  // The bytes must stay valid until Finish() returns.
+  Extent AddEntry(uint64_t key_hash,
+                  absl::Span<const absl::Span<const std::byte>> pieces);
+  void AddTombstone(uint64_t key_hash);
+
+  // --- Changes ---
+
+  void Add(const Change& change);
+  // Patches a file with bytes that lie in the record itself.
+  void AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
+  void set_flags(uint8_t flags) { header_.flags = flags; }
+  // Says that the commit frees space, or is part of what does; see Batch.
+  void UseReserve() { batch_.UseReserve(); }
+
+  // The lock that the constructor asks for must still be held; the analysis
+  // cannot tell that it is the same one, so this checks when it runs.
+  absl::Status Finish();
+
+ private:
+  CommitWriter& writer();
+  // ENOSPC if the store has run out of numbers for what is to be committed: a
+  // record with higher ones could not be read again.
+  absl::Status CheckNumbers() const;
+  absl::Status ApplyToTree(const EntryLocation& record);
+
+  Core& core_;
+  const absl::Status status_;  // of marking the store as in use
+  Batch batch_;
+  CommitHeader header_;
+  uint64_t end_;  // where the entries added so far end
+  bool has_entries_ = false;
+  std::optional<CommitWriter> writer_;
+};
+
+// Says that the store is in use again, if its newest commit says that it is
+// closed: before the first entry that follows. Without it, what a power cut
+// leaves of our own entries would be taken for another program's work. Every
+// Commit does so; whoever begins a stream has to.
+absl::Status MarkInUse(Core& core, Timestamp time)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOG_COMMIT_H_

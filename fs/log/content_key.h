@@ -1,0 +1,54 @@
+// Under which key the content of a file lies in the store, if it does.
+
+#ifndef VARVE_FS_LOG_CONTENT_KEY_H_
+#define VARVE_FS_LOG_CONTENT_KEY_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "engine/store/store.h"
+#include "fs/log/core.h"
+#include "fs/tree/tree.h"
+
+namespace varve::fs {
+
+// The key hash that leads readers of the entry level to content of this file,
+// all of it or what it was before it was patched: what is to be hidden when
+// the content goes. Nothing if there is none, or if the key's newest entry is
+// another one, which is not this file's to hide.
+std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode);
+
+// Whether the newest entry of that key is content of this file, and of no
+// other.
+bool OwnsNewest(const Store& store, const Inode& inode, uint64_t key_hash);
+
+// Whether the newest entry of that key is the tree's own: a record, or data, of
+// which ids below `next_data_id` have been used. Takes time in proportion to
+// that number if there is an entry and it is no record.
+bool IsTreesOwn(const Store& store, const Identity& identity,
+                uint64_t next_data_id, uint64_t key_hash);
+
+// Whether an entry whose payload begins with `head` (see Identity::Reserves)
+// may be appended under the key of a path. Whoever chooses a name chooses a
+// hash; if it is one of the tree's own keys, the entry would be taken for a
+// record, or hide one, or hide what lies under a data key. Such a file is to be
+// kept under a data key instead. `owns_newest` as above.
+bool MayLieUnderPath(const Core& core, uint64_t path_hash, bool owns_newest,
+                     absl::string_view head);
+
+// A key for data whose payload begins with `head`: that of the first id that
+// `new_id` gives under which the entry is not taken for a record.
+uint64_t DataKeyFor(const Identity& identity,
+                    const std::function<uint64_t()>& new_id,
+                    absl::string_view head);
+
+// The first bytes of a payload, as far as they tell whether it is a record.
+std::string HeadOf(absl::Span<const absl::Span<const std::byte>> pieces);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOG_CONTENT_KEY_H_

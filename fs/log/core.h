@@ -1,0 +1,115 @@
+// Core: what every operation on a mounted tree works with — the store, the
+// tree in memory, and the locks on them.
+//
+// Lock order (an outer lock is taken before an inner one):
+//
+//   Core::arrangement_mu         where in the store things lie
+//   OpenInode::mu                content of one open file
+//     Core::commit_mu            the right to plan and append a commit
+//       the store's writer lock  (inside the engine)
+//         Core::tree_mu          the tree in memory
+//   OpenFiles::mu_, OpenInode::times_mu: leaves, nothing is taken below them
+//
+// commit_mu is held across the append's system call; tree_mu never is across
+// any. Whoever holds commit_mu knows that the tree stays as it is.
+
+#ifndef VARVE_FS_LOG_CORE_H_
+#define VARVE_FS_LOG_CORE_H_
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/synchronization/mutex.h"
+#include "engine/base/read_sections.h"
+#include "engine/store/store.h"
+#include "fs/format/identity.h"
+#include "fs/tree/tree.h"
+
+namespace varve::fs {
+
+// Opening indexes a few million entries in a second: of so many it takes some
+// 15 ms, and less is not worth an image.
+inline constexpr uint64_t kMinEntriesForImage = uint64_t{1} << 16;
+
+struct Core {
+  // Constant once the volume is open.
+  std::unique_ptr<Store> store;
+  Identity identity;
+  // The index is written into the store once so many entries have been added.
+  uint64_t min_entries_for_image = kMinEntriesForImage;
+
+  // Ids for data entries. Also drawn from by streams under the store's writer
+  // lock, hence atomic.
+  std::atomic<uint64_t> next_data_id{1};
+
+  // Shared by whoever works with places in the store that are not in the tree:
+  // of what is dirty, or found in the tree a moment ago. A compaction holds it
+  // alone, for a moment, when all places change.
+  absl::Mutex arrangement_mu ABSL_ACQUIRED_BEFORE(commit_mu);
+  // How often they have changed: a place from before means nothing afterwards.
+  uint64_t arrangement ABSL_GUARDED_BY(arrangement_mu) = 0;
+  // Whether a compaction is on its way: no other copying of much then.
+  std::atomic<bool> compacting{false};
+  // Copies of large files that are going on, with arrangement_mu shared. Who
+  // wants it alone sets `compacting` and waits for these to end first; who
+  // begins one counts it here first, and then looks at `compacting`.
+  std::atomic<int> long_copies{0};
+  // Entries that end at or below this offset and belong to no file have been
+  // there when the store was opened.
+  std::atomic<uint64_t> unnamed_limit{0};
+  // Requests that are being answered from the store's map.
+  ReadSections answers;
+
+  absl::Mutex commit_mu;
+  uint64_t next_ino ABSL_GUARDED_BY(commit_mu) = kRootIno + 1;
+  uint64_t last_sequence ABSL_GUARDED_BY(commit_mu) = 0;
+  // Metadata offset of the newest checkpoint; 0 if there is none.
+  uint64_t checkpoint ABSL_GUARDED_BY(commit_mu) = 0;
+  // Bytes of commit records since then.
+  uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
+  // Whether the newest commit says that the store was closed.
+  bool clean ABSL_GUARDED_BY(commit_mu) = false;
+
+  absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
+  Tree tree ABSL_GUARDED_BY(tree_mu);
+  // Inodes without a name that somebody still has open or the kernel knows of.
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> orphans
+      ABSL_GUARDED_BY(tree_mu);
+
+  // Those of them that have never had a name and may get one.
+  absl::flat_hash_set<uint64_t> linkable ABSL_GUARDED_BY(tree_mu);
+  // Inodes whose access time is newer in memory than in the store.
+  absl::flat_hash_set<uint64_t> accessed ABSL_GUARDED_BY(tree_mu);
+
+  // A new id for data, under whose key there is nothing yet: somebody who knows
+  // the secret may have given a file a path with the hash of that key. Once all
+  // are used up it is kMaxId again and again, and no commit takes what was
+  // written under it. Looks into the store, and may be called wherever that is
+  // allowed.
+  uint64_t NewDataId() {
+    while (true) {
+      uint64_t id = next_data_id.load();
+      while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
+      }
+      if (id >= kMaxId || !store->ExistsHashed(identity.DataKeyHash(id))) {
+        return id;
+      }
+    }
+  }
+
+  // The inode, be it in the tree or an orphan; null if it is neither.
+  const Inode* FindInode(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
+    if (const Inode* inode = tree.Find(ino)) return inode;
+    const auto it = orphans.find(ino);
+    return it == orphans.end() ? nullptr : it->second.get();
+  }
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOG_CORE_H_

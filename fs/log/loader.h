@@ -1,0 +1,75 @@
+// Reading a tree back from its store: the newest checkpoint, then every commit
+// after it in the order of their sequence numbers (docs/format.md, "Replay").
+
+#ifndef VARVE_FS_LOG_LOADER_H_
+#define VARVE_FS_LOG_LOADER_H_
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/io/file.h"
+#include "engine/recovery/mend.h"
+#include "engine/store/store.h"
+#include "fs/format/identity.h"
+#include "fs/log/core.h"
+
+namespace varve::fs {
+
+struct LoadResult {
+  // Whether the newest commit says that the store was closed properly.
+  bool clean = false;
+  // Entries behind the newest commit, newest first: another program's if the
+  // store was closed properly, else unfinished work.
+  std::vector<EntryLocation> behind;
+  // Whether the store was rearranged since its commits were written, as
+  // another program's compaction does.
+  bool relocated = false;
+  // Of a relocated store: keys that another program has deleted since, whose
+  // newest entry is a tombstone that no record in its place comes after.
+  absl::flat_hash_set<uint64_t> deleted;
+  // Data ids below this one were drawn before the checkpoint.
+  uint64_t first_data_id = 1;
+  // The key hashes of all entries that a commit after the checkpoint names.
+  absl::flat_hash_set<uint64_t> named;
+  // What was passed over, in sentences.
+  std::vector<std::string> notes;
+};
+
+// The identity in the store file at `path`, found without opening it as a
+// store where possible; nothing if it has none. Nothing is written.
+absl::StatusOr<std::optional<Identity>> FindIdentity(
+    FileSystem& file_system, const std::string& path,
+    const std::vector<Mend>& mends = {});
+
+// The entry of the store's identity: the oldest under its key, as whoever comes
+// later may be anybody. NOT_FOUND if there is none. Its checksum is not looked
+// at.
+absl::StatusOr<EntryView> FindIdentityEntry(const Store& store);
+
+// DATA_LOSS if the store's file is known to have been cut short: it holds no
+// record of its tree, and less than the identity says it held when it came from
+// a compaction. (Whatever else is appended or dropped, at least one record
+// stays.)
+absl::Status CheckNotCutShort(const Store& store, const Identity& identity);
+// Whether that is what the status says.
+bool IsCutShort(const absl::Status& status);
+
+// For OpenOptions::durable_tail of a store with that identity.
+std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);
+
+// Fills core.tree and the counters of `core`; core.store and core.identity are
+// set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one needs
+// a newer version.
+//
+// kWhatIsLeft goes on without what is damaged or missing, and says in the notes
+// what that was. Files may then be what they were before.
+enum class LoadMode { kAll, kWhatIsLeft };
+absl::StatusOr<LoadResult> LoadTree(Core& core, LoadMode mode = LoadMode::kAll);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOG_LOADER_H_

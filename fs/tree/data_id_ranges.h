@@ -1,0 +1,45 @@
+// DataIdRanges: a set of data ids, kept as ranges.
+
+#ifndef VARVE_FS_TREE_DATA_ID_RANGES_H_
+#define VARVE_FS_TREE_DATA_ID_RANGES_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <iterator>
+
+#include "absl/container/btree_map.h"
+
+namespace varve::fs {
+
+class DataIdRanges {
+ public:
+  // Adds the ids from `begin` up to `end`; none if that is not larger.
+  void Add(uint64_t begin, uint64_t end) {
+    if (begin >= end) return;
+    auto it = ends_.upper_bound(begin);
+    if (it != ends_.begin() && std::prev(it)->second >= begin) --it;
+    while (it != ends_.end() && it->first <= end) {
+      begin = std::min(begin, it->first);
+      end = std::max(end, it->second);
+      it = ends_.erase(it);
+    }
+    ends_.emplace(begin, end);
+  }
+
+  bool Contains(uint64_t id) const { return ContainsAll(id, id + 1); }
+  // Whether all ids from `begin` up to `end`, which is larger, are in it.
+  bool ContainsAll(uint64_t begin, uint64_t end) const {
+    const auto it = ends_.upper_bound(begin);
+    return it != ends_.begin() && end <= std::prev(it)->second;
+  }
+
+  // Pairs of begin and end, in order; no two touch each other.
+  const absl::btree_map<uint64_t, uint64_t>& ranges() const { return ends_; }
+
+ private:
+  absl::btree_map<uint64_t, uint64_t> ends_;  // by begin
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_TREE_DATA_ID_RANGES_H_

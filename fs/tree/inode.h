@@ -1,0 +1,103 @@
+// Inode: what a tree holds of one file, directory, symlink or device. See Tree
+// for who may do what from which thread.
+
+#ifndef VARVE_FS_TREE_INODE_H_
+#define VARVE_FS_TREE_INODE_H_
+
+#include <sys/stat.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/container/btree_map.h"
+#include "absl/strings/string_view.h"
+#include "fs/format/change.h"
+#include "fs/format/extent.h"
+#include "fs/tree/directory.h"
+
+namespace varve::fs {
+
+inline constexpr uint64_t kRootIno = 1;
+// Names of a file, as ext4 has it.
+inline constexpr uint32_t kMaxLinks = 65000;
+
+using XattrMap = absl::btree_map<std::string, std::string>;
+
+// What an inode needs only when it is not a file of one whole entry.
+struct InodeDetail {
+  ExtentMap extents;     // of files and symlinks
+  uint64_t patched = 0;  // bytes laid over the content since it was set
+  Directory names;       // of directories
+  XattrMap xattrs;
+};
+
+// There is one for each file: the order of the fields leaves no gaps.
+struct Inode {
+  static constexpr uint64_t kNone = ~uint64_t{0};
+
+  uint64_t ino = 0;
+  Attributes attributes;
+  uint32_t link_count = 0;  // names, and for directories the subdirectories'
+  uint32_t whole_entry_crc32 = 0;  // see whole_entry
+  Name* names = nullptr;  // of this inode; the first one decides its path
+  // If one entry is all the content: where its payload starts in the store, and
+  // its key hash. Else kNone, and the content is in detail->extents.
+  uint64_t whole_entry = kNone;
+  uint64_t whole_entry_hash = 0;
+  std::unique_ptr<InodeDetail> detail;
+
+  // How often the kernel has been told of this inode and not yet forgotten it.
+  mutable std::atomic<uint32_t> kernel_references{0};
+  // Whether the entry in whole_entry has been compared with its checksum.
+  mutable std::atomic<bool> verified{false};
+
+  Inode() = default;
+  // For an inode that has no name: nothing else points to it then.
+  Inode(Inode&& other) noexcept
+      : ino(other.ino),
+        attributes(other.attributes),
+        link_count(other.link_count),
+        whole_entry_crc32(other.whole_entry_crc32),
+        names(std::exchange(other.names, nullptr)),
+        whole_entry(other.whole_entry),
+        whole_entry_hash(other.whole_entry_hash),
+        detail(std::move(other.detail)),
+        kernel_references(other.kernel_references.load()),
+        verified(other.verified.load()) {}
+  Inode& operator=(Inode&&) = delete;
+
+  bool is_directory() const { return S_ISDIR(attributes.mode); }
+  bool is_regular() const { return S_ISREG(attributes.mode); }
+  bool is_symlink() const { return S_ISLNK(attributes.mode); }
+  bool is_root() const { return ino == kRootIno; }
+  // The directory that holds this one; itself for the root.
+  const Inode* parent() const { return names ? names->parent : this; }
+  uint32_t nlink() const { return link_count; }
+  // Bytes of its content that are not holes.
+  uint64_t data_bytes() const {
+    if (whole_entry != kNone) return attributes.size;
+    return detail == nullptr ? 0 : detail->extents.data_bytes();
+  }
+  // The value of an extended attribute; null if it does not have it.
+  const std::string* FindXattr(absl::string_view name) const;
+  // The names in this directory.
+  const Directory& directory() const { return detail->names; }
+  // The extent of a whole_entry.
+  Extent WholeExtent() const {
+    return {.file_offset = 0,
+            .length = attributes.size,
+            .store_offset = whole_entry,
+            .key_hash = whole_entry_hash,
+            .entry_offset = 0,
+            .entry_size = attributes.size,
+            .entry_crc32 = whole_entry_crc32};
+  }
+};
+static_assert(sizeof(Inode) == 120);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_TREE_INODE_H_

@@ -1,0 +1,43 @@
+// The original program of the entry format, as far as tests need it.
+
+#ifndef VARVE_FS_VOLUME_ORIGINAL_TEST_UTIL_H_
+#define VARVE_FS_VOLUME_ORIGINAL_TEST_UTIL_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/base/test_util.h"
+#include "engine/base/zeros.h"
+#include "engine/store/store.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace varve::fs {
+
+// Compacts the store at `path` as the original does: its live entries, newest
+// first, as tests/format/golden/after_compact.store has them, and nothing else.
+// It fails at values of nothing but zeros, and so does the test then.
+inline void RewriteAsOriginal(const std::string& path) {
+  std::vector<std::pair<uint64_t, std::string>> live;
+  {
+    auto store = Store::Open(path, {.mode = OpenMode::kRead});
+    ASSERT_THAT(store, IsOk());
+    (*store)->ForEach([&live](const EntryView& entry) {
+      live.emplace_back(entry.key_hash(), entry.payload_text());
+      return true;
+    });
+  }
+  WriteWholeFile(path, "");
+  auto store = Store::Open(path, {});
+  ASSERT_THAT(store, IsOk());
+  for (const auto& [key_hash, text] : live) {
+    ASSERT_FALSE(IsAllZeros(text)) << key_hash;
+    ASSERT_THAT((*store)->WriteHashed(key_hash, AsBytes(text)), IsOk());
+  }
+}
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_VOLUME_ORIGINAL_TEST_UTIL_H_

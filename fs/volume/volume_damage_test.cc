@@ -1,0 +1,297 @@
+// Damaged stores: an error that names what is damaged, and the rest goes on.
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "fs/format/commit_record.h"
+#include "fs/volume/volume_test_util.h"
+
+namespace varve::fs {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class VolumeDamageTest : public VolumeTest {
+ protected:
+  // Where the bytes of a file, or those of commit `sequence`, lie in the store.
+  EntryLocation EntryOf(absl::string_view key) {
+    return volume().store().Read(key)->location();
+  }
+  EntryLocation CommitEntry(uint64_t sequence) {
+    return volume()
+        .store()
+        .ReadHashed(volume().identity().CommitKeyHash(sequence))
+        ->location();
+  }
+  void FlipByteAt(uint64_t offset) {
+    std::string bytes = ReadWholeFile(path());
+    bytes[offset] = static_cast<char>(bytes[offset] ^ 0x20);
+    WriteWholeFile(path(), bytes);
+  }
+  // Appends a record of the tree's own, as a newer version might write it; a
+  // whole one if nothing is to be changed.
+  void AppendRecord(const std::function<void(std::string&)>& change,
+                    uint8_t version, uint64_t next = 1000) {
+    const Identity identity = volume().identity();
+    Close();
+    WithForeignStore([&](Store& store) {
+      uint64_t last = 0;
+      ASSERT_THAT(store.ForEachInChain([&](const EntryView& entry) {
+        if (const auto header = identity.AsCommit(entry)) {
+          last = std::max(last, header->sequence);
+        }
+        return true;
+      }),
+                  IsOk());
+      CommitHeader header;
+      header.version = version;
+      header.sequence = last + 1;
+      header.position = Align64(store.tail());
+      header.batch_begin = store.tail();
+      header.next_ino = header.next_data_id = next;
+      CommitWriter writer(header);
+      if (!change) writer.AddDigest();
+      std::string payload = writer.payload();
+      if (change) change(payload);
+      ASSERT_THAT(
+          store.WriteHashed(identity.CommitKeyHash(last + 1), Bytes(payload)),
+          IsOk());
+    });
+  }
+};
+
+TEST_F(VolumeDamageTest, DamagedPayloadIsAnErrorOfThatFileAlone) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  ASSERT_THAT(Write("d/bad", Pattern(1, 100'000)), IsOk());
+  ASSERT_THAT(Write("d/good", Pattern(2, 100'000)), IsOk());
+  const uint64_t at = EntryOf("d/bad").payload_offset + 50'000;
+  Close();
+  FlipByteAt(at);
+  Open();
+  const auto read = Read("d/bad");
+  EXPECT_THAT(read, HasCode(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(read, HasErrno(EIO));
+  EXPECT_THAT(std::string(read.status().message()), HasSubstr("\"d/bad\""));
+  EXPECT_TRUE(*Read("d/good") == Pattern(2, 100'000));
+  EXPECT_THAT(volume().reader().VerifyAll(Ino("d/bad")),
+              HasCode(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(volume().reader().VerifyAll(Ino("d/good")), IsOk());
+  // It can be renamed, removed and replaced all the same.
+  ASSERT_THAT(Rename("d/bad", "worse"), IsOk());
+  EXPECT_THAT(Read("worse"), HasErrno(EIO));
+  ASSERT_THAT(Write("worse", "sound"), IsOk());
+  Reopen();
+  EXPECT_EQ(*Read("worse"), "sound");
+}
+
+TEST_F(VolumeDamageTest, NumbersThatAreUsedUpAreNoDamage) {
+  ASSERT_THAT(Write("f", "text"), IsOk());
+  ASSERT_THAT(Write("gone", "text"), IsOk());
+  AppendRecord(nullptr, kRecordVersion, kMaxId);
+  Open();
+  EXPECT_THAT(MakeDir("d"), HasErrno(ENOSPC));
+  EXPECT_THAT(Symlink("l", "f"), HasErrno(ENOSPC));
+  EXPECT_THAT(Write("new", "text"), HasErrno(ENOSPC));
+  EXPECT_THAT(Write("f", "new"), HasErrno(ENOSPC));
+  EXPECT_THAT(volume().CreateUnnamed(kRootIno, 0600, O_RDWR, {}),
+              HasErrno(ENOSPC));
+  EXPECT_THAT(Unlink("gone"), IsOk());
+  Reopen();
+  EXPECT_EQ(*Read("f"), "text");
+  EXPECT_THAT(Rename("f", "g"), HasErrno(ENOSPC));  // writes it anew
+  EXPECT_THAT(MakeDir("d"), HasErrno(ENOSPC));
+  Crash();
+  EXPECT_EQ(*Read("f"), "text");
+  EXPECT_THAT(Read("gone"), HasErrno(ENOENT));
+}
+
+TEST_F(VolumeDamageTest, DamagedSmallFileIsNeverGivenAFreshChecksum) {
+  ASSERT_THAT(Write("bad", "0123456789"), IsOk());
+  const uint64_t at = EntryOf("bad").payload_offset + 5;
+  Close();
+  FlipByteAt(at);
+  Open();
+  ASSERT_THAT(Rename("bad", "moved"), IsOk());
+  EXPECT_THAT(Read("moved"), HasErrno(EIO));
+  // A write of a part does not make the rest right.
+  ASSERT_THAT(WriteAt("moved", 0, "ab"), IsOk());
+  EXPECT_THAT(Read("moved"), HasErrno(EIO));
+  Reopen();
+  EXPECT_THAT(Read("moved"), HasErrno(EIO));
+}
+
+TEST_F(VolumeDamageTest, LargeEntriesAreCheckedWhenAsked) {
+  constexpr uint64_t kSize = ContentReader::kMaxVerifiedSize + 1;
+  ASSERT_THAT(Write("big", std::string(kSize, 'x'), 1 << 20), IsOk());
+  const uint64_t at = EntryOf("big").payload_offset + 100;
+  Close();
+  FlipByteAt(at);
+  Open();
+  EXPECT_THAT(Read("big"), IsOk());
+  EXPECT_THAT(volume().reader().VerifyAll(Ino("big")),
+              HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(VolumeDamageTest, DamageFarBehindTheFirstReadIsFoundAtOnce) {
+  ASSERT_THAT(Write("big", Pattern(1, 20 << 20)), IsOk());
+  const uint64_t at = EntryOf("big").payload_offset + (19 << 20);
+  Close();
+  FlipByteAt(at);
+  Open();
+  const auto handle = OpenFile("big", O_RDONLY);
+  ASSERT_THAT(handle, IsOk());
+  EXPECT_THAT(volume().Read(**handle, 0, 1), HasErrno(EIO));
+}
+
+TEST_F(VolumeDamageTest, DamagedCommitIsNamedByOpen) {
+  ASSERT_THAT(Write("f", "text"), IsOk());
+  ASSERT_THAT(volume().SyncAll(), IsOk());
+  ASSERT_THAT(Write("g", "text"), IsOk());
+  ASSERT_THAT(volume().SyncAll(), IsOk());
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  ASSERT_THAT(volume().SyncAll(), IsOk());
+  ASSERT_THAT(MakeDir("e"), IsOk());
+  const EntryLocation commit = CommitEntry(3);
+  TestVolume other;
+  std::string bytes = ReadWholeFile(path());
+  bytes[commit.metadata_offset() - 1] ^= 1;
+  WriteWholeFile(other.path(), bytes);
+  const absl::Status status = other.TryOpen();
+  EXPECT_THAT(status, HasCode(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("commit 3"),
+                    HasSubstr(absl::StrCat(commit.payload_offset))));
+  // It is left as it is.
+  EXPECT_TRUE(ReadWholeFile(other.path()) == bytes);
+}
+
+TEST_F(VolumeDamageTest, MissingCommitIsNamedByOpen) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  ASSERT_THAT(MakeDir("e"), IsOk());
+  ASSERT_THAT(MakeDir("f"), IsOk());
+  const Identity identity = volume().identity();
+  TestVolume other;
+  WriteWholeFile(other.path(), ReadWholeFile(path()));
+  other.WithForeignStore([&](Store& store) {
+    // As if somebody had thrown it away.
+    ASSERT_THAT(store.DeleteHashed(identity.CommitKeyHash(3)), IsOk());
+    ASSERT_THAT(store.Compact(), IsOk());
+  });
+  const absl::Status status = other.TryOpen();
+  EXPECT_THAT(status, HasCode(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("commit 3"));
+}
+
+TEST_F(VolumeDamageTest, RecordOfANewerVersionIsRefused) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  AppendRecord([](std::string&) {}, kRecordVersion + 1);
+  const std::string bytes = ReadWholeFile(path());
+  EXPECT_THAT(TryOpen(), HasCode(absl::StatusCode::kUnimplemented));
+  options().read_only = true;
+  EXPECT_THAT(TryOpen(), HasCode(absl::StatusCode::kUnimplemented));
+  EXPECT_TRUE(ReadWholeFile(path()) == bytes);
+}
+
+TEST_F(VolumeDamageTest, ChangeOfAnUnknownKindIsRefusedByWriters) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  AppendRecord(
+      [](std::string& payload) {
+        payload += std::string(
+            "\xc8\x03"
+            "abc",
+            5);
+      },
+      kRecordVersion);
+  const std::string bytes = ReadWholeFile(path());
+  EXPECT_THAT(TryOpen(), HasCode(absl::StatusCode::kUnimplemented));
+  EXPECT_TRUE(ReadWholeFile(path()) == bytes);
+  // Who only reads can do without it.
+  options().read_only = true;
+  options().create = false;
+  Open();
+  EXPECT_THAT(List(""), testing::ElementsAre("d"));
+  EXPECT_THAT(volume().notes(), testing::Contains(HasSubstr("200")));
+}
+
+TEST_F(VolumeDamageTest, MalformedChangeIsDamage) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  AppendRecord([](std::string& payload) { payload += "\x03\x05"; },
+               kRecordVersion);
+  EXPECT_THAT(TryOpen(), HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(VolumeDamageTest, EntryThatOnlyLooksLikeACommitIsNone) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  CommitHeader header;
+  header.sequence = 1000;
+  CommitWriter forged(header);
+  // A user of the mount can write any bytes, but not under the right key.
+  ASSERT_THAT(Write("forged", forged.payload()), IsOk());
+  ASSERT_THAT(MakeDir("e"), IsOk());
+  const std::string before = Dump();
+  Crash();
+  EXPECT_EQ(Dump(), before);
+  Reopen();
+  EXPECT_EQ(Dump(), before);
+}
+
+// Any single damaged byte is noticed, or makes no difference.
+TEST_F(VolumeDamageTest, NoFlippedByteGivesWrongContent) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  ASSERT_THAT(Write("d/f", "the text of f, which is short"), IsOk());
+  ASSERT_THAT(Write("g", "the text of g"), IsOk());
+  ASSERT_THAT(WriteAt("g", 4, "TEXT"), IsOk());
+  ASSERT_THAT(Symlink("s", "target"), IsOk());
+  Reopen();
+  ASSERT_THAT(MakeDir("after the checkpoint"), IsOk());
+  Close();
+  const std::string bytes = ReadWholeFile(path());
+  for (size_t at = 0; at < bytes.size(); at += 5) {
+    TestVolume other;
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x10);
+    WriteWholeFile(other.path(), damaged);
+    other.options().read_only = true;
+    if (!other.TryOpen().ok()) continue;
+    const auto f = other.Read("d/f");
+    EXPECT_TRUE(!f.ok() || *f == "the text of f, which is short") << at;
+    const auto g = other.Read("g");
+    EXPECT_TRUE(!g.ok() || *g == "the TEXT of g") << at;
+  }
+}
+
+// A large checkpoint is verified while it is read.
+TEST_F(VolumeDamageTest, FlippedByteInALargeCheckpointIsNoticed) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  const std::string letters(200, 'n');
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_THAT(MakeDir(absl::StrCat("d/", letters, i)), IsOk());
+  }
+  Reopen();
+  const EntryLocation checkpoint =
+      volume()
+          .store()
+          .ReadHashed(volume().identity().CheckpointKeyHash())
+          ->location();
+  ASSERT_GT(checkpoint.payload_size, 1u << 20);
+  Close();
+  const std::string bytes = ReadWholeFile(path());
+  for (const uint64_t tenth : {1, 3, 5, 7, 9}) {
+    TestVolume other;
+    std::string damaged = bytes;
+    char& byte = damaged[checkpoint.payload_offset +
+                         checkpoint.payload_size * tenth / 10];
+    byte = static_cast<char>(byte ^ 0x20);
+    WriteWholeFile(other.path(), damaged);
+    const absl::Status status = other.TryOpen();
+    EXPECT_THAT(status, HasCode(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(status.message(), HasSubstr("does not match its checksum"));
+  }
+}
+
+}  // namespace
+}  // namespace varve::fs

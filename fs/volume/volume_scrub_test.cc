@@ -1,0 +1,144 @@
+// Entries too large to be checked when they are read: checked all the same, in
+// the background.
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "fs/volume/volume_test_util.h"
+
+namespace varve::fs {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr uint64_t kSize = ContentReader::kMaxVerifiedSize + (1 << 20);
+
+class VolumeScrubTest : public testing::Test, public TestVolume {
+ protected:
+  void SetUp() override {
+    Open();
+    ASSERT_THAT(Write("sound", std::string(kSize, 's'), 1 << 20), IsOk());
+    ASSERT_THAT(Write("bad", std::string(kSize, 'b'), 1 << 20), IsOk());
+    const auto entry = volume().store().Read("bad");
+    ASSERT_THAT(entry, IsOk());
+    at_ = entry->location().payload_offset + kSize - 100;
+    Close();
+    options().on_incident = [this](const absl::Status& status) {
+      absl::MutexLock lock(&mu_);
+      incidents_.emplace_back(status.message());
+    };
+  }
+  void Damage() {
+    const auto file =
+        RealFileSystem()->Open(path(), OpenMode::kReadWrite, /*permissions=*/0);
+    ASSERT_THAT(file, IsOk());
+    struct iovec piece = {const_cast<char*>("X"), 1};
+    ASSERT_THAT((*file)->WriteAt(at_, {&piece, 1}), IsOk());
+  }
+  std::string NextIncident() {
+    absl::MutexLock lock(&mu_);
+    const auto there = [this] {
+      mu_.AssertReaderHeld();
+      return !incidents_.empty();
+    };
+    if (!mu_.AwaitWithTimeout(absl::Condition(&there), absl::Minutes(1))) {
+      return "none";
+    }
+    return incidents_.front();
+  }
+  bool CanBeRead(absl::string_view path) {
+    const auto handle = OpenFile(path, O_RDONLY);
+    return volume().Read(**handle, 0, 10).ok();
+  }
+
+  uint64_t at_ = 0;
+  absl::Mutex mu_;
+  std::vector<std::string> incidents_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST_F(VolumeScrubTest, DamageIsFoundThoughNobodyReads) {
+  Damage();
+  options().scrub_after = absl::ZeroDuration();
+  Open();
+  EXPECT_THAT(NextIncident(), HasSubstr("\"bad\""));
+  EXPECT_EQ(volume().scrub_progress().damaged, 1u);
+  EXPECT_FALSE(CanBeRead("bad"));
+  EXPECT_TRUE(CanBeRead("sound"));
+  Close();
+}
+
+TEST_F(VolumeScrubTest, WhatIsReadIsCheckedFirst) {
+  Damage();
+  options().scrub_after = absl::Hours(1);
+  Open();
+  EXPECT_TRUE(CanBeRead("bad"));  // by whoever comes too early
+  EXPECT_THAT(NextIncident(), HasSubstr("\"bad\""));
+  EXPECT_FALSE(CanBeRead("bad"));
+  Close();
+}
+
+// What was damaged is in no file of the store any more.
+TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
+  options().scrub_after = absl::Hours(1);
+  Open();
+  const auto old =
+      RealFileSystem()->Open(path(), OpenMode::kReadWrite, /*permissions=*/0);
+  ASSERT_THAT(old, IsOk());
+  // All is copied, and lacks only the last step, when the scrubber begins.
+  bool begun = false;
+  bool done = false;
+  files().Inject({.ops = kOpSync, .times = 1000, .before = [&] {
+                    const auto phase = volume().GetCompactionProgress().phase;
+                    if (phase == CompactionPhase::kCopying && !begun) {
+                      begun = true;
+                      // Something to catch up with.
+                      EXPECT_THAT(MakeDir("d"), IsOk());
+                    } else if (phase == CompactionPhase::kCatchingUp && !done) {
+                      done = true;
+                      EXPECT_TRUE(CanBeRead("bad"));
+                      while (volume().scrub_progress().bytes == 0) {
+                        absl::SleepFor(absl::Milliseconds(1));
+                      }
+                    }
+                  }});
+  ASSERT_THAT(volume().StartCompaction({}), IsOk());
+  ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+  files().Heal();
+  ASSERT_TRUE(done);
+  if (volume().scrub_progress().bytes > kSize - kSize / 8) {
+    GTEST_SKIP() << "the machine is too busy: the scrubber has got to the end";
+  }
+  struct iovec piece = {const_cast<char*>("X"), 1};
+  ASSERT_THAT((*old)->WriteAt(at_, {&piece, 1}), IsOk());
+  // The scrubber takes what is asked for in order.
+  while (volume().scrub_progress().bytes < kSize) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_TRUE(CanBeRead("sound"));
+  while (volume().scrub_progress().bytes < 2 * kSize) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_EQ(volume().scrub_progress().damaged, 0u);
+  EXPECT_TRUE(CanBeRead("bad"));
+  Close();
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(incidents_, testing::IsEmpty());
+}
+
+// In the middle of an entry, too.
+TEST_F(VolumeScrubTest, ClosingDoesNotWaitForIt) {
+  options().scrub_after = absl::ZeroDuration();
+  Open();
+  for (int round = 0; round < 5; ++round) Reopen();
+  Close();
+  absl::MutexLock lock(&mu_);
+  EXPECT_THAT(incidents_, testing::IsEmpty());
+}
+
+}  // namespace
+}  // namespace varve::fs

@@ -1,0 +1,47 @@
+// What others do to the file of a mounted store.
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/volume/volume.h"
+
+namespace varve::fs {
+
+absl::StatusOr<FilePlace> Volume::Place() {
+  // While a compaction puts its file in the place of ours, the question has no
+  // answer.
+  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  return core_.store->Place();
+}
+
+void Volume::WatchFile() {
+  const absl::Status length = core_.store->CheckLength(core_.store->tail());
+  if (absl::IsDataLoss(length) && !reported_failure_) {
+    reported_failure_ = true;
+    Report(Annotate(length, "the store serves only reads from now on"));
+  }
+  const absl::StatusOr<FilePlace> place = Place();
+  // Not to know is nothing to report.
+  if (!place.ok() || *place == reported_place_) return;
+  reported_place_ = *place;
+  if (*place == FilePlace::kInPlace) return;
+  Report(absl::FailedPreconditionError(absl::StrCat(
+      core_.store->file_path(),
+      *place == FilePlace::kMoved
+          ? " is not the mounted store any more; it was moved or replaced. The "
+            "mount goes on with the file that it has open"
+          : " was deleted while it is mounted. The mount goes on, but all that "
+            "is in it will be gone once it is unmounted: copy it to another "
+            "place before that")));
+}
+
+void Volume::ReportIfDeleted() {
+  if (options_.read_only) return;
+  const absl::StatusOr<FilePlace> place = Place();
+  if (!place.ok() || *place != FilePlace::kDeleted) return;
+  Report(absl::FailedPreconditionError(absl::StrCat(
+      "all that was in the mount is in a deleted file, and gone: ",
+      core_.store->file_path(), " was deleted while it was mounted")));
+}
+
+}  // namespace varve::fs
