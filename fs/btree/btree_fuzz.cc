@@ -1,0 +1,141 @@
+// Trees made of hostile nodes: each has the right checksum, and may be of any
+// form otherwise. Whatever they are, reading, walking and merging end, stay
+// inside the nodes, and give items in order or an error.
+//
+// The input is a script that makes nodes, one after the other; an inner node
+// leads to those that were made before it, or nowhere.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "fs/btree/memory_nodes.h"
+#include "fs/btree/merge.h"
+#include "fs/btree/node.h"
+#include "fs/btree/overlay.h"
+#include "fs/btree/stored_tree.h"
+
+namespace varve::fs {
+namespace {
+
+// The script; 0 and empty strings once it is used up.
+class Script {
+ public:
+  Script(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+
+  bool at_end() const { return size_ == 0; }
+  uint8_t Byte() {
+    if (size_ == 0) return 0;
+    --size_;
+    return *data_++;
+  }
+  std::string Bytes(size_t size) {
+    std::string bytes;
+    while (bytes.size() < size && size_ > 0) {
+      bytes.push_back(static_cast<char>(Byte()));
+    }
+    return bytes;
+  }
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+};
+
+std::string AnyPointer(Script& script, const std::vector<NodePointer>& made) {
+  std::string encoded;
+  const uint8_t which = script.Byte();
+  if (which == 0xff || made.empty()) return script.Bytes(script.Byte() % 40);
+  EncodePointer(made[which % made.size()], &encoded);
+  return encoded;
+}
+
+// A node as the builder makes it, of any level and with pointers to anywhere,
+// in which some bytes are changed now and then; or any bytes.
+std::string AnyNode(Script& script, const std::vector<NodePointer>& made) {
+  const uint8_t kind = script.Byte();
+  if (kind % 8 == 7) return script.Bytes(script.Byte());
+  const bool is_delta = kind % 8 == 3;
+  const int level = kind % 8 < 4 ? 0 : kind % 8 - 3;
+  std::map<std::string, std::string> items;
+  for (size_t count = 1 + script.Byte() % 12; count > 0; --count) {
+    const std::string key = script.Bytes(script.Byte() % 6);
+    items[key] =
+        level > 0 ? AnyPointer(script, made) : script.Bytes(script.Byte() % 9);
+  }
+  NodeBuilder builder;
+  for (const auto& [key, value] : items) {
+    if (is_delta && value.empty()) {
+      builder.AddErased(key);
+    } else {
+      builder.Add(key, value);
+    }
+  }
+  std::string base;
+  if (is_delta) base = AnyPointer(script, made);
+  std::string node = builder.Build(level, base);
+  for (int changes = kind / 64; changes > 0; --changes) {
+    const size_t at = (script.Byte() * size_t{256} + script.Byte());
+    node[at % node.size()] = static_cast<char>(script.Byte());
+  }
+  return node;
+}
+
+void Walk(const LayeredTree& tree) {
+  LayeredCursor cursor(&tree);
+  std::string last;
+  bool is_first = true;
+  absl::Status status = cursor.Seek("");
+  while (status.ok() && cursor.valid()) {
+    if (!is_first && cursor.key() <= last) std::abort();
+    is_first = false;
+    last = std::string(cursor.key());
+    status = cursor.Next();
+  }
+}
+
+}  // namespace
+}  // namespace varve::fs
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace varve::fs;
+  if (size > 4096) return 0;
+  Script script(data, size);
+  MemoryNodes nodes;
+  Overlay overlay;
+  for (int changes = script.Byte() % 5; changes > 0; --changes) {
+    const std::string key = script.Bytes(script.Byte() % 6);
+    if (script.Byte() % 3 == 0) {
+      overlay.Erase(key);
+    } else {
+      overlay.Put(key, script.Bytes(script.Byte() % 9));
+    }
+  }
+  std::vector<NodePointer> made;
+  while (!script.at_end() && made.size() < 64) {
+    const auto pointer = nodes.Append(AnyNode(script, made));
+    if (pointer.ok()) made.push_back(*pointer);
+  }
+  if (made.empty()) return 0;
+  const NodeReader reader(&nodes);
+  const StoredTree stored(&reader, made.back());
+  const LayeredTree tree({&overlay}, &stored);
+  Walk(tree);
+  const std::string key(reinterpret_cast<const char*>(data), size % 6);
+  (void)tree.Get(key);
+  (void)tree.FindAtOrBefore(key, "");
+  const auto root = MergeOverlay(stored, overlay, &nodes);
+  if (!root.ok()) return 0;
+  // What was merged holds what the layers held, where those can be read.
+  const StoredTree merged(&reader, *root);
+  const auto before = tree.Get(key);
+  const auto after = merged.Get(key);
+  if (before.ok() && after.ok() && *before != *after) std::abort();
+  Walk(LayeredTree({}, &merged));
+  return 0;
+}

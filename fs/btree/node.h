@@ -1,0 +1,158 @@
+// Nodes: the pages of the copy-on-write B+ tree, as they lie in the store. A
+// node is read in place; its bytes are all there is of it.
+//
+// A node is a sorted list of items, each a key and a value. In a leaf (level 0)
+// they are what the tree holds; in an inner node the value is the encoded
+// pointer to a child, and the key separates it from the child before: it is not
+// above any key in the child, and above all keys before it.
+//
+//   u8  level            0 for a leaf, else one more than that of its children
+//   u8  flags            bit 0: delta
+//   u16 count            of items
+//   u16 prefix size      bytes that all keys begin with: as many as there are
+//   u16 base size        of a delta: bytes of the pointer to its base; else 0
+//       base             the pointer
+//       prefix
+//   u16 slots[count]     where each item begins, from the start of the node
+//       items            without gaps, in the order of their keys, up to the
+//       end
+//
+//   item: u16 size of the rest of the key, and in bit 15 whether it is erased
+//         u16 size of the value
+//         rest of the key, value
+//
+// A **delta** is a leaf that has only what has changed of another one, its
+// base: its items replace or erase those of the base. It spares writing a whole
+// leaf for each small change. A base may be a delta, too; see kMaxRuns.
+//
+// The same items give the same bytes, so that equal nodes have equal checksums.
+//
+// Thread-safe: views are immutable.
+
+#ifndef VARVE_FS_BTREE_NODE_H_
+#define VARVE_FS_BTREE_NODE_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace varve::fs {
+
+// Bytes that a node is filled up to. Larger ones make a change cost more,
+// smaller ones make the tree higher.
+inline constexpr size_t kNodeTarget = 4096;
+// An item has to leave its node addressable by 16 bits, with others in it.
+inline constexpr size_t kMaxKeySize = 1024;
+inline constexpr size_t kMaxValueSize = 8192;
+inline constexpr int kMaxLevel = 15;
+// A leaf and the deltas over it, at most. Looking up a key looks into each.
+inline constexpr size_t kMaxRuns = 12;
+
+// Where a node lies, and the sum that its bytes must have.
+struct NodePointer {
+  uint64_t store_offset = 0;  // of its first byte, absolute in the store
+  uint64_t entry_offset = 0;  // of its first byte, in the payload of its entry
+  uint64_t key_hash = 0;      // of that entry: finds it in a relocated store
+  uint64_t checksum = 0;      // XXH3-64 of the node
+  uint32_t size = 0;          // bytes
+
+  friend bool operator==(const NodePointer&, const NodePointer&) = default;
+};
+
+// varints, and the hash and the checksum as u64.
+void EncodePointer(const NodePointer& pointer, std::string* out);
+// DATA_LOSS if the bytes are not exactly one pointer to a possible place.
+absl::StatusOr<NodePointer> DecodePointer(absl::string_view bytes);
+
+// A node in memory that somebody else owns, and keeps while the view is used.
+// No accessor reads outside these bytes, whatever they are.
+class NodeView {
+ public:
+  NodeView() = default;
+  // Bytes that Check() has accepted before, or may accept later.
+  explicit NodeView(absl::string_view bytes) : bytes_(bytes) {}
+
+  // DATA_LOSS with a reason if the bytes are no node as described above. What
+  // a pointer leads to is not looked at.
+  absl::Status Check() const;
+
+  int level() const { return U8(0); }
+  bool is_delta() const { return (U8(1) & kDelta) != 0; }
+  size_t count() const { return U16(2); }
+  size_t size() const { return bytes_.size(); }
+  // The pointer to the base of a delta, encoded.
+  absl::string_view base() const { return Slice(kHeaderSize, U16(6)); }
+  absl::string_view prefix() const {
+    return Slice(kHeaderSize + U16(6), U16(4));
+  }
+  // What follows the prefix in the key of an item; `index` < count().
+  absl::string_view rest(size_t index) const;
+  std::string key(size_t index) const;
+  absl::string_view value(size_t index) const;
+  // Of a delta: the base's item of this key is no longer there.
+  bool is_erased(size_t index) const;
+
+  // The first item whose key is not below `key`; count() if there is none.
+  size_t LowerBound(absl::string_view key) const;
+  // Compares the key of an item with `key`: below 0, 0 or above 0.
+  int Compare(size_t index, absl::string_view key) const;
+
+  absl::string_view bytes() const { return bytes_; }
+
+ private:
+  friend class NodeBuilder;
+  static constexpr size_t kHeaderSize = 8;
+  static constexpr size_t kItemHeaderSize = 4;
+  static constexpr uint8_t kDelta = 1;
+  static constexpr uint16_t kErased = 0x8000;
+
+  uint8_t U8(size_t at) const;
+  uint16_t U16(size_t at) const;
+  // As much of the range as lies in the node.
+  absl::string_view Slice(size_t at, size_t size) const;
+  size_t slots() const { return kHeaderSize + U16(6) + U16(4); }
+  absl::Status CheckItem(size_t index, size_t begin, size_t* end) const;
+
+  absl::string_view bytes_;
+};
+
+// Puts a node together. Not thread-safe.
+class NodeBuilder {
+ public:
+  // Keys must come in strictly ascending order.
+  void Add(absl::string_view key, absl::string_view value);
+  void AddErased(absl::string_view key);
+
+  size_t count() const { return items_.size(); }
+  // Bytes that the node of all items so far would have.
+  size_t size() const;
+  absl::string_view first_key() const { return items_.front().key; }
+
+  // The node; the builder is empty afterwards. `base` is an encoded pointer
+  // for a delta, else empty. There must be an item.
+  std::string Build(int level, absl::string_view base = {});
+  // Half of the items, by bytes, as a node; the others stay.
+  std::string BuildFirstHalf(int level);
+
+ private:
+  struct Item {
+    std::string key;
+    std::string value;
+    bool is_erased = false;
+  };
+  std::string Encode(size_t count, int level, absl::string_view base) const;
+  void Append(Item item);
+
+  std::vector<Item> items_;
+  size_t item_bytes_ = 0;  // of keys and values
+};
+
+// How many bytes two strings have in common at their beginning.
+size_t CommonPrefix(absl::string_view a, absl::string_view b);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_BTREE_NODE_H_

@@ -1,0 +1,41 @@
+#include "fs/btree/node_reader.h"
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/entry/entry.h"
+#include "fs/base/error.h"
+
+namespace varve::fs {
+
+NodeReader::NodeReader(const NodeSource* source)
+    : source_(source),
+      sound_(
+          std::make_unique<std::array<std::atomic<uint64_t>, kRemembered>>()) {}
+
+absl::StatusOr<NodeView> NodeReader::Read(const NodePointer& pointer) const {
+  VARVE_ASSIGN_OR_RETURN(const absl::string_view bytes,
+                         source_->Fetch(pointer));
+  // Two nodes at one place, of which one is a part of the other, differ in
+  // their sizes or checksums.
+  const uint64_t mark = pointer.checksum ^
+                        (pointer.store_offset * 0x9E3779B97F4A7C15) ^
+                        pointer.size;
+  std::atomic<uint64_t>& slot =
+      (*sound_)[(pointer.store_offset * 0x9E3779B97F4A7C15) >> 50];
+  static_assert(kRemembered == size_t{1} << (64 - 50));
+  NodeView node(bytes);
+  if (mark != 0 && slot.load(std::memory_order_relaxed) == mark) return node;
+  const auto where = [&] {
+    return absl::StrCat("node of the tree at offset ", pointer.store_offset);
+  };
+  if (HashKey(bytes) != pointer.checksum) {
+    return DamageError(absl::StrCat(where(), ": checksum mismatch"));
+  }
+  if (const absl::Status status = node.Check(); !status.ok()) {
+    return Annotate(status, where());
+  }
+  slot.store(mark, std::memory_order_relaxed);
+  return node;
+}
+
+}  // namespace varve::fs

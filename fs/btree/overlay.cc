@@ -1,0 +1,145 @@
+#include "fs/btree/overlay.h"
+
+#include <iterator>
+
+#include "engine/base/status.h"
+
+namespace varve::fs {
+namespace {
+
+// What the map needs for an item besides its bytes: the two strings, room in
+// its nodes that is not used, and what malloc keeps for itself.
+constexpr size_t kItemOverhead = 128;
+
+}  // namespace
+
+void Overlay::Set(absl::string_view key, std::optional<std::string> value) {
+  bytes_ += value.has_value() ? value->size() : 0;
+  const auto [it, is_new] = items_.try_emplace(std::string(key));
+  if (is_new) {
+    bytes_ += key.size();
+  } else if (it->second.has_value()) {
+    bytes_ -= it->second->size();
+  }
+  it->second = std::move(value);
+}
+
+void Overlay::Put(absl::string_view key, absl::string_view value) {
+  Set(key, std::string(value));
+}
+
+void Overlay::Erase(absl::string_view key) { Set(key, std::nullopt); }
+
+size_t Overlay::memory() const {
+  return bytes_ + items_.size() * kItemOverhead;
+}
+
+absl::StatusOr<std::optional<absl::string_view>> LayeredTree::Get(
+    absl::string_view key) const {
+  for (const Overlay* overlay : overlays_) {
+    const auto it = overlay->items().find(key);
+    if (it == overlay->items().end()) continue;
+    std::optional<absl::string_view> value;
+    if (it->second.has_value()) value = *it->second;
+    return value;
+  }
+  return stored_->Get(key);
+}
+
+absl::StatusOr<std::optional<LayeredTree::Found>> LayeredTree::FindAtOrBefore(
+    absl::string_view key, absl::string_view low) const {
+  std::string limit(key);
+  bool includes_limit = true;
+  while (true) {
+    // The largest key of all layers; of equal ones the newest layer's counts.
+    std::optional<std::string> found;
+    std::optional<absl::string_view> value;
+    for (const Overlay* overlay : overlays_) {
+      auto it = includes_limit ? overlay->items().upper_bound(limit)
+                               : overlay->items().lower_bound(limit);
+      if (it == overlay->items().begin()) continue;
+      --it;
+      if (it->first < low || (found.has_value() && it->first <= *found)) {
+        continue;
+      }
+      found = it->first;
+      value.reset();
+      if (it->second.has_value()) value = *it->second;
+    }
+    TreeCursor cursor(stored_);
+    VARVE_RETURN_IF_ERROR(cursor.SeekAtOrBefore(limit));
+    if (!includes_limit && cursor.valid() && cursor.key() == limit) {
+      // An erased item of the same key is in an overlay: look before it.
+      VARVE_RETURN_IF_ERROR(cursor.Previous());
+    }
+    if (cursor.valid() && cursor.key() >= low &&
+        (!found.has_value() || cursor.key() > *found)) {
+      found = std::string(cursor.key());
+      value = cursor.value();
+    }
+    if (!found.has_value()) return std::optional<Found>();
+    if (value.has_value()) {
+      return std::optional<Found>({*std::move(found), *value});
+    }
+    limit = *std::move(found);
+    includes_limit = false;
+  }
+}
+
+LayeredCursor::LayeredCursor(const LayeredTree* tree)
+    : tree_(tree), stored_(tree->stored_) {}
+
+absl::Status LayeredCursor::Seek(absl::string_view key) {
+  at_.clear();
+  for (const Overlay* overlay : tree_->overlays_) {
+    at_.push_back(overlay->items().lower_bound(key));
+  }
+  VARVE_RETURN_IF_ERROR(stored_.Seek(key));
+  return Settle();
+}
+
+absl::Status LayeredCursor::PassOver(absl::string_view key) {
+  for (size_t i = 0; i < at_.size(); ++i) {
+    if (at_[i] != tree_->overlays_[i]->items().end() && at_[i]->first == key) {
+      ++at_[i];
+    }
+  }
+  if (stored_.valid() && stored_.key() == key) return stored_.Next();
+  return absl::OkStatus();
+}
+
+absl::Status LayeredCursor::Settle() {
+  while (true) {
+    std::optional<absl::string_view> first;
+    std::optional<absl::string_view> value;
+    for (size_t i = 0; i < at_.size(); ++i) {
+      if (at_[i] == tree_->overlays_[i]->items().end()) continue;
+      const auto& [key, change] = *at_[i];
+      if (first.has_value() && *first <= key) continue;
+      first = key;
+      value.reset();
+      if (change.has_value()) value = *change;
+    }
+    if (stored_.valid() && (!first.has_value() || stored_.key() < *first)) {
+      first = stored_.key();
+      value = stored_.value();
+    }
+    valid_ = first.has_value() && value.has_value();
+    if (!first.has_value()) return absl::OkStatus();
+    key_.assign(first->data(), first->size());
+    if (valid_) {
+      value_ = *value;
+      return absl::OkStatus();
+    }
+    VARVE_RETURN_IF_ERROR(PassOver(key_));
+  }
+}
+
+absl::Status LayeredCursor::Next() {
+  // A copy: passing over an item moves what key_ must be compared with.
+  const std::string passed = key_;
+  VARVE_RETURN_IF_ERROR(PassOver(passed));
+  return Settle();
+}
+
+}  // namespace varve::fs
