@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/entry/layout.h"
 #include "engine/store/store_test_fixture.h"
 
 namespace varve {
@@ -226,6 +227,27 @@ TEST_F(CompactionTest, StopsAtADamagedEntry) {
   EXPECT_EQ(File(), bytes);
   EXPECT_EQ(directory_.Listing(), "store ");
   Write("more", "x");
+}
+
+// No writer appends one, but a reader takes it for a value behind a pad.
+TEST_F(CompactionTest, SingleNulOfAnotherWriterStaysAValue) {
+  Write("a", "x");
+  ASSERT_THAT(store_->Delete("a"), IsOk());
+  std::string file = File();
+  const uint64_t tail = file.size();
+  file.resize(Align64(tail));
+  file.push_back('\0');
+  std::byte metadata[kMetadataSize];
+  EncodeMetadata({HashKey("nul"), tail, kTombstoneCrc32}, metadata);
+  file.append(reinterpret_cast<const char*>(metadata), kMetadataSize);
+  store_ = nullptr;
+  WriteWholeFile(Path(), file);
+  Open();
+  ASSERT_EQ(Read("nul"), std::string(1, '\0'));
+  ASSERT_THAT(store_->Compact(), IsOk());
+  EXPECT_EQ(Read("nul"), std::string(1, '\0'));
+  Open();
+  EXPECT_EQ(Read("nul"), std::string(1, '\0'));
 }
 
 TEST_F(CompactionTest, FailureLeavesTheStoreAsItWas) {

@@ -57,6 +57,12 @@ class Compactor {
     if (!entry.has_value()) return Damaged(metadata_offset);
 
     static constexpr std::byte kZeros[kPayloadAlignment] = {};
+    // Without a pad in front of it, a single NUL is a tombstone. No writer of
+    // ours appends one, but in another's store it may be a value.
+    if (entry->payload_size == 1 && entry->crc32 == kTombstoneCrc32 &&
+        Align64(tail_) == tail_) {
+      VARVE_RETURN_IF_ERROR(AddTombstone(entry->key_hash));
+    }
     VARVE_RETURN_IF_ERROR(Add({kZeros, Align64(tail_) - tail_}));
     uint32_t crc = 0;
     for (uint64_t at = entry->payload_offset; at < metadata_offset;) {
@@ -87,6 +93,14 @@ class Compactor {
   }
 
  private:
+  absl::Status AddTombstone(uint64_t key_hash) {
+    std::byte tombstone[kTombstoneSize] = {};
+    EncodeMetadata({key_hash, tail_, kTombstoneCrc32}, &tombstone[1]);
+    VARVE_RETURN_IF_ERROR(Add(tombstone));
+    tail_ += kTombstoneSize;
+    return absl::OkStatus();
+  }
+
   absl::Status Add(absl::Span<const std::byte> bytes) {
     if (buffer_.size() + bytes.size() > kChunk) VARVE_RETURN_IF_ERROR(Flush());
     buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -28,11 +29,15 @@ struct LockedFile {
 absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
                                        const OpenOptions& options) {
   FileSystem& file_system = *options.file_system;
+  const auto begin = std::chrono::steady_clock::now();
   while (true) {
     VARVE_ASSIGN_OR_RETURN(
         std::unique_ptr<File> file,
         file_system.Open(path, options.mode, options.permissions));
-    VARVE_RETURN_IF_ERROR(file->LockExclusive(options.lock_wait));
+    const absl::Duration waited =
+        absl::FromChrono(std::chrono::steady_clock::now() - begin);
+    VARVE_RETURN_IF_ERROR(file->LockExclusive(
+        std::max(absl::ZeroDuration(), options.lock_wait - waited)));
     VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
     // While we waited, compaction may have put another file in its place; the
     // lock on this one would protect nothing.

@@ -92,8 +92,11 @@ absl::StatusOr<std::unique_ptr<File>> StoreImpl::MakeReplacementFile() {
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation->file().Info());
   // Nobody else may write what a crash has left there, as the store's lock is
   // ours. A link that leads nowhere is not what it leaves.
-  if (file_system.Info(path).ok()) {
+  const absl::Status there = file_system.Info(path).status();
+  if (there.ok()) {
     VARVE_RETURN_IF_ERROR(file_system.Remove(path));
+  } else if (!absl::IsNotFound(there)) {
+    return there;
   }
   VARVE_ASSIGN_OR_RETURN(
       std::unique_ptr<File> file,

@@ -40,6 +40,21 @@ Extent PartOf(const Extent& entry, Extent part) {
   return part;
 }
 
+// Pieces in memory that are to lie in one entry, one behind the other.
+struct Gathered {
+  std::vector<absl::Span<const std::byte>> bytes;
+  std::vector<Extent> extents;  // only where they are in file and entry
+  uint64_t size = 0;
+
+  void Add(uint64_t file_offset, const Piece& piece) {
+    bytes.push_back(AsBytes(piece.bytes));
+    extents.push_back({.file_offset = file_offset,
+                       .length = piece.length,
+                       .entry_offset = size});
+    size += piece.length;
+  }
+};
+
 }  // namespace
 
 Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
@@ -224,9 +239,7 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
     entries = open.stream->sealed();
     if (last.has_value()) entries.push_back(*last);
   }
-  std::vector<absl::Span<const std::byte>> gathered;
-  std::vector<Extent> gathered_extents;
-  uint64_t gathered_bytes = 0;
+  Gathered gathered;
   uint64_t inline_bytes = 0;
   for (const auto& item : open.content.pieces()) {
     const auto& [offset, piece] = item;
@@ -256,25 +269,21 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
           inline_bytes += piece.length;
           layout.inlined.push_back(&item);
         } else {
-          gathered.push_back(AsBytes(piece.bytes));
-          gathered_extents.push_back({.file_offset = offset,
-                                      .length = piece.length,
-                                      .entry_offset = gathered_bytes});
-          gathered_bytes += piece.length;
+          gathered.Add(offset, piece);
         }
         break;
     }
   }
-  if (AreAllZeros(gathered)) {
-    for (const Extent& part : gathered_extents) {
+  if (AreAllZeros(gathered.bytes)) {
+    for (const Extent& part : gathered.extents) {
       layout.extents.push_back(Extent::Hole(part.file_offset, part.length));
     }
-  } else {
-    const Extent entry =
-        commit.AddEntry(NewDataKeyHash(HeadOf(gathered)), gathered);
-    for (const Extent& part : gathered_extents) {
-      layout.extents.push_back(PartOf(entry, part));
-    }
+    return layout;
+  }
+  const Extent entry =
+      commit.AddEntry(NewDataKeyHash(HeadOf(gathered.bytes)), gathered.bytes);
+  for (const Extent& part : gathered.extents) {
+    layout.extents.push_back(PartOf(entry, part));
   }
   return layout;
 }

@@ -30,6 +30,36 @@ constexpr uint64_t kTinyExtent = 512;
 // What is joined is held in memory for a moment.
 constexpr uint64_t kMaxJoined = uint64_t{1} << 20;
 
+// A piece of a file that was written to a stream.
+struct Written {
+  uint64_t file_offset;
+  uint64_t store_offset;
+  uint64_t length;
+};
+
+// Where it lies in the entries that the stream has become; both in order.
+ExtentList Locate(const std::vector<Written>& written,
+                  const std::vector<EntryLocation>& entries) {
+  ExtentList extents;
+  auto entry = entries.begin();
+  for (const Written& part : written) {
+    while (part.store_offset >= entry->payload_offset + entry->payload_size) {
+      ++entry;
+    }
+    if (!extents.empty()) {
+      Extent& before = extents.back();
+      if (before.file_end() == part.file_offset &&
+          before.payload_offset() == entry->payload_offset) {
+        before.length += part.length;
+        continue;
+      }
+    }
+    extents.push_back(
+        ExtentIn(*entry, part.store_offset, part.file_offset, part.length));
+  }
+  return extents;
+}
+
 }  // namespace
 
 bool ContentWriter::JoinPieces(OpenInode& open, Range range) {
@@ -100,8 +130,6 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
     }
     if (detail.patched <= size / 2) return absl::OkStatus();
   }
-  VARVE_ASSIGN_OR_RETURN(const bool zeros, HoldsOnlyZeros(open, size));
-  if (zeros) return absl::OkStatus();
   return Rewrite(open, {{0, size}}, size);
 }
 
@@ -169,14 +197,15 @@ absl::Status ContentWriter::Rewrite(OpenInode& open,
 absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
                                           const std::vector<Range>& ranges,
                                           uint64_t size) {
+  const bool whole =
+      ranges.size() == 1 && ranges[0].begin == 0 && ranges[0].end == size;
+  if (whole) {
+    // Nothing but zeros are no plain entry, and can stay as they are.
+    VARVE_ASSIGN_OR_RETURN(const bool zeros, HoldsOnlyZeros(open, size));
+    if (zeros) return absl::OkStatus();
+  }
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream, BeginStream());
-  struct Written {
-    uint64_t file_offset;
-    uint64_t store_offset;
-    uint64_t length;
-  };
   std::vector<Written> written;
-  bool zeros = true;  // of which no plain entry is made
   for (const Range& range : ranges) {
     for (uint64_t offset = range.begin; offset < range.end;) {
       VARVE_ASSIGN_OR_RETURN(
@@ -184,7 +213,6 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
           reader_.ReadLocked(open, offset,
                              std::min(kCopyChunk, range.end - offset)));
       VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
-      zeros = zeros && IsAllZeros(chunk);
       const absl::StatusOr<uint64_t> at = stream->Write(AsBytes(chunk));
       // A single NUL cannot begin an entry; the file stays as it is.
       if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
@@ -199,31 +227,13 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
   fs::Commit commit(core_, Timestamp::Now(), stream.get());
   const std::optional<std::string> head = HeadOfStream(*stream);
   const bool plain =
-      !zeros && stream->sealed().empty() && ranges.size() == 1 &&
-      ranges[0].begin == 0 && ranges[0].end == size && head.has_value() &&
+      whole && stream->sealed().empty() && head.has_value() &&
       MayLieUnderPath(core_, target->path_hash, target->owns_path, *head);
   const auto last = commit.FinishStream(
       plain ? target->path_hash : NewDataKeyHash(head.value_or("")));
   std::vector<EntryLocation> entries = stream->sealed();
   if (last.has_value()) entries.push_back(*last);
-  SetContent set{.ino = open.ino};
-  auto entry = entries.begin();
-  for (const Written& part : written) {
-    while (part.store_offset >= entry->payload_offset + entry->payload_size) {
-      ++entry;
-    }
-    if (!set.extents.empty()) {
-      Extent& before = set.extents.back();
-      if (before.file_end() == part.file_offset &&
-          before.payload_offset() == entry->payload_offset) {
-        before.length += part.length;
-        continue;
-      }
-    }
-    set.extents.push_back(
-        ExtentIn(*entry, part.store_offset, part.file_offset, part.length));
-  }
-  commit.Add(set);
+  commit.Add(SetContent{.ino = open.ino, .extents = Locate(written, entries)});
   return commit.Finish();
 }
 

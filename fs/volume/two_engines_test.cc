@@ -63,6 +63,7 @@ class TwoEnginesTest : public testing::TestWithParam<int> {
     const std::string& text = model_.files[path];
     return text.empty() || (text.size() <= 60'000 && v_.ReadRaw(path) == text);
   }
+  void AdoptOne();
   void UseVarve();
   void UseOriginal();
   void Expect();
@@ -72,6 +73,14 @@ class TwoEnginesTest : public testing::TestWithParam<int> {
   TestVolume v_;
   Model model_;
 };
+
+void TwoEnginesTest::AdoptOne() {
+  if (model_.unnamed.empty()) return;
+  const std::string key = model_.unnamed.begin()->first;
+  ASSERT_THAT(v_.volume().Adopt({key}, {}), testing::ElementsAre(IsOk()));
+  model_.files[key] = model_.unnamed[key];
+  model_.unnamed.erase(key);
+}
 
 void TwoEnginesTest::UseVarve() {
   for (size_t i = 1 + Below(6); i > 0; --i) {
@@ -120,13 +129,8 @@ void TwoEnginesTest::UseVarve() {
         model_.files.erase(path);
         break;
       }
-      default: {
-        if (model_.unnamed.empty()) break;
-        const std::string key = model_.unnamed.begin()->first;
-        ASSERT_THAT(v_.volume().Adopt({key}, {}), testing::ElementsAre(IsOk()));
-        model_.files[key] = model_.unnamed[key];
-        model_.unnamed.erase(key);
-      }
+      default:
+        AdoptOne();
     }
   }
   if (Below(4) == 0) {

@@ -72,6 +72,24 @@ absl::Status CheckHasNoIdentity(const Store& store) {
       "the key of the store's identity, its first entry, is damaged");
 }
 
+// Sentences about what recovery met.
+std::vector<std::string> NotesOf(const RecoveryReport& recovery) {
+  std::vector<std::string> notes;
+  if (recovery.torn_bytes > 0) {
+    notes.push_back(
+        absl::StrCat("the store ended in ", recovery.torn_bytes,
+                     " bytes of an unfinished write",
+                     recovery.sidecar.empty()
+                         ? std::string(", which are left alone")
+                         : absl::StrCat(", moved to ", recovery.sidecar)));
+  }
+  for (const Mend& mend : recovery.mends) {
+    notes.push_back(absl::StrCat("the store is damaged: ", mend.reason,
+                                 "; it is read as if it were not"));
+  }
+  return notes;
+}
+
 }  // namespace
 
 Volume::Volume(VolumeOptions options)
@@ -153,18 +171,7 @@ void Volume::KeepOrphans() {
 
 absl::Status Volume::Load() {
   Store& store = *core_.store;
-  if (store.recovery().torn_bytes > 0) {
-    notes_.push_back(absl::StrCat(
-        "the store ended in ", store.recovery().torn_bytes,
-        " bytes of an unfinished write",
-        store.recovery().sidecar.empty()
-            ? std::string(", which are left alone")
-            : absl::StrCat(", moved to ", store.recovery().sidecar)));
-  }
-  for (const Mend& mend : store.recovery().mends) {
-    notes_.push_back(absl::StrCat("the store is damaged: ", mend.reason,
-                                  "; it is read as if it were not"));
-  }
+  notes_ = NotesOf(store.recovery());
   core_.unnamed_limit.store(store.tail());
   KeepOrphans();
   const absl::StatusOr<EntryView> identity = FindIdentityEntry(store);

@@ -26,6 +26,8 @@ class Incomplete(unittest.TestCase):
             self.varve("put", "--create", self.store, "f%d" % i, input=b"%d" % i * 5000)
 
     def varve(self, *arguments, status=OK, **options):
+        if "input" in options:
+            options["stdin"] = None
         result = run(varve_binary(), *map(os.fsdecode, arguments), check=False, cwd=self.folder,
                      **options)
         self.assertEqual(result.returncode, status, "%s\n%s%s" % (

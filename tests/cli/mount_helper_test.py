@@ -7,7 +7,9 @@ import shutil
 import unittest
 
 from tests.kit import junit
-from tests.cli.mount_command_test import BUSY, MOUNT_HELPER, MountTest, NO_PERMISSION, READ_ONLY, REFUSED
+from tests.cli.mount_command_test import (
+    BUSY, MOUNT_HELPER, MountTest, NO_PERMISSION, READ_ONLY, REFUSED,
+)
 from tests.kit.mounted import run, varve_binary
 
 # In a mount namespace of its own, where varve and its helper are installed.

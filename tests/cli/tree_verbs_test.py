@@ -20,8 +20,9 @@ import time
 import unittest
 
 from tests.kit import junit
-from tests.cli.cli_test import (BUSY, CliTest, DAMAGE, FAILURE, NOT_A_STORE, NOT_FOUND, REFUSED, USAGE,
-                      WRONG_KIND)
+from tests.cli.cli_test import (
+    BUSY, CliTest, DAMAGE, FAILURE, NOT_A_STORE, NOT_FOUND, REFUSED, USAGE, WRONG_KIND,
+)
 from tests.kit.mounted import MountedStore, run, varve, varve_binary
 
 IS_ROOT = os.geteuid() == 0

@@ -289,7 +289,7 @@ class KillTest(unittest.TestCase):
                 more, undone = self.crash(store, models, number, rng)
                 acknowledged, lost = acknowledged + more, lost + undone
                 if rng.random() < 0.3:
-                    varve("check", store.path)  # as the crash and the mount after it have left it
+                    store.check_unclosed()  # as the crash and the mount after it have left it
             store.umount()
             store.check()
             self.assertFalse(store.path.with_name(store.path.name + ".compact").exists())

@@ -333,10 +333,10 @@ class Rig:
         least = load.durable(cut)
         problems = []
         if self.store.path.exists():
-            checked = run(varve_binary(), "check", self.store.path, check=False)
-            if checked.returncode != 0:
-                problems.append("check: %s%s" % (
-                    checked.stdout.decode(errors="replace"), checked.stderr.decode()))
+            try:
+                self.store.check_unclosed()
+            except AssertionError as error:
+                problems.append(str(error))
         elif any(least):
             problems.append("there is no store")
         self.store.mount()

@@ -345,7 +345,8 @@ class Tree:
 
     def _in_chain(self, extent):
         """The newest entry of the chain that an extent may mean: 10."""
-        return next((e for e in self.chain if not e.is_tombstone and self._is_meant(e, extent)), None)
+        values = (e for e in self.chain if not e.is_tombstone)
+        return next((e for e in values if self._is_meant(e, extent)), None)
 
     def live(self, key_hash):
         entry = self.newest.get(key_hash)

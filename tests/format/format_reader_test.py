@@ -22,8 +22,9 @@ import zlib
 from tests.format import format_reader
 from tests.kit import junit
 from tests.format.format_reader import CutShort, Damage, NotAStore, TooNew, Tree, chain, find_tail
-from tests.format.format_writer import (FILE, FOLDER, StoreWriter, identity_payload, put_inode, put_name,
-                           set_content, whole)
+from tests.format.format_writer import (
+    FILE, FOLDER, StoreWriter, identity_payload, put_inode, put_name, set_content, whole,
+)
 from tests.kit.mounted import MountedStore, varve
 from tests.format.xxh3 import xxh3_64
 

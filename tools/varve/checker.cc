@@ -143,17 +143,17 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
   if (good_.contains(offset)) return;
   if (!bad_.contains(offset)) {
     // Not a live entry: one that the tree keeps although its key has moved on.
-    const EntryLocation entry = {.key_hash = extent.key_hash,
-                                 .payload_offset = offset,
-                                 .payload_size = extent.entry_size,
-                                 .crc32 = extent.entry_crc32};
-    const absl::Status status = store.Verify(entry);
+    const absl::StatusOr<EntryView> entry =
+        store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize);
+    const absl::Status status =
+        entry.ok() ? store.Verify(entry->location()) : entry.status();
     result_.verified_bytes += extent.entry_size;
     if (status.ok()) {
       good_.insert(offset);
       return;
     }
-    AddDamagedEntry(entry, status);
+    AddDamagedEntry({.key_hash = extent.key_hash, .payload_offset = offset},
+                    status);
   }
   std::vector<std::string>& files = result_.problems[bad_[offset]].files;
   if (files.empty() || files.back() != file) files.push_back(file);

@@ -160,7 +160,7 @@ absl::StatusOr<std::unique_ptr<CompactionTarget>> UseMountOf(
   }
   if (!descriptor.ok()) {
     const int number = SystemErrorNumber(descriptor.status()).value_or(0);
-    if (number == ENOTCONN || number == ECONNABORTED) return IsDead(path);
+    if (MeansDaemonIsGone(number)) return IsDead(path);
     return Explain(descriptor.status(), absl::StrCat("cannot open ", path));
   }
   return std::make_unique<MountedTarget>(*std::move(descriptor), mount);
@@ -194,7 +194,7 @@ absl::StatusOr<std::unique_ptr<CompactionTarget>> UseMountOfStore(
       return std::make_unique<MountedTarget>(*std::move(descriptor), mount);
     }
     const int number = SystemErrorNumber(descriptor.status()).value_or(0);
-    if (number == ENOTCONN || number == ECONNABORTED) continue;
+    if (MeansDaemonIsGone(number)) continue;
     status.Update(
         Explain(descriptor.status(),
                 absl::StrCat("the store is mounted at ", mount.directory,
@@ -214,16 +214,12 @@ absl::StatusOr<std::unique_ptr<CompactionTarget>> OpenTarget(
 }
 
 absl::Status CannotFind(const std::string& path, int number) {
-  switch (number) {
-    case ENOENT:
-      return ExitError(ExitStatus::kNotFound,
-                       absl::StrCat("there is no store ", path));
-    case ENOTCONN:
-    case ECONNABORTED:
-      return IsDead(path);
-    default:
-      return SystemError(number, absl::StrCat("cannot open ", path));
+  if (MeansDaemonIsGone(number)) return IsDead(path);
+  if (number == ENOENT) {
+    return ExitError(ExitStatus::kNotFound,
+                     absl::StrCat("there is no store ", path));
   }
+  return SystemError(number, absl::StrCat("cannot open ", path));
 }
 
 }  // namespace

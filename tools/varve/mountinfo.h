@@ -6,6 +6,7 @@
 #ifndef VARVE_TOOLS_VARVE_MOUNTINFO_H_
 #define VARVE_TOOLS_VARVE_MOUNTINFO_H_
 
+#include <cerrno>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -49,6 +50,13 @@ std::optional<MountInfo> FindMountAt(const std::vector<MountInfo>& mounts,
 // Where the store is mounted as one of ours.
 std::vector<std::string> MountpointsOf(const std::vector<MountInfo>& mounts,
                                        absl::string_view store);
+
+// Whether this is what callers are told by a mount that has lost its daemon.
+// The latter two are for those whose request was under way.
+inline bool MeansDaemonIsGone(int error_number) {
+  return error_number == ENOTCONN || error_number == ECONNABORTED ||
+         error_number == ECANCELED;
+}
 
 }  // namespace varve::tools
 

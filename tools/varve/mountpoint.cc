@@ -47,6 +47,15 @@ absl::Status ClearDeadMount(const std::string& directory) {
   return Unmount(directory, UnmountMode::kLazy);
 }
 
+absl::Status ClearDeadMounts(const std::string& directory) {
+  // They can lie on top of each other.
+  constexpr int kMaxStacked = 16;
+  for (int i = 0; i < kMaxStacked && IsDeadMount(directory); ++i) {
+    VARVE_RETURN_IF_ERROR(ClearDeadMount(directory));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckNotMounted(const std::string& directory,
                              const std::string& store) {
   VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
@@ -136,20 +145,25 @@ absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
       return Annotate(real.status(), "cannot find the mountpoint");
     }
   } else {
-    // Dead mounts can lie on top of each other.
-    constexpr int kMaxStacked = 16;
-    for (int i = 0; i < kMaxStacked && IsDeadMount(*real); ++i) {
-      VARVE_RETURN_IF_ERROR(ClearDeadMount(*real));
-    }
+    VARVE_RETURN_IF_ERROR(ClearDeadMounts(*real));
   }
   struct stat info;
-  if (!real.ok() || stat(real->c_str(), &info) != 0) {
-    if (!real.ok() || errno == ENOENT) {
-      return ExitError(
-          ExitStatus::kNotFound,
-          absl::StrCat("the mountpoint ", directory, " does not exist"));
+  int error = ENOENT;
+  if (real.ok()) {
+    error = stat(real->c_str(), &info) == 0 ? 0 : errno;
+    if (MeansDaemonIsGone(error)) {
+      // It died between the two looks.
+      VARVE_RETURN_IF_ERROR(ClearDeadMounts(*real));
+      error = stat(real->c_str(), &info) == 0 ? 0 : errno;
     }
-    return SystemError(errno,
+  }
+  if (error == ENOENT) {
+    return ExitError(
+        ExitStatus::kNotFound,
+        absl::StrCat("the mountpoint ", directory, " does not exist"));
+  }
+  if (error != 0) {
+    return SystemError(error,
                        absl::StrCat("cannot use the mountpoint ", directory));
   }
   if (!S_ISDIR(info.st_mode)) {

@@ -100,8 +100,8 @@ absl::Status CompactUnderTree(const std::string& path) {
         absl::StrCat("a raw compaction would lose content of the file \"",
                      entry.file,
                      "\", which lies in an entry whose key has "
-                     "been deleted or overwritten; it takes a compaction that "
-                     "knows the tree, which this version does not have"));
+                     "been deleted or overwritten; `varve compact`, which "
+                     "knows the tree, keeps it"));
   }
   return store->Compact();
 }

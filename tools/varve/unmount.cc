@@ -21,6 +21,7 @@
 #include "engine/io/lock_holder.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mountinfo.h"
 
 namespace varve::tools {
 namespace {
@@ -124,8 +125,7 @@ absl::Status Unmount(const std::string& directory, UnmountMode mode) {
 bool IsDeadMount(const std::string& directory) {
   // A stat would be answered by the kernel from what it remembers of the dead.
   struct statvfs info;
-  return statvfs(directory.c_str(), &info) != 0 &&
-         (errno == ENOTCONN || errno == ECONNABORTED);
+  return statvfs(directory.c_str(), &info) != 0 && MeansDaemonIsGone(errno);
 }
 
 DaemonState AskDaemon(const std::string& directory) {
