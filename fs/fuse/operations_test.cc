@@ -7,16 +7,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "fs/fuse/channel.h"
 #include "fs/fuse/context.h"
@@ -79,6 +84,21 @@ TEST(OperationsTest, ThoseThatWaitForADiskOrCopyMayTakeLong) {
                                    FUSE_FALLOCATE, FUSE_COPY_FILE_RANGE));
 }
 
+template <typename Request, typename Answer>
+concept IsAnsweredWith = requires(Request& request, const Answer& answer) {
+  request.Reply(answer);
+};
+
+TEST(OperationsTest, AWrongKindOfReplyDoesNotCompile) {
+  static_assert(IsAnsweredWith<EntryRequest, Stat>);
+  static_assert(!IsAnsweredWith<EntryRequest, absl::string_view>);
+  static_assert(!IsAnsweredWith<DoneRequest, Stat>);
+  static_assert(!IsAnsweredWith<WriteRequest, Stat>);
+  static_assert(!IsAnsweredWith<OpenRequest, Stat>);
+  static_assert(!IsAnsweredWith<DataRequest, SpaceInfo>);
+  static_assert(!IsAnsweredWith<LibfuseRequest, absl::Status>);
+}
+
 template <typename Struct>
 std::string Raw(const Struct& body) {
   return {reinterpret_cast<const char*>(&body), sizeof(body)};
@@ -104,12 +124,17 @@ Struct As(const Reply& reply) {
   return body;
 }
 
-// The control directory of an empty tree with a file "f", as the kernel sees
-// it.
+// The control directory of a tree with a file "f", and of an entry without a
+// name, as the kernel sees it.
 class ControlAnswersTest : public VolumeTest {
  protected:
   void SetUp() override {
-    VolumeTest::SetUp();
+    Open();
+    Close();
+    WithForeignStore([](Store& store) {
+      ASSERT_THAT(store.Write("whatever", Bytes("theirs")), IsOk());
+    });
+    Open();
     ASSERT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends_), 0);
     context_ = std::make_unique<FuseContext>(volume(), "");
     struct fuse_args args = FUSE_ARGS_INIT(0, nullptr);
@@ -248,6 +273,29 @@ TEST_F(ControlAnswersTest, NothingIsRenamedInto) {
   EXPECT_EQ(rename(kControl, "status", kControl, "x"), EPERM);
   EXPECT_EQ(rename(kControl, "none", kRootIno, "x"), ENOENT);
   EXPECT_EQ(rename(kRootIno, "f", kRootIno, "g"), 0);
+}
+
+TEST_F(ControlAnswersTest, AnUnnamedEntryIsMovedIntoTheTree) {
+  const auto unnamed =
+      As<fuse_entry_out>(Ask(FUSE_LOOKUP, kControl, Text("unnamed")));
+  const std::string name = absl::StrFormat("%016x", HashKey("whatever"));
+  const auto entry =
+      As<fuse_entry_out>(Ask(FUSE_LOOKUP, unnamed.nodeid, Text(name)));
+  const uint64_t fh = OpenIno(entry.nodeid);
+  const std::string read = Raw(fuse_read_in{.fh = fh, .size = 4096});
+  EXPECT_EQ(Ask(FUSE_READ, entry.nodeid, read).body, "theirs");
+  ReleaseIno(entry.nodeid, fh);
+  const auto move = [&](uint32_t flags, const char* to) {
+    return Error(FUSE_RENAME2, unnamed.nodeid,
+                 Raw(fuse_rename2_in{.newdir = kRootIno, .flags = flags}) +
+                     Text(name) + Text(to));
+  };
+  EXPECT_EQ(move(RENAME_EXCHANGE, "f"), EPERM);
+  EXPECT_EQ(move(0, "f"), EEXIST);
+  EXPECT_EQ(move(0, ".varve"), EPERM);
+  EXPECT_EQ(move(RENAME_NOREPLACE, "new"), 0);
+  EXPECT_THAT(TestVolume::Read("new"), IsOk());
+  EXPECT_EQ(Error(FUSE_LOOKUP, unnamed.nodeid, Text(name)), ENOENT);
 }
 
 TEST_F(ControlAnswersTest, AttributesAreNotChanged) {
