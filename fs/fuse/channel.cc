@@ -10,7 +10,7 @@
 #include <cstring>
 #include <optional>
 
-#include "fs/fuse/operations.h"
+#include "fs/fuse/context.h"
 #include "fs/transport/uring_loop.h"
 
 namespace varve::fs {
@@ -164,8 +164,17 @@ size_t NoteRequest(void* request, size_t size) {
   return ShortenSetXattr(request, header, size);
 }
 
-ssize_t SendAnswer(FuseContext& context, struct iovec* pieces, int count) {
-  return Send(fuse_session_fd(context.session), pieces, count, &context);
+void SendAnswer(FuseContext& context, uint64_t unique, int number,
+                absl::string_view body) {
+  struct fuse_out_header header = {};
+  header.len = static_cast<uint32_t>(sizeof(header) + body.size());
+  header.error = -number;
+  header.unique = unique;
+  struct iovec pieces[] = {{&header, sizeof(header)},
+                           {const_cast<char*>(body.data()), body.size()}};
+  // Fails only when nobody waits for the answer any more.
+  [[maybe_unused]] const ssize_t sent = Send(
+      fuse_session_fd(context.session), pieces, body.empty() ? 1 : 2, &context);
 }
 
 struct fuse_custom_io FuseChannelIo() {
@@ -179,18 +188,6 @@ bool RequestDropsPrivileges() { return drops_privileges; }
 
 uint32_t CallingThread() { return last_request.pid; }
 
-bool RequestMayTakeLong() {
-  switch (last_request.opcode) {
-    case FUSE_FSYNC:
-    case FUSE_FSYNCDIR:
-    case FUSE_SYNCFS:
-    case FUSE_IOCTL:
-    case FUSE_FALLOCATE:
-    case FUSE_COPY_FILE_RANGE:
-      return true;
-    default:
-      return false;
-  }
-}
+uint32_t RequestOpcode() { return last_request.opcode; }
 
 }  // namespace varve::fs

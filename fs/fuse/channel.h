@@ -18,10 +18,11 @@
 #define FUSE_USE_VERSION 314
 #endif
 #include <fuse3/fuse_lowlevel.h>
-#include <sys/uio.h>
 
 #include <cstddef>
 #include <cstdint>
+
+#include "absl/strings/string_view.h"
 
 namespace varve::fs {
 
@@ -45,17 +46,18 @@ struct fuse_custom_io FuseChannelIo();
 // served. May change it; returns its size from now on.
 size_t NoteRequest(void* request, size_t size);
 
-// Sends an answer of this thread as libfuse would.
-ssize_t SendAnswer(FuseContext& context, struct iovec* pieces, int count);
+// Answers the request of that number as libfuse would: with the error `number`,
+// or, if that is 0, with `body`.
+void SendAnswer(FuseContext& context, uint64_t unique, int number,
+                absl::string_view body);
 
 // Whether the request that this thread received last asks for set-user-id,
 // set-group-id and capabilities of the file to be dropped, or, if it sets an
 // access control list, for set-group-id.
 bool RequestDropsPrivileges();
 
-// Whether answering it may well take longer than handing the next one to
-// another thread: it waits for a disk, or copies much.
-bool RequestMayTakeLong();
+// What it asks for: one of the kernel's FUSE_LOOKUP, FUSE_READ…
+uint32_t RequestOpcode();
 
 // The id of the thread whose system call it comes from; 0 if it comes from the
 // kernel itself.

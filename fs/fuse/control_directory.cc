@@ -1,6 +1,7 @@
 #include "fs/fuse/control_directory.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -97,13 +98,14 @@ std::optional<size_t> ControlDirectory::FindUnnamed(absl::string_view name) {
   return place;
 }
 
-void ControlDirectory::Named(uint64_t key_hash) {
+void ControlDirectory::NoteNamed(uint64_t key_hash) {
   absl::MutexLock lock(&mu_);
   if (const auto place = FindUnnamed(NameOf(key_hash))) named_.insert(*place);
 }
 
 absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
                                               absl::string_view name) {
+  if (IsAt(parent, name)) return DirectoryStat(kFirstIno);
   if (parent == kFirstIno) {
     if (name == "status") return GetAttributes(kStatus);
     if (name == "status.json") return GetAttributes(kStatusJson);
@@ -134,6 +136,23 @@ std::optional<uint64_t> ControlDirectory::KeyHashOf(uint64_t ino) {
   const uint64_t index = ino - kFirstUnnamed;
   if (ino < kFirstUnnamed || index >= unnamed_.size()) return std::nullopt;
   return unnamed_[index].key_hash;
+}
+
+absl::Status ControlDirectory::Rename(uint64_t parent, absl::string_view name,
+                                      uint64_t new_parent,
+                                      absl::string_view new_name,
+                                      unsigned flags, const Caller& caller) {
+  constexpr unsigned kAllowed = RENAME_NOREPLACE;
+  if (!Owns(parent) || Owns(new_parent) || (flags & ~kAllowed) != 0) {
+    return PosixError(EPERM);
+  }
+  VARVE_ASSIGN_OR_RETURN(const Stat entry, Lookup(parent, name));
+  const std::optional<uint64_t> key_hash = KeyHashOf(entry.ino);
+  if (!key_hash.has_value()) return PosixError(EPERM);
+  VARVE_RETURN_IF_ERROR(
+      volume_.AdoptAs(*key_hash, new_parent, new_name, caller));
+  NoteNamed(*key_hash);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {

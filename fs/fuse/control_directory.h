@@ -24,22 +24,26 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "fs/volume/control_name.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
 
 class ControlDirectory {
  public:
-  static constexpr absl::string_view kName = ".varve";
   // Inode numbers from here on are of this directory; the tree never gets
   // there.
   static constexpr uint64_t kFirstIno = kMaxId;
   static bool Owns(uint64_t ino) { return ino >= kFirstIno; }
+  // Whether the name there is that of the directory itself.
+  static bool IsAt(uint64_t parent, absl::string_view name) {
+    return parent == kRootIno && name == kControlName;
+  }
 
   // `status_members` as in FuseOptions.
   ControlDirectory(Volume& volume, std::string status_members);
 
-  Stat Root() const { return DirectoryStat(kFirstIno); }
+  // Of a name below it, or of its own in the root of the tree.
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
   // The key hash of an unnamed entry; nothing for any other inode.
@@ -53,8 +57,11 @@ class ControlDirectory {
       const std::function<bool(const Volume::Entry&)>& visit);
   // Says that requests come through io_uring, and not through /dev/fuse.
   void set_over_io_uring() { over_io_uring_.store(true); }
-  // Says that an unnamed entry has been named.
-  void Named(uint64_t key_hash);
+  // rename(2), if one of the names belongs to it. Moves an unnamed entry into
+  // the tree; EPERM for all else.
+  absl::Status Rename(uint64_t parent, absl::string_view name,
+                      uint64_t new_parent, absl::string_view new_name,
+                      unsigned flags, const Caller& caller);
 
  private:
   // One of perhaps millions.
@@ -64,6 +71,8 @@ class ControlDirectory {
   };
 
   static Stat DirectoryStat(uint64_t ino);
+  // Says that an unnamed entry has been named.
+  void NoteNamed(uint64_t key_hash);
   Stat FileStat(uint64_t ino, uint64_t size) const;
   void LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The place in unnamed_ of the one of that name, if it has not been named.

@@ -1,5 +1,5 @@
-// Requests of the kernel's protocol that libfuse 3.14 does not pass on, read
-// and answered as raw bytes:
+// Requests of the kernel's protocol that libfuse 3.14 does not pass on, as they
+// come from the kernel, and their answers:
 //
 //  - FUSE_STATX (since Linux 6.6), which asks for the birth time, too;
 //  - FUSE_TMPFILE (since Linux 6.1), which is open(2) with O_TMPFILE.
@@ -10,13 +10,43 @@
 #ifndef VARVE_FS_FUSE_EXTENSIONS_H_
 #define VARVE_FS_FUSE_EXTENSIONS_H_
 
-#include "fs/fuse/operations.h"
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "fs/fuse/request.h"
+#include "fs/volume/volume.h"
 
 namespace varve::fs {
 
-// Serves the request, which is what the kernel sent, header first: answers it
-// if it is one of these, and has libfuse call its handler otherwise.
-void ServeRequest(FuseContext& context, const struct fuse_buf& request);
+// From the kernel's fuse.h, version 7.39, which Debian 12 does not have.
+inline constexpr uint32_t kOpcodeStatx = 52;
+
+struct StatxIn {
+  uint32_t getattr_flags;
+  uint32_t reserved;
+  uint64_t fh;
+  uint32_t sx_flags;
+  uint32_t sx_mask;
+};
+static_assert(sizeof(StatxIn) == 24);
+
+class StatxRequest final : public RawRequest {
+ public:
+  using RawRequest::RawRequest;
+  void Reply(const absl::StatusOr<Stat>& stat);
+  // The kernel must ask for it anew each time.
+  void ReplyUncached(const absl::StatusOr<Stat>& stat);
+
+ private:
+  void ReplyFor(const absl::StatusOr<Stat>& stat, uint64_t seconds);
+};
+
+class TmpfileRequest final : public RawRequest {
+ public:
+  using RawRequest::RawRequest;
+  // `fh` is the kernel's number for the open file.
+  void Reply(const Stat& stat, uint64_t fh);
+};
 
 }  // namespace varve::fs
 

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "absl/strings/string_view.h"
-#include "fs/fuse/call.h"
+#include "fs/base/error.h"
 #include "fs/ioctl/ioctl_structs.h"
 #include "fs/ioctl/varve_ioctl.h"
 
@@ -23,73 +23,73 @@ struct Buffers {
   size_t out_size;
 };
 
-bool MayCompact(const FuseRequest& request) {
+bool MayCompact(const IoctlRequest& request) {
   const uint32_t uid = request.caller().uid;
   return uid == 0 || uid == geteuid();
 }
 
 template <typename Struct>
-void AnswerWith(FuseRequest& request, const Struct& out,
+void AnswerWith(IoctlRequest& request, const Struct& out,
                 const Buffers& buffers) {
-  if (buffers.out_size < sizeof(out)) return request.Error(EINVAL);
-  request.IoctlResult({reinterpret_cast<const char*>(&out), sizeof(out)});
+  if (buffers.out_size < sizeof(out)) return request.Fail(PosixError(EINVAL));
+  request.Reply({reinterpret_cast<const char*>(&out), sizeof(out)});
 }
 
-void StartCompaction(Call& call, const Buffers& buffers) {
-  if (!MayCompact(call.request)) return call.request.Error(EPERM);
+void StartCompaction(FuseContext& context, IoctlRequest& request,
+                     const Buffers& buffers) {
+  if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
   varve_compaction_start start;
   if (buffers.in.size() < sizeof(start) || buffers.out_size < sizeof(start)) {
-    return call.request.Error(EINVAL);
+    return request.Fail(PosixError(EINVAL));
   }
   std::memcpy(&start, buffers.in.data(), sizeof(start));
   const absl::StatusOr<CompactionOptions> options = FromIoctl(start);
-  if (!options.ok()) return call.request.Done(options.status());
-  const bool joined = call.volume.GetCompactionProgress().running();
-  const absl::Status status = call.volume.StartCompaction(*options);
-  if (!status.ok()) return call.request.Done(status);
+  if (!options.ok()) return request.Fail(options.status());
+  const bool joined = context.volume.GetCompactionProgress().running();
+  const absl::Status status = context.volume.StartCompaction(*options);
+  if (!status.ok()) return request.Fail(status);
   start.version = VARVE_IOCTL_VERSION;
   start.joined = joined ? 1 : 0;
-  AnswerWith(call.request, start, buffers);
+  AnswerWith(request, start, buffers);
 }
 
-void Reclaim(Call& call) {
-  if (!MayCompact(call.request)) return call.request.Error(EPERM);
-  const absl::Status status = call.volume.StartCompaction({.punch = true});
-  if (!status.ok()) return call.request.Done(status);
-  call.request.IoctlResult({});
+void Reclaim(FuseContext& context, IoctlRequest& request) {
+  if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
+  const absl::Status status = context.volume.StartCompaction({.punch = true});
+  if (!status.ok()) return request.Fail(status);
+  request.Reply({});
 }
 
-void Cancel(Call& call) {
-  if (!MayCompact(call.request)) return call.request.Error(EPERM);
-  call.volume.CancelCompaction();
-  call.request.IoctlResult({});
+void Cancel(FuseContext& context, IoctlRequest& request) {
+  if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
+  context.volume.CancelCompaction();
+  request.Reply({});
 }
 
-void GetStatistics(Call& call, const Buffers& buffers) {
+void GetStatistics(FuseContext& context, IoctlRequest& request,
+                   const Buffers& buffers) {
   const absl::StatusOr<StoreStatistics> statistics =
-      call.volume.GetStatistics();
-  if (!statistics.ok()) return call.request.Done(statistics.status());
-  const absl::StatusOr<SpaceInfo> space = call.volume.GetSpace();
-  if (!space.ok()) return call.request.Done(space.status());
-  AnswerWith(call.request,
+      context.volume.GetStatistics();
+  if (!statistics.ok()) return request.Fail(statistics.status());
+  const absl::StatusOr<SpaceInfo> space = context.volume.GetSpace();
+  if (!space.ok()) return request.Fail(space.status());
+  AnswerWith(request,
              ToIoctl(*statistics,
                      AvailableBytes(space->host_total, space->host_available)),
              buffers);
 }
 
-void Sync(Call& call) {
-  const absl::Status status = call.volume.SyncAll();
-  if (!status.ok()) return call.request.Done(status);
-  call.request.IoctlResult({});
+void Sync(FuseContext& context, IoctlRequest& request) {
+  const absl::Status status = context.volume.SyncAll();
+  if (!status.ok()) return request.Fail(status);
+  request.Reply({});
 }
 
-// Of files, directories, and what lies below .varve alike: neither inode nor
-// handle matters, and a directory has no handle, as opendir is answered by
-// ENOSYS.
-void Ioctl(fuse_req_t req, fuse_ino_t, unsigned command, void*,
-           struct fuse_file_info*, unsigned, const void* in, size_t in_size,
-           size_t out_size) {
-  Call call(req, "ioctl");
+}  // namespace
+
+void Ioctl(FuseContext& context, IoctlRequest& request, fuse_ino_t,
+           unsigned command, void*, struct fuse_file_info*, unsigned,
+           const void* in, size_t in_size, size_t out_size) {
   const Buffers buffers = {
       .in = in == nullptr
                 ? absl::string_view()
@@ -97,27 +97,21 @@ void Ioctl(fuse_req_t req, fuse_ino_t, unsigned command, void*,
       .out_size = out_size};
   switch (command) {
     case VARVE_IOC_START_COMPACTION:
-      return StartCompaction(call, buffers);
+      return StartCompaction(context, request, buffers);
     case VARVE_IOC_GET_PROGRESS:
-      return AnswerWith(call.request,
-                        ToIoctl(call.volume.GetCompactionProgress()), buffers);
+      return AnswerWith(
+          request, ToIoctl(context.volume.GetCompactionProgress()), buffers);
     case VARVE_IOC_CANCEL:
-      return Cancel(call);
+      return Cancel(context, request);
     case VARVE_IOC_GET_STATISTICS:
-      return GetStatistics(call, buffers);
+      return GetStatistics(context, request, buffers);
     case VARVE_IOC_SYNC:
-      return Sync(call);
+      return Sync(context, request);
     case VARVE_IOC_RECLAIM:
-      return Reclaim(call);
+      return Reclaim(context, request);
     default:
-      return call.request.Error(ENOTTY);
+      return request.Fail(PosixError(ENOTTY));
   }
-}
-
-}  // namespace
-
-void AddIoctlOperations(struct fuse_lowlevel_ops& operations) {
-  operations.ioctl = Ioctl;
 }
 
 }  // namespace varve::fs

@@ -1,31 +1,29 @@
+// The table of FUSE operations. Each row stands for one, and its handler turns
+// one request into one call of the volume (or of the control directory) and
+// answers it. A further operation is a handler and a row.
+
 #include "fs/fuse/operations.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
-#include <algorithm>
-#include <limits>
+#include <array>
+#include <cstring>
 #include <memory>
-#include <string>
 #include <utility>
 
-#include "engine/base/status.h"
+#include "absl/strings/string_view.h"
 #include "fs/base/error.h"
-#include "fs/fuse/call.h"
 #include "fs/fuse/channel.h"
+#include "fs/fuse/control_handlers.h"
+#include "fs/fuse/extensions.h"
 #include "fs/fuse/ioctl.h"
+#include "fs/fuse/open_file.h"
+#include "fs/fuse/request.h"
 
 namespace varve::fs {
 namespace {
-
-// An entry of the control directory is never cached: it may be gone by the
-// next look.
-void ReplyControlEntry(FuseRequest& request, const absl::StatusOr<Stat>& stat) {
-  if (!stat.ok()) return request.Done(stat.status());
-  request.UncachedEntry(*stat);
-}
 
 void Init(void* userdata, struct fuse_conn_info* connection) {
   auto& context = *static_cast<FuseContext*>(userdata);
@@ -47,299 +45,423 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
   if (context.on_ready) context.on_ready();
 }
 
-void Lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  Call call(req, "lookup");
-  if (InControl(parent)) {
-    return ReplyControlEntry(call.request, call.control.Lookup(parent, name));
-  }
-  if (IsControlName(parent, name)) {
-    return call.request.UncachedEntry(call.control.Root());
-  }
-  const absl::StatusOr<Stat> stat = call.volume.Lookup(parent, name);
+// --- Names ---
+
+void Lookup(FuseContext& context, EntryRequest& request, fuse_ino_t parent,
+            const char* name) {
+  const absl::StatusOr<Stat> stat = context.volume.Lookup(parent, name);
   if (!stat.ok() && ErrnoOf(stat.status()) == ENOENT) {
-    return call.request.NoEntry();
+    return request.ReplyNoEntry();
   }
-  call.request.Entry(stat);
+  request.Reply(stat);
 }
 
-void Forget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
-  Call call(req, "forget");
-  if (!InControl(ino)) call.volume.Forget(ino, count);
-  call.request.Nothing();
+// Of inodes that the volume does not know there is nothing to forget.
+void Forget(FuseContext& context, ForgetRequest&, fuse_ino_t ino,
+            uint64_t count) {
+  context.volume.Forget(ino, count);
 }
 
-void ForgetMany(fuse_req_t req, size_t count,
+void ForgetMany(FuseContext& context, ForgetRequest&, size_t count,
                 struct fuse_forget_data* forgets) {
-  Call call(req, "forget");
   for (size_t i = 0; i < count; ++i) {
-    if (!InControl(forgets[i].ino)) {
-      call.volume.Forget(forgets[i].ino, forgets[i].nlookup);
-    }
+    context.volume.Forget(forgets[i].ino, forgets[i].nlookup);
   }
-  call.request.Nothing();
 }
 
-void GetAttributes(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info*) {
-  Call call(req, "getattr");
-  if (InControl(ino)) {
-    return call.request.Attributes(call.control.GetAttributes(ino));
-  }
-  call.request.Attributes(call.volume.GetAttributes(ino));
+void MakeNode(FuseContext& context, EntryRequest& request, fuse_ino_t parent,
+              const char* name, mode_t mode, dev_t rdev) {
+  request.Reply(context.volume.MakeNode(
+      parent, name, mode, static_cast<uint32_t>(rdev), request.caller()));
 }
 
-AttributeRequest ToRequest(const struct stat& from, int to_set) {
-  AttributeRequest request;
-  if (to_set & FUSE_SET_ATTR_MODE) request.mode = from.st_mode & 07777;
-  if (to_set & FUSE_SET_ATTR_UID) request.uid = from.st_uid;
-  if (to_set & FUSE_SET_ATTR_GID) request.gid = from.st_gid;
-  if (to_set & FUSE_SET_ATTR_SIZE) {
-    request.size = static_cast<uint64_t>(from.st_size);
-  }
-  const Timestamp now = Timestamp::Now();
-  if (to_set & FUSE_SET_ATTR_ATIME_NOW) {
-    request.atime = now;
-  } else if (to_set & FUSE_SET_ATTR_ATIME) {
-    request.atime = Timestamp::From(from.st_atim);
-  }
-  if (to_set & FUSE_SET_ATTR_MTIME_NOW) {
-    request.mtime = now;
-  } else if (to_set & FUSE_SET_ATTR_MTIME) {
-    request.mtime = Timestamp::From(from.st_mtim);
-  }
-  return request;
+void MakeDirectory(FuseContext& context, EntryRequest& request,
+                   fuse_ino_t parent, const char* name, mode_t mode) {
+  request.Reply(
+      context.volume.MakeDirectory(parent, name, mode, request.caller()));
 }
 
-void SetAttributes(fuse_req_t req, fuse_ino_t ino, struct stat* attributes,
-                   int to_set, struct fuse_file_info* info) {
-  Call call(req, "setattr");
-  if (InControl(ino)) return call.request.Error(EPERM);
-  const Handle* handle = info == nullptr ? nullptr : FileOf(info).handle.get();
-  AttributeRequest request = ToRequest(*attributes, to_set);
-  // With nothing to set, it is the kernel taking away privileges before a
-  // write; the answer is how it learns the new mode.
-  request.drop_privileges = RequestDropsPrivileges() || to_set == 0;
-  request.drop_set_group_id =
-      request.drop_privileges && DropsSetGroupId(call, ino);
-  call.request.Attributes(call.volume.SetAttributes(ino, request, handle));
+void MakeSymlink(FuseContext& context, EntryRequest& request,
+                 const char* target, fuse_ino_t parent, const char* name) {
+  request.Reply(
+      context.volume.MakeSymlink(parent, name, target, request.caller()));
 }
 
-void ReadLink(fuse_req_t req, fuse_ino_t ino) {
-  Call call(req, "readlink");
-  if (InControl(ino)) return call.request.Error(EINVAL);
-  call.volume.NoteAccess(ino);
-  call.request.Link(call.volume.ReadSymlink(ino));
+void Link(FuseContext& context, EntryRequest& request, fuse_ino_t ino,
+          fuse_ino_t parent, const char* name) {
+  request.Reply(context.volume.Link(ino, parent, name));
 }
 
-void MakeNode(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
-              dev_t rdev) {
-  Call call(req, "mknod");
-  if (InControl(parent)) return call.request.Error(EPERM);
-  call.request.Entry(call.volume.MakeNode(
-      parent, name, mode, static_cast<uint32_t>(rdev), call.request.caller()));
+void Unlink(FuseContext& context, DoneRequest& request, fuse_ino_t parent,
+            const char* name) {
+  request.Reply(context.volume.Unlink(parent, name));
 }
 
-void MakeDirectory(fuse_req_t req, fuse_ino_t parent, const char* name,
-                   mode_t mode) {
-  Call call(req, "mkdir");
-  if (InControl(parent)) return call.request.Error(EPERM);
-  call.request.Entry(
-      call.volume.MakeDirectory(parent, name, mode, call.request.caller()));
+void RemoveDirectory(FuseContext& context, DoneRequest& request,
+                     fuse_ino_t parent, const char* name) {
+  request.Reply(context.volume.RemoveDirectory(parent, name));
 }
 
-void MakeSymlink(fuse_req_t req, const char* target, fuse_ino_t parent,
-                 const char* name) {
-  Call call(req, "symlink");
-  if (InControl(parent)) return call.request.Error(EPERM);
-  call.request.Entry(
-      call.volume.MakeSymlink(parent, name, target, call.request.caller()));
+void Rename(FuseContext& context, DoneRequest& request, fuse_ino_t parent,
+            const char* name, fuse_ino_t new_parent, const char* new_name,
+            unsigned flags) {
+  request.Reply(context.volume.Rename(parent, name, new_parent, new_name, flags,
+                                      request.caller()));
 }
 
-void Link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent, const char* name) {
-  Call call(req, "link");
-  if (InControl(ino) || InControl(parent)) return call.request.Error(EPERM);
-  call.request.Entry(call.volume.Link(ino, parent, name));
-}
-
-void Unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  Call call(req, "unlink");
-  if (InControl(parent)) return call.request.Error(EPERM);
-  call.request.Done(call.volume.Unlink(parent, name));
-}
-
-void RemoveDirectory(fuse_req_t req, fuse_ino_t parent, const char* name) {
-  Call call(req, "rmdir");
-  if (InControl(parent) || IsControlName(parent, name)) {
-    return call.request.Error(EPERM);
-  }
-  call.request.Done(call.volume.RemoveDirectory(parent, name));
-}
-
-// Moves an unnamed entry into the tree.
-absl::Status NameEntry(Call& call, uint64_t parent, const char* name,
-                       uint64_t new_parent, const char* new_name,
-                       unsigned flags) {
-  if (InControl(new_parent) || (flags & ~1u) != 0) return PosixError(EPERM);
-  VARVE_ASSIGN_OR_RETURN(const Stat entry, call.control.Lookup(parent, name));
-  const auto key_hash = call.control.KeyHashOf(entry.ino);
-  if (!key_hash.has_value()) return PosixError(EPERM);
-  VARVE_RETURN_IF_ERROR(call.volume.AdoptAs(*key_hash, new_parent, new_name,
-                                            call.request.caller()));
-  call.control.Named(*key_hash);
-  return absl::OkStatus();
-}
-
-void Rename(fuse_req_t req, fuse_ino_t parent, const char* name,
-            fuse_ino_t new_parent, const char* new_name, unsigned flags) {
-  Call call(req, "rename");
-  if (InControl(parent)) {
-    return call.request.Done(
-        NameEntry(call, parent, name, new_parent, new_name, flags));
-  }
-  if (InControl(new_parent) || IsControlName(parent, name) ||
-      IsControlName(new_parent, new_name)) {
-    return call.request.Error(EPERM);
-  }
-  call.request.Done(call.volume.Rename(parent, name, new_parent, new_name,
-                                       flags, call.request.caller()));
-}
-
-void FsyncDirectory(fuse_req_t req, fuse_ino_t, int, struct fuse_file_info*) {
-  Call call(req, "fsyncdir");
-  call.request.Done(call.volume.SyncAll());
-}
+// --- Directories ---
 
 // Not supported, and thereby not needed: the kernel then opens directories by
 // itself, and caches their listings.
-void OpenDirectory(fuse_req_t req, fuse_ino_t, struct fuse_file_info*) {
-  Call call(req, "opendir");
-  call.request.Error(ENOSYS);
-}
-
-void ListDirectory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                   bool plus) {
-  Call call(req, plus ? "readdirplus" : "readdir");
-  std::string buffer(size, '\0');
-  size_t used = 0;
-  const auto add = [&](const Volume::Entry& entry) {
-    const std::string name(entry.name.data(), entry.name.size());
-    char* const at = buffer.data() + used;
-    const size_t room = size - used;
-    size_t needed;
-    if (plus) {
-      struct fuse_entry_param param = ToEntry(entry.stat);
-      // "." and ".." are no lookups: their inode number is not remembered.
-      if (name == "." || name == "..") param.ino = 0;
-      if (InControl(ino)) param.entry_timeout = param.attr_timeout = 0;
-      needed = fuse_add_direntry_plus(req, at, room, name.c_str(), &param,
-                                      static_cast<off_t>(entry.cookie));
-    } else {
-      const struct stat attributes = ToSystemStat(entry.stat);
-      needed = fuse_add_direntry(req, at, room, name.c_str(), &attributes,
-                                 static_cast<off_t>(entry.cookie));
-    }
-    if (needed > room) return false;
-    used += needed;
-    return true;
-  };
-  const auto cookie = static_cast<uint64_t>(offset);
-  if (cookie == 0 && !InControl(ino)) call.volume.NoteAccess(ino);
-  const absl::Status status =
-      InControl(ino) ? call.control.ReadDirectory(ino, cookie, add)
-                     : call.volume.ReadDirectory(ino, cookie, plus, add);
-  if (!status.ok()) return call.request.Done(status);
-  call.request.Buffer({buffer.data(), used});
-}
-
-void ReadDirectory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+void OpenDirectory(FuseContext&, OpenRequest& request, fuse_ino_t,
                    struct fuse_file_info*) {
-  ListDirectory(req, ino, size, offset, /*plus=*/false);
+  request.Fail(PosixError(ENOSYS));
 }
 
-void ReadDirectoryPlus(fuse_req_t req, fuse_ino_t ino, size_t size,
-                       off_t offset, struct fuse_file_info*) {
-  ListDirectory(req, ino, size, offset, /*plus=*/true);
+void List(FuseContext& context, ListingRequest& request, fuse_ino_t ino,
+          off_t offset, bool reference) {
+  if (offset == 0) context.volume.NoteAccess(ino);
+  request.Reply(context.volume.ReadDirectory(
+      ino, static_cast<uint64_t>(offset), reference,
+      [&](const Volume::Entry& entry) { return request.Add(entry); }));
 }
 
-void StatFileSystem(fuse_req_t req, fuse_ino_t) {
-  Call call(req, "statfs");
-  const absl::StatusOr<SpaceInfo> space = call.volume.GetSpace();
-  if (!space.ok()) return call.request.Done(space.status());
-  constexpr uint64_t kBlock = 4096;
-  constexpr uint64_t kMaxBlocks = std::numeric_limits<uint64_t>::max() / kBlock;
-  struct statvfs result = {};
-  result.f_bsize = result.f_frsize = kBlock;
-  // Clones share their bytes, so that the sum has no bound.
-  result.f_blocks = space->live_bytes / kBlock +
-                    std::min(space->host_free / kBlock,
-                             kMaxBlocks - space->live_bytes / kBlock);
-  result.f_bfree = space->host_free / kBlock;
-  result.f_bavail = space->host_available / kBlock;
-  result.f_ffree = result.f_favail = uint64_t{1} << 40;
-  result.f_files = result.f_ffree + space->inodes;
-  result.f_namemax = 255;
-  call.request.Space(result);
+void ReadDirectory(FuseContext& context, ListingRequest& request,
+                   fuse_ino_t ino, size_t size, off_t offset,
+                   struct fuse_file_info*) {
+  request.Begin(size, ListingRequest::Form::kNames);
+  List(context, request, ino, offset, /*reference=*/false);
 }
 
-void StoreXattr(fuse_req_t req, fuse_ino_t ino, const char* name,
-                const char* value, size_t size, int flags) {
-  Call call(req, "setxattr");
-  if (InControl(ino)) return call.request.Error(EPERM);
-  call.request.Done(call.volume.SetXattr(ino, name, {value, size}, flags,
-                                         RequestDropsPrivileges()));
+void ReadDirectoryPlus(FuseContext& context, ListingRequest& request,
+                       fuse_ino_t ino, size_t size, off_t offset,
+                       struct fuse_file_info*) {
+  request.Begin(size, ListingRequest::Form::kWithAttributes);
+  List(context, request, ino, offset, /*reference=*/true);
 }
 
-void GetXattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
-  Call call(req, "getxattr");
-  if (InControl(ino)) return call.request.Error(ENODATA);
-  call.request.SizedBuffer(call.volume.GetXattr(ino, name), size);
+void FsyncDirectory(FuseContext& context, DoneRequest& request, fuse_ino_t, int,
+                    struct fuse_file_info*) {
+  request.Reply(context.volume.SyncAll());
 }
 
-void ListXattrs(fuse_req_t req, fuse_ino_t ino, size_t size) {
-  Call call(req, "listxattr");
-  if (InControl(ino)) return call.request.SizedBuffer(std::string(), size);
-  call.request.SizedBuffer(
-      call.volume.ListXattrs(ino, call.request.caller().uid == 0), size);
+// --- Attributes ---
+
+void GetAttributes(FuseContext& context, AttributesRequest& request,
+                   fuse_ino_t ino, struct fuse_file_info*) {
+  request.Reply(context.volume.GetAttributes(ino));
 }
 
-void RemoveXattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
-  Call call(req, "removexattr");
-  if (InControl(ino)) return call.request.Error(EPERM);
-  call.request.Done(call.volume.RemoveXattr(ino, name));
+void GetStatx(FuseContext& context, StatxRequest& request, fuse_ino_t ino,
+              StatxIn) {
+  request.Reply(context.volume.GetAttributes(ino));
 }
+
+// Whether the set-group-id bit of a file that its group may not execute goes
+// with this request, which drops privileges.
+bool DropsSetGroupId(FuseContext& context, const LibfuseRequest& request,
+                     uint64_t ino) {
+  const auto stat = context.volume.GetAttributes(ino);
+  if (!stat.ok()) return false;
+  const uint32_t mode = stat->attributes.mode;
+  return (mode & S_ISGID) != 0 && (mode & S_IXGRP) == 0 && !S_ISDIR(mode) &&
+         !request.CallerIsInGroup(stat->attributes.gid);
+}
+
+AttributeRequest ToVolume(const struct stat& from, int to_set) {
+  AttributeRequest to;
+  if (to_set & FUSE_SET_ATTR_MODE) to.mode = from.st_mode & 07777;
+  if (to_set & FUSE_SET_ATTR_UID) to.uid = from.st_uid;
+  if (to_set & FUSE_SET_ATTR_GID) to.gid = from.st_gid;
+  if (to_set & FUSE_SET_ATTR_SIZE) {
+    to.size = static_cast<uint64_t>(from.st_size);
+  }
+  const Timestamp now = Timestamp::Now();
+  if (to_set & FUSE_SET_ATTR_ATIME_NOW) {
+    to.atime = now;
+  } else if (to_set & FUSE_SET_ATTR_ATIME) {
+    to.atime = Timestamp::From(from.st_atim);
+  }
+  if (to_set & FUSE_SET_ATTR_MTIME_NOW) {
+    to.mtime = now;
+  } else if (to_set & FUSE_SET_ATTR_MTIME) {
+    to.mtime = Timestamp::From(from.st_mtim);
+  }
+  return to;
+}
+
+void SetAttributes(FuseContext& context, AttributesRequest& request,
+                   fuse_ino_t ino, struct stat* attributes, int to_set,
+                   struct fuse_file_info* info) {
+  const Handle* handle = info == nullptr ? nullptr : FileOf(info).handle.get();
+  AttributeRequest to = ToVolume(*attributes, to_set);
+  // With nothing to set, it is the kernel taking away privileges before a
+  // write; the answer is how it learns the new mode.
+  to.drop_privileges = RequestDropsPrivileges() || to_set == 0;
+  to.drop_set_group_id =
+      to.drop_privileges && DropsSetGroupId(context, request, ino);
+  request.Reply(context.volume.SetAttributes(ino, to, handle));
+}
+
+void ReadLink(FuseContext& context, LinkRequest& request, fuse_ino_t ino) {
+  context.volume.NoteAccess(ino);
+  request.Reply(context.volume.ReadSymlink(ino));
+}
+
+void StatFileSystem(FuseContext& context, SpaceRequest& request, fuse_ino_t) {
+  request.Reply(context.volume.GetSpace());
+}
+
+// --- Extended attributes ---
+
+void StoreXattr(FuseContext& context, DoneRequest& request, fuse_ino_t ino,
+                const char* name, const char* value, size_t size, int flags) {
+  request.Reply(context.volume.SetXattr(ino, name, {value, size}, flags,
+                                        RequestDropsPrivileges()));
+}
+
+void GetXattr(FuseContext& context, XattrRequest& request, fuse_ino_t ino,
+              const char* name, size_t size) {
+  request.Reply(context.volume.GetXattr(ino, name), size);
+}
+
+void ListXattrs(FuseContext& context, XattrRequest& request, fuse_ino_t ino,
+                size_t size) {
+  request.Reply(context.volume.ListXattrs(ino, request.caller().uid == 0),
+                size);
+}
+
+void RemoveXattr(FuseContext& context, DoneRequest& request, fuse_ino_t ino,
+                 const char* name) {
+  request.Reply(context.volume.RemoveXattr(ino, name));
+}
+
+// --- Open files ---
+
+void Open(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
+          struct fuse_file_info* info) {
+  absl::StatusOr<std::unique_ptr<Handle>> handle =
+      context.volume.Open(ino, info->flags);
+  if (!handle.ok()) return request.Fail(handle.status());
+  if ((info->flags & O_TRUNC) != 0 && RequestDropsPrivileges()) {
+    const absl::Status status = context.volume.DropPrivileges(
+        ino, DropsSetGroupId(context, request, ino));
+    // The file opens all the same; the bits stay, and the log tells.
+    if (!status.ok() && context.log) context.log(status, "open");
+  }
+  PutHandle(*std::move(handle), info);
+  NoteOpen(context, ino, info);
+  request.Reply(*info);
+}
+
+void Create(FuseContext& context, CreateRequest& request, fuse_ino_t parent,
+            const char* name, mode_t mode, struct fuse_file_info* info) {
+  auto created =
+      context.volume.Create(parent, name, mode, info->flags, request.caller());
+  if (!created.ok()) return request.Fail(created.status());
+  PutHandle(std::move(created->second), info);
+  request.Reply(created->first, *info);
+}
+
+void CreateUnnamed(FuseContext& context, TmpfileRequest& request,
+                   fuse_ino_t parent, fuse_create_in in) {
+  Caller caller = request.caller();
+  caller.umask = in.umask;
+  auto created = context.volume.CreateUnnamed(
+      parent, in.mode, static_cast<int>(in.flags), caller);
+  if (!created.ok()) return request.Fail(created.status());
+  auto file = std::make_unique<OpenFile>();
+  file->handle = std::move(created->second);
+  request.Reply(created->first, GiveFile(std::move(file)));
+}
+
+void Read(FuseContext& context, DataRequest& request, fuse_ino_t ino,
+          size_t size, off_t offset, struct fuse_file_info* info) {
+  OpenFile& file = FileOf(info);
+  const ReadSections::Section answering(context.volume.answers());
+  // The kernel asks for the attributes anew after this.
+  if (file.note_access.exchange(false)) context.volume.NoteAccess(ino);
+  ReplyBytes(
+      context, request,
+      context.volume.Read(*file.handle, static_cast<uint64_t>(offset), size),
+      ino);
+}
+
+void Write(FuseContext& context, WriteRequest& request, fuse_ino_t,
+           const char* bytes, size_t size, off_t offset,
+           struct fuse_file_info* info) {
+  const Handle& handle = *FileOf(info).handle;
+  absl::Status status;
+  if (RequestDropsPrivileges()) {
+    const uint64_t ino = handle.inode->ino;
+    status = context.volume.DropPrivileges(
+        ino, DropsSetGroupId(context, request, ino));
+  }
+  if (status.ok()) {
+    // libfuse calls "writepage" what comes from the kernel's cache.
+    status = context.volume.Write(handle, static_cast<uint64_t>(offset),
+                                  {bytes, size}, info->writepage != 0);
+  }
+  if (!status.ok()) return request.Fail(status);
+  request.Reply(size);
+}
+
+void Flush(FuseContext& context, DoneRequest& request, fuse_ino_t,
+           struct fuse_file_info* info) {
+  request.Reply(context.volume.Flush(*FileOf(info).handle));
+}
+
+void Release(FuseContext& context, DoneRequest& request, fuse_ino_t,
+             struct fuse_file_info* info) {
+  const std::unique_ptr<OpenFile> file = TakeFile(info);
+  request.Reply(context.volume.Release(std::move(file->handle)));
+}
+
+void Fsync(FuseContext& context, DoneRequest& request, fuse_ino_t, int,
+           struct fuse_file_info* info) {
+  request.Reply(context.volume.Fsync(*FileOf(info).handle));
+}
+
+void Fallocate(FuseContext& context, DoneRequest& request, fuse_ino_t, int mode,
+               off_t offset, off_t length, struct fuse_file_info* info) {
+  request.Reply(context.volume.Fallocate(*FileOf(info).handle, mode,
+                                         static_cast<uint64_t>(offset),
+                                         static_cast<uint64_t>(length)));
+}
+
+void Seek(FuseContext& context, OffsetRequest& request, fuse_ino_t,
+          off_t offset, int whence, struct fuse_file_info* info) {
+  request.Reply(context.volume.Seek(*FileOf(info).handle,
+                                    static_cast<uint64_t>(offset), whence));
+}
+
+void CopyRange(FuseContext& context, WriteRequest& request, fuse_ino_t ino,
+               off_t from_offset, struct fuse_file_info* from, fuse_ino_t,
+               off_t to_offset, struct fuse_file_info* to, size_t length, int) {
+  const Handle& source = *FileOf(from).handle;
+  const Handle& target = *FileOf(to).handle;
+  if ((source.flags & O_NOATIME) == 0) NoteReading(context, ino);
+  request.Reply(context.volume.CopyRange(
+      source, static_cast<uint64_t>(from_offset), target,
+      static_cast<uint64_t>(to_offset), length));
+}
+
+// --- The table ---
+
+using Ops = struct fuse_lowlevel_ops;
+
+constexpr Duration kMayBeLong = Duration::kMayBeLong;
+constexpr ForControl kAlike = ForControl::kAlike;
+constexpr ForControl kDone = ForControl::kDone;
+
+// The opcode; the member of fuse_lowlevel_ops; the handler; what comes of an
+// inode of the control directory (an error number, a handler of its own…); and
+// which arguments tell that, if it is not the first. Names are for the log.
+constexpr Operation kOperations[] = {
+    {.opcode = FUSE_INIT,
+     .name = "init",
+     .duration = Duration::kShort,
+     .add = [](Ops& ops) { ops.init = Init; },
+     .answer = nullptr},
+
+    Row<FUSE_LOOKUP, &Ops::lookup, Lookup, LookupInControl, NameAt<0>>(
+        "lookup"),
+    Row<FUSE_FORGET, &Ops::forget, Forget, kAlike>("forget"),
+    Row<FUSE_BATCH_FORGET, &Ops::forget_multi, ForgetMany, kAlike>("forget"),
+    Row<FUSE_MKNOD, &Ops::mknod, MakeNode, EPERM>("mknod"),
+    Row<FUSE_MKDIR, &Ops::mkdir, MakeDirectory, EPERM>("mkdir"),
+    Row<FUSE_SYMLINK, &Ops::symlink, MakeSymlink, EPERM, InodeAt<1>>("symlink"),
+    Row<FUSE_LINK, &Ops::link, Link, EPERM, AnyOf<InodeAt<0>, InodeAt<1>>>(
+        "link"),
+    Row<FUSE_UNLINK, &Ops::unlink, Unlink, EPERM>("unlink"),
+    Row<FUSE_RMDIR, &Ops::rmdir, RemoveDirectory, EPERM, NameAt<0>>("rmdir"),
+    // libfuse makes one of FUSE_RENAME, too, which has no flags.
+    Row<FUSE_RENAME2, &Ops::rename, Rename, RenameInControl,
+        AnyOf<NameAt<0>, NameAt<2>>>("rename"),
+
+    Row<FUSE_OPENDIR, &Ops::opendir, OpenDirectory, kAlike>("opendir"),
+    Row<FUSE_READDIR, &Ops::readdir, ReadDirectory, ReadDirectoryInControl>(
+        "readdir"),
+    Row<FUSE_READDIRPLUS, &Ops::readdirplus, ReadDirectoryPlus,
+        ReadDirectoryPlusInControl>("readdirplus"),
+    Row<FUSE_FSYNCDIR, &Ops::fsyncdir, FsyncDirectory, kAlike>("fsyncdir",
+                                                               kMayBeLong),
+
+    Row<FUSE_GETATTR, &Ops::getattr, GetAttributes, GetAttributesInControl>(
+        "getattr"),
+    RawRow<kOpcodeStatx, StatxIn, GetStatx, GetStatxInControl>("statx"),
+    Row<FUSE_SETATTR, &Ops::setattr, SetAttributes, EPERM>("setattr"),
+    Row<FUSE_READLINK, &Ops::readlink, ReadLink, EINVAL>("readlink"),
+    Row<FUSE_STATFS, &Ops::statfs, StatFileSystem, kAlike>("statfs"),
+
+    Row<FUSE_SETXATTR, &Ops::setxattr, StoreXattr, EPERM>("setxattr"),
+    Row<FUSE_GETXATTR, &Ops::getxattr, GetXattr, ENODATA>("getxattr"),
+    Row<FUSE_LISTXATTR, &Ops::listxattr, ListXattrs, ListXattrsInControl>(
+        "listxattr"),
+    Row<FUSE_REMOVEXATTR, &Ops::removexattr, RemoveXattr, EPERM>("removexattr"),
+
+    Row<FUSE_OPEN, &Ops::open, Open, OpenInControl>("open"),
+    Row<FUSE_CREATE, &Ops::create, Create, EPERM>("create"),
+    RawRow<FUSE_TMPFILE, fuse_create_in, CreateUnnamed, EPERM>("tmpfile"),
+    Row<FUSE_READ, &Ops::read, Read, ReadInControl>("read"),
+    Row<FUSE_WRITE, &Ops::write, Write, EBADF>("write"),
+    Row<FUSE_FLUSH, &Ops::flush, Flush, kDone>("flush"),
+    Row<FUSE_RELEASE, &Ops::release, Release, ReleaseInControl>("release"),
+    Row<FUSE_FSYNC, &Ops::fsync, Fsync, kDone>("fsync", kMayBeLong),
+    Row<FUSE_FALLOCATE, &Ops::fallocate, Fallocate, EBADF>("fallocate",
+                                                           kMayBeLong),
+    Row<FUSE_LSEEK, &Ops::lseek, Seek, EINVAL>("lseek"),
+    Row<FUSE_COPY_FILE_RANGE, &Ops::copy_file_range, CopyRange, EOPNOTSUPP,
+        AnyOf<InodeAt<0>, InodeAt<3>>>("copy_file_range", kMayBeLong),
+    Row<FUSE_IOCTL, &Ops::ioctl, Ioctl, kAlike>("ioctl", kMayBeLong),
+};
+
+// More than the kernel has.
+constexpr size_t kOpcodes = 64;
+
+constexpr std::array<const Operation*, kOpcodes> kByOpcode = [] {
+  std::array<const Operation*, kOpcodes> rows = {};
+  for (const Operation& row : kOperations) rows[row.opcode] = &row;
+  return rows;
+}();
 
 }  // namespace
+
+absl::Span<const Operation> Operations() { return kOperations; }
+
+const Operation* FindOperation(uint32_t opcode) {
+  return opcode < kOpcodes ? kByOpcode[opcode] : nullptr;
+}
 
 const struct fuse_lowlevel_ops& FuseOperations() {
   static const struct fuse_lowlevel_ops operations = [] {
     struct fuse_lowlevel_ops ops = {};
-    ops.init = Init;
-    ops.lookup = Lookup;
-    ops.forget = Forget;
-    ops.forget_multi = ForgetMany;
-    ops.getattr = GetAttributes;
-    ops.setattr = SetAttributes;
-    ops.readlink = ReadLink;
-    ops.mknod = MakeNode;
-    ops.mkdir = MakeDirectory;
-    ops.unlink = Unlink;
-    ops.rmdir = RemoveDirectory;
-    ops.symlink = MakeSymlink;
-    ops.rename = Rename;
-    ops.link = Link;
-    ops.opendir = OpenDirectory;
-    ops.readdir = ReadDirectory;
-    ops.readdirplus = ReadDirectoryPlus;
-    ops.fsyncdir = FsyncDirectory;
-    ops.statfs = StatFileSystem;
-    ops.setxattr = StoreXattr;
-    ops.getxattr = GetXattr;
-    ops.listxattr = ListXattrs;
-    ops.removexattr = RemoveXattr;
-    AddFileOperations(ops);
-    AddIoctlOperations(ops);
+    for (const Operation& row : kOperations) {
+      if (row.add != nullptr) row.add(ops);
+    }
     return ops;
   }();
   return operations;
+}
+
+bool MayTakeLong(uint32_t opcode) {
+  const Operation* const row = FindOperation(opcode);
+  return row != nullptr && row->duration == Duration::kMayBeLong;
+}
+
+void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
+  const absl::string_view bytes(static_cast<const char*>(request.mem),
+                                request.size);
+  fuse_in_header header;
+  if (bytes.size() >= sizeof(header)) {
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    const Operation* const row = FindOperation(header.opcode);
+    if (row != nullptr && row->answer != nullptr &&
+        row->answer(context, bytes)) {
+      return;
+    }
+  }
+  fuse_session_process_buf(context.session, &request);
 }
 
 }  // namespace varve::fs

@@ -1,33 +1,28 @@
-// The handlers of FUSE requests: each turns one request into one call of the
-// volume (or of the control directory) and answers it.
+// The table of FUSE operations: what of it libfuse and the transport need.
 
 #ifndef VARVE_FS_FUSE_OPERATIONS_H_
 #define VARVE_FS_FUSE_OPERATIONS_H_
 
-#include <functional>
-#include <utility>
+#include <cstdint>
 
-#include "fs/fuse/channel.h"
-#include "fs/fuse/control_directory.h"
-#include "fs/fuse/request.h"
-#include "fs/volume/volume.h"
+#include "absl/types/span.h"
+#include "fs/fuse/context.h"
+#include "fs/fuse/operation.h"
 
 namespace varve::fs {
 
-// What handlers work with; libfuse hands it back as the session's user data.
-struct FuseContext {
-  FuseContext(Volume& v, std::string status_members)
-      : volume(v), control(v, std::move(status_members)) {}
+absl::Span<const Operation> Operations();
 
-  Volume& volume;
-  ControlDirectory control;
-  struct fuse_session* session = nullptr;
-  ErrorLog log;
-  std::function<void()> on_ready;
-  RingTransport* rings = nullptr;  // where there may be one
-};
-
+// The handlers of those that libfuse knows.
 const struct fuse_lowlevel_ops& FuseOperations();
+
+// Whether answering such a request may well take longer than handing the next
+// one to another thread.
+bool MayTakeLong(uint32_t opcode);
+
+// Serves the request, which is what the kernel sent, header first: answers it
+// if libfuse does not know it, and has libfuse call its handler otherwise.
+void ServeRequest(FuseContext& context, const struct fuse_buf& request);
 
 }  // namespace varve::fs
 

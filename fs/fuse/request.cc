@@ -8,11 +8,12 @@
 #include <cassert>
 #include <cstring>
 #include <iterator>
+#include <limits>
 #include <vector>
 
 #include "engine/base/status.h"
 #include "fs/base/error.h"
-#include "fs/fuse/control_directory.h"
+#include "fs/fuse/channel.h"
 
 namespace varve::fs {
 namespace {
@@ -21,6 +22,30 @@ namespace {
 // that belong in the log.
 bool IsOrdinary(const absl::Status& status) {
   return SystemErrorNumber(status).has_value() && status.message().empty();
+}
+
+struct fuse_entry_param ToEntry(const Stat& stat) {
+  struct fuse_entry_param entry;
+  std::memset(&entry, 0, sizeof(entry));
+  entry.ino = stat.ino;
+  entry.generation = stat.attributes.generation;
+  entry.attr = ToSystemStat(stat);
+  entry.attr_timeout = kCacheForever;
+  entry.entry_timeout = kCacheForever;
+  return entry;
+}
+
+struct fuse_entry_param ToUncachedEntry(const Stat& stat) {
+  struct fuse_entry_param entry = ToEntry(stat);
+  entry.attr_timeout = entry.entry_timeout = 0;
+  return entry;
+}
+
+Caller CallerOf(fuse_req_t request) {
+  const struct fuse_ctx* context = fuse_req_ctx(request);
+  return {.uid = context->uid,
+          .gid = context->gid,
+          .umask = static_cast<uint32_t>(context->umask)};
 }
 
 }  // namespace
@@ -44,26 +69,9 @@ struct stat ToSystemStat(const Stat& stat) {
   return result;
 }
 
-struct fuse_entry_param ToEntry(const Stat& stat) {
-  struct fuse_entry_param entry;
-  std::memset(&entry, 0, sizeof(entry));
-  entry.ino = stat.ino;
-  entry.generation = stat.attributes.generation;
-  entry.attr = ToSystemStat(stat);
-  entry.attr_timeout = kCacheForever;
-  entry.entry_timeout = kCacheForever;
-  return entry;
-}
-
-int NumberToAnswer(const absl::Status& status, absl::string_view operation,
-                   const ErrorLog& log) {
-  if (!status.ok() && !IsOrdinary(status) && log) log(status, operation);
-  return ErrnoOf(status);
-}
-
 FuseRequest::~FuseRequest() {
   assert(answered_);
-  if (!answered_) Error(EIO);
+  if (!answered_) Fail(absl::InternalError("nobody has answered the request"));
 }
 
 fuse_req_t FuseRequest::Take() {
@@ -72,22 +80,31 @@ fuse_req_t FuseRequest::Take() {
   return request_;
 }
 
-Caller FuseRequest::caller() const {
-  const struct fuse_ctx* context = fuse_req_ctx(request_);
-  return {.uid = context->uid,
-          .gid = context->gid,
-          .umask = static_cast<uint32_t>(context->umask)};
+void FuseRequest::Fail(const absl::Status& status) {
+  assert(!status.ok());
+  if (!IsOrdinary(status) && context_.log) context_.log(status, operation_);
+  const int number = status.ok() ? EIO : ErrnoOf(status);
+  if (request_ == nullptr) return Send(number, {});
+  fuse_reply_err(Take(), number);
 }
 
-bool FuseRequest::CallerIsInGroup(uint32_t gid) const {
-  const struct fuse_ctx* context = fuse_req_ctx(request_);
-  if (context->uid == 0 || context->gid == gid) return true;
+void FuseRequest::Send(int number, absl::string_view bytes) {
+  Take();
+  SendAnswer(context_, unique_, number, bytes);
+}
+
+LibfuseRequest::LibfuseRequest(FuseContext& context, fuse_req_t request,
+                               const char* operation)
+    : FuseRequest(context, request, 0, CallerOf(request), operation) {}
+
+bool LibfuseRequest::CallerIsInGroup(uint32_t gid) const {
+  if (caller().uid == 0 || caller().gid == gid) return true;
   std::vector<gid_t> groups(64);
-  int count = fuse_req_getgroups(request_, static_cast<int>(groups.size()),
-                                 groups.data());
+  int count =
+      fuse_req_getgroups(raw(), static_cast<int>(groups.size()), groups.data());
   if (count > static_cast<int>(groups.size())) {
     groups.resize(static_cast<size_t>(count));
-    count = fuse_req_getgroups(request_, count, groups.data());
+    count = fuse_req_getgroups(raw(), count, groups.data());
   }
   // Of a caller that is gone nothing is known, and nothing granted.
   if (count < 0) return false;
@@ -96,91 +113,145 @@ bool FuseRequest::CallerIsInGroup(uint32_t gid) const {
   return std::find(groups.begin(), end, gid) != end;
 }
 
-void FuseRequest::Done(const absl::Status& status) {
-  Error(NumberToAnswer(status, operation_, log_));
+void DoneRequest::Reply(const absl::Status& status) {
+  if (!status.ok()) return Fail(status);
+  fuse_reply_err(Take(), 0);
 }
 
-void FuseRequest::Error(int number) { fuse_reply_err(Take(), number); }
-
-void FuseRequest::Entry(const absl::StatusOr<Stat>& stat) {
-  if (!stat.ok()) return Done(stat.status());
+void EntryRequest::Reply(const absl::StatusOr<Stat>& stat) {
+  if (!stat.ok()) return Fail(stat.status());
   const struct fuse_entry_param entry = ToEntry(*stat);
   fuse_reply_entry(Take(), &entry);
 }
 
-void FuseRequest::UncachedEntry(const Stat& stat) {
-  struct fuse_entry_param entry = ToEntry(stat);
-  entry.attr_timeout = entry.entry_timeout = 0;
+void EntryRequest::ReplyUncached(const absl::StatusOr<Stat>& stat) {
+  if (!stat.ok()) return Fail(stat.status());
+  const struct fuse_entry_param entry = ToUncachedEntry(*stat);
   fuse_reply_entry(Take(), &entry);
 }
 
-void FuseRequest::NoEntry() {
+void EntryRequest::ReplyNoEntry() {
   struct fuse_entry_param entry;
   std::memset(&entry, 0, sizeof(entry));
   entry.entry_timeout = kCacheForever;
   fuse_reply_entry(Take(), &entry);
 }
 
-void FuseRequest::Attributes(const absl::StatusOr<Stat>& stat) {
-  if (!stat.ok()) return Done(stat.status());
+void AttributesRequest::Reply(const absl::StatusOr<Stat>& stat) {
+  if (!stat.ok()) return Fail(stat.status());
   const struct stat attributes = ToSystemStat(*stat);
-  const bool cached = !ControlDirectory::Owns(stat->ino);
-  fuse_reply_attr(Take(), &attributes, cached ? kCacheForever : 0);
+  fuse_reply_attr(Take(), &attributes, kCacheForever);
 }
 
-void FuseRequest::Link(const absl::StatusOr<std::string>& target) {
-  if (!target.ok()) return Done(target.status());
+void AttributesRequest::ReplyUncached(const absl::StatusOr<Stat>& stat) {
+  if (!stat.ok()) return Fail(stat.status());
+  const struct stat attributes = ToSystemStat(*stat);
+  fuse_reply_attr(Take(), &attributes, 0);
+}
+
+void LinkRequest::Reply(const absl::StatusOr<std::string>& target) {
+  if (!target.ok()) return Fail(target.status());
   fuse_reply_readlink(Take(), target->c_str());
 }
 
-void FuseRequest::Opened(struct fuse_file_info* info) {
-  fuse_reply_open(Take(), info);
+void OpenRequest::Reply(const struct fuse_file_info& info) {
+  fuse_reply_open(Take(), &info);
 }
 
-void FuseRequest::Created(const Stat& stat, struct fuse_file_info* info) {
+void CreateRequest::Reply(const Stat& stat, const struct fuse_file_info& info) {
   const struct fuse_entry_param entry = ToEntry(stat);
-  fuse_reply_create(Take(), &entry, info);
+  fuse_reply_create(Take(), &entry, &info);
 }
 
-bool FuseRequest::Bytes(const absl::StatusOr<ReadReply>& reply) {
+bool DataRequest::Reply(const absl::StatusOr<ReadReply>& reply) {
   if (!reply.ok()) {
-    Done(reply.status());
+    Fail(reply.status());
     return true;
   }
   return fuse_reply_iov(Take(), reply->pieces().data(),
                         static_cast<int>(reply->pieces().size())) != -EFAULT;
 }
 
-void FuseRequest::Buffer(absl::string_view bytes) {
-  fuse_reply_buf(Take(), bytes.data(), bytes.size());
+void DataRequest::ReplyText(absl::string_view text) {
+  fuse_reply_buf(Take(), text.data(), text.size());
 }
 
-void FuseRequest::Written(size_t count) { fuse_reply_write(Take(), count); }
-
-void FuseRequest::Offset(uint64_t offset) {
-  fuse_reply_lseek(Take(), static_cast<off_t>(offset));
+void WriteRequest::Reply(const absl::StatusOr<uint64_t>& count) {
+  if (!count.ok()) return Fail(count.status());
+  fuse_reply_write(Take(), *count);
 }
 
-void FuseRequest::Space(const struct statvfs& space) {
-  fuse_reply_statfs(Take(), &space);
+void OffsetRequest::Reply(const absl::StatusOr<uint64_t>& offset) {
+  if (!offset.ok()) return Fail(offset.status());
+  fuse_reply_lseek(Take(), static_cast<off_t>(*offset));
 }
 
-void FuseRequest::SizedBuffer(const absl::StatusOr<std::string>& bytes,
-                              size_t size) {
-  if (!bytes.ok()) return Done(bytes.status());
+void ListingRequest::Begin(size_t size, Form form) {
+  form_ = form;
+  buffer_.resize(size);
+}
+
+bool ListingRequest::Add(const Volume::Entry& entry) {
+  const std::string name(entry.name.data(), entry.name.size());
+  char* const at = buffer_.data() + used_;
+  const size_t room = buffer_.size() - used_;
+  const auto cookie = static_cast<off_t>(entry.cookie);
+  size_t needed;
+  if (form_ == Form::kNames) {
+    const struct stat attributes = ToSystemStat(entry.stat);
+    needed =
+        fuse_add_direntry(raw(), at, room, name.c_str(), &attributes, cookie);
+  } else {
+    struct fuse_entry_param param = form_ == Form::kWithAttributes
+                                        ? ToEntry(entry.stat)
+                                        : ToUncachedEntry(entry.stat);
+    // "." and ".." are no lookups: their inode number is not remembered.
+    if (name == "." || name == "..") param.ino = 0;
+    needed =
+        fuse_add_direntry_plus(raw(), at, room, name.c_str(), &param, cookie);
+  }
+  if (needed > room) return false;
+  used_ += needed;
+  return true;
+}
+
+void ListingRequest::Reply(const absl::Status& status) {
+  if (!status.ok()) return Fail(status);
+  fuse_reply_buf(Take(), buffer_.data(), used_);
+}
+
+void SpaceRequest::Reply(const absl::StatusOr<SpaceInfo>& space) {
+  if (!space.ok()) return Fail(space.status());
+  constexpr uint64_t kBlock = 4096;
+  constexpr uint64_t kMaxBlocks = std::numeric_limits<uint64_t>::max() / kBlock;
+  struct statvfs result = {};
+  result.f_bsize = result.f_frsize = kBlock;
+  // Clones share their bytes, so that the sum has no bound.
+  result.f_blocks = space->live_bytes / kBlock +
+                    std::min(space->host_free / kBlock,
+                             kMaxBlocks - space->live_bytes / kBlock);
+  result.f_bfree = space->host_free / kBlock;
+  result.f_bavail = space->host_available / kBlock;
+  result.f_ffree = result.f_favail = uint64_t{1} << 40;
+  result.f_files = result.f_ffree + space->inodes;
+  result.f_namemax = 255;
+  fuse_reply_statfs(Take(), &result);
+}
+
+void XattrRequest::Reply(const absl::StatusOr<std::string>& bytes,
+                         size_t size) {
+  if (!bytes.ok()) return Fail(bytes.status());
   if (size == 0) {
     fuse_reply_xattr(Take(), bytes->size());
   } else if (bytes->size() > size) {
-    Error(ERANGE);
+    Fail(PosixError(ERANGE));
   } else {
-    Buffer(*bytes);
+    fuse_reply_buf(Take(), bytes->data(), bytes->size());
   }
 }
 
-void FuseRequest::IoctlResult(absl::string_view out) {
+void IoctlRequest::Reply(absl::string_view out) {
   fuse_reply_ioctl(Take(), 0, out.data(), out.size());
 }
-
-void FuseRequest::Nothing() { fuse_reply_none(Take()); }
 
 }  // namespace varve::fs

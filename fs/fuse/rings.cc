@@ -6,7 +6,7 @@
 
 #include "absl/types/span.h"
 #include "engine/base/status.h"
-#include "fs/fuse/extensions.h"
+#include "fs/fuse/operations.h"
 
 namespace varve::fs {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "fs/fuse/channel.h"
-#include "fs/fuse/operations.h"
+#include "fs/fuse/context.h"
 #include "fs/fuse/server.h"
 #include "fs/transport/uring_loop.h"
 

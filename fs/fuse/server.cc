@@ -23,7 +23,7 @@
 #include "absl/synchronization/mutex.h"
 #include "engine/base/status.h"
 #include "fs/fuse/channel.h"
-#include "fs/fuse/extensions.h"
+#include "fs/fuse/context.h"
 #include "fs/fuse/operations.h"
 #include "fs/fuse/rings.h"
 #include "fs/transport/request_loop.h"
@@ -137,7 +137,7 @@ class RequestWorker final : public RequestLoop::Worker {
   }
 
   bool IsSlow() const override {
-    return RequestMayTakeLong() && callers_.AreSeveral();
+    return MayTakeLong(RequestOpcode()) && callers_.AreSeveral();
   }
 
   void Serve() override { ServeRequest(context_, buffer_); }

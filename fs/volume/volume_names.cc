@@ -16,13 +16,11 @@
 #include "fs/format/acl.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
+#include "fs/volume/control_name.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
 namespace {
-
-// The name that leads to the tree's own directory, in the root.
-constexpr absl::string_view kReservedName = ".varve";
 
 absl::Status CheckName(absl::string_view name) {
   if (name.size() > kMaxNameSize) return PosixError(ENAMETOOLONG);
@@ -125,7 +123,7 @@ absl::Status Volume::CheckFree(uint64_t parent, absl::string_view name) const {
   VARVE_RETURN_IF_ERROR(CheckName(name));
   // A directory that was removed while somebody is in it.
   if (directory->link_count == 0) return PosixError(ENOENT);
-  if (parent == kRootIno && name == kReservedName) return PosixError(EPERM);
+  if (parent == kRootIno && name == kControlName) return PosixError(EPERM);
   return absl::OkStatus();
 }
 

@@ -1,0 +1,42 @@
+// FuseContext: what the handlers of FUSE requests work with.
+
+#ifndef VARVE_FS_FUSE_CONTEXT_H_
+#define VARVE_FS_FUSE_CONTEXT_H_
+
+#include <functional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "fs/fuse/control_directory.h"
+#include "fs/volume/volume.h"
+
+struct fuse_session;
+
+namespace varve::fs {
+
+class RingTransport;
+
+// Called from any thread.
+using ErrorLog = std::function<void(const absl::Status& status,
+                                    absl::string_view operation)>;
+
+// One for each session of libfuse, which hands it back as its user data. The
+// members are set before the first request is served, and constant from then
+// on.
+struct FuseContext {
+  FuseContext(Volume& v, std::string status_members)
+      : volume(v), control(v, std::move(status_members)) {}
+
+  Volume& volume;
+  ControlDirectory control;
+  struct fuse_session* session = nullptr;
+  ErrorLog log;                    // may be empty
+  std::function<void()> on_ready;  // may be empty
+  RingTransport* rings = nullptr;  // where there may be one
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_FUSE_CONTEXT_H_

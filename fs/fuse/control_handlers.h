@@ -1,0 +1,40 @@
+// Handlers of what the kernel asks of inodes below `.varve`, where the table of
+// operations does not refuse it; see operation.h. The kernel may keep nothing
+// of the answers: what is there may be gone by the next look.
+
+#ifndef VARVE_FS_FUSE_CONTROL_HANDLERS_H_
+#define VARVE_FS_FUSE_CONTROL_HANDLERS_H_
+
+#include "fs/fuse/context.h"
+#include "fs/fuse/extensions.h"
+#include "fs/fuse/request.h"
+
+namespace varve::fs {
+
+void LookupInControl(FuseContext& context, EntryRequest& request,
+                     fuse_ino_t parent, const char* name);
+void RenameInControl(FuseContext& context, DoneRequest& request,
+                     fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
+                     const char* new_name, unsigned flags);
+void ReadDirectoryInControl(FuseContext& context, ListingRequest& request,
+                            fuse_ino_t ino, size_t size, off_t offset,
+                            struct fuse_file_info*);
+void ReadDirectoryPlusInControl(FuseContext& context, ListingRequest& request,
+                                fuse_ino_t ino, size_t size, off_t offset,
+                                struct fuse_file_info*);
+void GetAttributesInControl(FuseContext& context, AttributesRequest& request,
+                            fuse_ino_t ino, struct fuse_file_info*);
+void GetStatxInControl(FuseContext& context, StatxRequest& request,
+                       fuse_ino_t ino, StatxIn);
+void ListXattrsInControl(FuseContext&, XattrRequest& request, fuse_ino_t,
+                         size_t size);
+void OpenInControl(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
+                   struct fuse_file_info* info);
+void ReadInControl(FuseContext& context, DataRequest& request, fuse_ino_t ino,
+                   size_t size, off_t offset, struct fuse_file_info* info);
+void ReleaseInControl(FuseContext&, DoneRequest& request, fuse_ino_t,
+                      struct fuse_file_info* info);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_FUSE_CONTROL_HANDLERS_H_
