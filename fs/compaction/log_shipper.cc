@@ -11,17 +11,6 @@
 #include "fs/log/content_key.h"
 
 namespace varve::fs {
-namespace {
-
-const ExtentList* ExtentsOf(const Change& change) {
-  if (const auto* set = std::get_if<SetContent>(&change)) return &set->extents;
-  if (const auto* patch = std::get_if<PatchContent>(&change)) {
-    return &patch->extents;
-  }
-  return nullptr;
-}
-
-}  // namespace
 
 absl::StatusOr<std::vector<EntryLocation>> LogShipper::EntriesUpTo(
     uint64_t end) const {
@@ -183,7 +172,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
 
 absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
                                        Commit& commit) {
-  ExtentList* extents = const_cast<ExtentList*>(ExtentsOf(change));
+  ExtentList* extents = ExtentsOf(change);
   if (extents == nullptr) {
     commit.Add(change);
     return absl::OkStatus();
