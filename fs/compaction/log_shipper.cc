@@ -11,17 +11,6 @@
 #include "fs/log/content_key.h"
 
 namespace varve::fs {
-namespace {
-
-const ExtentList* ExtentsOf(const Change& change) {
-  if (const auto* set = std::get_if<SetContent>(&change)) return &set->extents;
-  if (const auto* patch = std::get_if<PatchContent>(&change)) {
-    return &patch->extents;
-  }
-  return nullptr;
-}
-
-}  // namespace
 
 absl::StatusOr<std::vector<EntryLocation>> LogShipper::EntriesUpTo(
     uint64_t end) const {
@@ -33,16 +22,6 @@ absl::StatusOr<std::vector<EntryLocation>> LogShipper::EntriesUpTo(
   }
   std::reverse(entries.begin(), entries.end());
   return entries;
-}
-
-absl::StatusOr<absl::Span<const std::byte>> LogShipper::BytesAt(
-    uint64_t offset, uint64_t length) {
-  VARVE_ASSIGN_OR_RETURN(Store::PinnedBytes bytes, live_.View(offset, length));
-  const absl::Span<const std::byte> span = bytes.bytes;
-  if (pins_.empty() || pins_.back().pin != bytes.pin) {
-    pins_.push_back(std::move(bytes));
-  }
-  return span;
 }
 
 absl::Status LogShipper::VerifyOnce(const Extent& extent) {
@@ -75,15 +54,16 @@ absl::Status LogShipper::ShipTo(uint64_t end) {
     VARVE_RETURN_IF_ERROR(monitor_.Count(entry.size_on_disk()));
   }
   VARVE_RETURN_IF_ERROR(ShipEntries());
-  pins_.clear();
+  pinned_.Release();
   shipped_ = end;
   return absl::OkStatus();
 }
 
 absl::Status LogShipper::ShipEntries() {
   for (const EntryLocation& entry : entries_) {
-    VARVE_ASSIGN_OR_RETURN(const auto bytes,
-                           BytesAt(entry.payload_offset, entry.payload_size));
+    VARVE_ASSIGN_OR_RETURN(
+        const auto bytes,
+        pinned_.BytesAt(entry.payload_offset, entry.payload_size));
     VARVE_ASSIGN_OR_RETURN(const EntryLocation now,
                            core_.store->WriteHashed(entry.key_hash, bytes));
     translation_.Add(entry.payload_offset, ExtentOf(now));
@@ -134,7 +114,7 @@ void LogShipper::FindUnknown(const Change& change, uint64_t record_hash,
 absl::Status LogShipper::ShipCommit(const Record& record) {
   const uint64_t offset = record.location.payload_offset;
   VARVE_ASSIGN_OR_RETURN(const auto payload,
-                         BytesAt(offset, record.location.payload_size));
+                         pinned_.BytesAt(offset, record.location.payload_size));
   VARVE_ASSIGN_OR_RETURN(
       CommitReader reader,
       CommitReader::Open(
@@ -163,16 +143,16 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
     commit.AddTombstone(key);
   }
   for (const EntryLocation& entry : entries_) {
-    VARVE_ASSIGN_OR_RETURN(const auto bytes,
-                           BytesAt(entry.payload_offset, entry.payload_size));
+    VARVE_ASSIGN_OR_RETURN(
+        const auto bytes,
+        pinned_.BytesAt(entry.payload_offset, entry.payload_size));
     translation_.Add(entry.payload_offset,
                      commit.AddEntry(entry.key_hash, {bytes}));
   }
   entries_.clear();
   for (const Extent& extent : unknown) {
     VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
-    VARVE_ASSIGN_OR_RETURN(const auto bytes,
-                           BytesAt(extent.store_offset, extent.length));
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     static constexpr std::byte kNotZero[] = {std::byte{1}};
     // So that it is not all zeros.
     Extent place = commit.AddEntry(
@@ -192,7 +172,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
 
 absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
                                        Commit& commit) {
-  ExtentList* extents = const_cast<ExtentList*>(ExtentsOf(change));
+  ExtentList* extents = ExtentsOf(change);
   if (extents == nullptr) {
     commit.Add(change);
     return absl::OkStatus();
@@ -201,8 +181,7 @@ absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
   for (const Extent& extent : *extents) {
     if (!extent.is_hole() && extent.key_hash == record.location.key_hash) {
       // Bytes in the record itself: such a patch has no other extents.
-      VARVE_ASSIGN_OR_RETURN(const auto bytes,
-                             BytesAt(extent.store_offset, extent.length));
+      VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
       commit.AddInline(
           std::get<PatchContent>(change).ino, extent.file_offset,
           {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
@@ -228,8 +207,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
   }
   for (const Extent& extent : unknown) {
     VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
-    VARVE_ASSIGN_OR_RETURN(const auto bytes,
-                           BytesAt(extent.store_offset, extent.length));
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     static constexpr std::byte kNotZero[] = {std::byte{1}};
     const uint64_t key =
         DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero}));
@@ -243,7 +221,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     translation_.Add(extent.store_offset, place);
     VARVE_RETURN_IF_ERROR(monitor_.Count(extent.length));
   }
-  pins_.clear();
+  pinned_.Release();
   return absl::OkStatus();
 }
 

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "engine/store/store.h"
 #include "fs/compaction/compaction_monitor.h"
+#include "fs/compaction/pinned_source.h"
 #include "fs/compaction/translation.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/commit.h"
@@ -29,6 +30,7 @@ class LogShipper {
              std::function<uint64_t()> new_data_id, CompactionMonitor& monitor,
              Translation& translation)
       : live_(live),
+        pinned_(live),
         core_(core),
         shipped_(begin),
         new_data_id_(std::move(new_data_id)),
@@ -57,8 +59,6 @@ class LogShipper {
   absl::Status VerifyOnce(const Extent& extent);
   // Entries that have come with no commit so far.
   absl::Status ShipEntries();
-  absl::StatusOr<absl::Span<const std::byte>> BytesAt(uint64_t offset,
-                                                      uint64_t length);
   // The keys that the change takes away from their newest entries.
   void FindKeysToHide(const Change& change, std::vector<uint64_t>& keys) const;
   // What the extents of a change refer to that is not there yet.
@@ -66,13 +66,13 @@ class LogShipper {
                    std::vector<Extent>& unknown) const;
 
   Store& live_;
+  PinnedSource pinned_;
   Core& core_;
   uint64_t shipped_;
   const std::function<uint64_t()> new_data_id_;
   CompactionMonitor& monitor_;
   Translation& translation_;
   std::vector<EntryLocation> entries_;
-  std::vector<Store::PinnedBytes> pins_;
   absl::flat_hash_set<uint64_t> verified_;  // payload offsets of entries
 };
 

@@ -4,18 +4,6 @@
 #include <iterator>
 
 namespace varve::fs {
-namespace {
-
-// `length` bytes of a copied range from `skip` on.
-Extent Part(const Extent& place, uint64_t skip, uint64_t length) {
-  Extent part = place;
-  part.store_offset += skip;
-  part.entry_offset += skip;
-  part.length = length;
-  return part;
-}
-
-}  // namespace
 
 void Translation::Add(uint64_t old_offset, const Extent& now) {
   const uint64_t end = old_offset + now.length;
@@ -31,7 +19,8 @@ void Translation::Add(uint64_t old_offset, const Extent& now) {
     }
     const uint64_t stop =
         next == places_.end() ? end : std::min(end, next->first);
-    places_.emplace_hint(next, at, Part(now, at - old_offset, stop - at));
+    places_.emplace_hint(next, at,
+                         now.Part(at - old_offset, stop - at, now.file_offset));
     at = stop;
   }
 }
@@ -54,9 +43,9 @@ std::vector<Extent> Translation::Translate(const Extent& extent,
     uint64_t skip = 0;
     Extent part;
     if (const Extent* place = Find(at, &skip)) {
-      part = Part(*place, skip, std::min(end - at, place->length - skip));
+      part = place->Part(skip, std::min(end - at, place->length - skip),
+                         extent.file_offset + done);
       part.shared = extent.shared;
-      part.file_offset = extent.file_offset + done;
     } else {
       const auto next = places_.upper_bound(at);
       const uint64_t stop =

@@ -28,29 +28,7 @@ constexpr uint64_t kLeastShared = 4096;
 
 constexpr std::byte kNotZero[] = {std::byte{1}};
 
-Extent PartOf(const Extent& entry, uint64_t entry_offset, uint64_t file_offset,
-              uint64_t length) {
-  Extent part = entry;
-  part.file_offset = file_offset;
-  part.length = length;
-  part.store_offset += entry_offset;
-  part.entry_offset = entry_offset;
-  return part;
-}
-
 }  // namespace
-
-absl::StatusOr<absl::Span<const std::byte>> TreeCopier::BytesOf(
-    const Extent& extent) {
-  VARVE_ASSIGN_OR_RETURN(Store::PinnedBytes bytes,
-                         source_.View(extent.store_offset, extent.length));
-  const absl::Span<const std::byte> span = bytes.bytes;
-  // One pin does for all of the same mapping.
-  if (pins_.empty() || pins_.back().pin != bytes.pin) {
-    pins_.push_back(std::move(bytes));
-  }
-  return span;
-}
 
 absl::Status TreeCopier::CopyTree() {
   Identity copied = core_.identity;
@@ -159,7 +137,7 @@ bool TreeCopier::MustStayInPieces(const Inode& inode,
   std::string head;
   bool zeros = true;
   for (const auto& [offset, extent] : content.extents()) {
-    const auto bytes = BytesOf(extent);
+    const auto bytes = pinned_.BytesOf(extent);
     if (!bytes.ok()) return true;
     head += HeadOf({*bytes});
     zeros = zeros && IsAllZeros(*bytes);
@@ -199,7 +177,7 @@ absl::Status TreeCopier::CopyPlain(const Inode& inode,
   PlainFile file{.ino = inode.ino,
                  .key_hash = KeyHashOfPath(Tree::PathOf(inode))};
   for (const auto& [offset, extent] : content.extents()) {
-    VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     file.old.push_back(extent);
     gathered_.insert(extent.store_offset);
     file.bytes.push_back(bytes);
@@ -229,7 +207,7 @@ absl::Status TreeCopier::Flush() {
           SetContent{.ino = plain_[i].ino, .extents = {now[i]}}, std::nullopt));
       for (const Extent& old : plain_[i].old) {
         translation_.Add(old.store_offset,
-                         PartOf(now[i], old.file_offset, 0, old.length));
+                         now[i].Part(old.file_offset, old.length, 0));
       }
     }
   }
@@ -237,7 +215,7 @@ absl::Status TreeCopier::Flush() {
   plain_.clear();
   plain_bytes_ = 0;
   if (pieces_.empty()) {
-    pins_.clear();
+    pinned_.Release();
     gathered_.clear();
   }
   return monitor_.Count(bytes);
@@ -260,7 +238,7 @@ absl::Status TreeCopier::CopyLarge(const Inode& inode,
     return absl::OkStatus();
   };
   for (const auto& [offset, extent] : content.extents()) {
-    VARVE_ASSIGN_OR_RETURN(auto bytes, BytesOf(extent));
+    VARVE_ASSIGN_OR_RETURN(auto bytes, pinned_.BytesOf(extent));
     if (bytes.size() < kChunk) {
       gathered.append(reinterpret_cast<const char*>(bytes.data()),
                       bytes.size());
@@ -280,8 +258,7 @@ absl::Status TreeCopier::CopyLarge(const Inode& inode,
   const Extent now = ExtentOf(*entry);
   absl::MutexLock lock(&core_.tree_mu);
   for (const auto& [offset, extent] : content.extents()) {
-    translation_.Add(extent.store_offset,
-                     PartOf(now, offset, 0, extent.length));
+    translation_.Add(extent.store_offset, now.Part(offset, extent.length, 0));
   }
   return core_.tree.Apply(SetContent{.ino = inode.ino, .extents = {now}},
                           std::nullopt);
@@ -290,7 +267,7 @@ absl::Status TreeCopier::CopyLarge(const Inode& inode,
 absl::Status TreeCopier::CopyPieces(const Inode& inode,
                                     const ExtentMap& content) {
   for (const auto& [offset, extent] : content.extents()) {
-    VARVE_ASSIGN_OR_RETURN(const auto bytes, BytesOf(extent));
+    VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     pieces_.push_back({inode.ino, extent, bytes});
     gathered_.insert(extent.store_offset);
     piece_bytes_ += extent.length;
@@ -340,8 +317,7 @@ absl::Status TreeCopier::FlushPieces() {
   absl::flat_hash_map<uint64_t, SetContent> contents;
   uint64_t at = 0;
   for (const Piece& piece : pieces_) {
-    const Extent now =
-        PartOf(entry, at, piece.old.file_offset, piece.old.length);
+    const Extent now = entry.Part(at, piece.old.length, piece.old.file_offset);
     translation_.Add(piece.old.store_offset, now);
     SetContent& set = contents[piece.ino];
     set.ino = piece.ino;
@@ -356,7 +332,7 @@ absl::Status TreeCopier::FlushPieces() {
   pieces_.clear();
   piece_bytes_ = 0;
   if (plain_.empty()) {
-    pins_.clear();
+    pinned_.Release();
     gathered_.clear();
   }
   return monitor_.Count(bytes);

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "engine/store/store.h"
 #include "fs/compaction/compaction_monitor.h"
+#include "fs/compaction/pinned_source.h"
 #include "fs/compaction/translation.h"
 #include "fs/log/core.h"
 
@@ -31,6 +32,7 @@ class TreeCopier {
   TreeCopier(Store& source, Core& core, std::function<uint64_t()> new_data_id,
              CompactionMonitor& monitor, Translation& translation)
       : source_(source),
+        pinned_(source),
         core_(core),
         new_data_id_(std::move(new_data_id)),
         monitor_(monitor),
@@ -62,20 +64,19 @@ class TreeCopier {
   bool IsCopied(const Extent& extent) const;
   bool MustStayInPieces(const Inode& inode, const ExtentMap& content);
   absl::Status VerifyAll(const Inode& inode, const ExtentMap& content);
-  absl::StatusOr<absl::Span<const std::byte>> BytesOf(const Extent& extent);
 
   // Write what has been gathered.
   absl::Status Flush();
   absl::Status FlushPieces();
 
   Store& source_;
+  PinnedSource pinned_;  // what of the source is gathered
   Core& core_;
   const std::function<uint64_t()> new_data_id_;
   CompactionMonitor& monitor_;
   Translation& translation_;
   std::function<void(const Inode&)> on_damaged_;
 
-  std::vector<Store::PinnedBytes> pins_;
   // Whole files to be written, and what they become.
   struct PlainFile {
     uint64_t ino;

@@ -30,16 +30,6 @@ bool AreAllZeros(const std::vector<absl::Span<const std::byte>>& pieces) {
       [](absl::Span<const std::byte> piece) { return IsAllZeros(piece); });
 }
 
-// Of an entry that is known as an extent; `part` says which of its
-// bytes, and where they are in the file.
-Extent PartOf(const Extent& entry, Extent part) {
-  part.store_offset = entry.store_offset + part.entry_offset;
-  part.key_hash = entry.key_hash;
-  part.entry_size = entry.entry_size;
-  part.entry_crc32 = entry.entry_crc32;
-  return part;
-}
-
 // Pieces in memory that are to lie in one entry, one behind the other.
 struct Gathered {
   std::vector<absl::Span<const std::byte>> bytes;
@@ -59,13 +49,8 @@ struct Gathered {
 
 Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
                 uint64_t file_offset, uint64_t length) {
-  return {.file_offset = file_offset,
-          .length = length,
-          .store_offset = store_offset,
-          .key_hash = entry.key_hash,
-          .entry_offset = store_offset - entry.payload_offset,
-          .entry_size = entry.payload_size,
-          .entry_crc32 = entry.crc32};
+  return ExtentOf(entry).Part(store_offset - entry.payload_offset, length,
+                              file_offset);
 }
 
 std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
@@ -200,7 +185,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
     const std::optional<EntryLocation> entry =
         commit.FinishStream(target.path_hash);
     if (!entry.has_value()) return std::nullopt;
-    return ExtentIn(*entry, entry->payload_offset, 0, entry->payload_size);
+    return ExtentOf(*entry);
   }
   // There is no entry without bytes.
   if (open.stream != nullptr || content.size() == 0) return std::nullopt;
@@ -283,7 +268,8 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
   const Extent entry =
       commit.AddEntry(NewDataKeyHash(HeadOf(gathered.bytes)), gathered.bytes);
   for (const Extent& part : gathered.extents) {
-    layout.extents.push_back(PartOf(entry, part));
+    layout.extents.push_back(
+        entry.Part(part.entry_offset, part.length, part.file_offset));
   }
   return layout;
 }

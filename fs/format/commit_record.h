@@ -1,5 +1,6 @@
 // The commit record: the one kind of entry by which the tree changes. The bytes
-// are specified in docs/format.md ("Commit record"); this is their only code.
+// are specified in docs/format.md ("Commit record"); this is their only code,
+// with change.h, which has those of the changes.
 
 #ifndef VARVE_FS_FORMAT_COMMIT_RECORD_H_
 #define VARVE_FS_FORMAT_COMMIT_RECORD_H_
@@ -21,13 +22,6 @@ namespace varve::fs {
 // The version of records that this code writes, and the newest it reads.
 inline constexpr uint8_t kRecordVersion = 1;
 
-// Limits that a reader enforces, so that a hostile record is an error.
-inline constexpr size_t kMaxNameSize = 255;
-inline constexpr size_t kMaxXattrNameSize = 255;
-inline constexpr size_t kMaxXattrValueSize = 65536;
-inline constexpr uint64_t kMaxFileSize = INT64_MAX;
-// Numbers of inodes and of data ids are below this one.
-inline constexpr uint64_t kMaxId = uint64_t{1} << 62;
 // A patch up to this size lies inside the record itself.
 inline constexpr uint64_t kMaxInlineSize = 4096;
 
@@ -104,7 +98,7 @@ class CommitReader {
   static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
 
   const CommitHeader& header() const { return header_; }
-  size_t payload_size() const { return payload_.size(); }
+  size_t payload_size() const { return record_.payload.size(); }
 
   // Whether the whole record, whose form is not looked at otherwise, ends with
   // a digest that is that of the rest.
@@ -125,25 +119,15 @@ class CommitReader {
   class Sums;
 
   // How much of the record has been read.
-  size_t position() const { return payload_.size() - in_.rest().size(); }
+  size_t position() const { return payload_size() - in_.rest().size(); }
   absl::Status VerifyDigest();
   absl::Status VerifyChecksum() const;
-  // False if there is no such kind.
-  bool Decode(uint8_t kind, WireReader& in, Change& change) const;
-  void DecodeExtents(WireReader& in, ExtentList& extents) const;
 
-  absl::string_view payload_;
-  uint64_t payload_offset_;
-  uint64_t key_hash_;
-  uint32_t crc32_;
+  RecordContext record_;
   WireReader in_;
   CommitHeader header_;
   std::unique_ptr<Sums> sums_;  // if it is verified as it is read
 };
-
-// Whether `name` can be a name in a directory: 1 to 255 bytes, no '/', no NUL,
-// neither "." nor "..".
-bool IsValidName(absl::string_view name);
 
 }  // namespace varve::fs
 

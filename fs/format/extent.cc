@@ -16,16 +16,20 @@ bool Continues(const Extent& a, const Extent& b) {
 
 }  // namespace
 
-Extent Extent::Slice(uint64_t begin, uint64_t end) const {
-  Extent result = *this;
-  const uint64_t skip = begin > file_offset ? begin - file_offset : 0;
-  result.file_offset += skip;
-  result.length = std::min(end, file_end()) - result.file_offset;
+Extent Extent::Part(uint64_t skip, uint64_t count, uint64_t at) const {
+  Extent part = *this;
+  part.file_offset = at;
+  part.length = count;
   if (!is_hole()) {
-    result.store_offset += skip;
-    result.entry_offset += skip;
+    part.store_offset += skip;
+    part.entry_offset += skip;
   }
-  return result;
+  return part;
+}
+
+Extent Extent::Slice(uint64_t begin, uint64_t end) const {
+  const uint64_t first = std::max(begin, file_offset);
+  return Part(first - file_offset, std::min(end, file_end()) - first, first);
 }
 
 ExtentMap::Map::const_iterator ExtentMap::FirstEndingAfter(

@@ -40,6 +40,10 @@ struct Extent {
     return !is_hole() && !shared && entry_offset == 0 && length == entry_size;
   }
 
+  // `count` bytes of this extent, from its byte `skip` on, as what lies at
+  // offset `at` of a file. The extent must have so many.
+  Extent Part(uint64_t skip, uint64_t count, uint64_t at) const;
+
   // The part of this extent that lies in [begin, end) of the file; the two
   // must overlap.
   Extent Slice(uint64_t begin, uint64_t end) const;

@@ -40,6 +40,17 @@ TEST(ExtentTest, SliceCutsBothEnds) {
   EXPECT_EQ(Extent::Hole(100, 50).Slice(110, 120), Extent::Hole(110, 10));
 }
 
+TEST(ExtentTest, PartLiesWhereItIsSaidTo) {
+  const Extent extent = Part(100, 50, 10);
+  EXPECT_EQ(extent.Part(0, 50, 100), extent);
+  EXPECT_EQ(extent.Part(0, 50, 7), Part(7, 50, 10));
+  EXPECT_EQ(extent.Part(20, 30, 3), Part(3, 30, 30));
+  EXPECT_EQ(Extent::Hole(100, 50).Part(20, 30, 3), Extent::Hole(3, 30));
+  Extent shared = extent;
+  shared.shared = true;
+  EXPECT_TRUE(shared.Part(20, 30, 3).shared);
+}
+
 TEST(ExtentTest, KnowsItsEntry) {
   const Extent extent = Part(100, 50, 10);
   EXPECT_EQ(extent.payload_offset(), 1000u);

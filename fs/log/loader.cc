@@ -259,11 +259,7 @@ void Loader::Resolve(Extent& extent) const {
 }
 
 void Loader::LookAtExtents(Change& change, bool in_checkpoint) {
-  ExtentList* extents = nullptr;
-  if (auto* set = std::get_if<SetContent>(&change)) extents = &set->extents;
-  if (auto* patch = std::get_if<PatchContent>(&change)) {
-    extents = &patch->extents;
-  }
+  ExtentList* extents = ExtentsOf(change);
   if (extents == nullptr) return;
   for (Extent& extent : *extents) {
     if (result_.relocated) Resolve(extent);

@@ -67,22 +67,16 @@ void CheckSizes(const Change& change, absl::string_view payload) {
                            view.end() <= payload.data() + payload.size()),
           "a name or value lies outside of the record");
   };
-  const ExtentList* extents = nullptr;
-  if (const auto* set = std::get_if<SetContent>(&change)) {
-    extents = &set->extents;
-  } else if (const auto* patch = std::get_if<PatchContent>(&change)) {
-    extents = &patch->extents;
-  } else if (const auto* put = std::get_if<PutName>(&change)) {
-    check_view(put->name);
-    Check(IsValidName(put->name), "a name cannot be one");
-  } else if (const auto* drop = std::get_if<DropName>(&change)) {
-    check_view(drop->name);
-  } else if (const auto* xattr = std::get_if<SetXattr>(&change)) {
-    check_view(xattr->name);
-    check_view(xattr->value);
-  } else if (const auto* dropped = std::get_if<DropXattr>(&change)) {
-    check_view(dropped->name);
-  }
+  std::visit(
+      [&check_view](const auto& c) {
+        if constexpr (requires { c.name; }) check_view(c.name);
+        if constexpr (requires { c.value; }) check_view(c.value);
+        if constexpr (requires { c.parent; }) {
+          Check(IsValidName(c.name), "a name cannot be one");
+        }
+      },
+      change);
+  const ExtentList* extents = ExtentsOf(change);
   if (extents == nullptr) return;
   Check(extents->size() <= payload.size() / kSmallestExtent,
         "there are more extents than the record has room for");
@@ -127,42 +121,6 @@ std::optional<Record> Decode(absl::string_view payload) {
 
 // --- Equality ----------------------------------------------------------------
 
-bool Same(const PutInode& a, const PutInode& b) {
-  return a.ino == b.ino && a.attributes == b.attributes;
-}
-bool Same(const DropInode& a, const DropInode& b) { return a.ino == b.ino; }
-bool Same(const PutName& a, const PutName& b) {
-  return a.parent == b.parent && a.ino == b.ino && a.name == b.name;
-}
-bool Same(const DropName& a, const DropName& b) {
-  return a.parent == b.parent && a.name == b.name;
-}
-bool Same(const SetContent& a, const SetContent& b) {
-  return a.ino == b.ino && a.extents == b.extents;
-}
-bool Same(const PatchContent& a, const PatchContent& b) {
-  return a.ino == b.ino && a.extents == b.extents;
-}
-bool Same(const SetXattr& a, const SetXattr& b) {
-  return a.ino == b.ino && a.name == b.name && a.value == b.value;
-}
-bool Same(const DropXattr& a, const DropXattr& b) {
-  return a.ino == b.ino && a.name == b.name;
-}
-bool Same(const KeepUnfinished& a, const KeepUnfinished& b) {
-  return a.begin == b.begin && a.end == b.end;
-}
-
-bool Same(const Change& a, const Change& b) {
-  return a.index() == b.index() && std::visit(
-                                       [&b](const auto& change) {
-                                         using Kind =
-                                             std::decay_t<decltype(change)>;
-                                         return Same(change, std::get<Kind>(b));
-                                       },
-                                       a);
-}
-
 bool Same(const CommitHeader& a, const CommitHeader& b) {
   return a.version == b.version && a.flags == b.flags &&
          a.sequence == b.sequence && a.time == b.time &&
@@ -183,7 +141,7 @@ void CheckAgain(const Record& record) {
   Check(again->changes.size() == record.changes.size(),
         "there is another number of changes");
   for (size_t i = 0; i < record.changes.size(); ++i) {
-    Check(Same(again->changes[i], record.changes[i]), "a change has changed");
+    Check(again->changes[i] == record.changes[i], "a change has changed");
   }
 }
 
@@ -254,7 +212,7 @@ void CheckWithDigest(absl::string_view input) {
   std::string payload(input);
   const uint64_t digest = HashKey(payload);
   WireWriter out(&payload);
-  out.U8(10);
+  out.U8(kDigestKind);
   out.U8(8);
   out.U64(digest);
   const Block block(payload);

@@ -162,8 +162,10 @@ void Takeover::DropOldVersions() {
   }
   if (doubtful.empty()) return;
   absl::flat_hash_set<Described> named;
-  const auto note = [&](const ExtentList& extents) {
-    for (const Extent& extent : extents) {
+  const auto note = [&](const Change& change) {
+    const ExtentList* extents = ExtentsOf(change);
+    if (extents == nullptr) return;
+    for (const Extent& extent : *extents) {
       const Described entry(extent.key_hash, extent.entry_size,
                             extent.entry_crc32);
       if (doubtful.contains(entry)) named.insert(entry);
@@ -183,11 +185,7 @@ void Takeover::DropOldVersions() {
       if (absl::IsUnimplemented(more.status())) continue;
       status = more.status();
       if (!status.ok() || !*more) break;
-      if (const auto* set = std::get_if<SetContent>(&change)) {
-        note(set->extents);
-      } else if (const auto* patch = std::get_if<PatchContent>(&change)) {
-        note(patch->extents);
-      }
+      note(change);
     }
     return status.ok();
   }));

@@ -1,0 +1,42 @@
+// PinnedSource: bytes of a store that is being copied, as they lie in its map.
+//
+// Not thread-safe.
+
+#ifndef VARVE_FS_COMPACTION_PINNED_SOURCE_H_
+#define VARVE_FS_COMPACTION_PINNED_SOURCE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "engine/store/store.h"
+#include "fs/format/extent.h"
+
+namespace varve::fs {
+
+class PinnedSource {
+ public:
+  // `store` must outlive this.
+  explicit PinnedSource(const Store& store) : store_(store) {}
+
+  // The bytes, which are valid until Release(). Errors: those of Store::View().
+  absl::StatusOr<absl::Span<const std::byte>> BytesAt(uint64_t offset,
+                                                      uint64_t length);
+  // The same of an extent that is no hole.
+  absl::StatusOr<absl::Span<const std::byte>> BytesOf(const Extent& extent) {
+    return BytesAt(extent.store_offset, extent.length);
+  }
+  // Lets go of all that was given out.
+  void Release() { pins_.clear(); }
+
+ private:
+  const Store& store_;
+  std::vector<std::shared_ptr<const Mapping>> pins_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_COMPACTION_PINNED_SOURCE_H_

@@ -1,0 +1,292 @@
+#include "fs/format/change.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "engine/entry/entry.h"
+
+namespace varve::fs {
+namespace {
+
+// Kinds of extents, as stored.
+enum ExtentKind : uint8_t {
+  kData = 0,
+  kHole = 1,
+  kInline = 2,
+  kWholeEntry = 3,  // all of one entry, which is this file's own
+  kShared = 4,      // bytes of an entry that belongs to another file
+};
+
+// Bits of PutInode that say "this time is the commit's time".
+enum TimeBits : uint8_t { kAtime = 1, kMtime = 2, kCtime = 4, kBtime = 8 };
+
+// The rest of the body, as a name.
+absl::string_view DecodeName(WireReader& in) {
+  const absl::string_view name = in.rest();
+  if (!IsValidName(name)) in.Fail();
+  return name;
+}
+
+void EncodeExtent(const Extent& extent, WireWriter out) {
+  if (extent.is_hole()) {
+    out.U8(kHole);
+    out.Varint(extent.file_offset);
+    out.Varint(extent.length);
+    return;
+  }
+  out.U8(extent.shared ? kShared : extent.owns_entry() ? kWholeEntry : kData);
+  out.Varint(extent.file_offset);
+  out.Varint(extent.length);
+  out.Varint(extent.store_offset);
+  out.U64(extent.key_hash);
+  out.U32(extent.entry_crc32);
+  if (!extent.owns_entry()) {
+    out.Varint(extent.entry_offset);
+    out.Varint(extent.entry_size);
+  }
+}
+
+void EncodeExtents(const ExtentList& extents, WireWriter out) {
+  for (const Extent& extent : extents) EncodeExtent(extent, out);
+}
+
+void DecodeExtents(const RecordContext& record, WireReader& in,
+                   ExtentList& extents) {
+  // Holes take little room in a record and much in memory. Of so many, with no
+  // data in between, no writer can have known.
+  constexpr int kMostHoles = 1 << 22;
+  int holes = 0;
+  while (in.ok() && !in.at_end()) {
+    Extent& e = extents.emplace_back();
+    const uint8_t kind = in.U8();
+    holes = kind == kHole ? holes + 1 : 0;
+    if (holes > kMostHoles) in.Fail();
+    e.file_offset = in.Varint();
+    e.length = in.Varint();
+    if (kind == kHole) {
+      e.store_offset = Extent::kHole;
+    } else if (kind == kInline) {
+      const absl::string_view bytes = in.Bytes(e.length);
+      e.entry_offset = in.ok() ? bytes.data() - record.payload.data() : 0;
+      e.store_offset = record.payload_offset + e.entry_offset;
+      e.key_hash = record.key_hash;
+      e.entry_size = record.payload.size();
+      e.entry_crc32 = record.crc32;
+    } else if (kind == kData || kind == kWholeEntry || kind == kShared) {
+      e.store_offset = in.Varint();
+      e.key_hash = in.U64();
+      e.entry_crc32 = in.U32();
+      const bool whole = kind == kWholeEntry;
+      e.entry_offset = whole ? 0 : in.Varint();
+      e.entry_size = whole ? e.length : in.Varint();
+      e.shared = kind == kShared;
+      if (e.store_offset > kMaxFileSize - kMetadataSize ||
+          e.entry_size > kMaxFileSize - kMetadataSize - e.store_offset ||
+          e.entry_offset > e.store_offset || e.entry_size < e.length ||
+          e.entry_offset > e.entry_size - e.length) {
+        in.Fail();
+      }
+    } else {
+      in.Fail();
+    }
+    if (e.length == 0 || e.length > kMaxFileSize ||
+        e.file_offset > kMaxFileSize - e.length) {
+      in.Fail();
+    }
+  }
+}
+
+}  // namespace
+
+// --- The kinds ---------------------------------------------------------------
+
+void PutInode::Encode(Timestamp time, WireWriter out) const {
+  const Attributes& a = attributes;
+  out.Varint(ino);
+  out.Varint(a.mode);
+  out.Varint(a.uid);
+  out.Varint(a.gid);
+  out.Varint(a.rdev);
+  out.Varint(a.size);
+  out.Varint(a.generation);
+  const std::pair<Timestamp, uint8_t> times[] = {{a.atime, kAtime},
+                                                 {a.mtime, kMtime},
+                                                 {a.ctime, kCtime},
+                                                 {a.btime, kBtime}};
+  uint8_t bits = 0;
+  for (const auto& [value, bit] : times) {
+    if (value == time) bits |= bit;
+  }
+  out.U8(bits);
+  for (const auto& [value, bit] : times) {
+    if (value != time) out.U64(value.packed());
+  }
+}
+
+void PutInode::Decode(const RecordContext& record, WireReader& in) {
+  Attributes& a = attributes;
+  ino = in.Varint();
+  a.mode = in.Varint32();
+  a.uid = in.Varint32();
+  a.gid = in.Varint32();
+  a.rdev = in.Varint32();
+  a.size = in.Varint();
+  a.generation = in.Varint32();
+  const uint8_t bits = in.U8();
+  const std::pair<Timestamp*, uint8_t> times[] = {{&a.atime, kAtime},
+                                                  {&a.mtime, kMtime},
+                                                  {&a.ctime, kCtime},
+                                                  {&a.btime, kBtime}};
+  for (const auto& [value, bit] : times) {
+    *value = (bits & bit) != 0 ? record.time : Timestamp::FromPacked(in.U64());
+  }
+  if (ino == 0 || ino >= kMaxId || a.size > kMaxFileSize) in.Fail();
+}
+
+void DropInode::Encode(Timestamp, WireWriter out) const { out.Varint(ino); }
+
+void DropInode::Decode(const RecordContext&, WireReader& in) {
+  ino = in.Varint();
+}
+
+void PutName::Encode(Timestamp, WireWriter out) const {
+  out.Varint(parent);
+  out.Varint(ino);
+  out.Bytes(name);
+}
+
+void PutName::Decode(const RecordContext&, WireReader& in) {
+  parent = in.Varint();
+  ino = in.Varint();
+  name = DecodeName(in);
+}
+
+void DropName::Encode(Timestamp, WireWriter out) const {
+  out.Varint(parent);
+  out.Bytes(name);
+}
+
+void DropName::Decode(const RecordContext&, WireReader& in) {
+  parent = in.Varint();
+  name = DecodeName(in);
+}
+
+void SetContent::Encode(Timestamp, WireWriter out) const {
+  out.Varint(ino);
+  EncodeExtents(extents, out);
+}
+
+void SetContent::Decode(const RecordContext& record, WireReader& in) {
+  ino = in.Varint();
+  DecodeExtents(record, in, extents);
+}
+
+void PatchContent::Encode(Timestamp, WireWriter out) const {
+  out.Varint(ino);
+  EncodeExtents(extents, out);
+}
+
+void PatchContent::Decode(const RecordContext& record, WireReader& in) {
+  ino = in.Varint();
+  DecodeExtents(record, in, extents);
+}
+
+void EncodeInlinePatch(uint64_t ino, uint64_t file_offset,
+                       absl::string_view bytes, WireWriter out) {
+  out.Varint(ino);
+  out.U8(kInline);
+  out.Varint(file_offset);
+  out.SizedBytes(bytes);
+}
+
+void SetXattr::Encode(Timestamp, WireWriter out) const {
+  out.Varint(ino);
+  out.SizedBytes(name);
+  out.Bytes(value);
+}
+
+void SetXattr::Decode(const RecordContext&, WireReader& in) {
+  ino = in.Varint();
+  name = in.SizedBytes();
+  value = in.rest();
+  if (name.empty() || name.size() > kMaxXattrNameSize ||
+      name.find('\0') != absl::string_view::npos ||
+      value.size() > kMaxXattrValueSize) {
+    in.Fail();
+  }
+}
+
+void DropXattr::Encode(Timestamp, WireWriter out) const {
+  out.Varint(ino);
+  out.Bytes(name);
+}
+
+void DropXattr::Decode(const RecordContext&, WireReader& in) {
+  ino = in.Varint();
+  name = in.rest();
+}
+
+void KeepUnfinished::Encode(Timestamp, WireWriter out) const {
+  out.Varint(begin);
+  out.Varint(end);
+}
+
+void KeepUnfinished::Decode(const RecordContext&, WireReader& in) {
+  begin = in.Varint();
+  end = in.Varint();
+}
+
+// --- All of them -------------------------------------------------------------
+
+namespace {
+
+template <typename... Kinds>
+constexpr bool HaveNumbersOfTheirOwn(
+    std::type_identity<std::variant<Kinds...>>) {
+  uint8_t numbers[] = {kDigestKind, Kinds::kKind...};
+  std::sort(std::begin(numbers), std::end(numbers));
+  return std::adjacent_find(std::begin(numbers), std::end(numbers)) ==
+         std::end(numbers);
+}
+
+static_assert(HaveNumbersOfTheirOwn(std::type_identity<Change>()),
+              "two kinds of changes have the same number");
+
+template <typename Kind>
+bool DecodeIf(uint8_t number, const RecordContext& record, WireReader& in,
+              Change& change) {
+  if (number != Kind::kKind) return false;
+  change.emplace<Kind>().Decode(record, in);
+  return true;
+}
+
+template <typename... Kinds>
+bool DecodeOneOf(uint8_t number, const RecordContext& record, WireReader& in,
+                 std::variant<Kinds...>& change) {
+  return (DecodeIf<Kinds>(number, record, in, change) || ...);
+}
+
+}  // namespace
+
+uint8_t EncodeChange(const Change& change, Timestamp time, WireWriter out) {
+  return std::visit(
+      [&]<typename Kind>(const Kind& c) {
+        c.Encode(time, out);
+        return Kind::kKind;
+      },
+      change);
+}
+
+bool DecodeChange(uint8_t kind, const RecordContext& record, WireReader& in,
+                  Change& change) {
+  return DecodeOneOf(kind, record, in, change);
+}
+
+bool IsValidName(absl::string_view name) {
+  return !name.empty() && name.size() <= kMaxNameSize && name != "." &&
+         name != ".." && name.find('/') == absl::string_view::npos &&
+         name.find('\0') == absl::string_view::npos;
+}
+
+}  // namespace varve::fs
