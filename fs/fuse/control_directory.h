@@ -24,13 +24,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "fs/base/reserved_name.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
 
 class ControlDirectory {
  public:
-  static constexpr absl::string_view kName = ".varve";
+  static constexpr absl::string_view kName = kReservedName;
   // Inode numbers from here on are of this directory; the tree never gets
   // there.
   static constexpr uint64_t kFirstIno = kMaxId;

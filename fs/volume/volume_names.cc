@@ -13,6 +13,7 @@
 
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/base/reserved_name.h"
 #include "fs/format/acl.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
@@ -20,9 +21,6 @@
 
 namespace varve::fs {
 namespace {
-
-// The name that leads to the tree's own directory, in the root.
-constexpr absl::string_view kReservedName = ".varve";
 
 absl::Status CheckName(absl::string_view name) {
   if (name.size() > kMaxNameSize) return PosixError(ENAMETOOLONG);

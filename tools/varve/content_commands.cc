@@ -119,7 +119,7 @@ absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
     }
     VARVE_ASSIGN_OR_RETURN(Descriptor file, OpenForWriting(target));
     status = CopyOut(volume, **handle, file.get(), target);
-    status.Update(file.Close(target));
+    status.Update(CloseWritten(std::move(file), target));
   }
   status.Update(volume.Release(*std::move(handle)));
   return status;
