@@ -24,6 +24,7 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/failures.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/tree_path.h"
 
@@ -279,7 +280,7 @@ absl::StatusOr<std::string> Lister::JsonLine(const Child& listed,
                            volume_.ReadSymlink(listed.stat.ino));
     AddText(json, "target", target);
   }
-  return "  " + json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return "  " + JsonLine(json);
 }
 
 absl::StatusOr<std::string> Lister::Line(const Child& listed) {

@@ -24,6 +24,7 @@
 #include "engine/base/status.h"
 #include "fs/fuse/server.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/log.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
@@ -104,10 +105,7 @@ std::string StatusMembers(const ServeRequest& request) {
       {"started",
        absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone())},
   };
-  // A path need not be UTF-8.
-  const std::string object =
-      status.dump(-1, ' ', /*ensure_ascii=*/false,
-                  nlohmann::ordered_json::error_handler_t::replace);
+  const std::string object = JsonLine(status);
   return object.substr(1, object.size() - 2);
 }
 
