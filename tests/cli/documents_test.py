@@ -45,13 +45,12 @@ def mount_options():
     text = text.partition("\nOptions for -o, separated by commas:\n")[2]
     listed = {}
     for line in itertools.takewhile(lambda line: line.startswith("  "), text.splitlines()):
-        names, phrase = line[:30].strip(), line[30:].strip()
-        if not line.startswith("   "):  # a head; long ones have the line to themselves
-            names = re.split(r" {2,}", line.strip())[0]
-            phrase = phrase if len(names) < 28 else ""
-            last = names
-        listed[last] = (listed.get(last, "") + " " + phrase).strip()
-    return listed
+        if line.startswith("   "):
+            listed[names] += " " + line.strip()
+        else:  # long names have the line to themselves
+            names, _, phrase = line.strip().partition("  ")
+            listed[names] = phrase
+    return {names: phrase.strip() for names, phrase in listed.items()}
 
 
 def shown(page):
