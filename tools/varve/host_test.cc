@@ -30,7 +30,7 @@ class HostTest : public ::testing::Test {
     auto file = OpenForWriting(Path(name));
     ASSERT_TRUE(file.ok()) << file.status();
     ASSERT_TRUE(WriteAll(file->get(), content, name).ok());
-    ASSERT_TRUE(file->Close(name).ok());
+    ASSERT_TRUE(CloseWritten(*std::move(file), name).ok());
   }
 
   std::string folder_;
