@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <optional>
 
+#include "engine/base/page_size.h"
+
 namespace varve {
 
 namespace bus_guard_internal {
@@ -125,11 +127,6 @@ Slot slots[kSlots];
 // Slots from here on have never been used.
 std::atomic<int> used_slots;
 struct sigaction previous_action;
-
-uintptr_t PageSize() {
-  static const auto size = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
 
 bool MapZeros(uintptr_t begin, uintptr_t end) {
   // POSIX does not list mmap among what a handler may call. On Linux it is a

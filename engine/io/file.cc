@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/descriptor.h"
 #include "engine/base/start_thread.h"
 #include "engine/base/status.h"
 #include "engine/io/bus_guard.h"
@@ -29,23 +30,6 @@ namespace varve {
 namespace {
 
 constexpr auto kLockPoll = std::chrono::milliseconds(20);
-
-// Owns a file descriptor.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&&) = delete;
-  ~Descriptor() {
-    // Nothing can be done about an error: what had to be durable was synced.
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-
- private:
-  int fd_;
-};
 
 // Calls `call` until it is not interrupted by a signal.
 template <typename Call>

@@ -1,7 +1,6 @@
 // MakeMendedFile() of mend.h.
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -9,17 +8,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/base/page_size.h"
 #include "engine/base/status.h"
 #include "engine/io/io_util.h"
 #include "engine/recovery/mend.h"
 
 namespace varve {
 namespace {
-
-uint64_t PageSize() {
-  static const auto size = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
 
 absl::Status ReadOnly() {
   return SystemError(EROFS, "a damaged store is only read");

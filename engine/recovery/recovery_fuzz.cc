@@ -12,8 +12,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -21,6 +19,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
+#include "engine/base/fuzz_test_util.h"
 #include "engine/entry/layout.h"
 #include "engine/recovery/recovery.h"
 #include "engine/store/store.h"
@@ -250,35 +249,6 @@ void CheckChain(const Mapping& mapping, uint64_t tail, const Index& index) {
 
 // --- The written path ---
 
-// A directory in memory, which is removed at the end.
-class Directory {
- public:
-  Directory() {
-    std::error_code error;
-    const bool shm = std::filesystem::is_directory("/dev/shm", error);
-    std::string path = (shm ? std::filesystem::path("/dev/shm")
-                            : std::filesystem::temp_directory_path()) /
-                       "recovery_fuzz.XXXXXX";
-    Check(mkdtemp(path.data()) != nullptr, "there is no temporary directory");
-    path_ = path;
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-
-  std::string Store(const std::string& bytes) const {
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
-      std::filesystem::remove(entry);
-    }
-    const std::string path = path_ / "store";
-    std::ofstream file(path, std::ios::binary);
-    file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    Check(file.flush().good(), "the store cannot be made");
-    return path;
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
 using Values = absl::flat_hash_map<uint64_t, std::string>;
 
 Values LiveValues(const Store& store) {
@@ -300,8 +270,8 @@ std::unique_ptr<Store> OpenStore(const std::string& path, OpenMode mode) {
 void WriteTo(const std::string& bytes) {
   constexpr uint64_t kNewKey = 100;
   constexpr char kNewValue[] = "what the fuzzer has written";
-  static const Directory directory;
-  const std::string path = directory.Store(bytes);
+  static const FuzzDirectory directory;
+  const std::string path = directory.MakeStore(bytes);
   if (const auto reader = OpenStore(path, OpenMode::kRead)) LiveValues(*reader);
   auto store = OpenStore(path, OpenMode::kReadWrite);
   if (store == nullptr) return;

@@ -37,9 +37,9 @@ absl::Status InTheWay(const std::string& path) {
 }
 
 // Copies entries into a new file, one behind the other.
-class Compactor {
+class EntryCopier {
  public:
-  Compactor(const Generation& from, File& to)
+  EntryCopier(const Generation& from, File& to)
       : mapping_(from.mapping()),
         source_(ByteSource::FromFile(from.file(), from.tail())),
         to_(to) {
@@ -134,19 +134,19 @@ absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted() {
     std::erase(offsets, from.Find(*options_.index_image_key).value_or(0));
   }
   std::sort(offsets.begin(), offsets.end());  // oldest first
-  Compactor compactor(from, *file);
+  EntryCopier copier(from, *file);
   for (const uint64_t offset : offsets) {
-    VARVE_RETURN_IF_ERROR(compactor.Copy(offset));
+    VARVE_RETURN_IF_ERROR(copier.Copy(offset));
   }
-  VARVE_RETURN_IF_ERROR(compactor.Flush());
+  VARVE_RETURN_IF_ERROR(copier.Flush());
   VARVE_RETURN_IF_ERROR(file->Sync());
 
   VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
-                         MapGenerously(*file, compactor.tail()));
+                         MapGenerously(*file, copier.tail()));
   auto next = std::make_shared<Generation>(std::move(file), mapping);
   VARVE_RETURN_IF_ERROR(next->Reserve(offsets.size()));
-  next->set_written_end(compactor.tail());
-  next->Publish(compactor.index(), compactor.tail());
+  next->set_written_end(copier.tail());
+  next->Publish(copier.index(), copier.tail());
   return next;
 }
 

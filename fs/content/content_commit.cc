@@ -175,6 +175,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
                                                  fs::Commit& commit,
                                                  std::string& buffer) {
   DirtyContent& content = open.content;
+  // There is no entry without bytes.
   if (content.size() == 0) return std::nullopt;
   const auto may_be_plain = [&](absl::string_view head) {
     return MayLieUnderPath(core_, target.path_hash, target.owns_path, head);
@@ -187,8 +188,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
     if (!entry.has_value()) return std::nullopt;
     return ExtentOf(*entry);
   }
-  // There is no entry without bytes.
-  if (open.stream != nullptr || content.size() == 0) return std::nullopt;
+  if (open.stream != nullptr) return std::nullopt;
   if (content.CoversWholeFile()) {
     std::vector<absl::Span<const std::byte>> spans;
     for (const auto& [offset, piece] : content.pieces()) {

@@ -24,7 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "fs/volume/control_name.h"
+#include "fs/base/control_name.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {

@@ -21,6 +21,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "engine/base/descriptor.h"
 #include "engine/base/status.h"
 #include "fs/fuse/channel.h"
 #include "fs/fuse/context.h"
@@ -30,21 +31,6 @@
 
 namespace varve::fs {
 namespace {
-
-// An owned file descriptor.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  const int fd_;
-};
 
 void Signal(const Descriptor& event) {
   const uint64_t one = 1;

@@ -8,7 +8,6 @@
 // to can be opened again and is then what it was.
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -16,8 +15,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "engine/base/fuzz_test_util.h"
 #include "engine/base/status.h"
 #include "engine/entry/entry.h"
 #include "fs/volume/fuzz_store.h"
@@ -60,35 +58,6 @@ void CheckError(const absl::Status& status, const char* what) {
 void CheckOk(const absl::Status& status, const char* what) {
   Check(status.ok(), absl::StrCat(what, ": ", status.ToString()));
 }
-
-// A directory in memory, which is empty for each input.
-class Directory {
- public:
-  Directory() {
-    std::error_code error;
-    const bool shm = std::filesystem::is_directory("/dev/shm", error);
-    std::string path = (shm ? std::filesystem::path("/dev/shm")
-                            : std::filesystem::temp_directory_path()) /
-                       "volume_fuzz.XXXXXX";
-    Check(mkdtemp(path.data()) != nullptr, "there is no temporary directory");
-    path_ = path;
-  }
-  ~Directory() { std::filesystem::remove_all(path_); }
-
-  std::string Store(absl::string_view bytes) const {
-    for (const auto& entry : std::filesystem::directory_iterator(path_)) {
-      std::filesystem::remove(entry);
-    }
-    const std::string path = path_ / "store";
-    std::ofstream file(path, std::ios::binary);
-    file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-    Check(file.flush().good(), "the store cannot be made");
-    return path;
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& path,
                                                    bool read_only) {
@@ -315,8 +284,8 @@ void RunInput(absl::string_view input) {
   if (how % 4 >= 2) store = MakeFuzzStore(input.substr(1));
   if (how % 4 == 1) FixChecksums(store);
 
-  static const Directory directory;
-  const std::string path = directory.Store(store);
+  static const FuzzDirectory directory;
+  const std::string path = directory.MakeStore(store);
   auto volume = OpenVolume(path, /*read_only=*/true);
   if (volume.ok()) {
     Walk(**volume).Run();

@@ -13,10 +13,11 @@
 
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/base/control_name.h"
 #include "fs/format/acl.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
-#include "fs/volume/control_name.h"
+#include "fs/base/control_name.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {

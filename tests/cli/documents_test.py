@@ -2,6 +2,7 @@
 """Manual pages and completions: that they are whole, and that shells and man
 take them."""
 
+import itertools
 import os
 import pathlib
 import pty
@@ -17,7 +18,7 @@ from tests.kit import junit
 from tests.kit.mounted import run, varve_binary
 
 DOCUMENTS = pathlib.Path("tools/varve").absolute()  # among the runfiles
-HAND_WRITTEN = pathlib.Path("docs/man/mount.varve.8").absolute()
+HELPER = DOCUMENTS / "man/mount.varve.8"
 PAGES = sorted((DOCUMENTS / "man").glob("*.1"))
 COMPLETIONS = DOCUMENTS / "completions"
 
@@ -38,6 +39,27 @@ def options(*verb):
     return [name for head in heads for name in head.split(",")]
 
 
+def mount_options():
+    """What `varve mount --help` lists for -o: names, and what it says of them."""
+    text = run(varve_binary(), "mount", "--help").stdout.decode()
+    text = text.partition("\nOptions for -o, separated by commas:\n")[2]
+    listed = {}
+    for line in itertools.takewhile(lambda line: line.startswith("  "), text.splitlines()):
+        if line.startswith("   "):
+            listed[names] += " " + line.strip()
+        else:  # long names have the line to themselves
+            names, _, phrase = line.strip().partition("  ")
+            listed[names] = phrase
+    return {names: phrase.strip() for names, phrase in listed.items()}
+
+
+def shown(page):
+    """The page as man shows it, in lines as long as may be."""
+    text = run("man", "-E", "UTF-8", "-l", page,
+               env={**os.environ, "MANWIDTH": "400", "MANPAGER": "cat"}).stdout.decode()
+    return re.sub(r".\x08", "", text)
+
+
 class Manual(unittest.TestCase):
     def test_each_verb_has_a_page_and_each_page_a_verb(self):
         self.assertEqual([page.name for page in PAGES],
@@ -45,7 +67,7 @@ class Manual(unittest.TestCase):
 
     def test_pages_have_no_warnings(self):
         environment = {**os.environ, "LC_ALL": "C.UTF-8", "MANROFFSEQ": "", "MANWIDTH": "80"}
-        for page in [*PAGES, HAND_WRITTEN]:
+        for page in [*PAGES, HELPER]:
             with self.subTest(page.name):
                 result = run("man", "--warnings", "-E", "UTF-8", "-l", "-Tutf8", "-Z", page,
                              env=environment)
@@ -56,15 +78,19 @@ class Manual(unittest.TestCase):
     def test_pages_say_what_help_says(self):
         for verb in commands():
             with self.subTest(verb):
-                page = DOCUMENTS / "man" / ("varve-%s.1" % verb)
-                text = run("man", "-E", "UTF-8", "-l", page,
-                           env={**os.environ, "MANWIDTH": "400", "MANPAGER": "cat"}).stdout.decode()
-                text = re.sub(r".\x08", "", text)
+                text = shown(DOCUMENTS / "man" / ("varve-%s.1" % verb))
                 for option in options(verb):
                     self.assertRegex(text, r"(?<![\w-])%s(?![\w-])" % re.escape(option))
                 example = run(varve_binary(), verb, "--help").stdout.decode()
                 example = example.partition("Example:\n")[2].splitlines()[0].strip()
                 self.assertIn(example, text)
+
+    def test_the_page_of_the_mount_helper_says_what_help_says(self):
+        text = " ".join(shown(HELPER).split())
+        listed = mount_options()
+        self.assertIn("poll=MICROSECONDS", listed)
+        for names, phrase in listed.items():
+            self.assertIn(" %s %s." % (names, phrase[0].upper() + phrase[1:]), text)
 
     def test_the_page_of_all_lists_verbs_and_exit_statuses(self):
         text = (DOCUMENTS / "man/varve.1").read_text(encoding="utf-8")

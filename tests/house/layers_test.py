@@ -39,6 +39,7 @@ LAYERS = {**ENGINE, **FS}
 
 # What is public of the engine: headers that every folder of fs/ may include.
 ENGINE_PUBLIC = {
+    "engine/base/descriptor.h",
     "engine/base/read_sections.h",
     "engine/base/start_thread.h",
     "engine/base/status.h",

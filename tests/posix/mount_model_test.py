@@ -56,38 +56,31 @@ def history(seed, runner):
         raise
 
 
+def exercise(seconds, make_runner):
+    """Runs what `make_runner(store, seed)` makes, round after round."""
+    count = 0
+    for seed, end in rounds(seconds):
+        with MountedStore() as store:
+            runner = make_runner(store, seed)
+            with history(seed, runner):
+                try:
+                    while runner.count < ROUND_OPERATIONS and time.monotonic() < end:
+                        runner.step()
+                    runner.finish()
+                finally:
+                    runner.release()
+            count += runner.count
+    print("%d operations" % count)
+
+
 class ModelTest(unittest.TestCase):
     def test_mount_does_what_the_model_says(self):
-        count = 0
-        for seed, end in rounds(SECONDS * 0.6):
-            with MountedStore() as store:
-                runner = ModelRun(store, seed)
-                with history(seed, runner):
-                    try:
-                        while runner.count < ROUND_OPERATIONS and time.monotonic() < end:
-                            runner.step()
-                        runner.finish()
-                    finally:
-                        runner.release()
-                count += runner.count
-        print("%d operations" % count)
+        exercise(SECONDS * 0.6, ModelRun)
 
 
 class FsxTest(unittest.TestCase):
     def exercise(self, seconds, max_size, max_length):
-        count = 0
-        for seed, end in rounds(seconds):
-            with MountedStore() as store:
-                runner = Fsx(store, seed, max_size, max_length)
-                with history(seed, runner):
-                    try:
-                        while runner.count < ROUND_OPERATIONS and time.monotonic() < end:
-                            runner.step()
-                        runner.finish()
-                    finally:
-                        runner.release()
-                count += runner.count
-        print("%d operations" % count)
+        exercise(seconds, lambda store, seed: Fsx(store, seed, max_size, max_length))
 
     def test_small_file(self):
         self.exercise(SECONDS * 0.2, 256 << 10, 64 << 10)

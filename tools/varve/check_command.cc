@@ -17,6 +17,7 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/open_store.h"
 
 namespace varve::tools {
@@ -121,9 +122,7 @@ std::string JsonReport(const Arguments& arguments, const CheckResult& result) {
     }
     item["files"] = problem.files;
   }
-  return json.dump(2, ' ', /*ensure_ascii=*/false,
-                   Json::error_handler_t::replace) +
-         "\n";
+  return JsonText(json);
 }
 
 absl::Status Repair(const Arguments& arguments) {

@@ -30,13 +30,6 @@ constexpr char kExample[] =
 
 )";
 
-constexpr char kHelpDetails[] =
-    R"(The same as `varve COMMAND --help`.
-
-Example:
-  varve help mount
-)";
-
 std::vector<const CLI::Option*> OperandOptions(const CLI::App& command) {
   return command.get_options(
       [](const CLI::Option* option) { return option->get_positional(); });
@@ -64,30 +57,6 @@ class HelpFormatter : public CLI::Formatter {
     return option->get_positional() || value.empty() ? "" : " " + value;
   }
 };
-
-void AddHelpCommand(CLI::App& app, Action& action) {
-  CLI::App& command =
-      AddCommand(app, "help", "Tell about a command", kHelpDetails);
-  struct Arguments {
-    std::vector<std::string> words;
-  };
-  auto arguments = std::make_shared<Arguments>();
-  AddWords(command, "COMMAND", arguments->words, "The command (all of them)");
-  // main.cc has made another command of it.
-  OnCommand<Arguments>(command, action, arguments,
-                       [](const Arguments&) { return absl::OkStatus(); });
-}
-
-// What values are called, where "TEXT" would say little.
-void NameValues(CLI::App& app) {
-  app.get_subcommand("mount")->get_option("--options")->type_name("OPTIONS");
-  app.get_subcommand("umount")->get_option("--timeout")->type_name("SECONDS");
-  app.get_subcommand("compact")->get_option("--limit")->type_name("RATE");
-  app.get_subcommand("raw")
-      ->get_subcommand("read")
-      ->get_option("--buffer-size")
-      ->type_name("BYTES");
-}
 
 // The innermost command that was named, which is where a failure arose.
 const CLI::App& Innermost(const CLI::App& app) {
@@ -164,21 +133,7 @@ std::unique_ptr<CLI::App> MakeApp(Action& action) {
   app->require_subcommand(1);
   app->set_version_flag("-V,--version", absl::StrCat("varve ", kVersion));
   app->footer(kExample + ExitStatusHelp());
-  AddMountCommand(*app, action);
-  AddUmountCommand(*app, action);
-  app->get_subcommand("umount")->alias("unmount");
-  AddInfoCommand(*app, action);
-  AddLsCommand(*app, action);
-  AddContentCommands(*app, action);
-  AddTreeCommands(*app, action);
-  AddNameCommands(*app, action);
-  AddCheckCommand(*app, action);
-  AddCompactCommand(*app, action);
-  AddAdoptCommand(*app, action);
-  AddRawCommands(*app, action);
-  AddVersionCommand(*app, action);
-  AddHelpCommand(*app, action);
-  NameValues(*app);
+  AddCommands(*app, action);
   return app;
 }
 

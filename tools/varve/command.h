@@ -1,6 +1,7 @@
-// How the parts of the command line fit together: each group of subcommands
-// adds itself to the parser, and leaves in `action` what is to be done if it
-// was the one that the user named.
+// How the parts of the command line fit together: each subcommand adds itself
+// to the parser, and leaves in `action` what is to be done if it was the one
+// that the user named. A new one takes its source, and a row of VERBS in
+// BUILD.bazel; manual page and completions follow.
 
 #ifndef VARVE_TOOLS_VARVE_COMMAND_H_
 #define VARVE_TOOLS_VARVE_COMMAND_H_
@@ -56,18 +57,13 @@ inline CLI::Option* AddWords(CLI::App& command, const std::string& name,
           [](const std::string& word) { return std::string(word.c_str()); });
 }
 
-void AddMountCommand(CLI::App& app, Action& action);
-void AddUmountCommand(CLI::App& app, Action& action);
-void AddInfoCommand(CLI::App& app, Action& action);
-void AddLsCommand(CLI::App& app, Action& action);
-void AddContentCommands(CLI::App& app, Action& action);  // get, put
-void AddNameCommands(CLI::App& app, Action& action);     // rm, mv
-void AddTreeCommands(CLI::App& app, Action& action);     // cp, mkdir
-void AddCheckCommand(CLI::App& app, Action& action);
-void AddCompactCommand(CLI::App& app, Action& action);
-void AddAdoptCommand(CLI::App& app, Action& action);
-void AddRawCommands(CLI::App& app, Action& action);
-void AddVersionCommand(CLI::App& app, Action& action);
+// Adds all commands, in the order of VERBS in BUILD.bazel. For each of these,
+// the source that stands beside it there defines
+//
+//   void AddVerbCommand(CLI::App& app, Action& action);
+//
+// which the list itself is generated from.
+void AddCommands(CLI::App& app, Action& action);
 
 }  // namespace varve::tools
 

@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 
 namespace varve::tools {
 namespace {
@@ -25,12 +26,6 @@ using Json = nlohmann::ordered_json;
 
 // Between two lines in a log.
 constexpr uint64_t kLineEveryMs = 10'000;
-
-std::string Dump(const Json& json) {
-  return json.dump(2, ' ', /*ensure_ascii=*/false,
-                   Json::error_handler_t::replace) +
-         "\n";
-}
 
 const char* PhaseName(uint32_t phase) {
   switch (phase) {
@@ -230,7 +225,7 @@ std::string ResultJson(const CompactionReport& report,
   json["bytes_won"] = progress.bytes_won;
   json["elapsed_ms"] = progress.elapsed_ms;
   json["longest_stall_us"] = progress.longest_stall_us;
-  return Dump(json);
+  return JsonText(json);
 }
 
 std::string OutlookText(const CompactionReport& report,
@@ -277,7 +272,7 @@ std::string OutlookJson(const CompactionReport& report,
   json["available_bytes"] =
       IsKnown(statistics) ? Json(statistics.available_bytes) : Json(nullptr);
   json["fits"] = needed <= statistics.available_bytes;
-  return Dump(json);
+  return JsonText(json);
 }
 
 ProgressDisplay::ProgressDisplay()

@@ -119,7 +119,7 @@ absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
     }
     VARVE_ASSIGN_OR_RETURN(Descriptor file, OpenForWriting(target));
     status = CopyOut(volume, **handle, file.get(), target);
-    status.Update(file.Close(target));
+    status.Update(CloseWritten(std::move(file), target));
   }
   status.Update(volume.Release(*std::move(handle)));
   return status;
@@ -346,7 +346,7 @@ absl::Status Put(const PutArguments& arguments) {
 
 }  // namespace
 
-void AddContentCommands(CLI::App& app, Action& action) {
+void AddGetCommand(CLI::App& app, Action& action) {
   CLI::App& get =
       AddCommand(app, "get", "Copy a file or tree out of a store", kGetDetails);
   auto get_arguments = std::make_shared<GetArguments>();
@@ -359,7 +359,9 @@ void AddContentCommands(CLI::App& app, Action& action) {
   get.add_flag("-T,--no-target-directory", get_arguments->no_directory,
                "Take FILE as a name even if it is a directory");
   OnCommand(get, action, std::move(get_arguments), &Get);
+}
 
+void AddPutCommand(CLI::App& app, Action& action) {
   CLI::App& put =
       AddCommand(app, "put", "Copy a file or tree into a store", kPutDetails);
   auto put_arguments = std::make_shared<PutArguments>();

@@ -3,10 +3,10 @@
 //
 //   describe TARGET-FOLDER PROSE-FILE...
 //
-// Writes man/varve.1, man/varve-VERB.1 for each verb, and
+// Writes man/varve.1, man/varve-VERB.1 for each verb, man/mount.varve.8, and
 // completions/varve.bash, _varve and varve.fish. A prose file is called
-// VERB.man, or varve.man, and has what a page says beyond --help, as roff. Each
-// has to belong to a verb.
+// VERB.man, varve.man or mount.varve.man, and has what a page says beyond
+// --help, as roff. Each has to belong to a page.
 
 #include <stdio.h>
 #include <sys/stat.h>
@@ -23,6 +23,7 @@
 #include "tools/varve/completions.h"
 #include "tools/varve/describe_app.h"
 #include "tools/varve/manual.h"
+#include "tools/varve/mount_options.h"
 
 namespace varve::tools {
 namespace {
@@ -53,13 +54,16 @@ int Run(const std::string& folder, const std::vector<std::string>& files) {
   }
   WriteAll(folder + "/man/varve.1", ManualOfAll(varve, prose["varve"]));
   prose.erase("varve");
+  WriteAll(folder + "/man/mount.varve.8",
+           ManualOfMountHelper(DescribeMountOptions(), prose["mount.varve"]));
+  prose.erase("mount.varve");
   for (const Description& verb : varve.commands) {
     WriteAll(folder + "/man/varve-" + verb.name + ".1",
              ManualOf(verb, prose[verb.name]));
     prose.erase(verb.name);
   }
   if (!prose.empty()) {
-    throw std::runtime_error("there is no verb " + prose.begin()->first);
+    throw std::runtime_error("there is no page " + prose.begin()->first);
   }
   WriteAll(folder + "/completions/varve.bash", BashCompletion(varve));
   WriteAll(folder + "/completions/_varve", ZshCompletion(varve));

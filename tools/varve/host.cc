@@ -13,15 +13,6 @@
 #include "engine/base/status.h"
 
 namespace varve::tools {
-void Descriptor::Reset() {
-  if (fd_ >= 0) close(fd_);
-  fd_ = -1;
-}
-
-absl::Status Descriptor::Close(absl::string_view name) {
-  if (close(std::exchange(fd_, -1)) == 0) return absl::OkStatus();
-  return SystemError(errno, absl::StrCat("cannot write ", name));
-}
 
 absl::StatusOr<Descriptor> OpenForReading(const std::string& path) {
   Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -37,6 +28,11 @@ absl::StatusOr<Descriptor> OpenForWriting(const std::string& path) {
     return SystemError(errno, absl::StrCat("cannot create ", path));
   }
   return fd;
+}
+
+absl::Status CloseWritten(Descriptor file, absl::string_view name) {
+  if (close(file.Release()) == 0) return absl::OkStatus();
+  return SystemError(errno, absl::StrCat("cannot write ", name));
 }
 
 absl::StatusOr<std::string> ReadSome(int fd, size_t limit,

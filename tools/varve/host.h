@@ -8,41 +8,21 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "engine/base/descriptor.h"
 
 namespace varve::tools {
-
-// Owns a file descriptor.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    Reset();
-    fd_ = std::exchange(other.fd_, -1);
-    return *this;
-  }
-  ~Descriptor() { Reset(); }
-
-  int get() const { return fd_; }
-  bool valid() const { return fd_ >= 0; }
-  void Reset();
-  // Closes, and tells what went wrong in doing so.
-  absl::Status Close(absl::string_view name);
-
- private:
-  int fd_ = -1;
-};
 
 // Opens for reading. `name` is used in messages.
 absl::StatusOr<Descriptor> OpenForReading(const std::string& path);
 // Creates the file, or empties it.
 absl::StatusOr<Descriptor> OpenForWriting(const std::string& path);
+// Closes what was written to, and tells what went wrong in doing so. `name` is
+// used in messages.
+absl::Status CloseWritten(Descriptor file, absl::string_view name);
 
 // The next up to `limit` bytes; fewer only at the end.
 absl::StatusOr<std::string> ReadSome(int fd, size_t limit,

@@ -30,7 +30,7 @@ class HostTest : public ::testing::Test {
     auto file = OpenForWriting(Path(name));
     ASSERT_TRUE(file.ok()) << file.status();
     ASSERT_TRUE(WriteAll(file->get(), content, name).ok());
-    ASSERT_TRUE(file->Close(name).ok());
+    ASSERT_TRUE(CloseWritten(*std::move(file), name).ok());
   }
 
   std::string folder_;
@@ -105,20 +105,13 @@ TEST_F(HostTest, ALinkToNothingIsNoPath) {
   EXPECT_EQ(SystemErrorNumber(RealPathOfLast(Path("circle")).status()), ELOOP);
 }
 
-TEST(DescriptorTest, BelongsToOneOwner) {
-  int ends[2];
-  ASSERT_EQ(pipe(ends), 0);
-  Descriptor reader(ends[0]);
-  {
-    Descriptor first(ends[1]);
-    const Descriptor second(std::move(first));
-    EXPECT_FALSE(first.valid());
-    EXPECT_EQ(second.get(), ends[1]);
-  }
-  // The last owner has closed it: the reader sees the end.
-  EXPECT_EQ(*ReadSome(reader.get(), 10, "pipe"), "");
-  reader.Reset();
-  EXPECT_FALSE(reader.valid());
+TEST_F(HostTest, WhatIsWrittenIsClosedOnce) {
+  absl::StatusOr<Descriptor> file = OpenForWriting(Path("file"));
+  ASSERT_TRUE(file.ok());
+  EXPECT_TRUE(WriteAll(file->get(), "text", "file").ok());
+  EXPECT_TRUE(CloseWritten(*std::move(file), "file").ok());
+  EXPECT_EQ(*ReadHostFile(Path("file")), "text");
+  EXPECT_EQ(SystemErrorNumber(CloseWritten(Descriptor(), "file")), EBADF);
 }
 
 }  // namespace

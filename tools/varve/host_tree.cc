@@ -293,7 +293,7 @@ class HostTargetDirectory : public TargetDirectory {
     VARVE_ASSIGN_OR_RETURN(Descriptor fd, OpenAt(fd_.get(), name, flags, 0600));
     absl::Status status =
         WriteContent(fd.get(), dress.node.size, from, progress);
-    status.Update(fd.Close("the copy"));
+    status.Update(CloseWritten(std::move(fd), "the copy"));
     if (status.ok() && (dress.all || !exists)) status = Finish(name, dress);
     if (!status.ok() && !exists) {
       // The first failure is the one to tell.

@@ -20,8 +20,10 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/unmount.h"
 
 namespace varve::tools {
 namespace {
@@ -42,12 +44,6 @@ struct Arguments {
   std::string path;
   bool json = false;
 };
-
-std::string Dump(const Json& json) {
-  return json.dump(2, ' ', /*ensure_ascii=*/false,
-                   Json::error_handler_t::replace) +
-         "\n";
-}
 
 // "name: value" lines for people.
 std::string Lines(const Json& json) {
@@ -79,8 +75,7 @@ absl::Status InfoOfMount(const Arguments& arguments) {
   }
   VARVE_ASSIGN_OR_RETURN(
       const std::string text,
-      ReadHostFile(JoinPath(
-          directory, arguments.json ? ".varve/status.json" : ".varve/status")));
+      ReadControlFile(directory, arguments.json ? "status.json" : "status"));
   return Print(text);
 }
 
@@ -126,7 +121,7 @@ absl::Status Info(const Arguments& arguments) {
     return InfoOfMount(arguments);
   }
   VARVE_ASSIGN_OR_RETURN(const Json json, Describe(arguments.path));
-  VARVE_RETURN_IF_ERROR(Print(arguments.json ? Dump(json) : Lines(json)));
+  VARVE_RETURN_IF_ERROR(Print(arguments.json ? JsonText(json) : Lines(json)));
   if (!json["cut_short"].get<bool>()) return absl::OkStatus();
   return ExitError(ExitStatus::kCutShort,
                    absl::StrCat(arguments.path, " is CUT SHORT"));

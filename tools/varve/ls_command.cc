@@ -24,6 +24,7 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/failures.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/tree_path.h"
 
@@ -152,8 +153,8 @@ class Lister {
                              bool with_header);
   absl::Status Add(const Child& listed, const std::string& path);
   absl::StatusOr<std::string> Line(const Child& listed);
-  absl::StatusOr<std::string> JsonLine(const Child& listed,
-                                       const std::string& path);
+  absl::StatusOr<std::string> LineAsJson(const Child& listed,
+                                         const std::string& path);
   absl::Status Flush();
   // Names are bytes, and must not be able to do anything to a terminal.
   std::string Shown(const std::string& name) const {
@@ -245,7 +246,7 @@ absl::Status Lister::ListDirectory(const std::string& path, uint64_t ino,
 
 absl::Status Lister::Add(const Child& listed, const std::string& path) {
   if (arguments_.json) {
-    VARVE_ASSIGN_OR_RETURN(const std::string line, JsonLine(listed, path));
+    VARVE_ASSIGN_OR_RETURN(const std::string line, LineAsJson(listed, path));
     absl::StrAppend(&text_, first_object_ ? "\n" : ",\n", line);
     first_object_ = false;
   } else {
@@ -255,8 +256,8 @@ absl::Status Lister::Add(const Child& listed, const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Lister::JsonLine(const Child& listed,
-                                             const std::string& path) {
+absl::StatusOr<std::string> Lister::LineAsJson(const Child& listed,
+                                               const std::string& path) {
   const fs::Attributes& a = listed.stat.attributes;
   Json json;
   AddText(json, "path", absl::StartsWith(path, "./") ? path.substr(2) : path);
@@ -279,7 +280,7 @@ absl::StatusOr<std::string> Lister::JsonLine(const Child& listed,
                            volume_.ReadSymlink(listed.stat.ino));
     AddText(json, "target", target);
   }
-  return "  " + json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return "  " + JsonLine(json);
 }
 
 absl::StatusOr<std::string> Lister::Line(const Child& listed) {

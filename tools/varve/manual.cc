@@ -1,5 +1,7 @@
 #include "tools/varve/manual.h"
 
+#include <algorithm>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,12 +54,16 @@ std::string Operands(absl::string_view operands) {
   return result;
 }
 
+// At the head of each page.
+constexpr char kMade[] =
+    ".\\\" Made by //tools/varve:describe; edit the commands there, or the "
+    "prose in manual/.\n";
+
 std::string Header(const std::string& name, const std::string& help) {
   std::string summary = help;
   if (!summary.empty()) summary[0] = absl::ascii_tolower(summary[0]);
   return absl::StrCat(
-      "'\\\" t\n.\\\" Made by //tools/varve:describe; edit the commands there, "
-      "or the prose in manual/.\n.TH ",
+      "'\\\" t\n", kMade, ".TH ",
       absl::AsciiStrToUpper(absl::StrReplaceAll(name, {{"-", "\\-"}})),
       " 1 \"\" \"varve ", kVersion, "\" \"User Commands\"\n.SH NAME\n",
       Escape(name), " \\- ", Escape(summary), "\n");
@@ -160,6 +166,53 @@ std::string Part(const Description& command) {
   return result + ".fi\n";
 }
 
+// The word with what it names marked: a manual page, a path.
+std::string Marked(absl::string_view word) {
+  const absl::string_view name =
+      word.substr(0, word.find_last_not_of(",.;:") + 1);
+  const std::string rest = Escape(word.substr(name.size()));
+  // The last three characters of "mount(8)".
+  const size_t section = name.size() < 4 ? 0 : name.size() - 3;
+  if (section > 0 && name[section] == '(' &&
+      absl::ascii_isdigit(name[section + 1]) && absl::EndsWith(name, ")")) {
+    return Bold(name.substr(0, section)) + Escape(name.substr(section)) + rest;
+  }
+  if (absl::StartsWith(name, "/") || absl::StartsWith(name, ".")) {
+    return absl::StrCat("\\fI", Escape(name), "\\fR", rest);
+  }
+  return Escape(name) + rest;
+}
+
+// Sentences, each of which begins a line, as roff wants it.
+std::string Sentences(absl::string_view text) {
+  std::string result;
+  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+    absl::StrAppend(&result, Marked(word),
+                    absl::EndsWith(word, ".") ? "\n" : " ");
+  }
+  return result;
+}
+
+// "threads=N": what is typed is bold, what stands for something else italic.
+std::string OptionWithValue(absl::string_view name) {
+  size_t end = std::min(name.find_first_of("[="), name.size());
+  if (end < name.size() && name[end] == '=') ++end;
+  return Bold(name.substr(0, end)) + Operands(name.substr(end));
+}
+
+std::string MountOptionEntry(const MountOptionText& option) {
+  std::string text = option.help + ".";
+  text[0] = absl::ascii_toupper(text[0]);
+  if (!option.details.empty()) absl::StrAppend(&text, " ", option.details);
+  return absl::StrCat(
+      ".TP\n",
+      absl::StrJoin(option.names, ", ",
+                    [](std::string* out, const std::string& name) {
+                      out->append(OptionWithValue(name));
+                    }),
+      "\n", Sentences(text));
+}
+
 }  // namespace
 
 std::string ManualOf(const Description& verb, const std::string& prose) {
@@ -206,6 +259,21 @@ std::string ManualOfAll(const Description& varve, const std::string& prose) {
   absl::StrAppend(&page, ".TE\n", Example(varve), ".SH SEE ALSO\n", see_also,
                   ".BR mount.varve (8)\n");
   return page;
+}
+
+std::string ManualOfMountHelper(const std::vector<MountOptionText>& options,
+                                const std::string& prose) {
+  constexpr absl::string_view kPlace =
+      ".\\\" The rows of mount_option_rows.cc.\n";
+  const size_t place = absl::string_view(prose).find(kPlace);
+  if (place == absl::string_view::npos) {
+    throw std::runtime_error("mount.varve.man has no place for the options");
+  }
+  std::string page = absl::StrCat(kMade, prose.substr(0, place));
+  for (const MountOptionText& option : options) {
+    page += MountOptionEntry(option);
+  }
+  return page + prose.substr(place + kPlace.size());
 }
 
 }  // namespace varve::tools

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "tools/varve/command.h"
 #include "tools/varve/daemonize.h"
@@ -21,34 +22,9 @@
 namespace varve::tools {
 namespace {
 
+// Behind the options for -o.
 constexpr char kDetails[] =
-    R"(Options for -o, separated by commas:
-  ro, rw                      read-only; the default is rw
-  create, nocreate            whether to make the store if there is none
-                              (default: create)
-  compact=auto|never|RATIO    when to compact by itself: auto (the default),
-                              never, or when this part of the store is dead
-  threads=N                   threads that answer requests
-  io_uring                    have requests come through io_uring, if the
-                              kernel offers it
-  poll=MICROSECONDS           how long to look out for the next request before
-                              sleeping, while that pays; 0 for never
-  debug                       log every request (with -f)
-  allow_other                 let other users in; unless root mounts, it needs
-                              user_allow_other in /etc/fuse.conf
-  allow_root                  let root in
-  nosuid, nodev               whether set-user-ID bits and device nodes of the
-                              store have no effect; always on unless root
-                              mounts, whose default is suid,dev as with any
-                              file system
-  remount                     change a mount that is there: ro, rw, nosuid and
-                              other flags of the kernel; for root only
-  noatime, relatime, strictatime, nodiratime
-                              whether reading changes access times; relatime
-                              (the default): the first time after a change
-  noexec, sync, dirsync, max_read=N, auto_unmount
-                              as mount(8) and mount.fuse3(8) describe them
-default_permissions is always on. What fstab(5) uses is accepted and ignored.
+    R"(default_permissions is always on. What fstab(5) uses is accepted and ignored.
 
 Example:
   varve mount photos.varve ~/photos
@@ -67,7 +43,7 @@ absl::StatusOr<ServeRequest> Prepare(const Arguments& arguments) {
   ServeRequest request;
   VARVE_ASSIGN_OR_RETURN(
       request.options, ParseMountOptions(arguments.options, CurrentMounter()));
-  MountOptions& options = request.options;
+  fs::VolumeOptions& options = request.options.volume;
   if (arguments.create && options.read_only) {
     return ExitError(ExitStatus::kUsage,
                      "a store cannot be created by a read-only mount");
@@ -121,7 +97,9 @@ absl::Status Mount(const Arguments& arguments) {
 
 void AddMountCommand(CLI::App& app, Action& action) {
   CLI::App& command =
-      AddCommand(app, "mount", "Mount a store at a directory", kDetails);
+      AddCommand(app, "mount", "Mount a store at a directory",
+                 absl::StrCat("Options for -o, separated by commas:\n",
+                              MountOptionsHelp(), kDetails));
   auto arguments = std::make_shared<Arguments>();
   command.add_option("STORE", arguments->store, "The store")->required();
   command.add_option("DIR", arguments->directory, "Where to mount it")
@@ -129,6 +107,7 @@ void AddMountCommand(CLI::App& app, Action& action) {
   command
       .add_option("-o,--options", arguments->options,
                   "Mount options; see below")
+      ->type_name("OPTIONS")
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);

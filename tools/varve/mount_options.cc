@@ -9,81 +9,39 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_option_rows.h"
 
 namespace varve::tools {
 namespace {
 
-// Options that are on or off, and what says so.
-struct Switches {
-  bool read_only = false;
-  bool nosuid = true;  // unless root mounts, as with any file system
-  bool nodev = true;
-  bool noexec = false;
-  fs::AccessTimes access_times = fs::AccessTimes::kRelative;
-  bool nodiratime = false;
-  bool sync = false;
-  bool dirsync = false;
-  bool allow_other = false;
-  bool allow_root = false;
-  bool auto_unmount = false;
-  bool create = true;
-  bool debug = false;
-  bool io_uring = false;
-  bool remount = false;
-};
+bool IsAbout(const MountOptionRow& row, const MountOptionWord& word) {
+  const bool may_have_value = !row.value.empty();
+  const bool needs_value = may_have_value && row.value[0] != '[';
+  return row.name == word.name &&
+         (word.has_value ? may_have_value : !needs_value);
+}
 
-struct Switch {
-  const char* name;
-  bool Switches::*target;
-  bool value;
-};
+const MountOptionRow* FindRow(const MountOptionWord& word) {
+  const auto rows = MountOptionRows();
+  const auto found = std::find_if(
+      rows.begin(), rows.end(),
+      [&word](const MountOptionRow& row) { return IsAbout(row, word); });
+  return found == rows.end() ? nullptr : &*found;
+}
 
-constexpr Switch kSwitches[] = {
-    {"ro", &Switches::read_only, true},
-    {"rw", &Switches::read_only, false},
-    {"nosuid", &Switches::nosuid, true},
-    {"suid", &Switches::nosuid, false},
-    {"nodev", &Switches::nodev, true},
-    {"dev", &Switches::nodev, false},
-    {"noexec", &Switches::noexec, true},
-    {"exec", &Switches::noexec, false},
-    {"nodiratime", &Switches::nodiratime, true},
-    {"diratime", &Switches::nodiratime, false},
-    {"sync", &Switches::sync, true},
-    {"async", &Switches::sync, false},
-    {"dirsync", &Switches::dirsync, true},
-    {"allow_other", &Switches::allow_other, true},
-    {"allow_root", &Switches::allow_root, true},
-    {"auto_unmount", &Switches::auto_unmount, true},
-    {"create", &Switches::create, true},
-    {"nocreate", &Switches::create, false},
-    {"debug", &Switches::debug, true},
-    // The first one is how libfuse calls it, too.
-    {"io_uring", &Switches::io_uring, true},
-    {"io_uring=yes", &Switches::io_uring, true},
-    {"io_uring=no", &Switches::io_uring, false},
-    {"remount", &Switches::remount, true},
-};
-
-// Each of these decides about access times alone.
-constexpr std::pair<absl::string_view, fs::AccessTimes> kAccessTimes[] = {
-    {"noatime", fs::AccessTimes::kNever},
-    {"atime", fs::AccessTimes::kRelative},
-    {"relatime", fs::AccessTimes::kRelative},
-    {"norelatime", fs::AccessTimes::kRelative},
-    {"strictatime", fs::AccessTimes::kAlways},
-    {"nostrictatime", fs::AccessTimes::kRelative},
-};
-
-// Handed on with their value.
-constexpr absl::string_view kPassed[] = {
-    "max_read=", "context=", "fscontext=", "defcontext=", "rootcontext="};
+// "threads=N", "io_uring[=yes|no]"
+std::string NameWithValue(const MountOptionRow& row) {
+  absl::string_view value = row.value;
+  if (value.empty()) return std::string(row.name);
+  const bool optional = absl::ConsumePrefix(&value, "[");
+  return absl::StrCat(row.name, optional ? "[=" : "=", value);
+}
 
 // Meant for mount(8), systemd or nobody, or true of Varve anyway.
 constexpr absl::string_view kIgnored[] = {
@@ -94,6 +52,15 @@ constexpr absl::string_view kIgnored[] = {
     "user_xattr"};
 constexpr absl::string_view kIgnoredPrefixes[] = {
     "x-", "X-", "comment=", "user=", "subtype="};
+
+bool IsIgnored(absl::string_view option) {
+  return std::find(std::begin(kIgnored), std::end(kIgnored), option) !=
+             std::end(kIgnored) ||
+         std::any_of(std::begin(kIgnoredPrefixes), std::end(kIgnoredPrefixes),
+                     [option](absl::string_view prefix) {
+                       return absl::StartsWith(option, prefix);
+                     });
+}
 
 // Splits at commas; "\," is a comma inside an option.
 std::vector<std::string> SplitList(absl::string_view list) {
@@ -109,147 +76,59 @@ std::vector<std::string> SplitList(absl::string_view list) {
   return options;
 }
 
-bool IsIgnored(absl::string_view option) {
-  return std::find(std::begin(kIgnored), std::end(kIgnored), option) !=
-             std::end(kIgnored) ||
-         std::any_of(std::begin(kIgnoredPrefixes), std::end(kIgnoredPrefixes),
-                     [option](absl::string_view prefix) {
-                       return absl::StartsWith(option, prefix);
-                     });
-}
-
-absl::Status BadOption(absl::string_view option, absl::string_view why) {
-  return ExitError(ExitStatus::kUsage,
-                   absl::StrCat("mount option ", Printable(option), " ", why));
-}
-
-// "auto", "never", or the part of a store that has to be dead.
-std::optional<fs::AutoCompaction> ParseAutoCompaction(absl::string_view value) {
-  using Mode = fs::AutoCompaction::Mode;
-  if (value == "auto") return fs::AutoCompaction{.mode = Mode::kAuto};
-  if (value == "never") return fs::AutoCompaction{.mode = Mode::kNever};
-  double ratio = 0;
-  // Not a number is not between any two, either.
-  if (!absl::SimpleAtod(value, &ratio) || !(ratio > 0 && ratio < 1)) {
-    return std::nullopt;
-  }
-  return fs::AutoCompaction{.mode = Mode::kRatio, .dead_ratio = ratio};
-}
-
-// An option whose value is a number, or the like. False if it is none of these.
-absl::StatusOr<bool> ParseValue(const std::string& option,
-                                MountOptions& options) {
-  absl::string_view value = option;
-  if (absl::ConsumePrefix(&value, "threads=")) {
-    constexpr int kMaxThreads = 1024;
-    if (!absl::SimpleAtoi(value, &options.threads) || options.threads < 1 ||
-        options.threads > kMaxThreads) {
-      return BadOption(option, "needs a number from 1 to 1024");
-    }
-    return true;
-  }
-  if (absl::ConsumePrefix(&value, "poll=")) {
-    constexpr int kMaxMicroseconds = 100'000;
-    int microseconds;
-    if (!absl::SimpleAtoi(value, &microseconds) || microseconds < 0 ||
-        microseconds > kMaxMicroseconds) {
-      return BadOption(option, "needs microseconds, from 0 to 100000");
-    }
-    options.poll = absl::Microseconds(microseconds);
-    return true;
-  }
-  if (absl::ConsumePrefix(&value, "compact=")) {
-    const auto parsed = ParseAutoCompaction(value);
-    if (!parsed.has_value()) {
-      return BadOption(option,
-                       "needs auto, never or a ratio between 0 and 1, as "
-                       "compact=0.5");
-    }
-    options.auto_compaction = *parsed;
-    return true;
-  }
-  return false;
-}
-
 // What the kernel shows of a mount, which mount(8) repeats when it remounts.
 bool IsShownByKernel(absl::string_view option) {
   return absl::StartsWith(option, "user_id=") ||
          absl::StartsWith(option, "group_id=");
 }
 
-// One option. Switches are collected apart, since the last one counts.
-absl::Status ParseOption(const std::string& option, Switches& switches,
-                         MountOptions& options) {
-  for (const Switch& known : kSwitches) {
-    if (option == known.name) {
-      switches.*known.target = known.value;
-      return absl::OkStatus();
-    }
-  }
-  for (const auto& [name, access_times] : kAccessTimes) {
-    if (option == name) {
-      switches.access_times = access_times;
-      return absl::OkStatus();
-    }
-  }
-  for (const absl::string_view prefix : kPassed) {
-    if (absl::StartsWith(option, prefix)) {
-      options.kernel_options.push_back(option);
-      return absl::OkStatus();
-    }
+absl::Status ParseOption(const std::string& option, MountOptions& options) {
+  const MountOptionWord word = TakeApart(option);
+  if (const MountOptionRow* const row = FindRow(word)) {
+    return row->set(word, options);
   }
   if (IsIgnored(option)) return absl::OkStatus();
-  const absl::StatusOr<bool> parsed = ParseValue(option, options);
-  if (!parsed.ok() || *parsed) return parsed.status();
-  if (absl::StartsWith(option, "io_uring=")) {
-    return BadOption(option, "needs yes or no");
-  }
-  if (absl::StartsWith(option, "fsname=")) {
-    return BadOption(option,
-                     "is not possible: the source of the mount is "
-                     "always the path of the store");
-  }
-  return BadOption(option, "is not known (see varve mount --help)");
+  return BadMountOption(word, "is not known (see varve mount --help)");
 }
 
-absl::Status CheckAllowed(const Switches& switches, const Mounter& mounter) {
-  if (switches.allow_other && switches.allow_root) {
+absl::Status CheckAllowed(const MountOptions& options, const Mounter& mounter) {
+  const bool allow_other = IsPassedOn(options, "allow_other");
+  const bool allow_root = IsPassedOn(options, "allow_root");
+  if (allow_other && allow_root) {
     return ExitError(
         ExitStatus::kUsage,
         "mount options allow_other and allow_root exclude each other");
   }
-  if ((switches.allow_other || switches.allow_root) &&
-      !mounter.may_allow_other) {
+  if ((allow_other || allow_root) && !mounter.may_allow_other) {
     return ExitError(
         ExitStatus::kNoPermission,
         absl::StrCat("mount option ",
-                     switches.allow_other ? "allow_other" : "allow_root",
+                     allow_other ? "allow_other" : "allow_root",
                      " needs the line user_allow_other in /etc/fuse.conf, "
                      "unless root mounts"));
   }
-  if ((!switches.nosuid || !switches.nodev) && !mounter.is_root) {
-    return ExitError(
-        ExitStatus::kNoPermission,
-        absl::StrCat("mount option ", switches.nosuid ? "dev" : "suid",
-                     " is for root only"));
+  const bool suid = IsPassedOn(options, "suid");
+  if ((suid || IsPassedOn(options, "dev")) && !mounter.is_root) {
+    return ExitError(ExitStatus::kNoPermission,
+                     absl::StrCat("mount option ", suid ? "suid" : "dev",
+                                  " is for root only"));
   }
   return absl::OkStatus();
 }
 
-void AddKernelOptions(const Switches& switches, MountOptions& options) {
-  const auto add = [&options](const char* name) {
-    options.kernel_options.emplace_back(name);
-  };
-  if (switches.read_only) add("ro");
-  add(switches.nosuid ? "nosuid" : "suid");
-  add(switches.nodev ? "nodev" : "dev");
-  if (switches.noexec) add("noexec");
-  if (switches.access_times == fs::AccessTimes::kNever) add("noatime");
-  if (switches.sync) add("sync");
-  if (switches.dirsync) add("dirsync");
-  if (switches.allow_other) add("allow_other");
-  if (switches.allow_root) add("allow_root");
-  if (switches.auto_unmount) add("auto_unmount");
+// Appends the text with each of its lines but the first behind `indent`.
+void AppendWrapped(absl::string_view text, size_t indent, std::string* out) {
+  constexpr size_t kColumns = 79;
+  size_t column = indent;
+  for (const absl::string_view word : absl::StrSplit(text, ' ')) {
+    if (column > indent && column + 1 + word.size() > kColumns) {
+      absl::StrAppend(out, "\n", std::string(indent, ' '));
+      column = indent;
+    }
+    absl::StrAppend(out, column > indent ? " " : "", word);
+    column += (column > indent ? 1 : 0) + word.size();
+  }
+  out->push_back('\n');
 }
 
 }  // namespace
@@ -274,30 +153,59 @@ Mounter CurrentMounter(const std::string& fuse_conf) {
 absl::StatusOr<MountOptions> ParseMountOptions(
     absl::Span<const std::string> lists, const Mounter& mounter) {
   MountOptions options;
-  Switches switches;
+  options.volume.create = true;
   // mount(8) passes suid and dev on to nobody, as they are its defaults; and
   // mount.fuse3(8) passes them on also if nobody has asked for them.
-  switches.nosuid = switches.nodev = !mounter.is_root;
+  options.fuse.mount_options = {mounter.is_root ? "suid" : "nosuid",
+                                mounter.is_root ? "dev" : "nodev"};
   for (const std::string& list : lists) {
     for (std::string option : SplitList(list)) {
       if (!option.empty()) options.changes.push_back(std::move(option));
     }
   }
-  options.remount = std::find(options.changes.begin(), options.changes.end(),
-                              "remount") != options.changes.end();
+  const bool remount = std::find(options.changes.begin(), options.changes.end(),
+                                 "remount") != options.changes.end();
   for (const std::string& option : options.changes) {
-    if (options.remount && IsShownByKernel(option)) continue;
-    VARVE_RETURN_IF_ERROR(ParseOption(option, switches, options));
+    if (remount && IsShownByKernel(option)) continue;
+    VARVE_RETURN_IF_ERROR(ParseOption(option, options));
   }
-  VARVE_RETURN_IF_ERROR(CheckAllowed(switches, mounter));
-  options.read_only = switches.read_only;
-  options.create = switches.create;
-  options.debug = switches.debug;
-  options.io_uring = switches.io_uring;
-  options.access_times = switches.access_times;
-  options.directory_access_times = !switches.nodiratime;
-  AddKernelOptions(switches, options);
+  VARVE_RETURN_IF_ERROR(CheckAllowed(options, mounter));
   return options;
+}
+
+std::optional<KernelFlag> KernelFlagOf(absl::string_view option) {
+  const MountOptionRow* const row = FindRow(TakeApart(option));
+  if (row == nullptr || row->flag.bit == 0) return std::nullopt;
+  return row->flag;
+}
+
+std::vector<MountOptionText> DescribeMountOptions() {
+  std::vector<MountOptionText> result;
+  MountOptionText text;
+  for (const MountOptionRow& row : MountOptionRows()) {
+    text.names.push_back(NameWithValue(row));
+    if (row.help.empty()) continue;
+    text.help = std::string(row.help);
+    text.details = std::string(row.details);
+    result.push_back(std::exchange(text, {}));
+  }
+  return result;
+}
+
+std::string MountOptionsHelp() {
+  constexpr size_t kIndent = 30;
+  std::string result;
+  for (const MountOptionText& option : DescribeMountOptions()) {
+    std::string head = absl::StrCat("  ", absl::StrJoin(option.names, ", "));
+    if (head.size() + 2 > kIndent) {
+      absl::StrAppend(&result, head, "\n");
+      head.clear();
+    }
+    head.resize(kIndent, ' ');
+    result += head;
+    AppendWrapped(option.help, kIndent, &result);
+  }
+  return result;
 }
 
 }  // namespace varve::tools

@@ -1,5 +1,7 @@
 // The -o options of `varve mount`: ours, those that the kernel and libfuse
 // know, and those that mount(8) and fstab(5) pass on for their own reasons.
+// Each has a row in mount_options.cc, from which parser, --help, manual and
+// remounting take it.
 //
 // Thread-safe: free functions without state.
 
@@ -13,27 +15,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fs/fuse/server.h"
 #include "fs/volume/volume.h"
 
 namespace varve::tools {
 
 struct MountOptions {
-  bool read_only = false;
-  bool create = true;  // make the store if there is none
-  bool debug = false;
+  fs::VolumeOptions volume;
+  fs::FuseOptions fuse;
   // "remount": change the mount that is there. What is asked of it, in order.
   bool remount = false;
   std::vector<std::string> changes;
-  bool io_uring = false;
-  fs::AccessTimes access_times = fs::AccessTimes::kRelative;
-  bool directory_access_times = true;
-  fs::AutoCompaction auto_compaction;
-  int threads = 0;                     // 0: chosen by the number of processors
-  std::optional<absl::Duration> poll;  // if not as FuseOptions has it
-  // For FuseOptions::mount_options. "ro" is among them if read_only.
-  std::vector<std::string> kernel_options;
 };
 
 // Who mounts.
@@ -53,6 +46,28 @@ absl::StatusOr<MountOptions> ParseMountOptions(
 
 // Whether the text of a fuse.conf has the line `user_allow_other`.
 bool AllowsOther(absl::string_view fuse_conf_text);
+
+// A flag of mount(2).
+struct KernelFlag {
+  unsigned long bit = 0;
+  bool on = false;
+};
+
+// What the option says of the kernel's flags, if it is about one.
+std::optional<KernelFlag> KernelFlagOf(absl::string_view option);
+
+// Options that are explained together.
+struct MountOptionText {
+  std::vector<std::string> names;  // with their value: "threads=N"
+  std::string help;                // a phrase, as --help has it
+  std::string details;             // further sentences for the manual; or none
+};
+
+// All that users are told of, in the order in which they are told.
+std::vector<MountOptionText> DescribeMountOptions();
+
+// The same as --help lists them: lines of up to 80 columns.
+std::string MountOptionsHelp();
 
 }  // namespace varve::tools
 

@@ -1,9 +1,14 @@
 #include "tools/varve/mount_options.h"
 
+#include <sys/mount.h>
+
+#include <set>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tools/varve/exit_status.h"
@@ -39,38 +44,38 @@ std::string Message(const absl::Status& status) {
 
 TEST(MountOptionsTest, NosuidAndNodevAreOnUnlessRootMounts) {
   const MountOptions options = Parse("");
-  EXPECT_FALSE(options.read_only);
-  EXPECT_TRUE(options.create);
-  EXPECT_EQ(options.threads, 0);
-  EXPECT_THAT(options.kernel_options, ElementsAre("suid", "dev"));
-  EXPECT_THAT(ParseMountOptions({}, kUser)->kernel_options,
+  EXPECT_FALSE(options.volume.read_only);
+  EXPECT_TRUE(options.volume.create);
+  EXPECT_EQ(options.fuse.threads, 0);
+  EXPECT_THAT(options.fuse.mount_options, ElementsAre("suid", "dev"));
+  EXPECT_THAT(ParseMountOptions({}, kUser)->fuse.mount_options,
               ElementsAre("nosuid", "nodev"));
-  EXPECT_THAT(Parse("nodev,nosuid").kernel_options,
+  EXPECT_THAT(Parse("nodev,nosuid").fuse.mount_options,
               ElementsAre("nosuid", "nodev"));
 }
 
 TEST(MountOptionsTest, ReadOnlyIsForTheStoreAndForTheKernel) {
   const MountOptions options = Parse("ro");
-  EXPECT_TRUE(options.read_only);
-  EXPECT_THAT(options.kernel_options, Contains("ro"));
+  EXPECT_TRUE(options.volume.read_only);
+  EXPECT_THAT(options.fuse.mount_options, Contains("ro"));
 }
 
 TEST(MountOptionsTest, TheLastOfContradictingOptionsCounts) {
-  EXPECT_FALSE(Parse("ro,rw").read_only);
-  EXPECT_TRUE(Parse("rw,ro").read_only);
-  EXPECT_THAT(Parse("noexec,exec").kernel_options, Not(Contains("noexec")));
-  EXPECT_THAT(Parse("exec,noexec").kernel_options, Contains("noexec"));
-  EXPECT_FALSE(Parse("create,nocreate").create);
+  EXPECT_FALSE(Parse("ro,rw").volume.read_only);
+  EXPECT_TRUE(Parse("rw,ro").volume.read_only);
+  EXPECT_THAT(Parse("noexec,exec").fuse.mount_options, Not(Contains("noexec")));
+  EXPECT_THAT(Parse("exec,noexec").fuse.mount_options, Contains("noexec"));
+  EXPECT_FALSE(Parse("create,nocreate").volume.create);
   // As mount(8) expands fstab's "user,suid".
-  EXPECT_THAT(Parse("noexec,nosuid,nodev,suid").kernel_options,
+  EXPECT_THAT(Parse("noexec,nosuid,nodev,suid").fuse.mount_options,
               Contains("suid"));
 }
 
 TEST(MountOptionsTest, SeveralListsAreTakenInOrder) {
   const auto options = ParseMountOptions({"ro,threads=3", "rw"}, kRoot);
   ASSERT_TRUE(options.ok());
-  EXPECT_FALSE(options->read_only);
-  EXPECT_EQ(options->threads, 3);
+  EXPECT_FALSE(options->volume.read_only);
+  EXPECT_EQ(options->fuse.threads, 3);
 }
 
 TEST(MountOptionsTest, WhatFstabAndTheKernelAddIsIgnored) {
@@ -78,7 +83,7 @@ TEST(MountOptionsTest, WhatFstabAndTheKernelAddIsIgnored) {
       "defaults,auto,noauto,user,user=me,users,_netdev,nofail,lazytime,"
       "x-systemd.automount,x-gvfs-show,comment=a,default_permissions,"
       "subtype=other,,");
-  EXPECT_THAT(options.kernel_options, ElementsAre("suid", "dev"));
+  EXPECT_THAT(options.fuse.mount_options, ElementsAre("suid", "dev"));
 }
 
 TEST(MountOptionsTest, KernelOptionsArePassedOn) {
@@ -86,12 +91,12 @@ TEST(MountOptionsTest, KernelOptionsArePassedOn) {
       Parse("allow_other,noatime,sync,dirsync,max_read=65536,auto_unmount");
   for (const char* passed : {"allow_other", "noatime", "sync", "dirsync",
                              "max_read=65536", "auto_unmount"}) {
-    EXPECT_THAT(options.kernel_options, Contains(passed));
+    EXPECT_THAT(options.fuse.mount_options, Contains(passed));
   }
 }
 
 TEST(MountOptionsTest, ThreadsNeedANumber) {
-  EXPECT_EQ(Parse("threads=8").threads, 8);
+  EXPECT_EQ(Parse("threads=8").fuse.threads, 8);
   for (const char* bad :
        {"threads=", "threads=0", "threads=-1", "threads=x", "threads=9999"}) {
     const absl::Status status = Refusal(bad);
@@ -101,9 +106,9 @@ TEST(MountOptionsTest, ThreadsNeedANumber) {
 }
 
 TEST(MountOptionsTest, PollingNeedsMicroseconds) {
-  EXPECT_EQ(Parse("").poll, std::nullopt);
-  EXPECT_EQ(Parse("poll=0").poll, absl::ZeroDuration());
-  EXPECT_EQ(Parse("poll=250").poll, absl::Microseconds(250));
+  EXPECT_EQ(Parse("").fuse.poll, fs::FuseOptions().poll);
+  EXPECT_EQ(Parse("poll=0").fuse.poll, absl::ZeroDuration());
+  EXPECT_EQ(Parse("poll=250").fuse.poll, absl::Microseconds(250));
   for (const char* bad : {"poll=", "poll=-1", "poll=x", "poll=100001"}) {
     const absl::Status status = Refusal(bad);
     EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
@@ -112,10 +117,10 @@ TEST(MountOptionsTest, PollingNeedsMicroseconds) {
 }
 
 TEST(MountOptionsTest, IoUringIsUsedWhereAskedFor) {
-  EXPECT_FALSE(Parse("").io_uring);
-  EXPECT_TRUE(Parse("io_uring").io_uring);
-  EXPECT_TRUE(Parse("io_uring=yes").io_uring);
-  EXPECT_FALSE(Parse("io_uring,io_uring=no").io_uring);
+  EXPECT_FALSE(Parse("").fuse.io_uring);
+  EXPECT_TRUE(Parse("io_uring").fuse.io_uring);
+  EXPECT_TRUE(Parse("io_uring=yes").fuse.io_uring);
+  EXPECT_FALSE(Parse("io_uring,io_uring=no").fuse.io_uring);
   for (const char* bad : {"io_uring=", "io_uring=on", "io_uring=1"}) {
     const absl::Status status = Refusal(bad);
     EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
@@ -125,11 +130,11 @@ TEST(MountOptionsTest, IoUringIsUsedWhereAskedFor) {
 
 TEST(MountOptionsTest, CompactionIsAutomaticUnlessToldOtherwise) {
   using Mode = fs::AutoCompaction::Mode;
-  EXPECT_EQ(Parse("").auto_compaction.mode, Mode::kAuto);
-  EXPECT_EQ(Parse("compact=never").auto_compaction.mode, Mode::kNever);
-  EXPECT_EQ(Parse("compact=never,compact=auto").auto_compaction.mode,
+  EXPECT_EQ(Parse("").volume.auto_compaction.mode, Mode::kAuto);
+  EXPECT_EQ(Parse("compact=never").volume.auto_compaction.mode, Mode::kNever);
+  EXPECT_EQ(Parse("compact=never,compact=auto").volume.auto_compaction.mode,
             Mode::kAuto);
-  const fs::AutoCompaction half = Parse("compact=0.5").auto_compaction;
+  const fs::AutoCompaction half = Parse("compact=0.5").volume.auto_compaction;
   EXPECT_EQ(half.mode, Mode::kRatio);
   EXPECT_EQ(half.dead_ratio, 0.5);
   for (const char* bad :
@@ -156,7 +161,8 @@ TEST(MountOptionsTest, TheSourceCannotBeOverridden) {
 }
 
 TEST(MountOptionsTest, AnEscapedCommaIsPartOfTheOption) {
-  EXPECT_THAT(Parse("context=a\\,b").kernel_options, Contains("context=a,b"));
+  EXPECT_THAT(Parse("context=a\\,b").fuse.mount_options,
+              Contains("context=a,b"));
 }
 
 TEST(MountOptionsTest, OthersNeedPermissionToBeLetIn) {
@@ -172,7 +178,7 @@ TEST(MountOptionsTest, OthersNeedPermissionToBeLetIn) {
 }
 
 TEST(MountOptionsTest, SuidAndDevAreForRoot) {
-  EXPECT_THAT(Parse("suid,dev").kernel_options, ElementsAre("suid", "dev"));
+  EXPECT_THAT(Parse("suid,dev").fuse.mount_options, ElementsAre("suid", "dev"));
   EXPECT_EQ(ExitStatusOf(Refusal("suid", kUser)), ExitStatus::kNoPermission);
   EXPECT_THAT(Message(Refusal("dev", kUser)), HasSubstr("dev is for root"));
 }
@@ -185,6 +191,50 @@ TEST(MountOptionsTest, WhatTheKernelShowsIsRepeatedWhenRemounting) {
   EXPECT_FALSE(Parse("ro").remount);
   EXPECT_EQ(ExitStatusOf(Refusal("user_id=0")), ExitStatus::kUsage);
   EXPECT_EQ(ExitStatusOf(Refusal("remount,bogus")), ExitStatus::kUsage);
+}
+
+TEST(MountOptionsTest, ARowThatIsToldHasNamesAndAPhrase) {
+  std::set<std::string> names;
+  for (const MountOptionText& option : DescribeMountOptions()) {
+    ASSERT_FALSE(option.names.empty()) << option.help;
+    for (const std::string& name : option.names) {
+      EXPECT_TRUE(names.insert(name).second) << name << " is told twice";
+    }
+    // It becomes a sentence in the manual.
+    EXPECT_FALSE(absl::EndsWith(option.help, ".")) << option.help;
+    if (option.details.empty()) continue;
+    EXPECT_TRUE(absl::EndsWith(option.details, ".")) << option.details;
+  }
+  for (const char* told :
+       {"ro", "rw", "compact=auto|never|RATIO", "io_uring[=yes|no]"}) {
+    EXPECT_THAT(names, Contains(told));
+  }
+  // Just what takes back another one.
+  EXPECT_THAT(names, Not(Contains("exec")));
+}
+
+TEST(MountOptionsTest, HelpIsAlignedAndFitsATerminal) {
+  const std::string help = MountOptionsHelp();
+  EXPECT_THAT(help, HasSubstr("  ro, rw                      read-only"));
+  EXPECT_THAT(help, HasSubstr("\n  noatime, relatime, strictatime, nodiratime\n"
+                              "                              whether"));
+  for (const absl::string_view line : absl::StrSplit(help, '\n')) {
+    EXPECT_LT(line.size(), 80u) << line;
+    EXPECT_FALSE(absl::EndsWith(line, " ")) << line;
+  }
+}
+
+TEST(MountOptionsTest, FlagsOfTheKernelAreKnown) {
+  const auto on = KernelFlagOf("noexec");
+  const auto off = KernelFlagOf("exec");
+  ASSERT_TRUE(on.has_value() && off.has_value());
+  EXPECT_EQ(on->bit, static_cast<unsigned long>(MS_NOEXEC));
+  EXPECT_EQ(off->bit, on->bit);
+  EXPECT_TRUE(on->on);
+  EXPECT_FALSE(off->on);
+  for (const char* none : {"threads=2", "noexec=1", "user_id=0", "remount"}) {
+    EXPECT_FALSE(KernelFlagOf(none).has_value()) << none;
+  }
 }
 
 TEST(FuseConfTest, TheLineHasToStandAlone) {
@@ -218,8 +268,9 @@ TEST(MountOptionsTest, TheLastWordOnAccessTimesCounts) {
   };
   for (const Case& c : kCases) {
     const MountOptions options = Parse(c.list);
-    EXPECT_EQ(options.access_times, c.access_times) << c.list;
-    EXPECT_EQ(options.directory_access_times, c.of_directories) << c.list;
+    EXPECT_EQ(options.volume.access_times, c.access_times) << c.list;
+    EXPECT_EQ(options.volume.directory_access_times, c.of_directories)
+        << c.list;
   }
 }
 

@@ -142,7 +142,7 @@ absl::Status Mv(const MvArguments& arguments) {
 
 }  // namespace
 
-void AddNameCommands(CLI::App& app, Action& action) {
+void AddRmCommand(CLI::App& app, Action& action) {
   CLI::App& rm = AddCommand(app, "rm", "Remove files from a store", kRmDetails);
   auto rm_arguments = std::make_shared<RmArguments>();
   rm.add_option("STORE", rm_arguments->store, "The store")->required();
@@ -152,7 +152,9 @@ void AddNameCommands(CLI::App& app, Action& action) {
   rm.add_flag("-f,--force", rm_arguments->force,
               "What is not there is no failure");
   OnCommand(rm, action, std::move(rm_arguments), &Rm);
+}
 
+void AddMvCommand(CLI::App& app, Action& action) {
   CLI::App& mv = AddCommand(app, "mv", "Rename a file or directory in a store",
                             kMvDetails);
   auto mv_arguments = std::make_shared<MvArguments>();

@@ -242,6 +242,7 @@ void DeclareReadAndWrite(Declaration& declare) {
   declare.WithKey(read);
   read.add_option("-b,--buffer-size", declare.arguments().buffer_size,
                   "Bytes to write at a time, as in 64K")
+      ->type_name("BYTES")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false))
       ->check(CLI::PositiveNumber);
 
@@ -263,7 +264,7 @@ void DeclareReadAndWrite(Declaration& declare) {
 
 }  // namespace
 
-void AddRawCommands(CLI::App& app, Action& action) {
+void AddRawCommand(CLI::App& app, Action& action) {
   CLI::App& raw = AddCommand(
       app, "raw", "Work with entries by key, as simd-r-drive does",
       "A file of a tree that was written in one go has its path as key.\n\n"

@@ -4,10 +4,13 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_options.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/mountpoint.h"
 #include "tools/varve/unmount.h"
@@ -15,37 +18,10 @@
 namespace varve::tools {
 namespace {
 
-struct Flag {
-  absl::string_view name;
-  unsigned long bit;
-  bool on;
-};
-
-constexpr Flag kFlags[] = {
-    {"ro", MS_RDONLY, true},
-    {"rw", MS_RDONLY, false},
-    {"nosuid", MS_NOSUID, true},
-    {"suid", MS_NOSUID, false},
-    {"nodev", MS_NODEV, true},
-    {"dev", MS_NODEV, false},
-    {"noexec", MS_NOEXEC, true},
-    {"exec", MS_NOEXEC, false},
-    {"sync", MS_SYNCHRONOUS, true},
-    {"async", MS_SYNCHRONOUS, false},
-    {"dirsync", MS_DIRSYNC, true},
-    {"noatime", MS_NOATIME, true},
-    {"atime", MS_NOATIME, false},
-    {"nodiratime", MS_NODIRATIME, true},
-    {"diratime", MS_NODIRATIME, false},
-    {"relatime", MS_RELATIME, true},
-};
-
 void Change(unsigned long& flags, absl::string_view option) {
-  for (const Flag& flag : kFlags) {
-    if (option == flag.name) {
-      flags = flag.on ? flags | flag.bit : flags & ~flag.bit;
-    }
-  }
+  const std::optional<KernelFlag> flag = KernelFlagOf(option);
+  if (!flag.has_value()) return;
+  flags = flag->on ? flags | flag->bit : flags & ~flag->bit;
 }
 
 }  // namespace

@@ -24,6 +24,7 @@
 #include "engine/base/status.h"
 #include "fs/fuse/server.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/log.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
@@ -104,22 +105,14 @@ std::string StatusMembers(const ServeRequest& request) {
       {"started",
        absl::FormatTime(absl::RFC3339_sec, absl::Now(), absl::UTCTimeZone())},
   };
-  // A path need not be UTF-8.
-  const std::string object =
-      status.dump(-1, ' ', /*ensure_ascii=*/false,
-                  nlohmann::ordered_json::error_handler_t::replace);
+  const std::string object = JsonLine(status);
   return object.substr(1, object.size() - 2);
 }
 
 fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
-  fs::FuseOptions options;
+  fs::FuseOptions options = request.options.fuse;
   options.mountpoint = request.directory;
   options.source = request.store;
-  options.mount_options = request.options.kernel_options;
-  options.threads = request.options.threads;
-  options.poll = request.options.poll.value_or(options.poll);
-  options.io_uring = request.options.io_uring;
-  options.debug = request.options.debug;
   options.on_error = [](const absl::Status& status,
                         absl::string_view operation) {
     LogError(absl::StrCat(operation, ": ", status.message()));
@@ -198,14 +191,9 @@ absl::Status ServeStore(const ServeRequest& request,
   // Modes of files are what callers asked for, which the kernel has masked.
   umask(0);
   fuse_set_log_func(OnFuseLog);
-  fs::VolumeOptions options;
-  options.read_only = request.options.read_only;
-  options.create = request.options.create;
+  fs::VolumeOptions options = request.options.volume;
   options.read_damaged = true;
   options.scrub_after = kScrubAfter;
-  options.access_times = request.options.access_times;
-  options.directory_access_times = request.options.directory_access_times;
-  options.auto_compaction = request.options.auto_compaction;
   options.lock_wait = kLockWait;
   options.on_incident = [](const absl::Status& status) {
     LogError(std::string(status.message()));

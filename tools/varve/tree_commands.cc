@@ -192,7 +192,7 @@ absl::Status Mkdir(const MkdirArguments& arguments) {
 
 }  // namespace
 
-void AddTreeCommands(CLI::App& app, Action& action) {
+void AddCpCommand(CLI::App& app, Action& action) {
   CLI::App& cp =
       AddCommand(app, "cp", "Copy files or trees within a store", kCpDetails);
   auto cp_arguments = std::make_shared<CpArguments>();
@@ -214,7 +214,9 @@ void AddTreeCommands(CLI::App& app, Action& action) {
   cp.add_flag_callback(
       "-f,--force", [] {}, "Accepted: what is there is replaced anyway");
   OnCommand(cp, action, std::move(cp_arguments), &Cp);
+}
 
+void AddMkdirCommand(CLI::App& app, Action& action) {
   CLI::App& mkdir =
       AddCommand(app, "mkdir", "Make directories in a store", kMkdirDetails);
   auto mkdir_arguments = std::make_shared<MkdirArguments>();

@@ -266,6 +266,7 @@ absl::Status Umount(const Arguments& arguments) {
 void AddUmountCommand(CLI::App& app, Action& action) {
   CLI::App& command = AddCommand(
       app, "umount", "Unmount a store, and wait until it is closed", kDetails);
+  command.alias("unmount");
   auto arguments = std::make_shared<Arguments>();
   command.add_option("DIR", arguments->directory, "Where it is mounted")
       ->required();
@@ -279,6 +280,7 @@ void AddUmountCommand(CLI::App& app, Action& action) {
   command
       .add_option("--timeout", arguments->timeout_seconds,
                   "Seconds to wait at most; without it, as long as it takes")
+      ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber);
   OnCommand(command, action, std::move(arguments), &Umount);
 }

@@ -19,6 +19,7 @@
 #include "absl/strings/strip.h"
 #include "engine/base/status.h"
 #include "engine/io/lock_holder.h"
+#include "fs/base/control_name.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/mountinfo.h"
@@ -128,13 +129,18 @@ bool IsDeadMount(const std::string& directory) {
   return statvfs(directory.c_str(), &info) != 0 && MeansDaemonIsGone(errno);
 }
 
+absl::StatusOr<std::string> ReadControlFile(const std::string& directory,
+                                            absl::string_view name) {
+  return ReadHostFile(JoinPath(JoinPath(directory, fs::kControlName), name));
+}
+
 DaemonState AskDaemon(const std::string& directory) {
   DaemonState state;
   if (IsDeadMount(directory)) {
     state.dead = true;
     return state;
   }
-  const auto text = ReadHostFile(JoinPath(directory, ".varve/status.json"));
+  const auto text = ReadControlFile(directory, "status.json");
   if (!text.ok()) return state;
   const nlohmann::json status =
       nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);

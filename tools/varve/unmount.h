@@ -11,6 +11,8 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 
 namespace varve::tools {
 
@@ -28,6 +30,11 @@ absl::Status Unmount(const std::string& directory, UnmountMode mode);
 
 // Whether the mount at `directory` has lost its daemon.
 bool IsDeadMount(const std::string& directory);
+
+// What the daemon of the mount tells in its control directory, under `name`:
+// "status", "status.json". Waits for its answer, which need not come.
+absl::StatusOr<std::string> ReadControlFile(const std::string& directory,
+                                            absl::string_view name);
 
 // The daemon behind a mount of ours.
 struct DaemonState {

@@ -19,6 +19,7 @@
 #include "absl/strings/str_format.h"
 #include "tools/varve/command.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/kernel_probe.h"
 #include "tools/varve/version.h"
 
@@ -114,7 +115,7 @@ absl::Status ShowVersion(const Arguments& arguments) {
                      {"build", Build()},
                      {"libraries", Libraries()},
                      {"kernel", Kernel()}};
-  return Print(json.dump(2) + "\n");
+  return Print(JsonText(json));
 }
 
 }  // namespace

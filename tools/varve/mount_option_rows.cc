@@ -1,0 +1,309 @@
+#include "tools/varve/mount_option_rows.h"
+
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+
+namespace varve::tools {
+namespace {
+
+// ---- Setters of the rows below ----------------------------------------------
+
+template <auto kField, auto kValue>
+absl::Status InVolume(const MountOptionWord&, MountOptions& options) {
+  options.volume.*kField = kValue;
+  return absl::OkStatus();
+}
+
+template <auto kField, auto kValue>
+absl::Status InFuse(const MountOptionWord&, MountOptions& options) {
+  options.fuse.*kField = kValue;
+  return absl::OkStatus();
+}
+
+// Hands the option on to kernel and libfuse as it is, in the place of its
+// opposite.
+absl::Status Pass(const MountOptionWord& word, MountOptions& options) {
+  absl::string_view name = word.text;
+  const std::string opposite = absl::ConsumePrefix(&name, "no")
+                                   ? std::string(name)
+                                   : absl::StrCat("no", name);
+  std::vector<std::string>& passed = options.fuse.mount_options;
+  const auto place = std::find(passed.begin(), passed.end(), opposite);
+  if (place != passed.end()) {
+    *place = std::string(word.text);
+  } else if (!IsPassedOn(options, word.text)) {
+    passed.emplace_back(word.text);
+  }
+  return absl::OkStatus();
+}
+
+void TakeBack(MountOptions& options, absl::string_view option) {
+  std::erase(options.fuse.mount_options, option);
+}
+
+// For what is so anyway, unless one has asked for the opposite.
+absl::Status AllowExecution(const MountOptionWord&, MountOptions& options) {
+  TakeBack(options, "noexec");
+  return absl::OkStatus();
+}
+
+absl::Status WriteLater(const MountOptionWord&, MountOptions& options) {
+  TakeBack(options, "sync");
+  return absl::OkStatus();
+}
+
+absl::Status ReadOnly(const MountOptionWord& word, MountOptions& options) {
+  options.volume.read_only = true;
+  return Pass(word, options);
+}
+
+absl::Status ReadAndWrite(const MountOptionWord&, MountOptions& options) {
+  options.volume.read_only = false;
+  TakeBack(options, "ro");
+  return absl::OkStatus();
+}
+
+// Each option that calls this decides about access times alone.
+template <fs::AccessTimes kAccessTimes>
+absl::Status SetAccessTimes(const MountOptionWord&, MountOptions& options) {
+  options.volume.access_times = kAccessTimes;
+  TakeBack(options, "noatime");
+  if (kAccessTimes != fs::AccessTimes::kNever) return absl::OkStatus();
+  return Pass(TakeApart("noatime"), options);
+}
+
+absl::Status SetThreads(const MountOptionWord& word, MountOptions& options) {
+  constexpr int kMaxThreads = 1024;
+  int& threads = options.fuse.threads;
+  if (!absl::SimpleAtoi(word.value, &threads) || threads < 1 ||
+      threads > kMaxThreads) {
+    return BadMountOption(word, "needs a number from 1 to 1024");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetPoll(const MountOptionWord& word, MountOptions& options) {
+  constexpr int kMaxMicroseconds = 100'000;
+  int microseconds;
+  if (!absl::SimpleAtoi(word.value, &microseconds) || microseconds < 0 ||
+      microseconds > kMaxMicroseconds) {
+    return BadMountOption(word, "needs microseconds, from 0 to 100000");
+  }
+  options.fuse.poll = absl::Microseconds(microseconds);
+  return absl::OkStatus();
+}
+
+absl::Status SetIoUring(const MountOptionWord& word, MountOptions& options) {
+  // The first one is how libfuse calls it, too.
+  const bool yes = !word.has_value || word.value == "yes";
+  if (!yes && word.value != "no") {
+    return BadMountOption(word, "needs yes or no");
+  }
+  options.fuse.io_uring = yes;
+  return absl::OkStatus();
+}
+
+// "auto", "never", or the part of a store that has to be dead.
+std::optional<fs::AutoCompaction> ParseAutoCompaction(absl::string_view value) {
+  using Mode = fs::AutoCompaction::Mode;
+  if (value == "auto") return fs::AutoCompaction{.mode = Mode::kAuto};
+  if (value == "never") return fs::AutoCompaction{.mode = Mode::kNever};
+  double ratio = 0;
+  // Not a number is not between any two, either.
+  if (!absl::SimpleAtod(value, &ratio) || !(ratio > 0 && ratio < 1)) {
+    return std::nullopt;
+  }
+  return fs::AutoCompaction{.mode = Mode::kRatio, .dead_ratio = ratio};
+}
+
+absl::Status SetAutoCompaction(const MountOptionWord& word,
+                               MountOptions& options) {
+  const auto parsed = ParseAutoCompaction(word.value);
+  if (!parsed.has_value()) {
+    return BadMountOption(word,
+                          "needs auto, never or a ratio between 0 and 1, as "
+                          "compact=0.5");
+  }
+  options.volume.auto_compaction = *parsed;
+  return absl::OkStatus();
+}
+
+absl::Status SetRemount(const MountOptionWord&, MountOptions& options) {
+  options.remount = true;
+  return absl::OkStatus();
+}
+
+absl::Status RefuseSource(const MountOptionWord& word, MountOptions&) {
+  return BadMountOption(
+      word,
+      "is not possible: the source of the mount is always the "
+      "path of the store");
+}
+
+// ---- The options ------------------------------------------------------------
+
+using fs::AccessTimes;
+using fs::FuseOptions;
+using fs::VolumeOptions;
+
+constexpr MountOptionRow kRows[] = {
+    {.name = "ro", .set = &ReadOnly, .flag = {MS_RDONLY, true}},
+    {.name = "rw",
+     .set = &ReadAndWrite,
+     .flag = {MS_RDONLY, false},
+     .help = "read-only or not; the default is rw",
+     .details = "A damaged store is mounted read-only in either case, if at "
+                "all; the log and .varve/status say what is wrong. See "
+                "varve-check(1)."},
+    {.name = "create", .set = &InVolume<&VolumeOptions::create, true>},
+    {.name = "nocreate",
+     .set = &InVolume<&VolumeOptions::create, false>,
+     .help = "whether to make the store if there is none; the default is to "
+             "make it"},
+    {.name = "compact",
+     .value = "auto|never|RATIO",
+     .set = &SetAutoCompaction,
+     .help = "when to compact by itself: auto (the default), never, or when "
+             "this part of the store is dead",
+     .details =
+         "This wins back the space of what is deleted or overwritten, in the "
+         "background. With auto, once 64 MiB are dead: if that is more than a "
+         "quarter of what the store takes on the disk, by punching holes into "
+         "it; if it is more than half and the disk has room, by copying what "
+         "is live. A RATIO between 0 and 1 takes the place of that half. Holes "
+         "are punched when the store is mounted, too, and when it is "
+         "unmounted, for no longer than writing took while it was mounted. See "
+         "varve-compact(1) for doing it by hand."},
+    {.name = "threads",
+     .value = "N",
+     .set = &SetThreads,
+     .help = "threads that answer requests",
+     .details = "With io_uring they are spread over the processors, one for "
+                "each at least."},
+    {.name = "io_uring",
+     .value = "[yes|no]",
+     .set = &SetIoUring,
+     .help = "have requests come through io_uring, if the kernel offers it; "
+             "the default is no",
+     .details =
+         "Without it they come through /dev/fuse. On a machine with little "
+         "else to do it makes deleting, small transactions and large writes "
+         "faster, and unpacking slower; on a busy one, small operations become "
+         "several times faster. The kernel offers it from Linux 6.14 on, once "
+         "root has written Y to /sys/module/fuse/parameters/enable_uring; "
+         "where it does not, the log says so, and /dev/fuse is used. The "
+         "member transport of .varve/status tells which one it is."},
+    {.name = "poll",
+     .value = "MICROSECONDS",
+     .set = &SetPoll,
+     .help = "how long to look out for the next request before sleeping, while "
+             "that pays; 0 for never",
+     .details =
+         "The daemon does so only while most requests come within that time, "
+         "so that an idle mount takes no time of the processor. On a machine "
+         "of one processor it never does, and what comes through io_uring "
+         "needs none of it."},
+    {.name = "debug",
+     .set = &InFuse<&FuseOptions::debug, true>,
+     .help = "log every request (with -f)"},
+    {.name = "allow_other",
+     .set = &Pass,
+     .help = "let other users in; unless root mounts, it needs "
+             "user_allow_other in /etc/fuse.conf"},
+    {.name = "allow_root", .set = &Pass, .help = "let root in"},
+    {.name = "nosuid", .set = &Pass, .flag = {MS_NOSUID, true}},
+    {.name = "nodev",
+     .set = &Pass,
+     .flag = {MS_NODEV, true},
+     .help = "set-user-ID bits and device nodes of the store have no effect; "
+             "always on unless root mounts, whose default is suid,dev as with "
+             "any file system",
+     .details = "Mount a store that you do not trust with nosuid,nodev."},
+    {.name = "remount",
+     .set = &SetRemount,
+     .help = "change a mount that is there: ro, rw, nosuid and other flags of "
+             "the kernel; for root only",
+     .details =
+         "What is named is changed: ro, rw, nosuid, nodev, noexec, sync, "
+         "dirsync, noatime and their opposites. All other options belong to "
+         "the daemon, and stay as they were when it was started; they are "
+         "accepted, as mount(8) repeats those of fstab(5). A mount that began "
+         "read-only cannot become writable."},
+    {.name = "noatime",
+     .set = &SetAccessTimes<AccessTimes::kNever>,
+     .flag = {MS_NOATIME, true}},
+    {.name = "relatime",
+     .set = &SetAccessTimes<AccessTimes::kRelative>,
+     .flag = {MS_RELATIME, true}},
+    {.name = "strictatime", .set = &SetAccessTimes<AccessTimes::kAlways>},
+    {.name = "nodiratime",
+     .set = &InVolume<&VolumeOptions::directory_access_times, false>,
+     .flag = {MS_NODIRATIME, true},
+     .help = "whether reading changes access times; relatime (the default): "
+             "the first time after a change",
+     .details =
+         "See mount(8). They are kept in memory until the next change of the "
+         "same file, a checkpoint, or unmounting, so that a crash may lose "
+         "them."},
+    {.name = "noexec", .set = &Pass, .flag = {MS_NOEXEC, true}},
+    {.name = "sync", .set = &Pass, .flag = {MS_SYNCHRONOUS, true}},
+    {.name = "dirsync", .set = &Pass, .flag = {MS_DIRSYNC, true}},
+    {.name = "max_read", .value = "N", .set = &Pass},
+    {.name = "auto_unmount",
+     .set = &Pass,
+     .help = "as mount(8) and mount.fuse3(8) describe them"},
+    // Behind the last help, and so untold: defaults, by which the last word
+    // takes back one of those above; what security modules pass on.
+    {.name = "suid", .set = &Pass, .flag = {MS_NOSUID, false}},
+    {.name = "dev", .set = &Pass, .flag = {MS_NODEV, false}},
+    {.name = "exec", .set = &AllowExecution, .flag = {MS_NOEXEC, false}},
+    {.name = "async", .set = &WriteLater, .flag = {MS_SYNCHRONOUS, false}},
+    {.name = "atime",
+     .set = &SetAccessTimes<AccessTimes::kRelative>,
+     .flag = {MS_NOATIME, false}},
+    {.name = "norelatime", .set = &SetAccessTimes<AccessTimes::kRelative>},
+    {.name = "nostrictatime", .set = &SetAccessTimes<AccessTimes::kRelative>},
+    {.name = "diratime",
+     .set = &InVolume<&VolumeOptions::directory_access_times, true>,
+     .flag = {MS_NODIRATIME, false}},
+    {.name = "context", .value = "TEXT", .set = &Pass},
+    {.name = "fscontext", .value = "TEXT", .set = &Pass},
+    {.name = "defcontext", .value = "TEXT", .set = &Pass},
+    {.name = "rootcontext", .value = "TEXT", .set = &Pass},
+    {.name = "fsname", .value = "TEXT", .set = &RefuseSource},
+};
+
+}  // namespace
+
+MountOptionWord TakeApart(absl::string_view text) {
+  const size_t equals = text.find('=');
+  if (equals == absl::string_view::npos) return {text, text, "", false};
+  return {text, text.substr(0, equals), text.substr(equals + 1), true};
+}
+
+absl::Status BadMountOption(const MountOptionWord& word,
+                            absl::string_view why) {
+  return ExitError(
+      ExitStatus::kUsage,
+      absl::StrCat("mount option ", Printable(word.text), " ", why));
+}
+
+bool IsPassedOn(const MountOptions& options, absl::string_view option) {
+  const std::vector<std::string>& passed = options.fuse.mount_options;
+  return std::find(passed.begin(), passed.end(), option) != passed.end();
+}
+
+absl::Span<const MountOptionRow> MountOptionRows() { return kRows; }
+
+}  // namespace varve::tools
