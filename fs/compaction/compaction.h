@@ -25,7 +25,7 @@ struct CompactionOptions {
 // When a volume starts compactions by itself.
 struct AutoCompaction {
   enum class Mode : uint8_t {
-    kAuto,   // as docs/architecture.md says
+    kAuto,   // as docs/rationale.md says
     kNever,  // only when asked
     kRatio,  // copies once `dead_ratio` is reached
   };

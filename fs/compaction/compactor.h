@@ -1,5 +1,5 @@
 // Compactor: replaces the store of a tree in use by one that holds just what is
-// live, while everybody goes on (docs/architecture.md, "Compaction").
+// live, while everybody goes on (docs/rationale.md, "Compaction").
 //
 //   1. The tree is loaded a second time, as the store has it at this moment,
 //      and all of its content is copied into a new store, with a checkpoint.

@@ -4,7 +4,7 @@
 // any file once all together exceed the budget, is spilled: its bytes go to the
 // store through a stream, and become part of the file with its next commit. How
 // content is laid out in the store by a commit is described in
-// docs/architecture.md ("How a file lies in the store").
+// docs/rationale.md ("How a file lies in the store").
 
 #ifndef VARVE_FS_CONTENT_CONTENT_WRITER_H_
 #define VARVE_FS_CONTENT_CONTENT_WRITER_H_
