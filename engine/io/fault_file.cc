@@ -111,9 +111,9 @@ class FaultFile final : public File {
     return base_->LockForReading();
   }
 
-  absl::StatusOr<bool> KeepReadersOut() override {
+  absl::StatusOr<bool> TryLockOutReaders() override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpReaderLock, path_));
-    return base_->KeepReadersOut();
+    return base_->TryLockOutReaders();
   }
 
   void LetReadersIn() override { base_->LetReadersIn(); }

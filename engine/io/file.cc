@@ -227,7 +227,7 @@ class RealFile final : public File {
     return Error("cannot lock for reading ");
   }
 
-  absl::StatusOr<bool> KeepReadersOut() override {
+  absl::StatusOr<bool> TryLockOutReaders() override {
     if (flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return true;
     if (errno == EWOULDBLOCK) return false;
     return Error("cannot keep readers out of ");

@@ -138,7 +138,7 @@ class File {
   // out; does nothing where the host has no such locks.
   virtual absl::Status LockForReading() = 0;
   // Keeps new readers waiting until LetReadersIn(). False if there are readers.
-  virtual absl::StatusOr<bool> KeepReadersOut() = 0;
+  virtual absl::StatusOr<bool> TryLockOutReaders() = 0;
   virtual void LetReadersIn() = 0;
 };
 

@@ -215,11 +215,11 @@ TEST_F(FileTest, ReadersAndWhoKeepsThemOutSeeEachOther) {
   // The writer's lock is no matter of readers.
   ASSERT_THAT(reader->LockForReading(), IsOk());
   ASSERT_THAT(other->LockForReading(), IsOk());
-  EXPECT_FALSE(*writer->KeepReadersOut());
+  EXPECT_FALSE(*writer->TryLockOutReaders());
   reader.reset();
-  EXPECT_FALSE(*writer->KeepReadersOut());
+  EXPECT_FALSE(*writer->TryLockOutReaders());
   other.reset();
-  EXPECT_TRUE(*writer->KeepReadersOut());
+  EXPECT_TRUE(*writer->TryLockOutReaders());
   writer->LetReadersIn();
   reader = Open(OpenMode::kRead);
   EXPECT_THAT(reader->LockForReading(), IsOk());

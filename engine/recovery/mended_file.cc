@@ -116,8 +116,8 @@ class MendedFile final : public File {
     return file_->LockExclusive(patience);
   }
   absl::Status LockForReading() override { return file_->LockForReading(); }
-  absl::StatusOr<bool> KeepReadersOut() override {
-    return file_->KeepReadersOut();
+  absl::StatusOr<bool> TryLockOutReaders() override {
+    return file_->TryLockOutReaders();
   }
   void LetReadersIn() override { file_->LetReadersIn(); }
 

@@ -79,7 +79,7 @@ class MemoryFile final : public File {
   }
   absl::Status LockExclusive(absl::Duration) override { return Refuse(); }
   absl::Status LockForReading() override { return Refuse(); }
-  absl::StatusOr<bool> KeepReadersOut() override { return Refuse(); }
+  absl::StatusOr<bool> TryLockOutReaders() override { return Refuse(); }
   void LetReadersIn() override {}
 
  private:

@@ -83,7 +83,7 @@ struct RecoveryReport {
 };
 
 // What has become of the name under which a store was opened.
-enum class FilePlace {
+enum class FileLocation {
   kInPlace,  // leads to the store's file
   kMoved,    // does not; the file has another one
   kDeleted,  // does not; the file has none, and is gone once it is closed
@@ -255,7 +255,7 @@ class Store {
   // which nothing is left raises SIGBUS; see bus_guard.h). Takes one fstat().
   absl::Status CheckLength(uint64_t end = 0);
   // Where the file is now.
-  absl::StatusOr<FilePlace> Place() const;
+  absl::StatusOr<FileLocation> LocateFile() const;
 
   // Reads the payload through the seam (never by the map, so that a failing
   // disk is an error and not a signal) and compares its checksum. DATA_LOSS
@@ -318,7 +318,7 @@ class Store {
   // Keeps those who would open the store for reading waiting, until
   // LetReadersIn(). False if somebody has it open so: what is dead by now may
   // be what they read.
-  absl::StatusOr<bool> KeepReadersOut();
+  absl::StatusOr<bool> TryLockOutReaders();
   void LetReadersIn();
   // Gives the blocks of a range back to the host, where they read as zeros
   // then. The range must lie within one dead payload, and readers be kept out.

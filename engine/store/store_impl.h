@@ -210,7 +210,7 @@ class StoreImpl {
   absl::Status CheckLength(const Generation& generation, uint64_t end)
       ABSL_LOCKS_EXCLUDED(sync_mutex_);
   absl::Status failure() const ABSL_LOCKS_EXCLUDED(sync_mutex_);
-  absl::StatusOr<FilePlace> Place() const;
+  absl::StatusOr<FileLocation> LocateFile() const;
 
   // --- Iteration and compaction --------------------------------------------
 

@@ -28,7 +28,9 @@ void Store::NoteServed(uint64_t bytes) const { impl_->NoteServed(bytes); }
 
 absl::Status Store::failure() const { return impl_->failure(); }
 
-absl::StatusOr<FilePlace> Store::Place() const { return impl_->Place(); }
+absl::StatusOr<FileLocation> Store::LocateFile() const {
+  return impl_->LocateFile();
+}
 
 void StoreImpl::NoteServed(uint64_t bytes) {
   // A page that is touched brings its neighbours with it.
@@ -66,16 +68,16 @@ absl::Status StoreImpl::CheckLength(const Generation& generation,
   return end <= intact ? absl::OkStatus() : Truncated(path_, intact, end);
 }
 
-absl::StatusOr<FilePlace> StoreImpl::Place() const {
+absl::StatusOr<FileLocation> StoreImpl::LocateFile() const {
   VARVE_ASSIGN_OR_RETURN(const FileInfo ours, Pin()->file().Info());
   const absl::StatusOr<FileInfo> named = options_.file_system->Info(file_path_);
   if (!named.ok() && !absl::IsNotFound(named.status())) return named.status();
   if (named.ok() && named->device == ours.device &&
       named->inode == ours.inode) {
-    return FilePlace::kInPlace;
+    return FileLocation::kInPlace;
   }
-  if (ours.links == 0) return FilePlace::kDeleted;
-  return FilePlace::kMoved;
+  if (ours.links == 0) return FileLocation::kDeleted;
+  return FileLocation::kMoved;
 }
 
 }  // namespace varve

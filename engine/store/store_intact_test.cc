@@ -172,18 +172,18 @@ TEST_F(StoreIntactTest, WhatCannotBeReadWhileOpeningIsNotTakenForATornEnd) {
 
 TEST_F(StoreIntactTest, PlaceTellsWhatBecameOfTheName) {
   Write("a", "text");
-  EXPECT_EQ(*store_->Place(), FilePlace::kInPlace);
+  EXPECT_EQ(*store_->LocateFile(), FileLocation::kInPlace);
   std::filesystem::rename(Path(), Path("moved"));
-  EXPECT_EQ(*store_->Place(), FilePlace::kMoved);
+  EXPECT_EQ(*store_->LocateFile(), FileLocation::kMoved);
   WriteWholeFile(Path(), "another file");
-  EXPECT_EQ(*store_->Place(), FilePlace::kMoved);
+  EXPECT_EQ(*store_->LocateFile(), FileLocation::kMoved);
   std::filesystem::rename(Path("moved"), Path());
-  EXPECT_EQ(*store_->Place(), FilePlace::kInPlace);
+  EXPECT_EQ(*store_->LocateFile(), FileLocation::kInPlace);
   WriteWholeFile(Path("new"), "another file");
   std::filesystem::rename(Path("new"), Path());
-  EXPECT_EQ(*store_->Place(), FilePlace::kDeleted);
+  EXPECT_EQ(*store_->LocateFile(), FileLocation::kDeleted);
   std::filesystem::remove(Path());
-  EXPECT_EQ(*store_->Place(), FilePlace::kDeleted);
+  EXPECT_EQ(*store_->LocateFile(), FileLocation::kDeleted);
   EXPECT_THAT(store_->Write("b", Bytes("more")), IsOk());
   EXPECT_EQ(Read("a"), "text");
 }

@@ -31,8 +31,8 @@ void Store::Abandon(std::unique_ptr<Store> replacement) {
 
 absl::Status Store::Seal() { return impl_->Seal(); }
 
-absl::StatusOr<bool> Store::KeepReadersOut() {
-  return impl_->Pin()->file().KeepReadersOut();
+absl::StatusOr<bool> Store::TryLockOutReaders() {
+  return impl_->Pin()->file().TryLockOutReaders();
 }
 
 void Store::LetReadersIn() { impl_->Pin()->file().LetReadersIn(); }

@@ -51,7 +51,7 @@ struct CompactionProgress {
   uint64_t bytes_total = 0;  // an estimate, which grows with what is written
   uint64_t files_done = 0;
   uint64_t files_total = 0;
-  uint64_t bytes_won = 0;  // on the disk; known when it has ended
+  uint64_t bytes_reclaimed = 0;  // on the disk; known when it has ended
   absl::Duration elapsed = absl::ZeroDuration();
   // How long nothing else could go on, at the longest.
   absl::Duration longest_stall = absl::ZeroDuration();

@@ -30,11 +30,12 @@ void CompactionMonitor::Begin(const CompactionOptions& options) {
   deadline_ = started_ + options.longest;
 }
 
-void CompactionMonitor::End(const absl::Status& result, uint64_t bytes_won) {
+void CompactionMonitor::End(const absl::Status& result,
+                            uint64_t bytes_reclaimed) {
   absl::MutexLock lock(&mu_);
   progress_.phase = CompactionPhase::kEnded;
   progress_.result = result;
-  progress_.bytes_won = bytes_won;
+  progress_.bytes_reclaimed = bytes_reclaimed;
   progress_.elapsed = absl::Now() - started_;
 }
 

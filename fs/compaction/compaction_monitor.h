@@ -24,7 +24,7 @@ class CompactionMonitor {
   // --- For the one who compacts ---
 
   void Begin(const CompactionOptions& options);
-  void End(const absl::Status& result, uint64_t bytes_won);
+  void End(const absl::Status& result, uint64_t bytes_reclaimed);
   void SetPhase(CompactionPhase phase);
   void SetTotals(uint64_t bytes, uint64_t files);
   // Says how many bytes are to come after those counted so far.

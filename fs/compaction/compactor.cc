@@ -206,15 +206,15 @@ void Compactor::MoveTree() {
         places.push_back(part);
       }
     }
-    if (!places.empty()) Tree::SetPlaces(*orphan, places);
+    if (!places.empty()) Tree::SetLocations(*orphan, places);
   }
   absl::MutexLock copy_lock(&copy_.tree_mu);
-  core.tree.TakePlaces(copy_.tree);
-  context_.reader.ForgetPlaces();
+  core.tree.TakeLocations(copy_.tree);
+  context_.reader.ForgetLocations();
 }
 
 void Compactor::MoveDirty() {
-  context_.core.arrangement_mu.AssertHeld();
+  context_.core.relocation_mu.AssertHeld();
   for (const auto& open : context_.open_files.All()) {
     absl::MutexLock lock(&open->mu);
     open->content.MovePlaces([this](const Extent& extent) {
@@ -225,7 +225,7 @@ void Compactor::MoveDirty() {
 
 absl::Status Compactor::SwitchLocked() {
   Core& core = context_.core;
-  core.arrangement_mu.AssertHeld();
+  core.relocation_mu.AssertHeld();
   core.commit_mu.AssertHeld();
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
@@ -238,7 +238,7 @@ absl::Status Compactor::SwitchLocked() {
   }
   // Whatever fails from here on, the new file is the store.
   VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
-  ++core.arrangement;
+  ++core.relocations;
   MoveTree();
   core.checkpoint = copy_.checkpoint;
   core.log_bytes = copy_.log_bytes;
@@ -254,7 +254,7 @@ absl::Status Compactor::Switch() {
   context_.monitor.SetPhase(CompactionPhase::kSwitching);
   // Who comes while this waits for those who are at it waits behind it.
   const absl::Time begin = absl::Now();
-  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  absl::MutexLock relocation_lock(&core.relocation_mu);
   // Of files that are deleted from here on, all places have been copied.
   absl::Status status = shipper_->CopyLoose(LoosePlaces());
   if (status.ok()) {

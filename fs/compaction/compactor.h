@@ -65,7 +65,7 @@ class Compactor {
   absl::Status CopyAll();
   absl::Status CatchUp();
   absl::Status Switch();
-  // The last step. These need arrangement_mu and, but for the second one,
+  // The last step. These need relocation_mu and, but for the second one,
   // commit_mu to be held alone, which they check when they run.
   absl::Status SwitchLocked();
   void MoveDirty();  // to where the new store has it

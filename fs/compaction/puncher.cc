@@ -36,7 +36,7 @@ absl::Status Puncher::FindUsed() {
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
       [&core] { return core.long_copies.load() == 0; }));
   const absl::Time begin = absl::Now();
-  absl::MutexLock arrangement_lock(&core.arrangement_mu);
+  absl::MutexLock relocation_lock(&core.relocation_mu);
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   for (const auto& open : context_.open_files.All()) {
     absl::ReaderMutexLock lock(&open->mu);
@@ -62,22 +62,23 @@ absl::Status Puncher::FindUsed() {
   return absl::OkStatus();
 }
 
-Puncher::Death Puncher::DeathOf(const EntryView& entry) const {
+Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
   const EntryLocation& location = entry.location();
   if (location.is_tombstone || used_.contains(location.payload_offset)) {
-    return Death::kNone;
+    return Liveness::kNone;
   }
   const Core& core = context_.core;
   const bool newest =
       core.store->FindHashed(location.key_hash) == location.metadata_offset();
   // Everything from the checkpoint on is needed to load the tree.
   const bool record = core.identity.AsCommit(entry).has_value();
-  if (record && location.metadata_offset() >= checkpoint_) return Death::kNone;
+  if (record && location.metadata_offset() >= checkpoint_)
+    return Liveness::kNone;
   if (newest) {
     const bool ours = record || data_ids_.contains(location.key_hash);
-    return ours ? Death::kNewest : Death::kNone;
+    return ours ? Liveness::kNewest : Liveness::kNone;
   }
-  return location.end() <= vouched_ ? Death::kKnown : Death::kUnvouched;
+  return location.end() <= vouched_ ? Liveness::kKnown : Liveness::kUnvouched;
 }
 
 absl::Status Puncher::FindDead() {
@@ -110,10 +111,11 @@ absl::Status Puncher::FindDead() {
     const Range range = {
         .begin = (location.payload_offset + kBlock - 1) / kBlock * kBlock,
         .end = location.metadata_offset() / kBlock * kBlock};
-    const Death death = range.begin < range.end ? DeathOf(entry) : Death::kNone;
-    if (death == Death::kNone) return context_.monitor.Check().ok();
-    (death == Death::kKnown ? at_once_ : buried_).push_back(range);
-    if (death == Death::kNewest) keys_.push_back(location.key_hash);
+    const Liveness death =
+        range.begin < range.end ? DeathOf(entry) : Liveness::kNone;
+    if (death == Liveness::kNone) return context_.monitor.Check().ok();
+    (death == Liveness::kKnown ? at_once_ : buried_).push_back(range);
+    if (death == Liveness::kNewest) keys_.push_back(location.key_hash);
     total += range.end - range.begin;
     return context_.monitor.Check().ok();
   }));
@@ -121,7 +123,7 @@ absl::Status Puncher::FindDead() {
   return context_.monitor.Check();
 }
 
-absl::Status Puncher::BuryDead() {
+absl::Status Puncher::TombstoneDead() {
   Core& core = context_.core;
   {
     absl::MutexLock lock(&core.commit_mu);
@@ -162,7 +164,7 @@ absl::Status Puncher::Run() {
   if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
   Store& store = *context_.core.store;
   // A reader beside us has the tree of the moment at which it began.
-  VARVE_ASSIGN_OR_RETURN(const bool alone, store.KeepReadersOut());
+  VARVE_ASSIGN_OR_RETURN(const bool alone, store.TryLockOutReaders());
   if (!alone) {
     return SystemError(EBUSY,
                        "somebody has the store open for reading (another "
@@ -184,7 +186,7 @@ absl::Status Puncher::PunchDead() {
     VARVE_RETURN_IF_ERROR(PunchAll(at_once_));
   }
   if (buried_.empty()) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(BuryDead());
+  VARVE_RETURN_IF_ERROR(TombstoneDead());
   return PunchAll(buried_);
 }
 

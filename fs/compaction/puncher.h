@@ -48,17 +48,17 @@ class Puncher {
   // Notes all entries in use, with everybody held up for a moment.
   absl::Status FindUsed();
   absl::Status FindDead();
-  enum class Death {
+  enum class Liveness {
     kNone,       // it lives, or might
     kKnown,      // what is durable says so to readers of the entry level
     kUnvouched,  // recovery would read it again
     kNewest,     // it is the newest of its key, and has to be hidden first
   };
-  Death DeathOf(const EntryView& entry) const;
+  Liveness DeathOf(const EntryView& entry) const;
   absl::Status PunchDead();
   absl::Status PunchAll(const std::vector<Range>& ranges);
   // Makes sure that what is dead stays so, through a power cut too.
-  absl::Status BuryDead();
+  absl::Status TombstoneDead();
 
   const Context context_;
   uint64_t tail_ = 0;  // of the store that is looked at

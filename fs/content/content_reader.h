@@ -116,7 +116,7 @@ class ContentReader {
                                                        uint64_t end);
 
   // Forgets what has been checked: everything lies elsewhere now.
-  void ForgetPlaces() {
+  void ForgetLocations() {
     absl::MutexLock lock(&mu_);
     verified_.clear();
     damaged_.clear();

@@ -108,12 +108,12 @@ void Scrubber::ScrubFile(uint64_t ino) {
   while (true) {
     Extent extent;
     absl::StatusOr<EntryView> entry;
-    uint64_t arrangement;
+    uint64_t relocations;
     {
-      absl::ReaderMutexLock lock(&core_.arrangement_mu);
+      absl::ReaderMutexLock lock(&core_.relocation_mu);
       const std::vector<Extent> entries = LargeEntriesOf(ino);
       if (entries.empty()) return;
-      arrangement = core_.arrangement;
+      relocations = core_.relocations;
       extent = entries.front();
       done_.insert({extent.payload_offset(), extent.entry_crc32});
       // Pinned: a compaction does not move it under us.
@@ -124,10 +124,10 @@ void Scrubber::ScrubFile(uint64_t ino) {
     if (!entry.ok() || Matches(*entry)) continue;
     absl::Status damage;
     {
-      absl::ReaderMutexLock lock(&core_.arrangement_mu);
+      absl::ReaderMutexLock lock(&core_.relocation_mu);
       // At that place of another file, something else lies. (If a compaction
       // has copied this entry, it has found it sound.)
-      if (core_.arrangement != arrangement) continue;
+      if (core_.relocations != relocations) continue;
       damage = reader_.NoteDamaged(ino, extent);
     }
     {

@@ -30,13 +30,13 @@ std::string NameOf(uint64_t key_hash) {
   return absl::StrFormat("%016x", key_hash);
 }
 
-absl::string_view NameOf(FilePlace place) {
+absl::string_view NameOf(FileLocation place) {
   switch (place) {
-    case FilePlace::kInPlace:
+    case FileLocation::kInPlace:
       return "in place";
-    case FilePlace::kMoved:
+    case FileLocation::kMoved:
       return "moved or replaced";
-    case FilePlace::kDeleted:
+    case FileLocation::kDeleted:
       return "deleted";
   }
   return "";
@@ -189,7 +189,7 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
                     json ? ", \"read_only_reason\": \"" : "read_only_reason: ",
                     reason, json ? "\"" : "\n");
   }
-  if (const auto place = volume_.Place(); place.ok()) {
+  if (const auto place = volume_.LocateFile(); place.ok()) {
     absl::StrAppend(&text, json ? ", \"store_file\": \"" : "store_file: ",
                     NameOf(*place), json ? "\"" : "\n");
   }

@@ -103,7 +103,7 @@ varve_compaction_progress ToIoctl(const CompactionProgress& progress) {
   out.bytes_total = progress.bytes_total;
   out.files_done = progress.files_done;
   out.files_total = progress.files_total;
-  out.bytes_won = progress.bytes_won;
+  out.bytes_reclaimed = progress.bytes_reclaimed;
   out.elapsed_ms = AtLeastZero(absl::ToInt64Milliseconds(progress.elapsed));
   out.eta_ms = EtaMilliseconds(progress);
   out.longest_stall_us =

@@ -122,8 +122,8 @@ struct varve_compaction_progress {
   uint64_t bytes_total; /* an estimate until all is copied */
   uint64_t files_done;
   uint64_t files_total;
-  uint64_t bytes_won;  /* bytes on the disk; known when it has ended */
-  uint64_t elapsed_ms; /* milliseconds since its start; until its end */
+  uint64_t bytes_reclaimed; /* bytes on the disk; known when it has ended */
+  uint64_t elapsed_ms;      /* milliseconds since its start; until its end */
   /*
    * Milliseconds that it will still take, or VARVE_ETA_UNKNOWN. 0 if none runs,
    * or it is in its last step.

@@ -35,7 +35,7 @@ static void ExpectLayout(void) {
   EXPECT_OFFSET(varve_compaction_progress, bytes_total, 24);
   EXPECT_OFFSET(varve_compaction_progress, files_done, 32);
   EXPECT_OFFSET(varve_compaction_progress, files_total, 40);
-  EXPECT_OFFSET(varve_compaction_progress, bytes_won, 48);
+  EXPECT_OFFSET(varve_compaction_progress, bytes_reclaimed, 48);
   EXPECT_OFFSET(varve_compaction_progress, elapsed_ms, 56);
   EXPECT_OFFSET(varve_compaction_progress, eta_ms, 64);
   EXPECT_OFFSET(varve_compaction_progress, longest_stall_us, 72);

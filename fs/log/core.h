@@ -3,7 +3,7 @@
 //
 // Lock order (an outer lock is taken before an inner one):
 //
-//   Core::arrangement_mu         where in the store things lie
+//   Core::relocation_mu         where in the store things lie
 //   OpenInode::mu                content of one open file
 //     Core::commit_mu            the right to plan and append a commit
 //       the store's writer lock  (inside the engine)
@@ -49,12 +49,12 @@ struct Core {
   // Shared by whoever works with places in the store that are not in the tree:
   // of what is dirty, or found in the tree a moment ago. A compaction holds it
   // alone, for a moment, when all places change.
-  absl::Mutex arrangement_mu ABSL_ACQUIRED_BEFORE(commit_mu);
+  absl::Mutex relocation_mu ABSL_ACQUIRED_BEFORE(commit_mu);
   // How often they have changed: a place from before means nothing afterwards.
-  uint64_t arrangement ABSL_GUARDED_BY(arrangement_mu) = 0;
+  uint64_t relocations ABSL_GUARDED_BY(relocation_mu) = 0;
   // Whether a compaction is on its way: no other copying of much then.
   std::atomic<bool> compacting{false};
-  // Copies of large files that are going on, with arrangement_mu shared. Who
+  // Copies of large files that are going on, with relocation_mu shared. Who
   // wants it alone sets `compacting` and waits for these to end first; who
   // begins one counts it here first, and then looks at `compacting`.
   std::atomic<int> long_copies{0};

@@ -15,9 +15,9 @@ namespace {
 // So many requests in a row, with never a moment without any, and there are
 // more callers than one thread can serve.
 constexpr int kBacklog = 8;
-// How often the deputy looks while there is work, and after how many looks that
-// saw none it sleeps.
-constexpr absl::Duration kDeputyLooks = absl::Milliseconds(2);
+// How often the watchdog looks while there is work, and after how many looks
+// that saw none it sleeps.
+constexpr absl::Duration kWatchdogLooks = absl::Milliseconds(2);
 constexpr int kIdleLooks = 50;
 // Polling goes on while at least this share of 1024 waits would end in time.
 constexpr uint32_t kWorthPolling = 300;
@@ -79,7 +79,7 @@ void RequestLoop::End() {
   [[maybe_unused]] const ssize_t written = write(end_fd_, &one, sizeof(one));
   absl::MutexLock lock(&mu_);
   called_.SignalAll();
-  deputy_called_.SignalAll();
+  watchdog_called_.SignalAll();
 }
 
 void RequestLoop::Work() {
@@ -156,7 +156,7 @@ RequestLoop::Received RequestLoop::Sleep(Worker& worker) {
   if ((count < 0 && !interrupted) || ready.data.fd == end_fd_) {
     return Received::kEnd;
   }
-  if (deputy_sleeps_.load()) WakeDeputy();
+  if (watchdog_sleeps_.load()) WakeWatchdog();
   if (interrupted) return Received::kNothing;
   return worker.Receive();
 }
@@ -164,10 +164,10 @@ RequestLoop::Received RequestLoop::Sleep(Worker& worker) {
 bool RequestLoop::Park() {
   absl::MutexLock lock(&mu_);
   ++parked_;
-  bool is_deputy = false;
+  bool is_watchdog = false;
   while (!ended_.load() && wanted_ == 0) {
-    if (!has_deputy_) has_deputy_ = is_deputy = true;
-    if (!is_deputy) {
+    if (!has_watchdog_) has_watchdog_ = is_watchdog = true;
+    if (!is_watchdog) {
       called_.Wait(&mu_);
     } else if (WatchForStall()) {
       ++wanted_;
@@ -175,8 +175,8 @@ bool RequestLoop::Park() {
   }
   --parked_;
   if (wanted_ > 0) --wanted_;
-  if (is_deputy) {
-    has_deputy_ = false;
+  if (is_watchdog) {
+    has_watchdog_ = false;
     called_.Signal();  // another one takes its place
   }
   return !ended_.load();
@@ -186,13 +186,13 @@ bool RequestLoop::WatchForStall() {
   uint64_t seen = received_.load(std::memory_order_relaxed);
   for (int idle = 0; !ended_.load() && wanted_ == 0;) {
     if (idle < kIdleLooks) {
-      deputy_called_.WaitWithTimeout(&mu_, kDeputyLooks);
+      watchdog_called_.WaitWithTimeout(&mu_, kWatchdogLooks);
     } else {
-      deputy_sleeps_.store(true);
-      // Whoever wakes after this sees that the deputy sleeps; who woke before
+      watchdog_sleeps_.store(true);
+      // Whoever wakes after this sees that the watchdog sleeps; who woke before
       // is seen here.
-      if (listener_sleeps_.load()) deputy_called_.Wait(&mu_);
-      deputy_sleeps_.store(false);
+      if (listener_sleeps_.load()) watchdog_called_.Wait(&mu_);
+      watchdog_sleeps_.store(false);
       idle = 0;
     }
     const uint64_t now = received_.load(std::memory_order_relaxed);
@@ -212,13 +212,13 @@ void RequestLoop::CallHelp() {
   absl::MutexLock lock(&mu_);
   if (parked_ <= wanted_) return;
   ++wanted_;
-  // Not the deputy if there is another one.
-  (parked_ > 1 ? called_ : deputy_called_).Signal();
+  // Not the watchdog if there is another one.
+  (parked_ > 1 ? called_ : watchdog_called_).Signal();
 }
 
-void RequestLoop::WakeDeputy() {
+void RequestLoop::WakeWatchdog() {
   absl::MutexLock lock(&mu_);
-  deputy_called_.Signal();
+  watchdog_called_.Signal();
 }
 
 }  // namespace varve::fs

@@ -13,7 +13,7 @@
 //  - A parked thread is called when one thread has found so many requests in a
 //    row that there must be several callers, when a request is known to take
 //    long, and, by one of them that looks now and then while there is work
-//    (the deputy), when a request turns out to take long.
+//    (the watchdog), when a request turns out to take long.
 
 #ifndef VARVE_FS_TRANSPORT_REQUEST_LOOP_H_
 #define VARVE_FS_TRANSPORT_REQUEST_LOOP_H_
@@ -83,11 +83,11 @@ class RequestLoop {
   void NoteWait(absl::Duration wait);
   // Waits until there is something to do. False at the end.
   bool Park() ABSL_LOCKS_EXCLUDED(mu_);
-  // Waits as the deputy for a moment, or until work begins; returns whether
+  // Waits as the watchdog for a moment, or until work begins; returns whether
   // nobody has come to receive anything for a while.
   bool WatchForStall() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CallHelp() ABSL_LOCKS_EXCLUDED(mu_);
-  void WakeDeputy() ABSL_LOCKS_EXCLUDED(mu_);
+  void WakeWatchdog() ABSL_LOCKS_EXCLUDED(mu_);
 
   const int fd_;
   const Options options_;
@@ -110,11 +110,11 @@ class RequestLoop {
 
   absl::Mutex mu_;
   absl::CondVar called_ ABSL_GUARDED_BY(mu_);
-  absl::CondVar deputy_called_ ABSL_GUARDED_BY(mu_);
-  int parked_ ABSL_GUARDED_BY(mu_) = 0;  // the deputy is one of them
+  absl::CondVar watchdog_called_ ABSL_GUARDED_BY(mu_);
+  int parked_ ABSL_GUARDED_BY(mu_) = 0;  // the watchdog is one of them
   int wanted_ ABSL_GUARDED_BY(mu_) = 0;
-  bool has_deputy_ ABSL_GUARDED_BY(mu_) = false;
-  std::atomic<bool> deputy_sleeps_{false};
+  bool has_watchdog_ ABSL_GUARDED_BY(mu_) = false;
+  std::atomic<bool> watchdog_sleeps_{false};
 };
 
 }  // namespace varve::fs

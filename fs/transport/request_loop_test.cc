@@ -227,7 +227,7 @@ absl::Duration WaitUntilIdle() {
 }
 
 // A signal ends the sleep of the listener, and what it finds then is stuck. The
-// deputy, who slept as well, must have been woken.
+// watchdog, who slept as well, must have been woken.
 TEST_P(RequestLoopTest, ARequestThatNeverEndsAfterASignalHoldsUpNobody) {
   struct sigaction nothing = {};
   nothing.sa_handler = [](int) {};

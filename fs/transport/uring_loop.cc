@@ -47,9 +47,9 @@ int PossibleProcessors() {
 
 // Where the calling thread may run: on one processor, or on any but that. Does
 // nothing where the system does not allow it, or there is just one.
-class Place {
+class ProcessorPin {
  public:
-  explicit Place(int processor) {
+  explicit ProcessorPin(int processor) {
     CPU_ZERO(&home_);
     CPU_ZERO(&away_);
     if (sched_getaffinity(0, sizeof(away_), &away_) != 0 ||
@@ -153,7 +153,7 @@ void UringLoop::Work(int processor) {
 }
 
 void UringLoop::ServeAll(UringEntry& entry, int processor) {
-  Place place(processor);
+  ProcessorPin place(processor);
   absl::StatusOr<bool> next = entry.Next();
   for (; next.ok() && *next; next = entry.Next()) {
     if (entry.read_size() >= kLargeRead) {

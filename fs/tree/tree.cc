@@ -103,7 +103,7 @@ ExtentMap Tree::ContentOf(const Inode& inode) {
   return content;
 }
 
-void Tree::TakePlaces(Tree& other) {
+void Tree::TakeLocations(Tree& other) {
   inodes_.ForEach([&other](Inode& inode) {
     Inode* const from = other.FindMutable(inode.ino);
     if (from == nullptr || inode.is_directory()) return;
@@ -124,7 +124,7 @@ void Tree::TakePlaces(Tree& other) {
   may_have_clones_ = may_have_clones_ || other.may_have_clones_;
 }
 
-void Tree::SetPlaces(Inode& inode, const std::vector<Extent>& extents) {
+void Tree::SetLocations(Inode& inode, const std::vector<Extent>& extents) {
   inode.whole_entry = Inode::kNone;
   ExtentMap& map = DetailOf(inode).extents;
   map.Clear();

@@ -92,9 +92,9 @@ class Tree {
 
   // Makes all content lie where `other`, which has the same inodes, says.
   // Takes what it needs from `other`, which is of no use afterwards.
-  void TakePlaces(Tree& other);
+  void TakeLocations(Tree& other);
   // Makes the content of an inode lie in these extents.
-  static void SetPlaces(Inode& inode, const std::vector<Extent>& extents);
+  static void SetLocations(Inode& inode, const std::vector<Extent>& extents);
 
   // Every inode, parents before what is in them.
   void ForEach(const std::function<void(const Inode&)>& visit) const;

@@ -89,7 +89,7 @@ class Volume {
   const absl::Status& cut_short() const { return cut_short_; }
   bool closed_properly() const { return closed_properly_; }
   // Where the store's file is now.
-  absl::StatusOr<FilePlace> Place();
+  absl::StatusOr<FileLocation> LocateFile();
   Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
   // Sentences about what was unusual in opening the store, for the log.
   const std::vector<std::string>& notes() const { return notes_; }
@@ -188,7 +188,7 @@ class Volume {
   absl::Status SyncAll();  // everything appended so far
   // Ends the open. Errors were told by Flush; what still fails is for the log.
   absl::Status Release(std::unique_ptr<Handle> handle)
-      ABSL_LOCKS_EXCLUDED(core_.arrangement_mu);
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // The same for the only writer; what is not committed is forgotten.
   absl::Status Abandon(std::unique_ptr<Handle> handle);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
@@ -286,7 +286,7 @@ class Volume {
   // Gives a file of CreateUnnamed() a name, with all that was written to it.
   absl::Status LinkUnnamed(uint64_t ino, uint64_t parent,
                            absl::string_view name)
-      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
+      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
   // Lets an inode that was without a name go on under its name.
   void TakeOverOrphan(Inode& inode)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
@@ -318,7 +318,7 @@ class Volume {
 
   // volume_attributes.cc
   absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle)
-      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
+      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
   void SetTimesOfDirty(uint64_t ino, const AttributeRequest& request,
                        Timestamp now);
   absl::Status CommitAttributes(uint64_t ino, const AttributeRequest& request);
@@ -343,10 +343,10 @@ class Volume {
   // The same, and empties the file if the flags say so. After an error the
   // handle is to be released if it has an inode.
   absl::Status OpenAndEmpty(Handle& handle, uint64_t ino)
-      ABSL_LOCKS_EXCLUDED(core_.arrangement_mu);
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // Ends one open; the last one commits what is dirty.
   absl::Status CloseOne(OpenInode& open)
-      ABSL_SHARED_LOCKS_REQUIRED(core_.arrangement_mu);
+      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
 
   // volume_unnamed.cc
   std::vector<EntryLocation> FindUnnamed();
@@ -364,7 +364,7 @@ class Volume {
   // Has that looked at soon, if the store has grown by much.
   void NoteGrowth();
   // Told by the engine that the disk is full, under the store's writer lock.
-  void NoteShortage() ABSL_LOCKS_EXCLUDED(syncer_mu_);
+  void NoteSpacePressure() ABSL_LOCKS_EXCLUDED(syncer_mu_);
   // Punches, if that may win something.
   void PunchForSpace() ABSL_LOCKS_EXCLUDED(syncer_mu_);
   // Removes what a compaction that was cut short has left beside the store.
@@ -392,20 +392,21 @@ class Volume {
   bool closed_properly_ = true;  // as it was opened
 
   // What has been reported; for the syncer, and after it.
-  FilePlace reported_place_ = FilePlace::kInPlace;
+  FileLocation reported_place_ = FileLocation::kInPlace;
   bool reported_failure_ = false;
 
   // Nothing is taken below it.
   absl::Mutex syncer_mu_;
   bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
-  bool short_of_space_ ABSL_GUARDED_BY(syncer_mu_) = false;
+  bool under_pressure_ ABSL_GUARDED_BY(syncer_mu_) = false;
   // The length of the store at which the syncer is to be woken.
   std::atomic<uint64_t> next_look_{0};
   Wakeup syncer_wakeup_;
   // Of the syncer: when it punched last for want of space, and when it may look
   // again.
-  Wakeup::Clock::time_point last_relief_ = Wakeup::Clock::time_point::min();
-  Wakeup::Clock::time_point next_relief_;
+  Wakeup::Clock::time_point last_pressure_punch_ =
+      Wakeup::Clock::time_point::min();
+  Wakeup::Clock::time_point next_pressure_punch_;
   // After one that failed.
   Wakeup::Clock::time_point next_checkpoint_;
   absl::Duration checkpoint_pause_;

@@ -213,7 +213,7 @@ absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
                                            const Handle* handle) {
   if (read_only()) return PosixError(EROFS);
   if (request.size.has_value()) {
-    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
     VARVE_RETURN_IF_ERROR(SetSize(ino, *request.size, handle));
   }
   if (request.mode.has_value() || request.uid.has_value() ||
@@ -225,7 +225,7 @@ absl::StatusOr<Stat> Volume::SetAttributes(uint64_t ino,
 }
 
 absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     const Inode* inode = core_.FindInode(ino);

@@ -23,10 +23,10 @@ namespace {
 constexpr uint64_t kMuch = uint64_t{64} << 20;
 // On a full disk it is punched as soon as this much has died, but not all the
 // time; and now and then in any case, for what was in use may be so no more.
-constexpr uint64_t kLeastRelief = 4096;
-constexpr absl::Duration kReliefPause = absl::Seconds(1);
-constexpr int kReliefShare = 10;  // of the time for punching, one part in ten
-constexpr absl::Duration kVainReliefPause = absl::Minutes(1);
+constexpr uint64_t kLeastPressurePunch = 4096;
+constexpr absl::Duration kPressurePause = absl::Seconds(1);
+constexpr int kPressureShare = 10;  // of the time for punching, one part in ten
+constexpr absl::Duration kVainPressurePause = absl::Minutes(1);
 
 }  // namespace
 
@@ -190,10 +190,10 @@ void Volume::PunchBeforeClosing() {
   RunCompaction(options);
 }
 
-void Volume::NoteShortage() {
+void Volume::NoteSpacePressure() {
   absl::MutexLock lock(&syncer_mu_);
-  if (short_of_space_) return;
-  short_of_space_ = true;
+  if (under_pressure_) return;
+  under_pressure_ = true;
   syncer_wakeup_.Wake();
 }
 
@@ -207,21 +207,22 @@ void Volume::PunchForSpace() {
     // The copy is in the way itself.
     compaction_.GiveUpCopying(
         SystemError(ENOSPC, "the disk has become full; the copy made room"));
-    next_relief_ = Wakeup::After(kReliefPause);
-    return NoteShortage();
+    next_pressure_punch_ = Wakeup::After(kPressurePause);
+    return NoteSpacePressure();
   }
-  next_relief_ = Wakeup::After(std::clamp(kReliefShare * progress.elapsed,
-                                          kReliefPause, kVainReliefPause));
+  next_pressure_punch_ = Wakeup::After(std::clamp(
+      kPressureShare * progress.elapsed, kPressurePause, kVainPressurePause));
   // What has died since it began is looked at when it has ended.
-  if (progress.running()) return NoteShortage();
+  if (progress.running()) return NoteSpacePressure();
   const absl::StatusOr<StoreStatistics> figures = GetStatistics();
   if (!figures.ok()) return Report(figures.status());
   // What was left last time would be left again.
-  if (figures->dead_bytes < policy_.dead_left() + kLeastRelief &&
-      now < last_relief_ + absl::ToChronoNanoseconds(kVainReliefPause)) {
+  if (figures->dead_bytes < policy_.dead_left() + kLeastPressurePunch &&
+      now < last_pressure_punch_ +
+                absl::ToChronoNanoseconds(kVainPressurePause)) {
     return;
   }
-  last_relief_ = now;
+  last_pressure_punch_ = now;
   Report(StartCompaction({.punch = true, .background = true}));
 }
 

@@ -80,7 +80,7 @@ TEST_F(VolumeCompactionTest, TheTreeIsTheSameAndEveryFileIsPlain) {
   EXPECT_TRUE(volume().Unnamed().empty());
   EXPECT_FALSE(HasLeftover());
   EXPECT_EQ(volume().GetCompactionProgress().phase, CompactionPhase::kEnded);
-  EXPECT_GT(volume().GetCompactionProgress().bytes_won, kLarge);
+  EXPECT_GT(volume().GetCompactionProgress().bytes_reclaimed, kLarge);
   Crash();
   EXPECT_EQ(Dump(), before);
   ExpectPlain();

@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
 }
 
 absl::Status Volume::OpenAndEmpty(Handle& handle, uint64_t ino) {
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   {
     // With the lock held, the inode cannot be dropped before it counts as open.
     absl::ReaderMutexLock lock(&core_.tree_mu);
@@ -77,7 +77,7 @@ absl::Status Volume::OpenAndEmpty(Handle& handle, uint64_t ino) {
 absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
                                        uint64_t size) {
   core_.store->NoteServed(size);
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   return reader_.Read(handle.inode->ino, handle.inode.get(), offset, size);
 }
 
@@ -85,7 +85,7 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
                            absl::string_view bytes, bool from_map) {
   const WritingTime time(policy_);
   {
-    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
     OpenInode& open = *handle.inode;
     VARVE_RETURN_IF_ERROR(writer_.Write(open, offset, bytes, options_.now()));
     // The kernel takes the handle of anybody who may write for what was written
@@ -107,7 +107,7 @@ absl::Status Volume::Flush(const Handle& handle) {
   // Who closes must not commit half of what somebody else writes.
   if (!handle.HasChanges()) return absl::OkStatus();
   const WritingTime time(policy_);
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   OpenInode& open = *handle.inode;
   const absl::Status status = writer_.CommitUnlessEmptied(open);
   open.close_failed.store(!status.ok());
@@ -119,7 +119,7 @@ absl::Status Volume::Flush(const Handle& handle) {
 absl::Status Volume::Fsync(const Handle& handle) {
   const WritingTime time(policy_);
   {
-    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
     VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));
     Report(writer_.JoinExtentsIfDue(*handle.inode, /*closing=*/false));
   }
@@ -161,7 +161,7 @@ absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
   absl::Status status;
   bool given_up = false;
   {
-    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
     const bool last_writer = handle->writes() && open.writers.fetch_sub(1) == 1;
     if (open.close_failed.load()) {
       // Its writers have been told that it failed. It must not happen after
@@ -181,7 +181,7 @@ absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
 
 absl::Status Volume::Abandon(std::unique_ptr<Handle> handle) {
   {
-    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
     writer_.Discard(*handle->inode);
   }
   return Release(std::move(handle));
@@ -200,7 +200,7 @@ absl::Status Volume::Fallocate(const Handle& handle, int mode, uint64_t offset,
   if (kind != 0 && !punches) return PosixError(EOPNOTSUPP);
   const Timestamp now = options_.now();
   OpenInode& open = *handle.inode;
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   absl::MutexLock lock(&open.mu);
   handle.NoteChange();
   VARVE_ASSIGN_OR_RETURN(const ContentReader::DataMap map,
@@ -235,7 +235,7 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
                                            uint64_t length) {
   length = std::min(length, kMaxCopy);
   if (to_offset > kMaxFileSize - length) return PosixError(EFBIG);
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   if (from.inode->dirty.load(std::memory_order_acquire)) {
     // What is to be shared has to be committed, and when to commit is for those
     // to say who write the file; so these bytes are read and written.

@@ -75,7 +75,7 @@ class VolumeFullDiskTest : public VolumeTest {
     const absl::Time deadline = absl::Now() + absl::Seconds(60);
     while (absl::Now() < deadline) {
       const CompactionProgress progress = volume().GetCompactionProgress();
-      if (!progress.running() && progress.bytes_won >= bytes) return;
+      if (!progress.running() && progress.bytes_reclaimed >= bytes) return;
       absl::SleepFor(absl::Milliseconds(10));
     }
     FAIL() << "no space has come back";

@@ -12,12 +12,11 @@
 #include <vector>
 
 #include "engine/base/status.h"
-#include "fs/base/error.h"
 #include "fs/base/control_name.h"
+#include "fs/base/error.h"
 #include "fs/format/acl.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
-#include "fs/base/control_name.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
@@ -317,7 +316,7 @@ absl::StatusOr<Stat> Volume::Link(uint64_t ino, uint64_t parent,
     unnamed = core_.linkable.contains(ino);
   }
   if (unnamed) {
-    absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
     VARVE_RETURN_IF_ERROR(LinkUnnamed(ino, parent, name));
     return Reference(ino);
   }

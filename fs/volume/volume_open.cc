@@ -131,7 +131,7 @@ absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenMended(
                          OptionsFor(path, options, mends));
   auto volume = std::unique_ptr<Volume>(new Volume(std::move(options)));
   volume->core_.min_entries_for_image = volume->options_.min_entries_for_image;
-  open_options.on_shortage = [v = volume.get()] { v->NoteShortage(); };
+  open_options.on_shortage = [v = volume.get()] { v->NoteSpacePressure(); };
   volume->closed_ = true;  // nothing to close until all is loaded
   VARVE_ASSIGN_OR_RETURN(volume->core_.store,
                          Store::Open(path, std::move(open_options)));
@@ -304,8 +304,8 @@ void Volume::SyncPeriodically() {
     {
       absl::MutexLock lock(&syncer_mu_);
       if (stop_syncer_) return;
-      relieve = short_of_space_ && Wakeup::Clock::now() >= next_relief_;
-      if (relieve) short_of_space_ = false;
+      relieve = under_pressure_ && Wakeup::Clock::now() >= next_pressure_punch_;
+      if (relieve) under_pressure_ = false;
     }
     if (Wakeup::Clock::now() >= next_sync) {
       WatchFile();
@@ -315,7 +315,8 @@ void Volume::SyncPeriodically() {
     if (relieve) PunchForSpace();
     CompactIfDue();
     absl::MutexLock lock(&syncer_mu_);
-    next_look = short_of_space_ ? std::min(next_sync, next_relief_) : next_sync;
+    next_look =
+        under_pressure_ ? std::min(next_sync, next_pressure_punch_) : next_sync;
   }
 }
 

@@ -170,7 +170,7 @@ TEST_F(VolumeShrunkTest, DeletedStoreGoesOnUntilItIsClosed) {
   std::filesystem::remove(path());
   EXPECT_THAT(AwaitIncidents(),
               ElementsAre(HasSubstr("was deleted while it is mounted")));
-  EXPECT_EQ(*volume().Place(), FilePlace::kDeleted);
+  EXPECT_EQ(*volume().LocateFile(), FileLocation::kDeleted);
   EXPECT_THAT(volume().GetSpace(), IsOk());  // as df and the status file ask
   ASSERT_THAT(Write("g", "more"), IsOk());
   EXPECT_EQ(*Read("f"), "text");
@@ -203,7 +203,7 @@ TEST_F(VolumeShrunkTest, CompactionPutsNoWarningIntoTheLog) {
     ASSERT_THAT(volume().StartCompaction({}), IsOk());
     ASSERT_THAT(volume().WaitForCompaction(), IsOk());
   }
-  EXPECT_EQ(*volume().Place(), FilePlace::kInPlace);
+  EXPECT_EQ(*volume().LocateFile(), FileLocation::kInPlace);
   EXPECT_THAT(Incidents(), IsEmpty());
 }
 

@@ -46,16 +46,16 @@ void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
 }  // namespace
 
 std::vector<EntryLocation> Volume::Unnamed() {
-  const auto arrangement = [this] {
-    absl::ReaderMutexLock lock(&core_.arrangement_mu);
-    return core_.arrangement;
+  const auto relocations = [this] {
+    absl::ReaderMutexLock lock(&core_.relocation_mu);
+    return core_.relocations;
   };
   // In a large store this takes its time: who wants to change where things lie
   // must not wait for it, and everybody else behind them.
   while (true) {
-    const uint64_t before = arrangement();
+    const uint64_t before = relocations();
     std::vector<EntryLocation> unnamed = FindUnnamed();
-    if (arrangement() == before) return unnamed;
+    if (relocations() == before) return unnamed;
   }
 }
 
@@ -103,7 +103,7 @@ std::vector<EntryLocation> Volume::FindUnnamed() {
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
                                               uint64_t offset, uint64_t size) {
   core_.store->NoteServed(size);
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   VARVE_ASSIGN_OR_RETURN(const EntryView entry,
                          core_.store->ReadHashed(key_hash));
   const EntryLocation& location = entry.location();
@@ -220,7 +220,7 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
   // A record takes some hundred bytes besides what it says of each file.
   constexpr size_t kAtOnce = 1000;
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   for (const EntryLocation& entry : FindUnnamed()) {
     unnamed.emplace(entry.key_hash, entry);
   }
@@ -254,7 +254,7 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
 absl::Status Volume::AdoptAs(uint64_t key_hash, uint64_t parent,
                              absl::string_view name, Caller caller) {
   if (read_only()) return PosixError(EROFS);
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   const std::vector<EntryLocation> unnamed = FindUnnamed();
   const auto it = std::find_if(
       unnamed.begin(), unnamed.end(),

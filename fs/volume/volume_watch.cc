@@ -7,11 +7,11 @@
 
 namespace varve::fs {
 
-absl::StatusOr<FilePlace> Volume::Place() {
+absl::StatusOr<FileLocation> Volume::LocateFile() {
   // While a compaction puts its file in the place of ours, the question has no
   // answer.
-  absl::ReaderMutexLock arrangement(&core_.arrangement_mu);
-  return core_.store->Place();
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  return core_.store->LocateFile();
 }
 
 void Volume::WatchFile() {
@@ -20,14 +20,14 @@ void Volume::WatchFile() {
     reported_failure_ = true;
     Report(Annotate(length, "the store serves only reads from now on"));
   }
-  const absl::StatusOr<FilePlace> place = Place();
+  const absl::StatusOr<FileLocation> place = LocateFile();
   // Not to know is nothing to report.
   if (!place.ok() || *place == reported_place_) return;
   reported_place_ = *place;
-  if (*place == FilePlace::kInPlace) return;
+  if (*place == FileLocation::kInPlace) return;
   Report(absl::FailedPreconditionError(absl::StrCat(
       core_.store->file_path(),
-      *place == FilePlace::kMoved
+      *place == FileLocation::kMoved
           ? " is not the mounted store any more; it was moved or replaced. The "
             "mount goes on with the file that it has open"
           : " was deleted while it is mounted. The mount goes on, but all that "
@@ -37,8 +37,8 @@ void Volume::WatchFile() {
 
 void Volume::ReportIfDeleted() {
   if (options_.read_only) return;
-  const absl::StatusOr<FilePlace> place = Place();
-  if (!place.ok() || *place != FilePlace::kDeleted) return;
+  const absl::StatusOr<FileLocation> place = LocateFile();
+  if (!place.ok() || *place != FileLocation::kDeleted) return;
   Report(absl::FailedPreconditionError(absl::StrCat(
       "all that was in the mount is in a deleted file, and gone: ",
       core_.store->file_path(), " was deleted while it was mounted")));

@@ -44,7 +44,7 @@ def start(descriptor, version=1, flags=0, rate=0, reserved=0):
 
 def progress(descriptor):
     names = ("version", "phase", "kind", "result", "bytes_done", "bytes_total", "files_done",
-             "files_total", "bytes_won", "elapsed_ms", "eta_ms", "longest_stall_us")
+             "files_total", "bytes_reclaimed", "elapsed_ms", "eta_ms", "longest_stall_us")
     words = call(descriptor, GET_PROGRESS, bytes(384))
     return dict(zip(names, struct.unpack_from("=4I8Q", words)))
 
@@ -155,7 +155,7 @@ class Ioctls(CompactTest):
         wait_until(lambda: not is_running(descriptor), "the compaction to end")
         end = progress(descriptor)
         self.assertEqual((end["phase"], end["result"], end["eta_ms"]), (ENDED, 0, 0))
-        self.assertGreater(end["bytes_won"], 4 * MIB)
+        self.assertGreater(end["bytes_reclaimed"], 4 * MIB)
         self.assertLess(statistics(descriptor)["allocated_bytes"],
                         before["allocated_bytes"] - 4 * MIB)
         self.assert_intact()
@@ -215,7 +215,7 @@ class Command(CompactTest):
                 self.assertEqual(report["result"], "done")
                 self.assertEqual(report["mounted_at"], os.path.realpath(self.store.root))
                 self.assertEqual((report["kind"], report["joined"]), ("copy", False))
-                self.assertGreater(report["bytes_won"], 4 * MIB)
+                self.assertGreater(report["bytes_reclaimed"], 4 * MIB)
         self.assert_intact()
         self.store.umount()
         self.store.check()

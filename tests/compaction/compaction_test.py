@@ -246,7 +246,7 @@ class RawTest(unittest.TestCase):
                 os.unlink(store / "made" / name)
             store.remount()
             report = compact_done(store.root, "--punch")
-            self.assertGreater(report["bytes_won"], 2 * MIB)
+            self.assertGreater(report["bytes_reclaimed"], 2 * MIB)
             contents = contents_of(store.root)
             store.umount()
             store.check()

@@ -317,7 +317,7 @@ class DiskCase(StoreCase):
         self.put("dead", 9 * MIB, 2000)
         self.fill_up()
         self.assertEqual(0, self.files.remove("dead"))
-        self.assertGreater(compact_done(self.store.root, "--punch")["bytes_won"], 8 * MIB)
+        self.assertGreater(compact_done(self.store.root, "--punch")["bytes_reclaimed"], 8 * MIB)
         self.put("new", 4 * MIB, 7)
         self.assert_kept()
         self.end()

@@ -195,7 +195,7 @@ std::string ResultText(const CompactionReport& report,
                        const varve_compaction_progress& progress) {
   const bool punch = progress.kind == VARVE_KIND_PUNCH;
   std::string text = absl::StrCat(NameOf(report), ": ",
-                                  HumanBytes(progress.bytes_won), " won");
+                                  HumanBytes(progress.bytes_reclaimed), " won");
   if (punch) {
     // What it went over may have been punched before.
     absl::StrAppend(&text, " by punching");
@@ -222,7 +222,7 @@ std::string ResultJson(const CompactionReport& report,
   json["bytes_total"] = progress.bytes_total;
   json["files_done"] = progress.files_done;
   json["files_total"] = progress.files_total;
-  json["bytes_won"] = progress.bytes_won;
+  json["bytes_reclaimed"] = progress.bytes_reclaimed;
   json["elapsed_ms"] = progress.elapsed_ms;
   json["longest_stall_us"] = progress.longest_stall_us;
   return JsonText(json);

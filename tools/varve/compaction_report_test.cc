@@ -38,7 +38,7 @@ varve_compaction_progress Ended(int result, const char* message) {
   progress.phase = VARVE_PHASE_ENDED;
   progress.result = static_cast<uint32_t>(result);
   progress.eta_ms = 0;
-  progress.bytes_won = 5 * kMiB;
+  progress.bytes_reclaimed = 5 * kMiB;
   progress.longest_stall_us = 3200;
   std::strncpy(progress.message, message, sizeof(progress.message) - 1);
   return progress;
@@ -127,7 +127,7 @@ TEST(ResultTest, AnObjectForPrograms) {
   EXPECT_EQ(json["result"], "failed");
   EXPECT_EQ(json["errno"], ENOSPC);
   EXPECT_EQ(json["message"], "why");
-  EXPECT_EQ(json["bytes_won"], 5 * kMiB);
+  EXPECT_EQ(json["bytes_reclaimed"], 5 * kMiB);
   const auto cancelled =
       nlohmann::json::parse(ResultJson(kUnmounted, Ended(ECANCELED, "")));
   EXPECT_EQ(cancelled["result"], "cancelled");

@@ -86,7 +86,7 @@ std::string HostTargetOf(const GetArguments& arguments,
 }
 
 absl::Status GetTree(fs::Volume& volume, const GetArguments& arguments,
-                     const Place& place) {
+                     const PathEntry& place) {
   AllowManyDescriptors();
   const std::string target = HostTargetOf(arguments, place.name);
   if (absl::EndsWith(target, "/") && !IsHostDirectory(target) &&
@@ -102,7 +102,7 @@ absl::Status GetTree(fs::Volume& volume, const GetArguments& arguments,
 }
 
 absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
-                     const Place& place) {
+                     const PathEntry& place) {
   const std::string cannot = Cannot("read", arguments.path);
   const uint64_t ino = place.found->ino;
   auto handle = volume.Open(ino, O_RDONLY);
@@ -145,8 +145,8 @@ absl::Status Get(const GetArguments& arguments) {
   const std::string cannot = Cannot("read", arguments.path);
   // As with cp(1), -r copies a link that it is given.
   const auto place =
-      FindPlace(*volume, arguments.path,
-                arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
+      FindPathEntry(*volume, arguments.path,
+                    arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
   if (!place.ok()) return Explain(place.status(), cannot);
   if (!place->found.has_value()) return NothingThere(*volume, arguments);
   const uint32_t mode = place->found->attributes.mode;
@@ -206,27 +206,27 @@ absl::Status CopyIn(fs::Volume& volume, const fs::Handle& handle, int fd,
 }
 
 // Where the copy goes, following the rules of cp(1).
-absl::StatusOr<Place> FindTarget(fs::Volume& volume,
-                                 const PutArguments& arguments) {
+absl::StatusOr<PathEntry> FindTarget(fs::Volume& volume,
+                                     const PutArguments& arguments) {
   if (arguments.parents) {
     VARVE_RETURN_IF_ERROR(
         MakeParents(volume, arguments.path, 0777 & ~CurrentUmask()));
   }
-  VARVE_ASSIGN_OR_RETURN(Place place,
-                         FindPlace(volume, arguments.path, LastLink::kFollow));
+  VARVE_ASSIGN_OR_RETURN(PathEntry place, FindPathEntry(volume, arguments.path,
+                                                        LastLink::kFollow));
   if (!place.found.has_value() || !S_ISDIR(place.found->attributes.mode) ||
       arguments.from_input() || arguments.no_directory) {
     return place;
   }
   // A tree's own name, as of "..", says that what is in it is meant.
   const std::string name = LastPartOf(arguments.file);
-  return FindPlace(volume,
-                   JoinPath(arguments.path, IsRealName(name) ? name : "."),
-                   arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
+  return FindPathEntry(
+      volume, JoinPath(arguments.path, IsRealName(name) ? name : "."),
+      arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
 }
 
 // Without a name until it is whole, so that one commit makes all of it.
-absl::Status PutNew(fs::Volume& volume, const Place& place, uint32_t mode,
+absl::Status PutNew(fs::Volume& volume, const PathEntry& place, uint32_t mode,
                     int fd, const std::string& name) {
   if (place.is_directory) return fs::PosixError(ENOTDIR);
   VARVE_ASSIGN_OR_RETURN(
@@ -264,7 +264,7 @@ absl::Status PutFile(fs::Volume& volume, const PutArguments& arguments,
     return ErrorWithNumber(EISDIR,
                            absl::StrCat(name, " is a directory; use -r"));
   }
-  VARVE_ASSIGN_OR_RETURN(const Place place, FindTarget(volume, arguments));
+  VARVE_ASSIGN_OR_RETURN(const PathEntry place, FindTarget(volume, arguments));
   if (place.found.has_value()) {
     return PutExisting(volume, place.found->ino, fd, name);
   }

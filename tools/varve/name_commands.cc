@@ -45,7 +45,7 @@ void RemovePath(fs::Volume& volume, const std::string& path,
   const auto fail = [&](const absl::Status& status) {
     failures.Note(Explain(status, Cannot("remove", path)));
   };
-  const auto place = FindPlace(volume, path, LastLink::kKeep);
+  const auto place = FindPathEntry(volume, path, LastLink::kKeep);
   const int error = fs::ErrnoOf(place.status());
   if (arguments.force && (error == ENOENT || error == ENOTDIR)) return;
   if (!place.ok()) return fail(place.status());
@@ -92,19 +92,21 @@ struct MvArguments {
 absl::Status Move(fs::Volume& volume, const std::string& old,
                   const MvArguments& arguments) {
   const std::string& target = arguments.paths.back();
-  VARVE_ASSIGN_OR_RETURN(const Place from,
-                         FindPlace(volume, old, LastLink::kKeep));
+  VARVE_ASSIGN_OR_RETURN(const PathEntry from,
+                         FindPathEntry(volume, old, LastLink::kKeep));
   if (!from.found.has_value()) return fs::PosixError(ENOENT);
   if (!IsRealName(from.name)) return fs::PosixError(EINVAL);
-  VARVE_ASSIGN_OR_RETURN(Place to, FindPlace(volume, target, LastLink::kKeep));
+  VARVE_ASSIGN_OR_RETURN(PathEntry to,
+                         FindPathEntry(volume, target, LastLink::kKeep));
   if (!arguments.no_directory) {
     // A link to a directory is as good as the directory.
-    VARVE_ASSIGN_OR_RETURN(const Place directory,
-                           FindPlace(volume, target, LastLink::kFollow));
+    VARVE_ASSIGN_OR_RETURN(const PathEntry directory,
+                           FindPathEntry(volume, target, LastLink::kFollow));
     if (directory.found.has_value() &&
         S_ISDIR(directory.found->attributes.mode)) {
       VARVE_ASSIGN_OR_RETURN(
-          to, FindPlace(volume, JoinPath(target, from.name), LastLink::kKeep));
+          to,
+          FindPathEntry(volume, JoinPath(target, from.name), LastLink::kKeep));
     }
   }
   if (!IsRealName(to.name)) return fs::PosixError(EINVAL);

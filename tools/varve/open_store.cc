@@ -33,7 +33,8 @@ bool IsLocked(const absl::Status& status) {
 }
 
 // What is said of a store that could not be opened.
-absl::Status Improve(const absl::Status& status, const std::string& path) {
+absl::Status ExplainOpenError(const absl::Status& status,
+                              const std::string& path) {
   if (IsLocked(status)) {
     const std::vector<std::string> directories = WhereMounted(path);
     return ExitError(
@@ -100,7 +101,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
   auto store = Store::Open(path, options);
   if (store.ok()) return store;
   if (absl::IsDataLoss(store.status())) return NotAStore(store.status());
-  return Improve(store.status(), path);
+  return ExplainOpenError(store.status(), path);
 }
 
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
@@ -118,7 +119,7 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
     VARVE_RETURN_IF_ERROR(CheckIsStore(path));
     return Annotate(volume.status(), path);
   }
-  return Improve(volume.status(), path);
+  return ExplainOpenError(volume.status(), path);
 }
 
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
@@ -164,12 +165,12 @@ absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
   // That it is gone for good is seen when the repair takes the lock.
   if (const absl::Status status = WaitUntilUnlocked(path, kLockWait);
       IsLocked(status)) {
-    return Improve(status, path);
+    return ExplainOpenError(status, path);
   }
   auto report = fs::RepairStore(*RealFileSystem(), path);
   if (report.ok()) return report;
   if (absl::IsDataLoss(report.status())) return NotAStore(report.status());
-  return Improve(report.status(), path);
+  return ExplainOpenError(report.status(), path);
 }
 
 fs::Caller CurrentCaller() { return {.uid = geteuid(), .gid = getegid()}; }

@@ -67,8 +67,8 @@ absl::Status CopyPath(fs::Volume& volume, const std::string& path,
   const std::string& target = arguments.paths.back();
   const bool trees = arguments.copies_trees();
   VARVE_ASSIGN_OR_RETURN(
-      const Place from,
-      FindPlace(volume, path, trees ? LastLink::kKeep : LastLink::kFollow));
+      const PathEntry from,
+      FindPathEntry(volume, path, trees ? LastLink::kKeep : LastLink::kFollow));
   if (!from.found.has_value()) return fs::PosixError(ENOENT);
   const uint32_t mode = from.found->attributes.mode;
   if (!trees && !S_ISREG(mode)) {
@@ -76,14 +76,15 @@ absl::Status CopyPath(fs::Volume& volume, const std::string& path,
                            S_ISDIR(mode) ? "it is a directory; use -r"
                                          : "it is no regular file; use -r");
   }
-  VARVE_ASSIGN_OR_RETURN(Place to,
-                         FindPlace(volume, target, LastLink::kFollow));
+  VARVE_ASSIGN_OR_RETURN(PathEntry to,
+                         FindPathEntry(volume, target, LastLink::kFollow));
   if (!arguments.no_directory && to.found.has_value() &&
       S_ISDIR(to.found->attributes.mode)) {
     // What "." or ".." leads to is copied for what is in it.
     const std::string name = LastPartOf(path);
     VARVE_ASSIGN_OR_RETURN(
-        to, FindPlace(volume, JoinPath(target, IsRealName(name) ? name : "."),
+        to,
+        FindPathEntry(volume, JoinPath(target, IsRealName(name) ? name : "."),
                       trees ? LastLink::kKeep : LastLink::kFollow));
   }
   if (to.is_directory && !to.found.has_value() && !S_ISDIR(mode)) {
@@ -161,9 +162,9 @@ absl::Status MakeOne(fs::Volume& volume, const std::string& path, uint32_t mode,
         MakeParents(volume, path, (0777 & ~CurrentUmask()) | 0300));
   }
   VARVE_ASSIGN_OR_RETURN(
-      const Place place,
-      FindPlace(volume, path,
-                arguments.parents ? LastLink::kFollow : LastLink::kKeep));
+      const PathEntry place,
+      FindPathEntry(volume, path,
+                    arguments.parents ? LastLink::kFollow : LastLink::kKeep));
   if (place.found.has_value()) {
     const bool is_there =
         arguments.parents && S_ISDIR(place.found->attributes.mode);

@@ -42,11 +42,12 @@ absl::StatusOr<fs::Stat> Look(fs::Volume& volume, uint64_t parent,
 
 }  // namespace
 
-absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
-                                LastLink last_link) {
+absl::StatusOr<PathEntry> FindPathEntry(fs::Volume& volume,
+                                        absl::string_view path,
+                                        LastLink last_link) {
   const std::vector<std::string> parts = Split(path);
   std::deque<std::string> to_go(parts.begin(), parts.end());
-  Place place{.parent = fs::kRootIno, .name = "."};
+  PathEntry place{.parent = fs::kRootIno, .name = "."};
   place.is_directory = absl::EndsWith(path, "/");
   VARVE_ASSIGN_OR_RETURN(place.found, volume.GetAttributes(fs::kRootIno));
   int links = 0;
@@ -95,7 +96,8 @@ absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
 absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
                                       absl::string_view path,
                                       LastLink last_link) {
-  VARVE_ASSIGN_OR_RETURN(const Place place, FindPlace(volume, path, last_link));
+  VARVE_ASSIGN_OR_RETURN(const PathEntry place,
+                         FindPathEntry(volume, path, last_link));
   if (!place.found.has_value()) return fs::PosixError(ENOENT);
   return *place.found;
 }
@@ -125,8 +127,8 @@ absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
   std::string so_far;
   for (const std::string& part : parts) {
     absl::StrAppend(&so_far, "/", part);
-    VARVE_ASSIGN_OR_RETURN(const Place place,
-                           FindPlace(volume, so_far, LastLink::kFollow));
+    VARVE_ASSIGN_OR_RETURN(const PathEntry place,
+                           FindPathEntry(volume, so_far, LastLink::kFollow));
     if (place.found.has_value()) continue;
     VARVE_ASSIGN_OR_RETURN(
         const fs::Stat made,

@@ -19,7 +19,7 @@
 namespace varve::tools {
 
 // What a path leads to: a name in a directory that exists.
-struct Place {
+struct PathEntry {
   uint64_t parent = 0;
   std::string name;  // "." for the root
   // What has that name; nothing if it is free.
@@ -35,8 +35,9 @@ enum class LastLink { kFollow, kKeep };
 // the end asks for a directory, and follows a link. The name is "." or ".." if
 // that is how the path ends. ENOENT, ENOTDIR, ELOOP; ExitStatus::kRefused for a
 // link that leads out of the store.
-absl::StatusOr<Place> FindPlace(fs::Volume& volume, absl::string_view path,
-                                LastLink last_link);
+absl::StatusOr<PathEntry> FindPathEntry(fs::Volume& volume,
+                                        absl::string_view path,
+                                        LastLink last_link);
 
 // The same, but ENOENT unless there is something of that name.
 absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
