@@ -170,17 +170,18 @@ std::string Part(const Description& command) {
 std::string Marked(absl::string_view word) {
   const absl::string_view name =
       word.substr(0, word.find_last_not_of(",.;:") + 1);
-  const std::string rest = Escape(word.substr(name.size()));
+  const absl::string_view rest = word.substr(name.size());
   // The last three characters of "mount(8)".
   const size_t section = name.size() < 4 ? 0 : name.size() - 3;
   if (section > 0 && name[section] == '(' &&
       absl::ascii_isdigit(name[section + 1]) && absl::EndsWith(name, ")")) {
-    return Bold(name.substr(0, section)) + Escape(name.substr(section)) + rest;
+    return absl::StrCat(Bold(name.substr(0, section)),
+                        Escape(name.substr(section)), rest);
   }
   if (absl::StartsWith(name, "/") || absl::StartsWith(name, ".")) {
     return absl::StrCat("\\fI", Escape(name), "\\fR", rest);
   }
-  return Escape(name) + rest;
+  return absl::StrCat(Escape(name), rest);
 }
 
 // Sentences, each of which begins a line, as roff wants it.
