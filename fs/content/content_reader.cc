@@ -423,10 +423,9 @@ absl::StatusOr<ContentReader::Found> ContentReader::FindNextCommitted(
 
 absl::StatusOr<ContentReader::Found> ContentReader::FindNextLocked(
     OpenInode& open, uint64_t offset, bool data) {
-  const DirtyContent& content = open.content;
-  Found found{.offset = offset, .size = content.size()};
+  Found found{.offset = offset, .size = open.content.size()};
   while (found.offset < found.size) {
-    const DirtyContent::Gap at = content.At(found.offset);
+    const DirtyContent::Gap at = open.content.At(found.offset);
     if (at.piece != nullptr) {
       const bool is_data = at.piece->kind != DirtyContent::Piece::Kind::kHole;
       if (is_data == data) return found;
@@ -435,7 +434,7 @@ absl::StatusOr<ContentReader::Found> ContentReader::FindNextLocked(
     }
     // Committed content below the base limit, and a hole from there on.
     const uint64_t end = std::min(at.end, found.size);
-    const uint64_t base_end = std::min(end, content.base_limit());
+    const uint64_t base_end = std::min(end, open.content.base_limit());
     if (found.offset < base_end) {
       VARVE_ASSIGN_OR_RETURN(
           const Found committed,

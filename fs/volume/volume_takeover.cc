@@ -41,7 +41,8 @@ class Takeover {
   bool nothing_to_look_at() const {
     return newest_.empty() && !loaded_.relocated;
   }
-  void Plan() ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // With core.tree_mu held, at least shared.
+  void Plan();
   const std::vector<Change>& changes() const { return changes_; }
   // Entries of other keys that were files' content until now.
   const std::vector<Extent>& replaced() const { return replaced_; }
@@ -214,6 +215,7 @@ void Takeover::AddContent(const Candidate& candidate) {
 }
 
 void Takeover::Plan() {
+  core_.tree_mu.AssertReaderHeld();
   if (loaded_.relocated) FindOwned();
   core_.tree.ForEach([this](const Inode& inode) { Look(inode); });
   DropOldVersions();

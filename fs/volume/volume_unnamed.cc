@@ -126,10 +126,11 @@ class Volume::Adoption {
         caller_(caller),
         commit_(volume.core_, volume.options_.now()) {}
 
-  absl::Status Add(absl::string_view path, const EntryLocation& entry)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(volume_.core_.commit_mu);
+  // Both with the commit_mu held that the constructor demands.
+  absl::Status Add(absl::string_view path, const EntryLocation& entry);
   // Makes them files, all or none.
-  absl::Status Finish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(volume_.core_.commit_mu) {
+  absl::Status Finish() {
+    volume_.core_.commit_mu.AssertHeld();
     return made_.empty() ? absl::OkStatus() : commit_.Finish();
   }
 
@@ -172,11 +173,11 @@ absl::StatusOr<Volume::Adoption::Start> Volume::Adoption::FindStart(
   Start start;
   {
     absl::ReaderMutexLock lock(&volume_.core_.tree_mu);
-    const Tree& tree = volume_.core_.tree;
-    const Inode* directory = tree.root();
+    const Inode* directory = volume_.core_.tree.root();
     for (; start.depth < parts.size(); ++start.depth) {
       if (!directory->is_directory()) return not_a_directory(start.depth);
-      const Inode* next = tree.Lookup(*directory, parts[start.depth]);
+      const Inode* next =
+          volume_.core_.tree.Lookup(*directory, parts[start.depth]);
       if (next == nullptr) break;
       directory = next;
     }
@@ -197,6 +198,7 @@ absl::StatusOr<Volume::Adoption::Start> Volume::Adoption::FindStart(
 
 absl::Status Volume::Adoption::Add(absl::string_view path,
                                    const EntryLocation& entry) {
+  volume_.core_.commit_mu.AssertHeld();
   const std::vector<absl::string_view> parts = absl::StrSplit(path, '/');
   VARVE_ASSIGN_OR_RETURN(const Start start, FindStart(parts));
   uint64_t parent = start.parent;
