@@ -3,12 +3,14 @@
 //
 // Lock order (an outer lock is taken before an inner one):
 //
-//   Core::relocation_mu         where in the store things lie
-//   OpenInode::mu                content of one open file
-//     Core::commit_mu            the right to plan and append a commit
-//       the store's writer lock  (inside the engine)
-//         Core::tree_mu          the tree in memory
-//   OpenFiles::mu_, OpenInode::times_mu: leaves, nothing is taken below them
+//   Core::relocation_mu            where in the store things lie
+//     OpenInode::mu                content of one open file
+//       Core::commit_mu            the right to plan and append a commit
+//         the store's writer lock  (inside the engine)
+//           Core::tree_mu          the tree in memory
+//   OpenFiles::mu_, OpenInode::stat_mu: leaves, nothing is taken below them
+//
+// All of them are in docs/architecture.md, "Locks".
 //
 // commit_mu is held across the append's system call; tree_mu never is across
 // any. Whoever holds commit_mu knows that the tree stays as it is.
