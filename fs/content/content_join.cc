@@ -110,6 +110,15 @@ void ContentWriter::JoinPiecesIfDue(OpenInode& open) {
       std::max<uint64_t>(OpenInode::kManyPieces, 2 * pieces.size());
 }
 
+const Inode* ContentWriter::FindInPieces(uint64_t ino) const {
+  const Inode* inode = core_.tree.Find(ino);
+  if (inode == nullptr || !inode->is_regular() ||
+      inode->whole_entry != Inode::kNone || inode->detail == nullptr) {
+    return nullptr;
+  }
+  return inode;
+}
+
 absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
   if (core_.store->read_only()) return absl::OkStatus();
   absl::MutexLock lock(&open.mu);
@@ -117,11 +126,8 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
   uint64_t size;
   {
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    const Inode* inode = core_.tree.Find(open.ino);
-    if (inode == nullptr || !inode->is_regular() ||
-        inode->whole_entry != Inode::kNone || inode->detail == nullptr) {
-      return absl::OkStatus();
-    }
+    const Inode* inode = FindInPieces(open.ino);
+    if (inode == nullptr) return absl::OkStatus();
     size = inode->attributes.size;
     const InodeDetail& detail = *inode->detail;
     // Holes would become bytes, and a single byte may have to stay inline.
@@ -152,11 +158,8 @@ absl::Status ContentWriter::JoinExtentsIfDue(OpenInode& open, bool closing) {
   uint64_t size;
   {
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    const Inode* inode = core_.tree.Find(open.ino);
-    if (inode == nullptr || !inode->is_regular() ||
-        inode->whole_entry != Inode::kNone || inode->detail == nullptr) {
-      return absl::OkStatus();
-    }
+    const Inode* inode = FindInPieces(open.ino);
+    if (inode == nullptr) return absl::OkStatus();
     size = inode->attributes.size;
     const ExtentMap& map = inode->detail->extents;
     const uint64_t count = map.extents().size();

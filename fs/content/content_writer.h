@@ -165,6 +165,9 @@ class ContentWriter {
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
+  // The file if its content is not one whole entry, and it has some; else null.
+  const Inode* FindInPieces(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Whether a file that has no holes holds nothing but zeros.
   absl::StatusOr<bool> HoldsOnlyZeros(OpenInode& open, uint64_t size)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
