@@ -13,6 +13,10 @@ uint64_t HashKey(absl::string_view key) {
   return XXH3_64bits(key.data(), key.size());
 }
 
+uint64_t HashWithSeed(absl::string_view bytes, uint64_t seed) {
+  return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
 PiecewiseHash::PiecewiseHash() : state_(XXH3_createState()) {
   if (state_ == nullptr) std::abort();  // as with `new`
   XXH3_64bits_reset(state_);

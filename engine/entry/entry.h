@@ -35,6 +35,8 @@ constexpr uint64_t Align64(uint64_t offset) {
 
 // XXH3_64bits with seed 0: the name that an entry bears.
 uint64_t HashKey(absl::string_view key);
+// XXH3_64bits with another seed; nothing at the entry level uses it.
+uint64_t HashWithSeed(absl::string_view bytes, uint64_t seed);
 
 // HashKey() of bytes that come in pieces, one behind the other.
 class PiecewiseHash {

@@ -1,6 +1,8 @@
 #include "fs/btree/overlay.h"
 
 #include <iterator>
+#include <string>
+#include <utility>
 
 #include "engine/base/status.h"
 
@@ -13,11 +15,12 @@ constexpr size_t kItemOverhead = 128;
 
 }  // namespace
 
-void Overlay::Set(absl::string_view key, std::optional<std::string> value) {
+void Overlay::Set(std::string key, std::optional<std::string> value) {
+  const size_t key_size = key.size();
   bytes_ += value.has_value() ? value->size() : 0;
-  const auto [it, is_new] = items_.try_emplace(std::string(key));
+  const auto [it, is_new] = items_.try_emplace(std::move(key));
   if (is_new) {
-    bytes_ += key.size();
+    bytes_ += key_size;
   } else if (it->second.has_value()) {
     bytes_ -= it->second->size();
   }
@@ -25,10 +28,22 @@ void Overlay::Set(absl::string_view key, std::optional<std::string> value) {
 }
 
 void Overlay::Put(absl::string_view key, absl::string_view value) {
-  Set(key, std::string(value));
+  Set(std::string(key), std::string(value));
 }
 
-void Overlay::Erase(absl::string_view key) { Set(key, std::nullopt); }
+void Overlay::Erase(absl::string_view key) {
+  Set(std::string(key), std::nullopt);
+}
+
+void Overlay::Absorb(Overlay&& newer) {
+  if (items_.empty()) {
+    *this = std::exchange(newer, Overlay());
+    return;
+  }
+  // Keys of a map cannot be moved out of it.
+  for (auto& [key, value] : newer.items_) Set(key, std::move(value));
+  newer = Overlay();
+}
 
 size_t Overlay::memory() const {
   return bytes_ + items_.size() * kItemOverhead;

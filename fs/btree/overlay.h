@@ -30,6 +30,8 @@ class Overlay {
   // `key` has at most kMaxKeySize bytes, and `value` at most kMaxValueSize.
   void Put(absl::string_view key, absl::string_view value);
   void Erase(absl::string_view key);
+  // Lays another overlay over this one.
+  void Absorb(Overlay&& newer);
 
   const Map& items() const { return items_; }
   bool empty() const { return items_.empty(); }
@@ -37,7 +39,7 @@ class Overlay {
   size_t memory() const;
 
  private:
-  void Set(absl::string_view key, std::optional<std::string> value);
+  void Set(std::string key, std::optional<std::string> value);
 
   Map items_;
   size_t bytes_ = 0;  // of keys and values
@@ -47,7 +49,7 @@ class LayeredTree {
  public:
   // The overlays, the newest first, and the tree below them. All must outlive
   // this, and the values that come from it.
-  LayeredTree(absl::InlinedVector<const Overlay*, 2> overlays,
+  LayeredTree(absl::InlinedVector<const Overlay*, 3> overlays,
               const StoredTree* stored)
       : overlays_(std::move(overlays)), stored_(stored) {}
 
@@ -67,7 +69,7 @@ class LayeredTree {
 
  private:
   friend class LayeredCursor;
-  absl::InlinedVector<const Overlay*, 2> overlays_;
+  absl::InlinedVector<const Overlay*, 3> overlays_;
   const StoredTree* stored_;
 };
 
@@ -95,7 +97,7 @@ class LayeredCursor {
   absl::Status PassOver(absl::string_view key);
 
   const LayeredTree* const tree_;
-  absl::InlinedVector<Overlay::Map::const_iterator, 2> at_;
+  absl::InlinedVector<Overlay::Map::const_iterator, 3> at_;
   TreeCursor stored_;
   bool valid_ = false;
   std::string key_;

@@ -28,6 +28,44 @@ absl::string_view DecodeName(WireReader& in) {
   return name;
 }
 
+void EncodeExtents(const ExtentList& extents, WireWriter out) {
+  for (const Extent& extent : extents) EncodeExtent(extent, out);
+}
+
+void DecodeLocation(uint8_t kind, WireReader& in, Extent& e) {
+  e.store_offset = in.Varint();
+  e.key_hash = in.U64();
+  e.entry_crc32 = in.U32();
+  const bool whole = kind == kWholeEntry;
+  e.entry_offset = whole ? 0 : in.Varint();
+  e.entry_size = whole ? e.length : in.Varint();
+  e.shared = kind == kShared;
+  if (e.store_offset > kMaxFileSize - kMetadataSize ||
+      e.entry_size > kMaxFileSize - kMetadataSize - e.store_offset ||
+      e.entry_offset > e.store_offset || e.entry_size < e.length ||
+      e.entry_offset > e.entry_size - e.length) {
+    in.Fail();
+  }
+}
+
+void DecodeExtents(const RecordContext& record, WireReader& in,
+                   ExtentList& extents) {
+  // Holes take little room in a record and much in memory. Of so many, with no
+  // data in between, no writer can have known.
+  constexpr int kMostHoles = 1 << 22;
+  int holes = 0;
+  while (in.ok() && !in.at_end()) {
+    Extent& e = extents.emplace_back();
+    DecodeExtent(&record, in, e);
+    holes = e.is_hole() ? holes + 1 : 0;
+    if (holes > kMostHoles) in.Fail();
+  }
+}
+
+}  // namespace
+
+// --- Extents -----------------------------------------------------------------
+
 void EncodeExtent(const Extent& extent, WireWriter out) {
   if (extent.is_hole()) {
     out.U8(kHole);
@@ -47,57 +85,30 @@ void EncodeExtent(const Extent& extent, WireWriter out) {
   }
 }
 
-void EncodeExtents(const ExtentList& extents, WireWriter out) {
-  for (const Extent& extent : extents) EncodeExtent(extent, out);
-}
-
-void DecodeExtents(const RecordContext& record, WireReader& in,
-                   ExtentList& extents) {
-  // Holes take little room in a record and much in memory. Of so many, with no
-  // data in between, no writer can have known.
-  constexpr int kMostHoles = 1 << 22;
-  int holes = 0;
-  while (in.ok() && !in.at_end()) {
-    Extent& e = extents.emplace_back();
-    const uint8_t kind = in.U8();
-    holes = kind == kHole ? holes + 1 : 0;
-    if (holes > kMostHoles) in.Fail();
-    e.file_offset = in.Varint();
-    e.length = in.Varint();
-    if (kind == kHole) {
-      e.store_offset = Extent::kHole;
-    } else if (kind == kInline) {
-      const absl::string_view bytes = in.Bytes(e.length);
-      e.entry_offset = in.ok() ? bytes.data() - record.payload.data() : 0;
-      e.store_offset = record.payload_offset + e.entry_offset;
-      e.key_hash = record.key_hash;
-      e.entry_size = record.payload.size();
-      e.entry_crc32 = record.crc32;
-    } else if (kind == kData || kind == kWholeEntry || kind == kShared) {
-      e.store_offset = in.Varint();
-      e.key_hash = in.U64();
-      e.entry_crc32 = in.U32();
-      const bool whole = kind == kWholeEntry;
-      e.entry_offset = whole ? 0 : in.Varint();
-      e.entry_size = whole ? e.length : in.Varint();
-      e.shared = kind == kShared;
-      if (e.store_offset > kMaxFileSize - kMetadataSize ||
-          e.entry_size > kMaxFileSize - kMetadataSize - e.store_offset ||
-          e.entry_offset > e.store_offset || e.entry_size < e.length ||
-          e.entry_offset > e.entry_size - e.length) {
-        in.Fail();
-      }
-    } else {
-      in.Fail();
-    }
-    if (e.length == 0 || e.length > kMaxFileSize ||
-        e.file_offset > kMaxFileSize - e.length) {
-      in.Fail();
-    }
+void DecodeExtent(const RecordContext* record, WireReader& in, Extent& e) {
+  e = Extent();
+  const uint8_t kind = in.U8();
+  e.file_offset = in.Varint();
+  e.length = in.Varint();
+  if (kind == kHole) {
+    e.store_offset = Extent::kHole;
+  } else if (kind == kInline && record != nullptr) {
+    const absl::string_view bytes = in.Bytes(e.length);
+    e.entry_offset = in.ok() ? bytes.data() - record->payload.data() : 0;
+    e.store_offset = record->payload_offset + e.entry_offset;
+    e.key_hash = record->key_hash;
+    e.entry_size = record->payload.size();
+    e.entry_crc32 = record->crc32;
+  } else if (kind == kData || kind == kWholeEntry || kind == kShared) {
+    DecodeLocation(kind, in, e);
+  } else {
+    in.Fail();
+  }
+  if (e.length == 0 || e.length > kMaxFileSize ||
+      e.file_offset > kMaxFileSize - e.length) {
+    in.Fail();
   }
 }
-
-}  // namespace
 
 // --- The kinds ---------------------------------------------------------------
 

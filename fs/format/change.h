@@ -31,6 +31,8 @@ inline constexpr size_t kMaxXattrValueSize = 65536;
 inline constexpr uint64_t kMaxFileSize = INT64_MAX;
 // Numbers of inodes and of data ids are below this one.
 inline constexpr uint64_t kMaxId = uint64_t{1} << 62;
+// The number of the root's inode.
+inline constexpr uint64_t kRootIno = 1;
 
 // The record that a change is read from, which its encoding may refer to.
 struct RecordContext {
@@ -119,6 +121,12 @@ struct DropName {
 };
 
 using ExtentList = absl::InlinedVector<Extent, 1>;
+
+// An extent as it stands in records, and in items of the tree.
+void EncodeExtent(const Extent& extent, WireWriter out);
+// The same back; fails `in` if there is none that can be. `record` is what it
+// is read from; null if it may not be one whose bytes lie in the record itself.
+void DecodeExtent(const RecordContext* record, WireReader& in, Extent& extent);
 
 // Replaces all content of the inode. Does not change its size.
 struct SetContent {

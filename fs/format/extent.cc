@@ -4,17 +4,13 @@
 #include <iterator>
 
 namespace varve::fs {
-namespace {
-
-// Whether `b` goes on where `a` stops, in the file and in the same entry.
-bool Continues(const Extent& a, const Extent& b) {
-  return a.file_end() == b.file_offset &&
-         a.store_offset + a.length == b.store_offset &&
-         a.key_hash == b.key_hash && a.payload_offset() == b.payload_offset() &&
-         a.entry_size == b.entry_size && a.shared == b.shared;
+bool Extent::IsContinuedBy(const Extent& next) const {
+  return file_end() == next.file_offset &&
+         store_offset + length == next.store_offset &&
+         key_hash == next.key_hash &&
+         payload_offset() == next.payload_offset() &&
+         entry_size == next.entry_size && shared == next.shared;
 }
-
-}  // namespace
 
 Extent Extent::Part(uint64_t skip, uint64_t count, uint64_t at) const {
   Extent part = *this;
@@ -70,14 +66,14 @@ void ExtentMap::Overlay(const Extent& extent) {
 void ExtentMap::MergeAround(uint64_t file_offset) {
   const auto it = extents_.find(file_offset);
   const auto next = std::next(it);
-  if (next != extents_.end() && Continues(it->second, next->second)) {
+  if (next != extents_.end() && it->second.IsContinuedBy(next->second)) {
     it->second.length += next->second.length;
     extents_.erase(next);
   }
   const auto self = extents_.find(file_offset);  // erase moved the elements
   if (self != extents_.begin()) {
     const auto before = std::prev(self);
-    if (Continues(before->second, self->second)) {
+    if (before->second.IsContinuedBy(self->second)) {
       before->second.length += self->second.length;
       extents_.erase(self);
     }

@@ -40,6 +40,10 @@ struct Extent {
     return !is_hole() && !shared && entry_offset == 0 && length == entry_size;
   }
 
+  // Whether `next` goes on where this stops, in the file and in the same entry,
+  // so that the two can be one.
+  bool IsContinuedBy(const Extent& next) const;
+
   // `count` bytes of this extent, from its byte `skip` on, as what lies at
   // offset `at` of a file. The extent must have so many.
   Extent Part(uint64_t skip, uint64_t count, uint64_t at) const;

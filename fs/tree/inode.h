@@ -20,7 +20,6 @@
 
 namespace varve::fs {
 
-inline constexpr uint64_t kRootIno = 1;
 // Names of a file, as ext4 has it.
 inline constexpr uint32_t kMaxLinks = 65000;
 

@@ -1,0 +1,367 @@
+#include "fs/tree/items.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "fs/base/error.h"
+#include "fs/format/wire.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr size_t kPlaceSize = 5;  // bytes of a place in a key
+
+// Bits of an inode's item that say what is in it.
+enum InodeBits : uint8_t {
+  kAtimeIsMtime = 1,
+  kCtimeIsMtime = 2,
+  kBtimeIsCtime = 4,
+  kHasName = 8,
+  kIsWhole = 16,
+  kHasExtents = 32,
+};
+constexpr uint8_t kAllInodeBits = 63;
+
+void AppendBigEndian(uint64_t number, size_t size, std::string* out) {
+  for (size_t i = size; i-- > 0;) {
+    out->push_back(static_cast<char>(number >> (8 * i)));
+  }
+}
+
+uint64_t TakeBigEndian(size_t size, absl::string_view* in) {
+  uint64_t number = 0;
+  for (size_t i = 0; i < size; ++i) {
+    number = number << 8 | static_cast<uint8_t>((*in)[i]);
+  }
+  in->remove_prefix(size);
+  return number;
+}
+
+absl::Status Malformed(absl::string_view what) {
+  return DamageError(absl::StrCat("the tree has a malformed ", what));
+}
+
+}  // namespace
+
+// --- Keys --------------------------------------------------------------------
+
+std::string KeyPrefix(uint64_t ino, ItemKind kind) {
+  std::string key;
+  AppendBigEndian(ino, 8, &key);
+  key.push_back(static_cast<char>(kind));
+  return key;
+}
+
+std::string InodeKey(uint64_t ino) { return KeyPrefix(ino, ItemKind::kInode); }
+
+std::string NameKey(NamePlace name) {
+  std::string key = KeyPrefix(name.directory, ItemKind::kName);
+  AppendBigEndian(name.place, kPlaceSize, &key);
+  return key;
+}
+
+std::string HashKeyPrefix(uint64_t directory, uint64_t hash) {
+  std::string key = KeyPrefix(directory, ItemKind::kHash);
+  AppendBigEndian(hash, 8, &key);
+  return key;
+}
+
+std::string NameHashKey(NamePlace name, uint64_t hash) {
+  std::string key = HashKeyPrefix(name.directory, hash);
+  AppendBigEndian(name.place, kPlaceSize, &key);
+  return key;
+}
+
+std::string LinkKey(uint64_t ino, NamePlace name) {
+  std::string key = KeyPrefix(ino, ItemKind::kLink);
+  AppendBigEndian(name.directory, 8, &key);
+  AppendBigEndian(name.place, kPlaceSize, &key);
+  return key;
+}
+
+std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk) {
+  std::string key = KeyPrefix(ino, ItemKind::kXattr);
+  key.append(name.data(), name.size());
+  key.push_back('\0');
+  key.push_back(static_cast<char>(chunk));
+  return key;
+}
+
+std::string ExtentKey(uint64_t ino, uint64_t file_offset) {
+  std::string key = KeyPrefix(ino, ItemKind::kExtent);
+  AppendBigEndian(file_offset, 8, &key);
+  return key;
+}
+
+std::string TotalsKey() { return KeyPrefix(0, ItemKind::kTotals); }
+
+std::string UnfinishedKey(uint64_t begin) {
+  std::string key = KeyPrefix(0, ItemKind::kUnfinished);
+  AppendBigEndian(begin, 8, &key);
+  return key;
+}
+
+absl::StatusOr<ItemKey> ParseKey(absl::string_view key) {
+  constexpr size_t kHeadSize = 9;
+  if (key.size() < kHeadSize) return Malformed("key");
+  ItemKey parsed;
+  parsed.ino = TakeBigEndian(8, &key);
+  parsed.kind = static_cast<ItemKind>(TakeBigEndian(1, &key));
+  const bool is_special =
+      parsed.kind == ItemKind::kTotals || parsed.kind == ItemKind::kUnfinished;
+  if ((parsed.ino == 0) != is_special || parsed.ino > kMaxId) {
+    return Malformed("key");
+  }
+  size_t expected = 0;
+  switch (parsed.kind) {
+    case ItemKind::kInode:
+    case ItemKind::kTotals:
+      break;
+    case ItemKind::kName:
+      expected = kPlaceSize;
+      break;
+    case ItemKind::kHash:
+    case ItemKind::kLink:
+      expected = 8 + kPlaceSize;
+      break;
+    case ItemKind::kExtent:
+    case ItemKind::kUnfinished:
+      expected = 8;
+      break;
+    case ItemKind::kXattr:
+      if (key.size() < 3 || key[key.size() - 2] != '\0') {
+        return Malformed("key");
+      }
+      parsed.xattr = key.substr(0, key.size() - 2);
+      parsed.chunk = static_cast<uint8_t>(key.back());
+      if (parsed.xattr.size() > kMaxXattrNameSize) return Malformed("key");
+      return parsed;
+    default:
+      return Malformed("key");
+  }
+  if (key.size() != expected) return Malformed("key");
+  switch (parsed.kind) {
+    case ItemKind::kHash:
+      parsed.hash = TakeBigEndian(8, &key);
+      parsed.name.directory = parsed.ino;
+      break;
+    case ItemKind::kLink:
+      parsed.name.directory = TakeBigEndian(8, &key);
+      break;
+    case ItemKind::kExtent:
+      parsed.file_offset = TakeBigEndian(8, &key);
+      return parsed;
+    case ItemKind::kUnfinished:
+      parsed.unfinished_id = TakeBigEndian(8, &key);
+      return parsed;
+    case ItemKind::kName:
+      parsed.name.directory = parsed.ino;
+      break;
+    default:
+      return parsed;
+  }
+  parsed.name.place = TakeBigEndian(kPlaceSize, &key);
+  if (parsed.name.place < NamePlace::kFirst ||
+      parsed.name.place >= NamePlace::kLimit) {
+    return Malformed("key");
+  }
+  return parsed;
+}
+
+// --- Values ------------------------------------------------------------------
+
+Extent InodeItem::WholeExtent() const {
+  return {.file_offset = 0,
+          .length = attributes.size,
+          .store_offset = whole_entry->store_offset,
+          .key_hash = whole_entry->key_hash,
+          .entry_offset = 0,
+          .entry_size = attributes.size,
+          .entry_crc32 = whole_entry->crc32};
+}
+
+std::string EncodeInode(const InodeItem& item) {
+  const Attributes& a = item.attributes;
+  std::string value;
+  WireWriter out(&value);
+  uint8_t bits = 0;
+  if (a.atime == a.mtime) bits |= kAtimeIsMtime;
+  if (a.ctime == a.mtime) bits |= kCtimeIsMtime;
+  if (a.btime == a.ctime) bits |= kBtimeIsCtime;
+  if (item.first_name.place != 0) bits |= kHasName;
+  if (item.whole_entry.has_value()) bits |= kIsWhole;
+  if (item.extent_count > 0 || item.patched > 0) bits |= kHasExtents;
+  out.U8(bits);
+  out.Varint(a.mode);
+  out.Varint(a.uid);
+  out.Varint(a.gid);
+  out.Varint(a.rdev);
+  out.Varint(a.size);
+  out.Varint(a.generation);
+  out.U64(a.mtime.packed());
+  if ((bits & kAtimeIsMtime) == 0) out.U64(a.atime.packed());
+  if ((bits & kCtimeIsMtime) == 0) out.U64(a.ctime.packed());
+  if ((bits & kBtimeIsCtime) == 0) out.U64(a.btime.packed());
+  out.Varint(item.links);
+  if ((bits & kHasName) != 0) {
+    out.Varint(item.first_name.directory);
+    out.Varint(item.first_name.place);
+  }
+  if (item.is_directory()) {
+    out.Varint(item.name_count);
+    out.Varint(item.next_place);
+  }
+  if ((bits & kIsWhole) != 0) {
+    out.Varint(item.whole_entry->store_offset);
+    out.U64(item.whole_entry->key_hash);
+    out.U32(item.whole_entry->crc32);
+  }
+  if ((bits & kHasExtents) != 0) {
+    out.Varint(item.extent_count);
+    out.Varint(item.extent_bytes);
+    out.Varint(item.patched);
+  }
+  return value;
+}
+
+absl::StatusOr<InodeItem> DecodeInode(uint64_t ino, absl::string_view value) {
+  InodeItem item;
+  item.ino = ino;
+  Attributes& a = item.attributes;
+  WireReader in(value);
+  const uint8_t bits = in.U8();
+  a.mode = in.Varint32();
+  a.uid = in.Varint32();
+  a.gid = in.Varint32();
+  a.rdev = in.Varint32();
+  a.size = in.Varint();
+  a.generation = in.Varint32();
+  a.mtime = Timestamp::FromPacked(in.U64());
+  a.atime =
+      (bits & kAtimeIsMtime) != 0 ? a.mtime : Timestamp::FromPacked(in.U64());
+  a.ctime =
+      (bits & kCtimeIsMtime) != 0 ? a.mtime : Timestamp::FromPacked(in.U64());
+  a.btime =
+      (bits & kBtimeIsCtime) != 0 ? a.ctime : Timestamp::FromPacked(in.U64());
+  item.links = in.Varint32();
+  bool ok = bits <= kAllInodeBits && a.size <= kMaxFileSize;
+  if ((bits & kHasName) != 0) {
+    item.first_name.directory = in.Varint();
+    item.first_name.place = in.Varint();
+    ok = ok && item.first_name.directory > 0 &&
+         item.first_name.directory <= kMaxId &&
+         item.first_name.place >= NamePlace::kFirst &&
+         item.first_name.place < NamePlace::kLimit;
+  }
+  if (item.is_directory()) {
+    item.name_count = in.Varint();
+    item.next_place = in.Varint();
+    ok = ok && (bits & (kIsWhole | kHasExtents)) == 0 &&
+         item.next_place >= NamePlace::kFirst &&
+         item.next_place <= NamePlace::kLimit &&
+         item.name_count <= item.next_place && item.links <= item.name_count;
+  }
+  if ((bits & kIsWhole) != 0) {
+    InodeItem::WholeEntry& whole = item.whole_entry.emplace();
+    whole.store_offset = in.Varint();
+    whole.key_hash = in.U64();
+    whole.crc32 = in.U32();
+    ok = ok && a.size > 0 && (bits & kHasExtents) == 0 &&
+         whole.store_offset <= kMaxFileSize - a.size;
+  }
+  if ((bits & kHasExtents) != 0) {
+    item.extent_count = in.Varint();
+    item.extent_bytes = in.Varint();
+    item.patched = in.Varint();
+    ok = ok && item.extent_count <= item.extent_bytes;
+  }
+  if (!ok || !in.ok() || !in.at_end()) return Malformed("inode");
+  return item;
+}
+
+std::string EncodeName(uint64_t ino, uint32_t mode, absl::string_view text) {
+  std::string value;
+  WireWriter out(&value);
+  out.U8(static_cast<uint8_t>((mode & S_IFMT) >> 12));
+  out.Varint(ino);
+  out.Bytes(text);
+  return value;
+}
+
+absl::StatusOr<NameItem> DecodeName(NamePlace place, absl::string_view value) {
+  NameItem item;
+  item.place = place;
+  WireReader in(value);
+  item.type = in.U8();
+  item.ino = in.Varint();
+  item.text = in.rest();
+  if (!in.ok() || item.type > (S_IFMT >> 12) || item.ino == 0 ||
+      item.ino > kMaxId || !IsValidName(item.text)) {
+    return Malformed("name");
+  }
+  return item;
+}
+
+std::string EncodeExtentItem(const Extent& extent) {
+  std::string value;
+  // The file offset is in the key.
+  EncodeExtent(extent.Part(0, extent.length, 0), WireWriter(&value));
+  return value;
+}
+
+absl::StatusOr<Extent> DecodeExtentItem(uint64_t file_offset,
+                                        absl::string_view value) {
+  WireReader in(value);
+  Extent extent;
+  DecodeExtent(/*record=*/nullptr, in, extent);
+  if (!in.ok() || !in.at_end() || extent.is_hole() || extent.file_offset != 0 ||
+      file_offset > kMaxFileSize - extent.length) {
+    return Malformed("extent");
+  }
+  extent.file_offset = file_offset;
+  return extent;
+}
+
+std::string EncodeTotals(const TreeTotals& totals) {
+  std::string value;
+  WireWriter out(&value);
+  out.Varint(totals.inodes);
+  out.Varint(totals.names);
+  out.Varint(totals.extents);
+  out.Varint(totals.content_bytes);
+  out.Varint(totals.data_bytes);
+  out.U8(totals.may_have_clones ? 1 : 0);
+  return value;
+}
+
+absl::StatusOr<TreeTotals> DecodeTotals(absl::string_view value) {
+  TreeTotals totals;
+  WireReader in(value);
+  totals.inodes = in.Varint();
+  totals.names = in.Varint();
+  totals.extents = in.Varint();
+  totals.content_bytes = in.Varint();
+  totals.data_bytes = in.Varint();
+  const uint8_t bits = in.U8();
+  totals.may_have_clones = bits != 0;
+  if (!in.ok() || !in.at_end() || bits > 1) return Malformed("count");
+  return totals;
+}
+
+std::string EncodeUnfinished(uint64_t end) {
+  std::string value;
+  WireWriter(&value).Varint(end);
+  return value;
+}
+
+absl::StatusOr<uint64_t> DecodeUnfinished(uint64_t begin,
+                                          absl::string_view value) {
+  WireReader in(value);
+  const uint64_t end = in.Varint();
+  if (!in.ok() || !in.at_end() || end <= begin || end > kMaxId) {
+    return Malformed("range of ids");
+  }
+  return end;
+}
+
+}  // namespace varve::fs

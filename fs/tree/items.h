@@ -1,0 +1,172 @@
+// Items: what the tree in the log consists of, as keys and values of a B+ tree
+// (fs/btree). The bytes are specified in docs/format.md ("Items"); this is
+// their only code.
+//
+//   key                                  value
+//   inode, kInode                        attributes, first name, content
+//   inode, kName, place                  a name in that directory, and whose
+//   inode, kHash, hash of name, place    nothing: finds the place of a name
+//   inode, kLink, directory, place       nothing: a further name of that inode
+//   inode, kXattr, name, chunk           a part of the attribute's value
+//   inode, kExtent, file offset          where these bytes of the file lie
+//   0, kTotals                           what is in the tree, counted
+//   0, kUnfinished, first id             the id behind the last of the range
+//
+// Numbers in keys are big-endian, so that keys are in the order of the numbers.
+// So an inode, its names or its extents lie together, and a directory's names
+// are in the order in which they came.
+//
+// Thread-safe: there is no state.
+
+#ifndef VARVE_FS_TREE_ITEMS_H_
+#define VARVE_FS_TREE_ITEMS_H_
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "fs/format/change.h"
+#include "fs/format/extent.h"
+
+namespace varve::fs {
+
+enum class ItemKind : uint8_t {
+  kInode = 1,
+  kName = 2,
+  kHash = 3,
+  kLink = 4,
+  kXattr = 5,
+  kExtent = 6,
+  // Of inode 0, which there is not.
+  kTotals = 16,
+  kUnfinished = 17,
+};
+
+// A name by its directory and its place there. Places begin at 3, as in
+// listings "." and ".." come first; they grow with each name that is new.
+struct NamePlace {
+  static constexpr uint64_t kFirst = 3;
+  static constexpr uint64_t kLimit = uint64_t{1} << 38;
+
+  uint64_t directory = 0;
+  uint64_t place = 0;  // 0: there is no such name
+
+  friend auto operator<=>(const NamePlace&, const NamePlace&) = default;
+};
+
+// A value of an extended attribute is cut into items of at most so many bytes.
+inline constexpr size_t kXattrChunkSize = 2048;
+
+// --- Keys --------------------------------------------------------------------
+
+std::string InodeKey(uint64_t ino);
+std::string NameKey(NamePlace name);
+// `hash` is that of the name; see TreeReader::HashOf().
+std::string HashKeyPrefix(uint64_t directory, uint64_t hash);
+std::string NameHashKey(NamePlace name, uint64_t hash);
+std::string LinkKey(uint64_t ino, NamePlace name);
+std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk);
+std::string ExtentKey(uint64_t ino, uint64_t file_offset);
+std::string TotalsKey();
+std::string UnfinishedKey(uint64_t begin);
+// What the keys of all items of that kind of that inode begin with.
+std::string KeyPrefix(uint64_t ino, ItemKind kind);
+
+// A key taken apart. DATA_LOSS if it is none of those above.
+struct ItemKey {
+  uint64_t ino = 0;
+  ItemKind kind = ItemKind::kInode;
+  NamePlace name;              // of kName, kHash and kLink
+  uint64_t hash = 0;           // of kHash
+  absl::string_view xattr;     // of kXattr; lies in the key
+  uint8_t chunk = 0;           // of kXattr
+  uint64_t file_offset = 0;    // of kExtent
+  uint64_t unfinished_id = 0;  // of kUnfinished
+};
+absl::StatusOr<ItemKey> ParseKey(absl::string_view key);
+
+// --- Values ------------------------------------------------------------------
+
+struct InodeItem {
+  // If one entry is all the content of a file.
+  struct WholeEntry {
+    uint64_t store_offset = 0;  // of its payload
+    uint64_t key_hash = 0;
+    uint32_t crc32 = 0;
+
+    friend bool operator==(const WholeEntry&, const WholeEntry&) = default;
+  };
+
+  uint64_t ino = 0;  // from the key
+  Attributes attributes;
+  // The name that decides the path; none for the root, and for an inode that
+  // has no name.
+  NamePlace first_name;
+  // Of directories: how many directories are in it. Else: its names.
+  uint32_t links = 0;
+  // Of directories: how many names are in it, and the place of the next one.
+  uint64_t name_count = 0;
+  uint64_t next_place = NamePlace::kFirst;
+  // Of files and symlinks: one of them, or neither if it is empty or a hole.
+  std::optional<WholeEntry> whole_entry;
+  uint64_t extent_count = 0;  // kExtent items
+  uint64_t extent_bytes = 0;  // in them
+  uint64_t patched = 0;       // bytes laid over the content since it was set
+
+  bool is_directory() const { return S_ISDIR(attributes.mode); }
+  bool is_regular() const { return S_ISREG(attributes.mode); }
+  // As stat(2) has it.
+  uint32_t nlink() const { return is_directory() ? links + 2 : links; }
+  // Bytes of its content that are not holes.
+  uint64_t data_bytes() const {
+    return whole_entry.has_value() ? attributes.size : extent_bytes;
+  }
+  // The extent that whole_entry is.
+  Extent WholeExtent() const;
+
+  friend bool operator==(const InodeItem&, const InodeItem&) = default;
+};
+std::string EncodeInode(const InodeItem& item);
+absl::StatusOr<InodeItem> DecodeInode(uint64_t ino, absl::string_view value);
+
+struct NameItem {
+  NamePlace place;  // from the key
+  uint64_t ino = 0;
+  uint8_t type = 0;        // of that inode: its S_IFMT bits, shifted down
+  absl::string_view text;  // lies in the value
+
+  uint32_t mode_type() const { return uint32_t{type} << 12; }
+};
+std::string EncodeName(uint64_t ino, uint32_t mode, absl::string_view text);
+absl::StatusOr<NameItem> DecodeName(NamePlace place, absl::string_view value);
+
+std::string EncodeExtentItem(const Extent& extent);
+absl::StatusOr<Extent> DecodeExtentItem(uint64_t file_offset,
+                                        absl::string_view value);
+
+// What is in a tree.
+struct TreeTotals {
+  uint64_t inodes = 0;         // the root included
+  uint64_t names = 0;          //
+  uint64_t extents = 0;        // kExtent items
+  uint64_t content_bytes = 0;  // sizes of all regular files
+  uint64_t data_bytes = 0;     // the same without holes, and with symlinks
+  bool may_have_clones = false;
+
+  friend bool operator==(const TreeTotals&, const TreeTotals&) = default;
+};
+std::string EncodeTotals(const TreeTotals& totals);
+absl::StatusOr<TreeTotals> DecodeTotals(absl::string_view value);
+
+std::string EncodeUnfinished(uint64_t end);
+// The end of the range that begins at `begin`.
+absl::StatusOr<uint64_t> DecodeUnfinished(uint64_t begin,
+                                          absl::string_view value);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_TREE_ITEMS_H_
