@@ -21,8 +21,8 @@ absl::StatusOr<NodeView> NodeReader::Read(const NodePointer& pointer) const {
                         (pointer.store_offset * 0x9E3779B97F4A7C15) ^
                         pointer.size;
   std::atomic<uint64_t>& slot =
-      (*sound_)[(pointer.store_offset * 0x9E3779B97F4A7C15) >> 50];
-  static_assert(kRemembered == size_t{1} << (64 - 50));
+      (*sound_)[(pointer.store_offset * 0x9E3779B97F4A7C15) >> 47];
+  static_assert(kRemembered == size_t{1} << (64 - 47));
   NodeView node(bytes);
   if (mark != 0 && slot.load(std::memory_order_relaxed) == mark) return node;
   const auto where = [&] {

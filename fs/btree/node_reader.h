@@ -41,7 +41,7 @@ class NodeReader {
   absl::StatusOr<NodeView> Read(const NodePointer& pointer) const;
 
  private:
-  static constexpr size_t kRemembered = size_t{1} << 14;
+  static constexpr size_t kRemembered = size_t{1} << 17;
 
   const NodeSource* const source_;
   // The checksums of sound nodes, mixed with their place; by their place.

@@ -1,6 +1,6 @@
 // Items: what the tree in the log consists of, as keys and values of a B+ tree
-// (fs/btree). The bytes are specified in docs/format.md ("Items"); this is
-// their only code.
+// (fs/btree). This is the only code that knows their bytes. No store has them
+// yet: docs/format.md will specify them when one does.
 //
 //   key                                  value
 //   inode, kInode                        attributes, first name, content
