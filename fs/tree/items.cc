@@ -262,7 +262,7 @@ absl::StatusOr<InodeItem> DecodeInode(uint64_t ino, absl::string_view value) {
          item.name_count <= item.next_place && item.links <= item.name_count;
   }
   if ((bits & kIsWhole) != 0) {
-    InodeItem::WholeEntry& whole = item.whole_entry.emplace();
+    WholeEntry& whole = item.whole_entry.emplace();
     whole.store_offset = in.Varint();
     whole.key_hash = in.U64();
     whole.crc32 = in.U32();

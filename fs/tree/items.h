@@ -91,16 +91,16 @@ absl::StatusOr<ItemKey> ParseKey(absl::string_view key);
 
 // --- Values ------------------------------------------------------------------
 
+// The entry that is all the content of a file.
+struct WholeEntry {
+  uint64_t store_offset = 0;  // of its payload
+  uint64_t key_hash = 0;
+  uint32_t crc32 = 0;
+
+  friend bool operator==(const WholeEntry&, const WholeEntry&) = default;
+};
+
 struct InodeItem {
-  // If one entry is all the content of a file.
-  struct WholeEntry {
-    uint64_t store_offset = 0;  // of its payload
-    uint64_t key_hash = 0;
-    uint32_t crc32 = 0;
-
-    friend bool operator==(const WholeEntry&, const WholeEntry&) = default;
-  };
-
   uint64_t ino = 0;  // from the key
   Attributes attributes;
   // The name that decides the path; none for the root, and for an inode that

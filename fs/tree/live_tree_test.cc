@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/test_util.h"
@@ -521,7 +523,12 @@ class ModelRound {
 };
 
 TEST(LiveTreeModelTest, IsTheTreeInMemory) {
-  for (uint64_t seed = 1; seed <= 40; ++seed) {
+  // A million commits by hand: VARVE_TREE_ROUNDS=700.
+  uint64_t rounds = 8;
+  if (const char* text = getenv("VARVE_TREE_ROUNDS")) {
+    ASSERT_TRUE(absl::SimpleAtoi(text, &rounds));
+  }
+  for (uint64_t seed = 1; seed <= rounds; ++seed) {
     SCOPED_TRACE(absl::StrCat("seed ", seed));
     ModelRound(seed).Run(1500);
     if (testing::Test::HasFailure()) break;
