@@ -41,6 +41,48 @@ absl::Status Malformed(absl::string_view what) {
   return DamageError(absl::StrCat("the tree has a malformed ", what));
 }
 
+bool ParsePlace(absl::string_view rest, NamePlace* name) {
+  if (rest.size() != kPlaceSize) return false;
+  name->place = TakeBigEndian(kPlaceSize, &rest);
+  return name->place >= NamePlace::kFirst && name->place < NamePlace::kLimit;
+}
+
+// What follows inode and kind in a key.
+bool ParseRest(absl::string_view rest, ItemKey* parsed) {
+  switch (parsed->kind) {
+    case ItemKind::kInode:
+    case ItemKind::kTotals:
+      return rest.empty();
+    case ItemKind::kName:
+      parsed->name.directory = parsed->ino;
+      return ParsePlace(rest, &parsed->name);
+    case ItemKind::kHash:
+      if (rest.size() < 8) return false;
+      parsed->hash = TakeBigEndian(8, &rest);
+      parsed->name.directory = parsed->ino;
+      return ParsePlace(rest, &parsed->name);
+    case ItemKind::kLink:
+      if (rest.size() < 8) return false;
+      parsed->name.directory = TakeBigEndian(8, &rest);
+      return ParsePlace(rest, &parsed->name);
+    case ItemKind::kExtent:
+      if (rest.size() != 8) return false;
+      parsed->file_offset = TakeBigEndian(8, &rest);
+      return true;
+    case ItemKind::kUnfinished:
+      if (rest.size() != 8) return false;
+      parsed->unfinished_id = TakeBigEndian(8, &rest);
+      return true;
+    case ItemKind::kXattr:
+      // A name, a NUL, and the number of the part.
+      if (rest.size() < 3 || rest[rest.size() - 2] != '\0') return false;
+      parsed->xattr = rest.substr(0, rest.size() - 2);
+      parsed->chunk = static_cast<uint8_t>(rest.back());
+      return parsed->xattr.size() <= kMaxXattrNameSize;
+  }
+  return false;
+}
+
 }  // namespace
 
 // --- Keys --------------------------------------------------------------------
@@ -109,60 +151,8 @@ absl::StatusOr<ItemKey> ParseKey(absl::string_view key) {
   parsed.kind = static_cast<ItemKind>(TakeBigEndian(1, &key));
   const bool is_special =
       parsed.kind == ItemKind::kTotals || parsed.kind == ItemKind::kUnfinished;
-  if ((parsed.ino == 0) != is_special || parsed.ino > kMaxId) {
-    return Malformed("key");
-  }
-  size_t expected = 0;
-  switch (parsed.kind) {
-    case ItemKind::kInode:
-    case ItemKind::kTotals:
-      break;
-    case ItemKind::kName:
-      expected = kPlaceSize;
-      break;
-    case ItemKind::kHash:
-    case ItemKind::kLink:
-      expected = 8 + kPlaceSize;
-      break;
-    case ItemKind::kExtent:
-    case ItemKind::kUnfinished:
-      expected = 8;
-      break;
-    case ItemKind::kXattr:
-      if (key.size() < 3 || key[key.size() - 2] != '\0') {
-        return Malformed("key");
-      }
-      parsed.xattr = key.substr(0, key.size() - 2);
-      parsed.chunk = static_cast<uint8_t>(key.back());
-      if (parsed.xattr.size() > kMaxXattrNameSize) return Malformed("key");
-      return parsed;
-    default:
-      return Malformed("key");
-  }
-  if (key.size() != expected) return Malformed("key");
-  switch (parsed.kind) {
-    case ItemKind::kHash:
-      parsed.hash = TakeBigEndian(8, &key);
-      parsed.name.directory = parsed.ino;
-      break;
-    case ItemKind::kLink:
-      parsed.name.directory = TakeBigEndian(8, &key);
-      break;
-    case ItemKind::kExtent:
-      parsed.file_offset = TakeBigEndian(8, &key);
-      return parsed;
-    case ItemKind::kUnfinished:
-      parsed.unfinished_id = TakeBigEndian(8, &key);
-      return parsed;
-    case ItemKind::kName:
-      parsed.name.directory = parsed.ino;
-      break;
-    default:
-      return parsed;
-  }
-  parsed.name.place = TakeBigEndian(kPlaceSize, &key);
-  if (parsed.name.place < NamePlace::kFirst ||
-      parsed.name.place >= NamePlace::kLimit) {
+  if ((parsed.ino == 0) != is_special || parsed.ino > kMaxId ||
+      !ParseRest(key, &parsed)) {
     return Malformed("key");
   }
   return parsed;

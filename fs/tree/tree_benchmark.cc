@@ -3,7 +3,7 @@
 // bytes of nodes were written for each byte of the log, what a change takes,
 // and how much memory the changes since the last checkpoint take at most.
 //
-//   tree_bench FILES CHANGES CHECKPOINT_MIB
+//   tree_benchmark FILES CHANGES CHECKPOINT_MIB
 //
 // Nodes are kept in memory; no store is written.
 
@@ -42,7 +42,7 @@ double SecondsSince(Clock::time_point start) {
 template <typename T>
 T Must(absl::StatusOr<T> result) {
   if (!result.ok()) {
-    std::fprintf(stderr, "tree_bench: %s\n",
+    std::fprintf(stderr, "tree_benchmark: %s\n",
                  result.status().ToString().c_str());
     std::exit(1);
   }
@@ -51,7 +51,7 @@ T Must(absl::StatusOr<T> result) {
 
 void Must(const absl::Status& status) {
   if (status.ok()) return;
-  std::fprintf(stderr, "tree_bench: %s\n", status.ToString().c_str());
+  std::fprintf(stderr, "tree_benchmark: %s\n", status.ToString().c_str());
   std::exit(1);
 }
 
@@ -185,7 +185,8 @@ int main(int argc, char** argv) {
   if (argc != 4 || !absl::SimpleAtoi(argv[1], &files) ||
       !absl::SimpleAtoi(argv[2], &changes) ||
       !absl::SimpleAtoi(argv[3], &mib) || files == 0 || changes == 0) {
-    std::fprintf(stderr, "usage: tree_bench FILES CHANGES CHECKPOINT_MIB\n");
+    std::fprintf(stderr,
+                 "usage: tree_benchmark FILES CHANGES CHECKPOINT_MIB\n");
     return 2;
   }
   varve::fs::Run(files, changes, mib << 20);
