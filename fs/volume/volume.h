@@ -37,6 +37,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "engine/base/read_sections.h"
 #include "engine/store/store.h"
 #include "fs/base/wakeup.h"
 #include "fs/compaction/compaction.h"
@@ -44,8 +45,10 @@
 #include "fs/compaction/compaction_policy.h"
 #include "fs/content/content_reader.h"
 #include "fs/content/content_writer.h"
+#include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
 #include "fs/content/scrubber.h"
+#include "fs/content/unnamed_entries.h"
 #include "fs/format/timestamp.h"
 #include "fs/log/core.h"
 #include "fs/volume/volume_types.h"
@@ -238,7 +241,7 @@ class Volume {
   void WithTree(const std::function<void(const Tree&)>& visit);
   // While one lives, no bytes that were served before are given back to the
   // host.
-  const ReadSections& answers() const { return core_.answers; }
+  const ReadSections& answers() const { return answers_; }
   // For reading and verifying what is committed.
   ContentReader& reader() { return reader_; }
 
@@ -349,7 +352,6 @@ class Volume {
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
 
   // volume_unnamed.cc
-  std::vector<EntryLocation> FindUnnamed();
   class Adoption;
 
   // volume_compaction.cc
@@ -373,6 +375,9 @@ class Volume {
   const VolumeOptions options_;
   std::vector<std::string> notes_;
   Core core_;
+  ReadSections answers_;  // requests answered from the store's map
+  CopyGate copy_gate_;
+  UnnamedEntries unnamed_{core_};
   // Mutable: it remembers what it has verified.
   mutable ContentReader reader_;
   ContentWriter writer_;

@@ -95,7 +95,7 @@ std::vector<std::string> NotesOf(const RecoveryReport& recovery) {
 Volume::Volume(VolumeOptions options)
     : options_(std::move(options)),
       reader_(core_),
-      writer_(core_, reader_, options_.dirty_budget),
+      writer_(core_, reader_, copy_gate_, options_.dirty_budget),
       scrubber_(core_, reader_,
                 [this](uint64_t ino, const absl::Status& status) {
                   Report(status);
@@ -172,7 +172,7 @@ void Volume::KeepOrphans() {
 absl::Status Volume::Load() {
   Store& store = *core_.store;
   notes_ = NotesOf(store.recovery());
-  core_.unnamed_limit.store(store.tail());
+  unnamed_.SetLimit(store.tail());
   KeepOrphans();
   const absl::StatusOr<EntryView> identity = FindIdentityEntry(store);
   if (!identity.ok() && !absl::IsNotFound(identity.status())) {
@@ -325,7 +325,7 @@ void Volume::SyncAndCheckpoint() {
       core_.store->durable_tail() < core_.store->tail()) {
     Report(SyncAll());
   }
-  if (core_.store->read_only() || core_.compacting.load()) return;
+  if (core_.store->read_only() || copy_gate_.closed()) return;
   absl::MutexLock commit_lock(&core_.commit_mu);
   // A checkpoint is no more than a shortcut: without it the log is longer.
   Report(CheckpointIfDue());

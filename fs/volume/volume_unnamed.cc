@@ -8,28 +8,16 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
 #include "fs/log/commit.h"
-#include "fs/log/data_id_finder.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
 namespace {
-
-// Payload offsets of all entries that some file's content lies in.
-absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
-  absl::flat_hash_set<uint64_t> in_use;
-  tree.ForEach([&in_use](const Inode& inode) {
-    Tree::ForEachEntryOf(inode,
-                         [&in_use](uint64_t offset) { in_use.insert(offset); });
-  });
-  return in_use;
-}
 
 // Adds the changes that make a file of the entry.
 void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
@@ -45,60 +33,7 @@ void AddAdopted(Commit& commit, const EntryLocation& entry, uint64_t ino,
 
 }  // namespace
 
-std::vector<EntryLocation> Volume::Unnamed() {
-  const auto relocations = [this] {
-    absl::ReaderMutexLock lock(&core_.relocation_mu);
-    return core_.relocations;
-  };
-  // In a large store this takes its time: who wants to change where things lie
-  // must not wait for it, and everybody else behind them.
-  while (true) {
-    const uint64_t before = relocations();
-    std::vector<EntryLocation> unnamed = FindUnnamed();
-    if (relocations() == before) return unnamed;
-  }
-}
-
-std::vector<EntryLocation> Volume::FindUnnamed() {
-  absl::flat_hash_set<uint64_t> in_use;
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    in_use = EntriesInUse(core_.tree);
-  }
-  const uint64_t limit = core_.unnamed_limit.load();
-  const uint64_t identity_key = HashKey(Identity::Key());
-  const uint64_t checkpoint_key = core_.identity.CheckpointKeyHash();
-  const uint64_t image_key = core_.identity.IndexImageKeyHash();
-  std::vector<EntryLocation> unnamed;
-  DataIdFinder finder(core_.identity, core_.next_data_id.load());
-  core_.store->ForEach([&](const EntryView& entry) {
-    const EntryLocation& location = entry.location();
-    if (in_use.contains(location.payload_offset) ||
-        location.key_hash == identity_key || location.key_hash == image_key) {
-      return true;
-    }
-    if (const auto header = core_.identity.AsCommit(entry)) {
-      finder.SeeRecord(*header, location);
-    } else if (location.end() <= limit && location.key_hash != checkpoint_key) {
-      unnamed.push_back(location);
-      finder.Ask(location.key_hash);
-    }
-    return true;
-  });
-  // The rest of the tree's own: dead data.
-  const auto ids = finder.Find();
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  std::erase_if(unnamed, [&](const EntryLocation& location) {
-    core_.tree_mu.AssertReaderHeld();
-    const auto found = ids.find(location.key_hash);
-    return found != ids.end() &&
-           !core_.tree.unfinished().Contains(found->second);
-  });
-  uint64_t bytes = 0;
-  for (const EntryLocation& entry : unnamed) bytes += entry.size_on_disk();
-  policy_.SetUnnamedBytes(bytes);
-  return unnamed;
-}
+std::vector<EntryLocation> Volume::Unnamed() { return unnamed_.Find(); }
 
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
                                               uint64_t offset, uint64_t size) {
@@ -223,7 +158,7 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
   constexpr size_t kAtOnce = 1000;
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  for (const EntryLocation& entry : FindUnnamed()) {
+  for (const EntryLocation& entry : unnamed_.FindInPlace()) {
     unnamed.emplace(entry.key_hash, entry);
   }
   std::vector<absl::Status> results;
@@ -257,7 +192,7 @@ absl::Status Volume::AdoptAs(uint64_t key_hash, uint64_t parent,
                              absl::string_view name, Caller caller) {
   if (read_only()) return PosixError(EROFS);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  const std::vector<EntryLocation> unnamed = FindUnnamed();
+  const std::vector<EntryLocation> unnamed = unnamed_.FindInPlace();
   const auto it = std::find_if(
       unnamed.begin(), unnamed.end(),
       [key_hash](const EntryLocation& e) { return e.key_hash == key_hash; });
