@@ -47,10 +47,6 @@ class CompactionPolicy {
   void SetDeadLeft(uint64_t bytes) { dead_left_.store(bytes); }
   uint64_t dead_left() const { return dead_left_.load(); }
 
-  // Bytes in entries without a name, when they were last looked for.
-  void SetUnnamedBytes(uint64_t bytes) { unnamed_bytes_.store(bytes); }
-  uint64_t unnamed_bytes() const { return unnamed_bytes_.load(); }
-
   // How long writing, closing and syncing of files took so far.
   void AddWritingTime(int64_t nanoseconds) {
     writing_nanoseconds_.fetch_add(nanoseconds, std::memory_order_relaxed);
@@ -66,7 +62,6 @@ class CompactionPolicy {
   std::atomic<uint64_t> least_for_punch_{kMinDeadBytes};
   std::atomic<int64_t> next_look_{0};  // nanoseconds since 1970
   std::atomic<uint64_t> dead_left_{0};
-  std::atomic<uint64_t> unnamed_bytes_{0};
   std::atomic<int64_t> writing_nanoseconds_{0};
 };
 

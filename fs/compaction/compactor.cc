@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -136,7 +135,7 @@ absl::Status Compactor::CopyAll() {
       *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
   VARVE_RETURN_IF_ERROR(copier.CopyTree());
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
-  std::vector<EntryLocation> unnamed = context_.unnamed();
+  std::vector<EntryLocation> unnamed = context_.unnamed.Find();
   // What was not found by its key is not among them, and not copied.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   std::erase_if(unnamed, [this](const EntryLocation& entry) {
@@ -243,16 +242,16 @@ absl::Status Compactor::SwitchLocked() {
   core.checkpoint = copy_.checkpoint;
   core.log_bytes = copy_.log_bytes;
   core.clean = false;  // the mark, if there was one, is not in this file
-  core.unnamed_limit.store(unnamed_limit_);
+  context_.unnamed.SetLimit(unnamed_limit_);
   return absl::OkStatus();
 }
 
 absl::Status Compactor::Switch() {
   Core& core = context_.core;
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
-      [&core] { return core.long_copies.load() == 0; }));
+      [this] { return !context_.copy_gate.has_copies(); }));
   context_.monitor.SetPhase(CompactionPhase::kSwitching);
-  // Who comes while this waits for those who are at it waits behind it.
+  // Callers that come while this waits for the lock wait behind it.
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
   // Of files that are deleted from here on, all places have been copied.
@@ -268,9 +267,7 @@ absl::Status Compactor::Switch() {
 
 absl::Status Compactor::Run() {
   Core& core = context_.core;
-  core.compacting.store(true);
-  const auto ended =
-      absl::MakeCleanup([&core] { core.compacting.store(false); });
+  const CopyGate::Closing closing(context_.copy_gate);
   VARVE_RETURN_IF_ERROR(CheckPlace());
   VARVE_RETURN_IF_ERROR(LoadCopy());
   VARVE_RETURN_IF_ERROR(CheckSpace());

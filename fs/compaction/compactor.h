@@ -26,7 +26,9 @@
 #include "fs/compaction/translation.h"
 #include "fs/compaction/tree_copier.h"
 #include "fs/content/content_reader.h"
+#include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
+#include "fs/content/unnamed_entries.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -46,8 +48,8 @@ class Compactor {
     CompactionMonitor& monitor;
     FileSystem* file_system;
     std::function<Timestamp()> now;
-    // The entries without a name, as Volume::Unnamed().
-    std::function<std::vector<EntryLocation>()> unnamed;
+    UnnamedEntries& unnamed;
+    CopyGate& copy_gate;
     bool background = false;  // the disk is for others first
   };
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/time/clock.h"
 #include "engine/base/status.h"
 #include "fs/base/idle_priority.h"
@@ -22,19 +21,16 @@ constexpr uint64_t kBlock = 4096;
 
 absl::Status Puncher::FindUsed() {
   Core& core = context_.core;
-  for (const EntryLocation& entry : context_.unnamed()) {
+  for (const EntryLocation& entry : context_.unnamed.Find()) {
     used_.insert(entry.payload_offset);
   }
   // The store looks keys up in it, though a newer one may have been written.
   if (const auto image = core.store->index_image_in_use()) {
     used_.insert(image->payload_offset);
   }
-  // Who copies a large file, with that lock shared, is let finish, and no other
-  // may begin: everybody else would have to wait for it behind us.
-  core.compacting.store(true);
-  const auto locked = absl::MakeCleanup([&] { core.compacting.store(false); });
+  const CopyGate::Closing closing(context_.copy_gate);
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
-      [&core] { return core.long_copies.load() == 0; }));
+      [this] { return !context_.copy_gate.has_copies(); }));
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
   VARVE_RETURN_IF_ERROR(core.store->Seal());
@@ -178,7 +174,7 @@ absl::Status Puncher::Run() {
 
 absl::Status Puncher::PunchDead() {
   // Answers that are on their way may come from what has just died.
-  context_.core.answers.Synchronize();
+  context_.answers.Synchronize();
   if (!at_once_.empty()) {
     // That it is dead must be durable. Nothing is appended: there may be no
     // room for it.

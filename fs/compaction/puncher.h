@@ -12,9 +12,12 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "engine/base/read_sections.h"
 #include "engine/store/store.h"
 #include "fs/compaction/compaction_monitor.h"
+#include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
+#include "fs/content/unnamed_entries.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -26,8 +29,10 @@ class Puncher {
     OpenFiles& open_files;
     CompactionMonitor& monitor;
     std::function<Timestamp()> now;
-    // The entries without a name, as Volume::Unnamed().
-    std::function<std::vector<EntryLocation>()> unnamed;
+    UnnamedEntries& unnamed;
+    CopyGate& copy_gate;
+    // Requests that are being answered from the store's map.
+    ReadSections& answers;
     std::function<absl::Status()> sync;
     bool background = false;  // the disk is for others first
   };

@@ -188,13 +188,10 @@ absl::Status ContentWriter::Rewrite(OpenInode& open,
   uint64_t total = 0;
   for (const Range& range : ranges) total += range.end - range.begin;
   if (total <= kLongCopy) return CopyAndCommit(open, ranges, size);
-  core_.long_copies.fetch_add(1);
+  const CopyGate::Copy copy(copy_gate_);
   // A compaction does this anyway, and must not wait for it.
-  const absl::Status status = core_.compacting.load()
-                                  ? absl::OkStatus()
-                                  : CopyAndCommit(open, ranges, size);
-  core_.long_copies.fetch_sub(1);
-  return status;
+  if (!copy.admitted()) return absl::OkStatus();
+  return CopyAndCommit(open, ranges, size);
 }
 
 absl::Status ContentWriter::CopyAndCommit(OpenInode& open,

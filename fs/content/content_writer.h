@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "fs/content/content_reader.h"
+#include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
@@ -34,9 +35,11 @@ Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
 // Thread-safe.
 class ContentWriter {
  public:
-  // `reader` must outlive this. `budget` bounds the dirty bytes in memory.
-  ContentWriter(Core& core, ContentReader& reader, uint64_t budget)
-      : core_(core), reader_(reader), budget_(budget) {}
+  // The references must outlive this. Long copies go through `copy_gate`.
+  // `budget` bounds the dirty bytes in memory.
+  ContentWriter(Core& core, ContentReader& reader, CopyGate& copy_gate,
+                uint64_t budget)
+      : core_(core), reader_(reader), copy_gate_(copy_gate), budget_(budget) {}
 
   // Each of these makes the file dirty and its times `now`. Errors leave the
   // file as it was.
@@ -188,6 +191,7 @@ class ContentWriter {
 
   Core& core_;
   ContentReader& reader_;
+  CopyGate& copy_gate_;
   const uint64_t budget_;
   std::atomic<uint64_t> dirty_bytes_{0};
 };

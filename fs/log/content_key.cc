@@ -31,6 +31,11 @@ std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode) {
   return entry.key_hash;
 }
 
+void AddTombstoneOf(const Store& store, const Inode& inode, Commit& commit) {
+  const std::optional<uint64_t> key = KeyOfContent(store, inode);
+  if (key.has_value()) commit.AddTombstone(*key);
+}
+
 bool OwnsNewest(const Store& store, const Inode& inode, uint64_t key_hash) {
   const std::optional<uint64_t> newest = store.FindHashed(key_hash);
   if (!newest.has_value()) return false;

@@ -11,6 +11,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/store/store.h"
+#include "fs/log/commit.h"
 #include "fs/log/core.h"
 #include "fs/tree/tree.h"
 
@@ -21,6 +22,9 @@ namespace varve::fs {
 // the content goes. Nothing if there is none, or if the key's newest entry is
 // another one, which is not this file's to hide.
 std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode);
+
+// Hides that content from readers of the entry level, if there is any.
+void AddTombstoneOf(const Store& store, const Inode& inode, Commit& commit);
 
 // Whether the newest entry of that key is content of this file, and of no
 // other.

@@ -26,7 +26,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/synchronization/mutex.h"
-#include "engine/base/read_sections.h"
 #include "engine/store/store.h"
 #include "fs/format/identity.h"
 #include "fs/tree/tree.h"
@@ -54,17 +53,6 @@ struct Core {
   absl::Mutex relocation_mu ABSL_ACQUIRED_BEFORE(commit_mu);
   // How often they have changed: a place from before means nothing afterwards.
   uint64_t relocations ABSL_GUARDED_BY(relocation_mu) = 0;
-  // Whether a compaction is on its way: no other copying of much then.
-  std::atomic<bool> compacting{false};
-  // Copies of large files that are going on, with relocation_mu shared. Who
-  // wants it alone sets `compacting` and waits for these to end first; who
-  // begins one counts it here first, and then looks at `compacting`.
-  std::atomic<int> long_copies{0};
-  // Entries that end at or below this offset and belong to no file have been
-  // there when the store was opened.
-  std::atomic<uint64_t> unnamed_limit{0};
-  // Requests that are being answered from the store's map.
-  ReadSections answers;
 
   absl::Mutex commit_mu;
   uint64_t next_ino ABSL_GUARDED_BY(commit_mu) = kRootIno + 1;

@@ -37,6 +37,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "engine/base/read_sections.h"
 #include "engine/store/store.h"
 #include "fs/base/wakeup.h"
 #include "fs/compaction/compaction.h"
@@ -44,16 +45,20 @@
 #include "fs/compaction/compaction_policy.h"
 #include "fs/content/content_reader.h"
 #include "fs/content/content_writer.h"
+#include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
 #include "fs/content/scrubber.h"
+#include "fs/content/unnamed_entries.h"
 #include "fs/format/timestamp.h"
 #include "fs/log/core.h"
+#include "fs/volume/attribute_changes.h"
+#include "fs/volume/inodes_in_use.h"
 #include "fs/volume/volume_types.h"
 
 namespace varve::fs {
 
-class Commit;
 struct LoadResult;
+struct NewInode;
 
 class Volume {
  public:
@@ -238,14 +243,11 @@ class Volume {
   void WithTree(const std::function<void(const Tree&)>& visit);
   // While one lives, no bytes that were served before are given back to the
   // host.
-  const ReadSections& answers() const { return core_.answers; }
+  const ReadSections& answers() const { return answers_; }
   // For reading and verifying what is committed.
   ContentReader& reader() { return reader_; }
 
  private:
-  struct NewInode;
-  struct Planned;
-
   explicit Volume(VolumeOptions options);
 
   // volume_open.cc
@@ -253,8 +255,6 @@ class Volume {
       const std::string& path, VolumeOptions options,
       const std::vector<Mend>& mends);
   absl::Status Load();
-  // Inodes without a name live on as orphans while they are in use.
-  void KeepOrphans();
   absl::Status MakeTree();
   // What another program has done to the store while it was closed.
   absl::Status TakeOver(const LoadResult& loaded);
@@ -272,71 +272,21 @@ class Volume {
   void ReportIfDeleted();
 
   // volume_names.cc
-  absl::StatusOr<const Inode*> FindDirectory(uint64_t ino) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  absl::StatusOr<const Inode*> FindNamed(uint64_t parent,
-                                         absl::string_view name) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  absl::Status CheckFree(uint64_t parent, absl::string_view name) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // The inode that is to be made in a directory.
-  Planned PlanInode(const Inode& directory, const NewInode& made, Caller caller,
-                    Timestamp now) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Gives a file of CreateUnnamed() a name, with all that was written to it.
   absl::Status LinkUnnamed(uint64_t ino, uint64_t parent,
                            absl::string_view name)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
-  // Lets an inode that was without a name go on under its name.
-  void TakeOverOrphan(Inode& inode)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.tree_mu);
   absl::StatusOr<uint64_t> Make(uint64_t parent, absl::string_view name,
                                 const NewInode& made, Caller caller);
   absl::StatusOr<Stat> MakeAndReference(uint64_t parent, absl::string_view name,
                                         const NewInode& made, Caller caller);
   absl::Status Remove(uint64_t parent, absl::string_view name, bool directory);
-  struct RenamePlan;
-  absl::StatusOr<RenamePlan> PlanRename(uint64_t parent, absl::string_view name,
-                                        uint64_t new_parent,
-                                        absl::string_view new_name,
-                                        uint32_t flags) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  struct Rekeying;
-  Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
-                        absl::string_view from_name, const Inode& to_parent,
-                        absl::string_view to_name, const Inode* replaced) const;
-  // From the reserve if the disk is full and something is replaced: then
-  // nothing is copied.
-  absl::Status CommitRename(const RenamePlan& plan, Caller caller,
-                            bool from_reserve)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
-  void TombstoneContent(Commit& commit, const Inode& inode);
-  void DropIfUnused(uint64_t ino);
-
-  Stat StatOf(const Inode& inode) const;
-  absl::StatusOr<Stat> Reference(uint64_t ino);
 
   // volume_attributes.cc
   absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
-  void SetTimesOfDirty(uint64_t ino, const AttributeRequest& request,
-                       Timestamp now);
-  absl::Status CommitAttributes(uint64_t ino, const AttributeRequest& request);
-  bool AccessTimeIsDue(const Inode& inode, Timestamp now) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // Keeps what NoteAccess() has changed.
-  absl::Status CommitAccessTimes()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
-
-  // volume_xattrs.cc
-  // Changes an attribute (removes it if there is no value), and the mode.
-  absl::Status CommitXattr(const PutInode& put, absl::string_view name,
-                           std::optional<absl::string_view> value)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
 
   // volume_files.cc
-  absl::StatusOr<const Inode*> FindRegular(uint64_t ino) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Makes `handle`, whose flags are set, one of the opens of the inode.
   void OpenInto(Handle& handle, uint64_t ino);
@@ -347,10 +297,6 @@ class Volume {
   // Ends one open; the last one commits what is dirty.
   absl::Status CloseOne(OpenInode& open)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
-
-  // volume_unnamed.cc
-  std::vector<EntryLocation> FindUnnamed();
-  class Adoption;
 
   // volume_compaction.cc
   void RunCompaction(const CompactionOptions& options);
@@ -373,11 +319,16 @@ class Volume {
   const VolumeOptions options_;
   std::vector<std::string> notes_;
   Core core_;
+  ReadSections answers_;  // requests answered from the store's map
+  CopyGate copy_gate_;
+  UnnamedEntries unnamed_{core_};
   // Mutable: it remembers what it has verified.
   mutable ContentReader reader_;
   ContentWriter writer_;
   Scrubber scrubber_;
   OpenFiles open_files_;
+  InodesInUse inodes_{core_, open_files_};
+  AttributeChanges attributes_{core_, open_files_, inodes_, options_};
   bool closed_ = false;
 
   CompactionMonitor compaction_;

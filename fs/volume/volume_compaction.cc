@@ -34,7 +34,7 @@ uint64_t Volume::CountLiveBytes() {
   // In this order: what is committed in between counts twice rather than not at
   // all.
   const uint64_t spilled = CountSpilledBytes(open_files_);
-  return spilled + EstimateLiveBytes(core_) + policy_.unnamed_bytes();
+  return spilled + EstimateLiveBytes(core_) + unnamed_.bytes();
 }
 
 absl::Status Volume::StartCompaction(const CompactionOptions& options) {
@@ -65,7 +65,9 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                       .open_files = open_files_,
                       .monitor = compaction_,
                       .now = options_.now,
-                      .unnamed = [this] { return Unnamed(); },
+                      .unnamed = unnamed_,
+                      .copy_gate = copy_gate_,
+                      .answers = answers_,
                       .sync = [this] { return SyncAll(); },
                       .background = options.background})
                  .Run();
@@ -76,7 +78,8 @@ void Volume::RunCompaction(const CompactionOptions& options) {
                         .monitor = compaction_,
                         .file_system = options_.file_system,
                         .now = options_.now,
-                        .unnamed = [this] { return Unnamed(); },
+                        .unnamed = unnamed_,
+                        .copy_gate = copy_gate_,
                         .background = options.background})
                  .Run();
     if (status.ok()) status = SyncAll();
@@ -165,7 +168,7 @@ CompactionPolicy::Due Volume::FindDue() {
 void Volume::CompactIfDue(bool may_copy) {
   const absl::Time begin = absl::Now();
   // A file that is being copied is dead twice for the moment.
-  if (!policy_.MayLook(begin) || core_.long_copies.load() > 0) return;
+  if (!policy_.MayLook(begin) || copy_gate_.has_copies()) return;
   const CompactionPolicy::Due due = FindDue();
   policy_.NoteLook(begin, absl::Now());
   if (due.copy && may_copy) {

@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/volume/lookup.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
@@ -38,14 +39,6 @@ class WritingTime {
 
 }  // namespace
 
-absl::StatusOr<const Inode*> Volume::FindRegular(uint64_t ino) const {
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  if (inode->is_directory()) return PosixError(EISDIR);
-  if (!inode->is_regular()) return PosixError(EINVAL);
-  return inode;
-}
-
 absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
   auto handle = std::make_unique<Handle>();
   handle->flags = flags;
@@ -64,7 +57,7 @@ absl::Status Volume::OpenAndEmpty(Handle& handle, uint64_t ino) {
   {
     // With the lock held, the inode cannot be dropped before it counts as open.
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_RETURN_IF_ERROR(FindRegular(ino).status());
+    VARVE_RETURN_IF_ERROR(FindRegular(core_, ino).status());
     OpenInto(handle, ino);
   }
   if ((handle.flags & O_TRUNC) == 0) return absl::OkStatus();
@@ -142,7 +135,7 @@ absl::Status Volume::CloseOne(OpenInode& open) {
     status.Update(writer_.Commit(open));
     writer_.Discard(open);
   }
-  DropIfUnused(open.ino);
+  inodes_.DropIfUnused(open.ino);
   return status;
 }
 

@@ -95,7 +95,7 @@ std::vector<std::string> NotesOf(const RecoveryReport& recovery) {
 Volume::Volume(VolumeOptions options)
     : options_(std::move(options)),
       reader_(core_),
-      writer_(core_, reader_, options_.dirty_budget),
+      writer_(core_, reader_, copy_gate_, options_.dirty_budget),
       scrubber_(core_, reader_,
                 [this](uint64_t ino, const absl::Status& status) {
                   Report(status);
@@ -153,27 +153,10 @@ Volume::~Volume() {
   if (!closed_) Close().IgnoreError();  // those who care call Close()
 }
 
-void Volume::KeepOrphans() {
-  absl::MutexLock lock(&core_.tree_mu);
-  core_.tree.set_on_make([this](Inode& inode) {
-    core_.tree_mu.AssertHeld();
-    TakeOverOrphan(inode);
-  });
-  core_.tree.set_on_drop([this](std::unique_ptr<Inode> inode) {
-    core_.tree_mu.AssertHeld();
-    const uint64_t ino = inode->ino;
-    if (inode->kernel_references.load() > 0 ||
-        open_files_.Find(ino) != nullptr) {
-      core_.orphans.emplace(ino, std::move(inode));
-    }
-  });
-}
-
 absl::Status Volume::Load() {
   Store& store = *core_.store;
   notes_ = NotesOf(store.recovery());
-  core_.unnamed_limit.store(store.tail());
-  KeepOrphans();
+  unnamed_.SetLimit(store.tail());
   const absl::StatusOr<EntryView> identity = FindIdentityEntry(store);
   if (!identity.ok() && !absl::IsNotFound(identity.status())) {
     return identity.status();
@@ -325,7 +308,7 @@ void Volume::SyncAndCheckpoint() {
       core_.store->durable_tail() < core_.store->tail()) {
     Report(SyncAll());
   }
-  if (core_.store->read_only() || core_.compacting.load()) return;
+  if (core_.store->read_only() || copy_gate_.closed()) return;
   absl::MutexLock commit_lock(&core_.commit_mu);
   // A checkpoint is no more than a shortcut: without it the log is longer.
   Report(CheckpointIfDue());
@@ -354,8 +337,8 @@ absl::Status Volume::Close() {
   if (read_only()) return result;
   PunchBeforeClosing();
   absl::MutexLock lock(&core_.commit_mu);
-  Report(CommitAccessTimes());     // nobody is owed them
-  if (core_.clean) return result;  // nothing was changed
+  Report(attributes_.CommitAccessTimes());  // nobody is owed them
+  if (core_.clean) return result;           // nothing was changed
   uint64_t inodes;
   {
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);

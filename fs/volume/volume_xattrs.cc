@@ -70,15 +70,16 @@ size_t XattrBytes(const Inode& inode) {
   return total;
 }
 
-}  // namespace
-
-absl::Status Volume::CommitXattr(const PutInode& put, absl::string_view name,
-                                 std::optional<absl::string_view> value) {
+// Changes an attribute (removes it if there is no value), and the mode.
+absl::Status CommitXattr(Core& core, const PutInode& put,
+                         absl::string_view name,
+                         std::optional<absl::string_view> value)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
   bool exists;
   {
-    absl::MutexLock lock(&core_.tree_mu);
-    const auto orphan = core_.orphans.find(put.ino);
-    if (orphan != core_.orphans.end()) {
+    absl::MutexLock lock(&core.tree_mu);
+    const auto orphan = core.orphans.find(put.ino);
+    if (orphan != core.orphans.end()) {
       // Known to those who still have it open, and gone with them.
       Inode& inode = *orphan->second;
       inode.attributes = put.attributes;
@@ -92,17 +93,19 @@ absl::Status Volume::CommitXattr(const PutInode& put, absl::string_view name,
       }
       return absl::OkStatus();
     }
-    exists = core_.tree.Find(put.ino)->FindXattr(name) != nullptr;
+    exists = core.tree.Find(put.ino)->FindXattr(name) != nullptr;
   }
-  Commit commit(core_, put.attributes.ctime);
+  Commit commit(core, put.attributes.ctime);
   commit.Add(put);
   if (value.has_value()) {
-    commit.Add(fs::SetXattr{.ino = put.ino, .name = name, .value = *value});
+    commit.Add(SetXattr{.ino = put.ino, .name = name, .value = *value});
   } else if (exists) {
     commit.Add(DropXattr{.ino = put.ino, .name = name});
   }
   return commit.Finish();
 }
+
+}  // namespace
 
 absl::Status Volume::SetXattr(uint64_t ino, absl::string_view name,
                               absl::string_view value, int flags,
@@ -136,13 +139,13 @@ absl::Status Volume::SetXattr(uint64_t ino, absl::string_view name,
     put.attributes = inode->attributes;
   }
   put.attributes.ctime = options_.now();
-  if (name != kAccessAclName) return CommitXattr(put, name, value);
+  if (name != kAccessAclName) return CommitXattr(core_, put, name, value);
   put.attributes.mode = acl->ApplyToMode(put.attributes.mode);
   if (drop_set_group_id) {
     put.attributes.mode &= ~static_cast<uint32_t>(S_ISGID);
   }
-  if (acl->IsJustMode()) return CommitXattr(put, name, std::nullopt);
-  return CommitXattr(put, name, value);
+  if (acl->IsJustMode()) return CommitXattr(core_, put, name, std::nullopt);
+  return CommitXattr(core_, put, name, value);
 }
 
 absl::StatusOr<std::string> Volume::GetXattr(uint64_t ino,
@@ -185,7 +188,7 @@ absl::Status Volume::RemoveXattr(uint64_t ino, absl::string_view name) {
     put.attributes = inode->attributes;
   }
   put.attributes.ctime = options_.now();
-  return CommitXattr(put, name, std::nullopt);
+  return CommitXattr(core_, put, name, std::nullopt);
 }
 
 }  // namespace varve::fs

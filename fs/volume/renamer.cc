@@ -1,4 +1,4 @@
-// Renaming.
+#include "fs/volume/renamer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +14,7 @@
 #include "fs/base/error.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
-#include "fs/volume/volume.h"
+#include "fs/volume/lookup.h"
 
 namespace varve::fs {
 namespace {
@@ -24,59 +24,7 @@ constexpr uint64_t kMaxCopiedByRename = uint64_t{64} << 10;
 
 }  // namespace
 
-// A rename that has passed all checks.
-struct Volume::RenamePlan {
-  const Inode* from_parent = nullptr;
-  const Inode* to_parent = nullptr;
-  absl::string_view from_name = {};
-  absl::string_view to_name = {};
-  const Inode* moved = nullptr;
-  const Inode* replaced = nullptr;  // null if the new name is free
-  bool exchange = false;
-  bool whiteout = false;  // the old name becomes a whiteout
-  bool nothing_to_do = false;
-};
-
-// What happens to the content of a plain file that gets another path.
-struct Volume::Rekeying {
-  const Inode* inode = nullptr;
-  bool leaves_key = false;       // its old key is to be hidden
-  uint64_t new_hash = 0;         // the key of its new path
-  Store::PinnedBytes payload{};  // what is to be written there; may be empty
-  std::optional<Extent> copied{};
-};
-
-absl::StatusOr<Volume::RenamePlan> Volume::PlanRename(
-    uint64_t parent, absl::string_view name, uint64_t new_parent,
-    absl::string_view new_name, uint32_t flags) const {
-  constexpr uint32_t kKnown =
-      RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
-  if ((flags & ~kKnown) != 0 ||
-      ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE)) {
-    return PosixError(EINVAL);
-  }
-  RenamePlan plan{.from_name = name, .to_name = new_name};
-  plan.exchange = flags == RENAME_EXCHANGE;
-  plan.whiteout = (flags & RENAME_WHITEOUT) != 0;
-  VARVE_ASSIGN_OR_RETURN(plan.from_parent, FindDirectory(parent));
-  VARVE_ASSIGN_OR_RETURN(plan.to_parent, FindDirectory(new_parent));
-  for (const absl::string_view n : {name, new_name}) {
-    if (n == "." || n == "..") return PosixError(EBUSY);
-  }
-  VARVE_ASSIGN_OR_RETURN(plan.moved, FindNamed(parent, name));
-  plan.replaced = core_.tree.Lookup(*plan.to_parent, new_name);
-  if (plan.replaced == nullptr) {
-    if (plan.exchange) return PosixError(ENOENT);
-    VARVE_RETURN_IF_ERROR(CheckFree(new_parent, new_name));
-  } else if ((flags & RENAME_NOREPLACE) != 0) {
-    return PosixError(EEXIST);
-  }
-  // A directory must not come to lie in itself.
-  if (plan.moved->is_directory() &&
-      Tree::IsWithin(*plan.to_parent, *plan.moved)) {
-    return PosixError(EINVAL);
-  }
-  if (plan.replaced == nullptr) return plan;
+absl::Status Renamer::CheckReplaced(const Plan& plan) {
   if (plan.exchange) {
     if (plan.replaced->is_directory() &&
         Tree::IsWithin(*plan.from_parent, *plan.replaced)) {
@@ -93,17 +41,54 @@ absl::StatusOr<Volume::RenamePlan> Volume::PlanRename(
       return PosixError(ENOTEMPTY);
     }
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
+                                                absl::string_view name,
+                                                uint64_t new_parent,
+                                                absl::string_view new_name,
+                                                uint32_t flags) const {
+  constexpr uint32_t kKnown =
+      RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT;
+  if ((flags & ~kKnown) != 0 ||
+      ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE)) {
+    return PosixError(EINVAL);
+  }
+  Plan plan{.from_name = name, .to_name = new_name};
+  plan.exchange = flags == RENAME_EXCHANGE;
+  plan.whiteout = (flags & RENAME_WHITEOUT) != 0;
+  VARVE_ASSIGN_OR_RETURN(plan.from_parent, FindDirectory(core_, parent));
+  VARVE_ASSIGN_OR_RETURN(plan.to_parent, FindDirectory(core_, new_parent));
+  for (const absl::string_view n : {name, new_name}) {
+    if (n == "." || n == "..") return PosixError(EBUSY);
+  }
+  VARVE_ASSIGN_OR_RETURN(plan.moved, FindNamed(core_, parent, name));
+  plan.replaced = core_.tree.Lookup(*plan.to_parent, new_name);
+  if (plan.replaced == nullptr) {
+    if (plan.exchange) return PosixError(ENOENT);
+    VARVE_RETURN_IF_ERROR(CheckFree(core_, new_parent, new_name));
+  } else if ((flags & RENAME_NOREPLACE) != 0) {
+    return PosixError(EEXIST);
+  }
+  // A directory must not come to lie in itself.
+  if (plan.moved->is_directory() &&
+      Tree::IsWithin(*plan.to_parent, *plan.moved)) {
+    return PosixError(EINVAL);
+  }
+  if (plan.replaced == nullptr) return plan;
+  VARVE_RETURN_IF_ERROR(CheckReplaced(plan));
   // Two names of one file: POSIX says that nothing happens.
   plan.nothing_to_do = plan.moved == plan.replaced;
   return plan;
 }
 
-Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
-                                      const Inode& from_parent,
-                                      absl::string_view from_name,
-                                      const Inode& to_parent,
-                                      absl::string_view to_name,
-                                      const Inode* replaced) const {
+Renamer::Rekeying Renamer::PlanRekeying(const Inode& inode,
+                                        const Inode& from_parent,
+                                        absl::string_view from_name,
+                                        const Inode& to_parent,
+                                        absl::string_view to_name,
+                                        const Inode* replaced) const {
   Rekeying plan{.inode = &inode};
   // The first name decides the key; what other names do is no matter of it.
   if (!inode.is_regular() || inode.names->parent != &from_parent ||
@@ -135,40 +120,12 @@ Volume::Rekeying Volume::PlanRekeying(const Inode& inode,
   return plan;
 }
 
-absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller,
-                                  bool from_reserve) {
-  const bool removes =
-      plan.replaced != nullptr && !plan.exchange &&
-      (plan.replaced->is_directory() || plan.replaced->link_count == 1);
-  std::vector<Rekeying> rekeyings = {
-      PlanRekeying(*plan.moved, *plan.from_parent, plan.from_name,
-                   *plan.to_parent, plan.to_name, plan.replaced)};
-  if (plan.exchange) {
-    rekeyings.push_back(PlanRekeying(*plan.replaced, *plan.to_parent,
-                                     plan.to_name, *plan.from_parent,
-                                     plan.from_name, plan.moved));
-  }
-  Commit commit(core_, options_.now());
-  if (from_reserve) {
-    commit.UseReserve();
-    // What it moves stays where it is, as a large file does.
-    for (Rekeying& rekeying : rekeyings) rekeying.payload = {};
-  }
-  // Tombstones first: they must not hide what is written under the same key.
-  if (removes) TombstoneContent(commit, *plan.replaced);
-  for (const Rekeying& rekeying : rekeyings) {
-    if (rekeying.leaves_key) TombstoneContent(commit, *rekeying.inode);
-  }
-  for (Rekeying& rekeying : rekeyings) {
-    if (rekeying.payload.bytes.empty()) continue;
-    rekeying.copied =
-        commit.AddEntry(rekeying.new_hash, {rekeying.payload.bytes});
-  }
+void Renamer::AddNames(const Plan& plan, Caller caller, Commit& commit) {
   const uint64_t whiteout = plan.whiteout ? commit.NewIno() : 0;
   commit.Add(DropName{.parent = plan.from_parent->ino, .name = plan.from_name});
   if (plan.replaced != nullptr) {
     commit.Add(DropName{.parent = plan.to_parent->ino, .name = plan.to_name});
-    if (removes) commit.Add(DropInode{.ino = plan.replaced->ino});
+    if (plan.removes()) commit.Add(DropInode{.ino = plan.replaced->ino});
   }
   if (plan.whiteout) {
     // As overlay file systems mark what is hidden: a device of number 0. Its
@@ -188,6 +145,36 @@ absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller,
                        .ino = plan.replaced->ino,
                        .name = plan.from_name});
   }
+}
+
+absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
+                                 bool from_reserve) {
+  std::vector<Rekeying> rekeyings = {
+      PlanRekeying(*plan.moved, *plan.from_parent, plan.from_name,
+                   *plan.to_parent, plan.to_name, plan.replaced)};
+  if (plan.exchange) {
+    rekeyings.push_back(PlanRekeying(*plan.replaced, *plan.to_parent,
+                                     plan.to_name, *plan.from_parent,
+                                     plan.from_name, plan.moved));
+  }
+  Commit commit(core_, now);
+  if (from_reserve) {
+    commit.UseReserve();
+    // What it moves stays where it is, as a large file does.
+    for (Rekeying& rekeying : rekeyings) rekeying.payload = {};
+  }
+  // Tombstones first: they must not hide what is written under the same key.
+  if (plan.removes()) AddTombstoneOf(*core_.store, *plan.replaced, commit);
+  for (const Rekeying& rekeying : rekeyings) {
+    if (!rekeying.leaves_key) continue;
+    AddTombstoneOf(*core_.store, *rekeying.inode, commit);
+  }
+  for (Rekeying& rekeying : rekeyings) {
+    if (rekeying.payload.bytes.empty()) continue;
+    rekeying.copied =
+        commit.AddEntry(rekeying.new_hash, {rekeying.payload.bytes});
+  }
+  AddNames(plan, caller, commit);
   for (const Rekeying& rekeying : rekeyings) {
     if (!rekeying.copied.has_value()) continue;
     commit.Add(
@@ -196,23 +183,21 @@ absl::Status Volume::CommitRename(const RenamePlan& plan, Caller caller,
   return commit.Finish();
 }
 
-absl::Status Volume::Rename(uint64_t parent, absl::string_view name,
-                            uint64_t new_parent, absl::string_view new_name,
-                            uint32_t flags, Caller caller) {
-  if (read_only()) return PosixError(EROFS);
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  RenamePlan plan;
+absl::Status Renamer::Rename(uint64_t parent, absl::string_view name,
+                             uint64_t new_parent, absl::string_view new_name,
+                             uint32_t flags, Caller caller, Timestamp now) {
+  Plan plan;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(
-        plan, PlanRename(parent, name, new_parent, new_name, flags));
+    VARVE_ASSIGN_OR_RETURN(plan,
+                           MakePlan(parent, name, new_parent, new_name, flags));
   }
   if (plan.nothing_to_do) return absl::OkStatus();
   const absl::Status status =
-      CommitRename(plan, caller, /*from_reserve=*/false);
+      CommitPlan(plan, caller, now, /*from_reserve=*/false);
   const bool replaces = plan.replaced != nullptr && !plan.exchange;
   if (!IsOutOfSpace(status) || !replaces) return status;
-  return CommitRename(plan, caller, /*from_reserve=*/true);
+  return CommitPlan(plan, caller, now, /*from_reserve=*/true);
 }
 
 }  // namespace varve::fs

@@ -1,0 +1,83 @@
+// Renamer: checks a rename, plans what it does to names and keys, and commits
+// that. One object serves one rename.
+
+#ifndef VARVE_FS_VOLUME_RENAMER_H_
+#define VARVE_FS_VOLUME_RENAMER_H_
+
+#include <cstdint>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/store/store.h"
+#include "fs/content/content_reader.h"
+#include "fs/log/commit.h"
+#include "fs/log/core.h"
+#include "fs/volume/volume_types.h"
+
+namespace varve::fs {
+
+class Renamer {
+ public:
+  // Both must outlive this. A file whose bytes get a new key is verified by
+  // `reader` first.
+  Renamer(Core& core, ContentReader& reader) : core_(core), reader_(reader) {}
+
+  // Renames as Volume::Rename() says. If the disk is full and something is
+  // replaced, it happens from the store's reserve, and nothing is copied.
+  absl::Status Rename(uint64_t parent, absl::string_view name,
+                      uint64_t new_parent, absl::string_view new_name,
+                      uint32_t flags, Caller caller, Timestamp now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+
+ private:
+  // A rename that has passed all checks.
+  struct Plan {
+    const Inode* from_parent = nullptr;
+    const Inode* to_parent = nullptr;
+    absl::string_view from_name = {};
+    absl::string_view to_name = {};
+    const Inode* moved = nullptr;
+    const Inode* replaced = nullptr;  // null if the new name is free
+    bool exchange = false;
+    bool whiteout = false;  // the old name becomes a whiteout
+    bool nothing_to_do = false;
+
+    // Whether the file under the new name loses its last name.
+    bool removes() const {
+      return replaced != nullptr && !exchange &&
+             (replaced->is_directory() || replaced->link_count == 1);
+    }
+  };
+  // What happens to the content of a plain file that gets another path.
+  struct Rekeying {
+    const Inode* inode = nullptr;
+    bool leaves_key = false;       // its old key is to be hidden
+    uint64_t new_hash = 0;         // the key of its new path
+    Store::PinnedBytes payload{};  // what is to be written there; may be empty
+    std::optional<Extent> copied{};
+  };
+
+  absl::StatusOr<Plan> MakePlan(uint64_t parent, absl::string_view name,
+                                uint64_t new_parent, absl::string_view new_name,
+                                uint32_t flags) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Whether what is moved may take the place of what has the new name.
+  static absl::Status CheckReplaced(const Plan& plan);
+  Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
+                        absl::string_view from_name, const Inode& to_parent,
+                        absl::string_view to_name, const Inode* replaced) const;
+  absl::Status CommitPlan(const Plan& plan, Caller caller, Timestamp now,
+                          bool from_reserve)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  static void AddNames(const Plan& plan, Caller caller, Commit& commit);
+
+  Core& core_;
+  ContentReader& reader_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_VOLUME_RENAMER_H_
