@@ -188,6 +188,8 @@ bool RequestDropsPrivileges() { return drops_privileges; }
 
 uint32_t CallingThread() { return last_request.pid; }
 
+uint64_t RequestInode() { return last_request.nodeid; }
+
 uint32_t RequestOpcode() { return last_request.opcode; }
 
 }  // namespace varve::fs

@@ -59,6 +59,9 @@ bool RequestDropsPrivileges();
 // What it asks for: one of the kernel's FUSE_LOOKUP, FUSE_READ…
 uint32_t RequestOpcode();
 
+// The inode that it is about first: of the directory, where it names a file.
+uint64_t RequestInode();
+
 // The id of the thread whose system call it comes from; 0 if it comes from the
 // kernel itself.
 uint32_t CallingThread();

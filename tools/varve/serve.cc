@@ -24,6 +24,7 @@
 #include "engine/base/status.h"
 #include "fs/fuse/server.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/heartbeat.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/log.h"
 #include "tools/varve/mountinfo.h"
@@ -115,7 +116,7 @@ fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
   options.source = request.store;
   options.on_error = [](const absl::Status& status,
                         absl::string_view operation) {
-    LogError(absl::StrCat(operation, ": ", status.message()));
+    LogFailure(status, operation);
   };
   options.status_members = StatusMembers(request);
   return options;
@@ -196,18 +197,26 @@ absl::Status ServeStore(const ServeRequest& request,
   options.scrub_after = kScrubAfter;
   options.lock_wait = kLockWait;
   options.on_incident = [](const absl::Status& status) {
-    LogError(std::string(status.message()));
+    LogFailure(status, "");
   };
+  SetLogStore(request.store, "");
+  const ServiceManager nobody;
+  Heartbeat heartbeat(request.manager != nullptr ? *request.manager : nobody,
+                      request.store);
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<fs::Volume> volume,
                          OpenVolume(request.store, std::move(options)));
+  SetLogStore(request.store, volume->identity().UuidText());
   for (const std::string& note : volume->notes()) {
     LogWarning(absl::StrCat(request.store, ": ", note));
   }
   bool was_ready = false;
   absl::Status status = Serve(*volume, request, [&] {
     was_ready = true;
-    return on_ready();
+    VARVE_RETURN_IF_ERROR(on_ready());
+    heartbeat.Ready(*volume, request.directory);
+    return absl::OkStatus();
   });
+  heartbeat.Stopping();
   // Also after a failure: what was written is to be kept.
   const absl::Status closed = volume->Close();
   status.Update(
