@@ -90,7 +90,8 @@ class ToldToTheManager(Service):
         self.assertEqual(before[0], "STATUS=Opening %s" % self.store)
         self.assertIn("STATUS=%s is mounted at %s" % (self.store, self.mnt), before)
         self.stop()
-        self.assertIn("STATUS=Closing %s" % self.store, [*self.wait_for("STOPPING=1"), *self.told()])
+        self.wait_for("STOPPING=1")
+        self.assertEqual(self.told(), ["STATUS=Closing %s" % self.store])
 
     def test_opening_readiness_and_stopping(self):
         self.life()

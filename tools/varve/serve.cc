@@ -23,6 +23,7 @@
 #include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "fs/fuse/server.h"
+#include "fs/monitor/measured_files.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/heartbeat.h"
 #include "tools/varve/json_text.h"
@@ -98,6 +99,12 @@ std::vector<std::string>* messages_of_mounting = nullptr;
   }
 }
 
+// Of the one store of the process; kept, as files of it may be closed late.
+fs::FileMeter& TheFileMeter() {
+  static auto& meter = *new fs::FileMeter;
+  return meter;
+}
+
 std::string StatusMembers(const ServeRequest& request) {
   const nlohmann::ordered_json status = {
       {"pid", getpid()},
@@ -119,6 +126,8 @@ fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
     LogFailure(status, operation);
   };
   options.status_members = StatusMembers(request);
+  options.version = kVersion;
+  options.files = &TheFileMeter();
   return options;
 }
 
@@ -194,6 +203,8 @@ absl::Status ServeStore(const ServeRequest& request,
   fuse_set_log_func(OnFuseLog);
   fs::VolumeOptions options = request.options.volume;
   options.read_damaged = true;
+  fs::MeasuredFiles files(*options.file_system, TheFileMeter());
+  options.file_system = &files;
   options.scrub_after = kScrubAfter;
   options.lock_wait = kLockWait;
   options.on_incident = [](const absl::Status& status) {
