@@ -232,7 +232,7 @@ void AddTraceCommand(CLI::App& app, Action& action) {
       ->type_name("PID");
   command
       .add_option("--op", arguments->operations,
-                  "Only those of this kind: lookup, open, read…; may be "
+                  "Only those of this kind: as lookup, open, read; may be "
                   "repeated")
       ->type_name("OP")
       ->expected(1)
