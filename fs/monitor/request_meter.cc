@@ -29,7 +29,6 @@ struct alignas(128) RequestMeter::Shard {
   Counter bytes_read{0};
   Counter bytes_written{0};
   Counter begun{0};
-  Counter ended{0};
 };
 
 RequestMeter::RequestMeter() : shards_(std::make_unique<Shard[]>(kShards)) {}
@@ -54,18 +53,10 @@ void RequestMeter::End(const Outcome& outcome) {
   if (outcome.bytes_written > 0) {
     Add(shard.bytes_written, outcome.bytes_written);
   }
-  Add(shard.ended, 1);
 }
 
 std::unique_ptr<RequestMeter::Counts> RequestMeter::Read() const {
   auto counts = std::make_unique<Counts>();
-  uint64_t begun = 0;
-  uint64_t ended = 0;
-  // The end of a request is counted after its beginning; read in this order
-  // there are never fewer that began.
-  for (size_t i = 0; i < kShards; ++i) ended += shards_[i].ended.load();
-  for (size_t i = 0; i < kShards; ++i) begun += shards_[i].begun.load();
-  counts->in_progress = begun - std::min(begun, ended);
   for (size_t i = 0; i < kShards; ++i) {
     const Shard& shard = shards_[i];
     for (size_t op = 0; op < kOpcodes; ++op) {
@@ -78,6 +69,13 @@ std::unique_ptr<RequestMeter::Counts> RequestMeter::Read() const {
     counts->bytes_written +=
         shard.bytes_written.load(std::memory_order_relaxed);
   }
+  // A beginning is counted before the end that belongs to it: read in this
+  // order, there are never fewer.
+  uint64_t ended = 0;
+  for (const LatencyCounts& sum : counts->latencies) ended += sum.total();
+  uint64_t begun = 0;
+  for (size_t i = 0; i < kShards; ++i) begun += shards_[i].begun.load();
+  counts->in_progress = begun - std::min(begun, ended);
   return counts;
 }
 

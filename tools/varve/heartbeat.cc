@@ -14,8 +14,6 @@
 namespace varve::tools {
 namespace {
 
-// How often there is something to tell, at least.
-constexpr absl::Duration kBeat = absl::Seconds(5);
 // What the manager is asked to wait each time that there was work done: several
 // beats, as the machine may be slow.
 constexpr absl::Duration kExtension = absl::Seconds(60);
@@ -39,8 +37,9 @@ absl::Duration ProcessorTime(const struct rusage& usage) {
 
 }  // namespace
 
-Heartbeat::Heartbeat(const ServiceManager& manager, const std::string& store)
-    : manager_(manager), store_(store) {
+Heartbeat::Heartbeat(const ServiceManager& manager, const std::string& store,
+                     absl::Duration beat)
+    : manager_(manager), store_(store), beat_(beat) {
   if (!manager_.listens()) return;
   manager_.TellStatus(absl::StrCat("Opening ", store_));
   getrusage(RUSAGE_SELF, &last_usage_);
@@ -100,7 +99,7 @@ fs::Wakeup::Clock::time_point Heartbeat::NextBeat(Phase phase) const {
   const absl::Duration pings = phase == Phase::kOpening
                                    ? absl::InfiniteDuration()
                                    : manager_.watchdog() / 3;
-  return fs::Wakeup::After(std::min(kBeat, pings));
+  return fs::Wakeup::After(std::min(beat_, pings));
 }
 
 bool Heartbeat::HasWorked() {

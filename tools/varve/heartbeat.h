@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/time/time.h"
 #include "fs/base/wakeup.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/service_manager.h"
@@ -28,9 +29,13 @@ namespace varve::tools {
 
 class Heartbeat {
  public:
+  // How often there is something to tell, at least.
+  static constexpr absl::Duration kBeat = absl::Seconds(5);
+
   // Says that the store is being opened. `manager` must outlive this. No thread
   // is started if it does not listen.
-  Heartbeat(const ServiceManager& manager, const std::string& store);
+  Heartbeat(const ServiceManager& manager, const std::string& store,
+            absl::Duration beat = kBeat);
   ~Heartbeat();
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
@@ -55,6 +60,7 @@ class Heartbeat {
 
   const ServiceManager& manager_;
   const std::string store_;
+  const absl::Duration beat_;
   // Set before the phase says that they may be used.
   const fs::Volume* volume_ = nullptr;
   std::string directory_;
