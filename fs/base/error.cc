@@ -2,9 +2,15 @@
 
 #include <errno.h>
 
+#include "absl/strings/cord.h"
 #include "engine/base/status.h"
 
 namespace varve::fs {
+namespace {
+
+constexpr absl::string_view kFilePayload = "varve/file";
+
+}  // namespace
 
 absl::Status PosixError(int number) { return ErrorWithNumber(number, ""); }
 
@@ -36,6 +42,18 @@ int ErrnoOf(const absl::Status& status) {
     default:
       return EIO;
   }
+}
+
+absl::Status WithFile(absl::Status status, absl::string_view path) {
+  // Of OK nothing is kept.
+  status.SetPayload(kFilePayload, absl::Cord(path));
+  return status;
+}
+
+std::optional<std::string> PathOfFailure(const absl::Status& status) {
+  const auto path = status.GetPayload(kFilePayload);
+  if (!path.has_value()) return std::nullopt;
+  return std::string(*path);
 }
 
 }  // namespace varve::fs

@@ -4,6 +4,9 @@
 #ifndef VARVE_FS_BASE_ERROR_H_
 #define VARVE_FS_BASE_ERROR_H_
 
+#include <optional>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 
@@ -20,6 +23,12 @@ absl::Status DamageError(absl::string_view message);
 // The number to answer a request with: that which the status carries, else the
 // closest to its code. 0 for OK.
 int ErrnoOf(const absl::Status& status);
+
+// The same failure, which also says of which file it is, for logs that keep
+// such things apart from the message. OK stays OK.
+absl::Status WithFile(absl::Status status, absl::string_view path);
+// Nothing if it does not say so.
+std::optional<std::string> PathOfFailure(const absl::Status& status);
 
 }  // namespace varve::fs
 

@@ -120,6 +120,15 @@ std::string ContentReader::Describe(uint64_t ino) const {
                           : absl::StrCat("file \"", Tree::PathOf(*inode), "\"");
 }
 
+std::string ContentReader::PathOf(uint64_t ino) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  const Inode* inode = core_.tree.Find(ino);
+  if (inode == nullptr) return "";
+  if (ino == kRootIno) return "/";
+  const std::string path = Tree::PathOf(*inode);
+  return path.empty() ? path : absl::StrCat("/", path);
+}
+
 absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
                                                           uint64_t begin,
                                                           uint64_t end,

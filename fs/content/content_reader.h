@@ -141,6 +141,8 @@ class ContentReader {
 
   // The file, as messages name it.
   std::string Describe(uint64_t ino) const;
+  // Its first path from the root, "/photos/cat.jpg"; empty if it has no name.
+  std::string PathOf(uint64_t ino) const;
 
  private:
   // What has to be known of an inode to read it, copied under the tree's lock.

@@ -112,6 +112,11 @@ class OpenFiles {
     return open;
   }
 
+  size_t count() {
+    absl::MutexLock lock(&mu_);
+    return inodes_.size();
+  }
+
   // Ends one open; returns whether it was the last.
   bool Close(OpenInode& open) {
     absl::MutexLock lock(&mu_);

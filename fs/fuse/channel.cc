@@ -18,6 +18,7 @@ namespace {
 
 thread_local fuse_in_header last_request = {};
 thread_local bool drops_privileges = false;
+thread_local AnswerSent answer_sent;
 // The unique number of the INIT request while its answer is awaited; the kernel
 // sends one INIT per connection, before anything else.
 thread_local uint64_t init_unique = 0;
@@ -130,8 +131,26 @@ bool AmendInit(FuseContext& context, const fuse_out_header& header,
   return by_rings;
 }
 
+// Notes how the request of this thread is answered; notifications are none.
+void NoteAnswer(const struct iovec* pieces, int count) {
+  fuse_out_header header;
+  if (count < 1 || pieces[0].iov_len < sizeof(header)) return;
+  std::memcpy(&header, pieces[0].iov_base, sizeof(header));
+  if (header.unique != last_request.unique) return;
+  answer_sent.error = -header.error;
+  answer_sent.bytes = header.len - sizeof(header);
+  fuse_write_out out;
+  const bool is_write = last_request.opcode == FUSE_WRITE ||
+                        last_request.opcode == FUSE_COPY_FILE_RANGE;
+  if (is_write && count > 1 && pieces[1].iov_len >= sizeof(out)) {
+    std::memcpy(&out, pieces[1].iov_base, sizeof(out));
+    answer_sent.written = out.size;
+  }
+}
+
 ssize_t Send(int fd, struct iovec* pieces, int count, void* userdata) {
   auto& context = *static_cast<FuseContext*>(userdata);
+  NoteAnswer(pieces, count);
   const std::optional<ssize_t> by_ring =
       UringLoop::Answer({pieces, static_cast<size_t>(count)});
   if (by_ring.has_value()) return *by_ring;
@@ -149,6 +168,7 @@ ssize_t Send(int fd, struct iovec* pieces, int count, void* userdata) {
   // die of SIGBUS.
   header.len = sizeof(header);
   header.error = -EIO;
+  answer_sent = {.error = EIO};
   return write(fd, &header, sizeof(header)) < 0 ? -1 : sent;
 }
 
@@ -158,6 +178,7 @@ size_t NoteRequest(void* request, size_t size) {
   if (size < sizeof(fuse_in_header)) return size;
   const fuse_in_header& header = last_request;
   std::memcpy(&last_request, request, sizeof(last_request));
+  answer_sent = {};
   drops_privileges = DropsPrivileges(header.opcode, request, size);
   if (header.opcode == FUSE_INIT) NoteInit(header, request, size);
   if (header.opcode != FUSE_SETXATTR) return size;
@@ -187,6 +208,10 @@ struct fuse_custom_io FuseChannelIo() {
 bool RequestDropsPrivileges() { return drops_privileges; }
 
 uint32_t CallingThread() { return last_request.pid; }
+
+const AnswerSent& LastAnswer() { return answer_sent; }
+
+uint64_t RequestInode() { return last_request.nodeid; }
 
 uint32_t RequestOpcode() { return last_request.opcode; }
 

@@ -59,6 +59,18 @@ bool RequestDropsPrivileges();
 // What it asks for: one of the kernel's FUSE_LOOKUP, FUSE_READ…
 uint32_t RequestOpcode();
 
+// How it was answered so far: the error number, and how many bytes the answer
+// has behind its header. Of what was written, the number of bytes.
+struct AnswerSent {
+  int error = 0;
+  uint64_t bytes = 0;
+  uint64_t written = 0;
+};
+const AnswerSent& LastAnswer();
+
+// The inode that it is about first: of the directory, where it names a file.
+uint64_t RequestInode();
+
 // The id of the thread whose system call it comes from; 0 if it comes from the
 // kernel itself.
 uint32_t CallingThread();

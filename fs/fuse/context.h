@@ -10,12 +10,15 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "fs/fuse/control_directory.h"
+#include "fs/monitor/request_meter.h"
+#include "fs/monitor/tracer.h"
 #include "fs/volume/volume.h"
 
 struct fuse_session;
 
 namespace varve::fs {
 
+struct FileMeter;
 class RingTransport;
 
 // Called from any thread.
@@ -35,6 +38,11 @@ struct FuseContext {
   ErrorLog log;                    // may be empty
   std::function<void()> on_ready;  // may be empty
   RingTransport* rings = nullptr;  // where there may be one
+  RequestMeter requests;
+  Tracer tracer;
+  const FileMeter* files = nullptr;  // of the store; may be null
+  std::string version;               // of the daemon
+  double started_seconds = 0;        // since 1970
 };
 
 }  // namespace varve::fs

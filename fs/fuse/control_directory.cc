@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -19,6 +20,7 @@ namespace {
 constexpr uint64_t kStatus = ControlDirectory::kFirstIno + 1;
 constexpr uint64_t kStatusJson = ControlDirectory::kFirstIno + 2;
 constexpr uint64_t kUnnamed = ControlDirectory::kFirstIno + 3;
+constexpr uint64_t kFirstFile = ControlDirectory::kFirstIno + 4;
 constexpr uint64_t kFirstUnnamed = ControlDirectory::kFirstIno + 16;
 
 struct Member {
@@ -62,11 +64,22 @@ Stat ControlDirectory::FileStat(uint64_t ino, uint64_t size) const {
   Stat stat{.ino = ino, .attributes = {.mode = S_IFREG | 0444}, .nlink = 1};
   // Unnamed bytes may have been anybody's: they are for the owner of the root.
   if (ino >= kFirstUnnamed) stat.attributes.mode = S_IFREG | 0400;
+  const TextFile* const file = FindFile(ino);
+  if (file != nullptr && file->is_private) {
+    stat.attributes.mode = S_IFREG | 0400;
+    stat.attributes.uid = geteuid();
+  }
   stat.attributes.size = size;
   stat.attributes.mtime = stat.attributes.ctime = started_;
   stat.attributes.atime = stat.attributes.btime = started_;
   stat.blocks = (size + 511) / 512;
   return stat;
+}
+
+const ControlDirectory::TextFile* ControlDirectory::FindFile(
+    uint64_t ino) const {
+  const uint64_t place = ino - kFirstFile;
+  return ino >= kFirstFile && place < files_.size() ? &files_[place] : nullptr;
 }
 
 void ControlDirectory::LoadUnnamed() {
@@ -110,6 +123,9 @@ absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
     if (name == "status") return GetAttributes(kStatus);
     if (name == "status.json") return GetAttributes(kStatusJson);
     if (name == "unnamed") return DirectoryStat(kUnnamed);
+    for (size_t i = 0; i < files_.size(); ++i) {
+      if (name == files_[i].name) return GetAttributes(kFirstFile + i);
+    }
     return PosixError(ENOENT);
   }
   if (parent != kUnnamed) return PosixError(ENOTDIR);
@@ -122,9 +138,10 @@ absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
 absl::StatusOr<Stat> ControlDirectory::GetAttributes(uint64_t ino) {
   if (ino == kFirstIno || ino == kUnnamed) return DirectoryStat(ino);
   if (ino == kStatus || ino == kStatusJson) {
-    VARVE_ASSIGN_OR_RETURN(const std::string text, StatusText(ino));
+    VARVE_ASSIGN_OR_RETURN(const std::string text, TextOf(ino));
     return FileStat(ino, text.size());
   }
+  if (FindFile(ino) != nullptr) return FileStat(ino, 0);
   absl::MutexLock lock(&mu_);
   const uint64_t index = ino - kFirstUnnamed;
   if (index >= unnamed_.size()) return PosixError(ENOENT);
@@ -155,9 +172,14 @@ absl::Status ControlDirectory::Rename(uint64_t parent, absl::string_view name,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
+absl::StatusOr<std::string> ControlDirectory::TextOf(uint64_t ino) {
+  if (const TextFile* const file = FindFile(ino)) return file->make();
   if (ino != kStatus && ino != kStatusJson) return PosixError(ENOENT);
   VARVE_ASSIGN_OR_RETURN(const SpaceInfo space, volume_.GetSpace());
+  return StatusText(ino == kStatusJson, space);
+}
+
+std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space) {
   const Scrubber::Progress scrubbed = volume_.scrub_progress();
   const Member members[] = {
       {"store_bytes", space.store_bytes},
@@ -170,7 +192,6 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
       {"scrubbed_bytes", scrubbed.bytes},
       {"scrub_found_damaged", scrubbed.damaged},
   };
-  const bool json = ino == kStatusJson;
   std::string text = json ? "{" : "";
   if (json && !status_members_.empty()) {
     absl::StrAppend(&text, status_members_, ", ");
@@ -193,8 +214,8 @@ absl::StatusOr<std::string> ControlDirectory::StatusText(uint64_t ino) {
     absl::StrAppend(&text, json ? ", \"store_file\": \"" : "store_file: ",
                     NameOf(*place), json ? "\"" : "\n");
   }
-  absl::StrAppend(&text, json ? ", \"transport\": \"" : "transport: ",
-                  over_io_uring_.load() ? "io_uring" : "/dev/fuse",
+  absl::StrAppend(&text,
+                  json ? ", \"transport\": \"" : "transport: ", transport(),
                   json ? "\"" : "\n");
   for (const Member& member : members) {
     absl::StrAppend(&text, json ? ", \"" : "", member.name,
@@ -214,7 +235,9 @@ absl::Status ControlDirectory::ReadDirectory(
   std::vector<Listed> all = {{".", DirectoryStat(ino)},
                              {"..", DirectoryStat(kFirstIno)}};
   if (ino == kFirstIno) {
-    for (const char* name : {"status", "status.json", "unnamed"}) {
+    std::vector<std::string> names = {"status", "status.json", "unnamed"};
+    for (const TextFile& file : files_) names.push_back(file.name);
+    for (const std::string& name : names) {
       VARVE_ASSIGN_OR_RETURN(const Stat stat, Lookup(ino, name));
       all.push_back({name, stat});
     }

@@ -3,6 +3,8 @@
 //
 //   .varve/status        the state of store and tree, for people
 //   .varve/status.json   the same for programs
+//   .varve/metrics       figures of the mount, for Prometheus
+//   .varve/trace         where requests can be followed, one by one
 //   .varve/unnamed/      the store's entries that have no name, read-only, each
 //                        under the 16 hex digits of its key hash; moving one
 //                        into the tree names it
@@ -17,6 +19,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -43,13 +46,23 @@ class ControlDirectory {
   // `status_members` as in FuseOptions.
   ControlDirectory(Volume& volume, std::string status_members);
 
+  // A file whose text is made each time that it is opened. Its size is told as
+  // 0, as in /proc. To be called before the first request is served.
+  struct TextFile {
+    std::string name;
+    // Whether nobody but the user that the daemon runs as, and root, may read.
+    bool is_private = false;
+    std::function<absl::StatusOr<std::string>()> make;
+  };
+  void AddFile(TextFile file) { files_.push_back(std::move(file)); }
+
   // Of a name below it, or of its own in the root of the tree.
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
   // The key hash of an unnamed entry; nothing for any other inode.
   std::optional<uint64_t> KeyHashOf(uint64_t ino);
-  // The text of a status file, made anew; ENOENT for any other inode.
-  absl::StatusOr<std::string> StatusText(uint64_t ino);
+  // The text of one of the files, made anew; ENOENT for any other inode.
+  absl::StatusOr<std::string> TextOf(uint64_t ino);
   // Calls `visit` with each name from behind `cookie` on, as
   // Volume::ReadDirectory does.
   absl::Status ReadDirectory(
@@ -57,6 +70,9 @@ class ControlDirectory {
       const std::function<bool(const Volume::Entry&)>& visit);
   // Says that requests come through io_uring, and not through /dev/fuse.
   void set_over_io_uring() { over_io_uring_.store(true); }
+  absl::string_view transport() const {
+    return over_io_uring_.load() ? "io_uring" : "/dev/fuse";
+  }
   // rename(2), if one of the names belongs to it. Moves an unnamed entry into
   // the tree; EPERM for all else.
   absl::Status Rename(uint64_t parent, absl::string_view name,
@@ -74,6 +90,9 @@ class ControlDirectory {
   // Says that an unnamed entry has been named.
   void NoteNamed(uint64_t key_hash);
   Stat FileStat(uint64_t ino, uint64_t size) const;
+  // The one of files_ that has the inode number; null if none has.
+  const TextFile* FindFile(uint64_t ino) const;
+  std::string StatusText(bool json, const SpaceInfo& space);
   void LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The place in unnamed_ of the one of that name, if it has not been named.
   std::optional<size_t> FindUnnamed(absl::string_view name)
@@ -84,6 +103,7 @@ class ControlDirectory {
   Volume& volume_;
   const std::string status_members_;
   const Timestamp started_;
+  std::vector<TextFile> files_;  // constant while requests are served
   std::atomic<bool> over_io_uring_{false};
   absl::Mutex mu_;
   // As of the first look, by ascending key hash, which is the order of their

@@ -73,7 +73,7 @@ void OpenInControl(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
   auto file = std::make_unique<OpenControlFile>();
   file->key_hash = context.control.KeyHashOf(ino);
   if (!file->key_hash.has_value()) {
-    absl::StatusOr<std::string> text = context.control.StatusText(ino);
+    absl::StatusOr<std::string> text = context.control.TextOf(ino);
     if (!text.ok()) return request.Fail(text.status());
     file->text = *std::move(text);
   }

@@ -42,7 +42,9 @@ void ReplyBytes(FuseContext& context, DataRequest& request,
   const std::string name = ControlDirectory::Owns(ino)
                                ? std::string("an unnamed entry")
                                : context.volume.reader().Describe(ino);
-  context.log(Annotate(status, name), "read");
+  context.log(
+      WithFile(Annotate(status, name), context.volume.reader().PathOf(ino)),
+      "read");
 }
 
 }  // namespace varve::fs

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include <array>
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -449,19 +448,11 @@ bool MayTakeLong(uint32_t opcode) {
   return row != nullptr && row->duration == Duration::kMayBeLong;
 }
 
-void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
-  const absl::string_view bytes(static_cast<const char*>(request.mem),
-                                request.size);
-  fuse_in_header header;
-  if (bytes.size() >= sizeof(header)) {
-    std::memcpy(&header, bytes.data(), sizeof(header));
-    const Operation* const row = FindOperation(header.opcode);
-    if (row != nullptr && row->answer != nullptr &&
-        row->answer(context, bytes)) {
-      return;
-    }
-  }
-  fuse_session_process_buf(context.session, &request);
+const char* OperationName(uint32_t opcode) {
+  // libfuse makes the newer one of it.
+  if (opcode == FUSE_RENAME) opcode = FUSE_RENAME2;
+  const Operation* const row = FindOperation(opcode);
+  return row != nullptr ? row->name : "other";
 }
 
 }  // namespace varve::fs

@@ -16,13 +16,12 @@ absl::Span<const Operation> Operations();
 // The handlers of those that libfuse knows.
 const struct fuse_lowlevel_ops& FuseOperations();
 
+// "lookup", "read"…; "other" if there is no row of it.
+const char* OperationName(uint32_t opcode);
+
 // Whether answering such a request may well take longer than handing the next
 // one to another thread.
 bool MayTakeLong(uint32_t opcode);
-
-// Serves the request, which is what the kernel sent, header first: answers it
-// if libfuse does not know it, and has libfuse call its handler otherwise.
-void ServeRequest(FuseContext& context, const struct fuse_buf& request);
 
 }  // namespace varve::fs
 

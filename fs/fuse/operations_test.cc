@@ -25,6 +25,7 @@
 #include "absl/strings/string_view.h"
 #include "fs/fuse/channel.h"
 #include "fs/fuse/context.h"
+#include "fs/fuse/serve_request.h"
 #include "fs/volume/volume_test_util.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

@@ -82,7 +82,11 @@ fuse_req_t FuseRequest::Take() {
 
 void FuseRequest::Fail(const absl::Status& status) {
   assert(!status.ok());
-  if (!IsOrdinary(status) && context_.log) context_.log(status, operation_);
+  if (!IsOrdinary(status) && context_.log) {
+    context_.log(
+        WithFile(status, context_.volume.reader().PathOf(RequestInode())),
+        operation_);
+  }
   const int number = status.ok() ? EIO : ErrnoOf(status);
   if (request_ == nullptr) return Send(number, {});
   fuse_reply_err(Take(), number);

@@ -6,7 +6,7 @@
 
 #include "absl/types/span.h"
 #include "engine/base/status.h"
-#include "fs/fuse/operations.h"
+#include "fs/fuse/serve_request.h"
 
 namespace varve::fs {
 namespace {

@@ -21,12 +21,16 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "engine/base/descriptor.h"
 #include "engine/base/status.h"
 #include "fs/fuse/channel.h"
 #include "fs/fuse/context.h"
+#include "fs/fuse/metrics.h"
+#include "fs/fuse/monitor.h"
 #include "fs/fuse/operations.h"
 #include "fs/fuse/rings.h"
+#include "fs/fuse/serve_request.h"
 #include "fs/transport/request_loop.h"
 
 namespace varve::fs {
@@ -190,10 +194,19 @@ class FuseServer::Impl {
       : options_(std::move(options)),
         context_(volume, options_.status_members),
         stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        monitor_(context_),
         rings_(context_, options_.io_uring, options_.threads,
                [this] { Stop(); }) {
     context_.log = options_.on_error;
     context_.rings = &rings_;
+    context_.files = options_.files;
+    context_.version = options_.version;
+    context_.started_seconds = absl::ToUnixSeconds(absl::Now());
+    context_.control.AddFile(
+        {.name = "metrics", .make = [this] { return MetricsOf(context_); }});
+    context_.control.AddFile({.name = "trace",
+                              .is_private = true,
+                              .make = [this] { return monitor_.TraceText(); }});
   }
 
   ~Impl() {
@@ -226,6 +239,7 @@ class FuseServer::Impl {
   // been detached here.
   std::optional<dev_t> device_;
   const Descriptor stop_;  // signalled by Stop()
+  Monitor monitor_;
   FuseRings rings_;
   std::unique_ptr<Forgetter> forgetter_;
 };
@@ -247,6 +261,9 @@ absl::Status FuseServer::Impl::Mount() {
   if (session_ == nullptr) {
     return absl::InvalidArgumentError(
         absl::StrCat("a mount option is not known (", joined, ")"));
+  }
+  if (!options_.metrics_socket.empty()) {
+    VARVE_RETURN_IF_ERROR(monitor_.Listen(options_.metrics_socket));
   }
   errno = 0;
   if (fuse_session_mount(session_, options_.mountpoint.c_str()) != 0) {
@@ -330,6 +347,7 @@ absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   loop.End();
   loop.Join();
   rings_.End();
+  monitor_.End();
   Unmount();
   return absl::OkStatus();
 }

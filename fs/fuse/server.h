@@ -21,6 +21,8 @@
 
 namespace varve::fs {
 
+struct FileMeter;
+
 struct FuseOptions {
   std::string mountpoint;  // absolute
   std::string source;      // shown as the device in /proc/mounts: the store
@@ -42,6 +44,13 @@ struct FuseOptions {
   // One line for the log; called from any thread.
   std::function<void(const absl::Status& status, absl::string_view operation)>
       on_error = nullptr;
+  // Where metrics are served, too: the path of a Unix socket, or "@" and a name
+  // in the abstract namespace; nowhere if empty.
+  std::string metrics_socket;
+  // What metrics tell of the daemon and of the store's file. `files` outlives
+  // the server; it may be null.
+  std::string version;
+  const FileMeter* files = nullptr;
   // What `.varve/status.json` shows besides what the volume knows, as members
   // of a JSON object, ready to be inserted; may be empty.
   std::string status_members;
@@ -50,7 +59,8 @@ struct FuseOptions {
 class FuseServer {
  public:
   // Mounts. INVALID_ARGUMENT if libfuse refuses an option; otherwise the
-  // system's error. `volume` must outlive the server. No thread is started.
+  // system's error, or that of MonitorSocket::Listen(). `volume` must outlive
+  // the server. No thread is started.
   static absl::StatusOr<std::unique_ptr<FuseServer>> Mount(Volume& volume,
                                                            FuseOptions options);
   // Unmounts (lazily, if it is busy) where nobody has done so yet.

@@ -95,6 +95,9 @@ class Volume {
   bool closed_properly() const { return closed_properly_; }
   // Where the store's file is now.
   absl::StatusOr<FileLocation> LocateFile();
+  // Bytes that were written, and are in memory only; files that are open.
+  uint64_t dirty_bytes() const { return writer_.dirty_bytes(); }
+  size_t open_files() { return open_files_.count(); }
   Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
   // Sentences about what was unusual in opening the store, for the log.
   const std::vector<std::string>& notes() const { return notes_; }

@@ -98,7 +98,7 @@ Volume::Volume(VolumeOptions options)
       writer_(core_, reader_, copy_gate_, options_.dirty_budget),
       scrubber_(core_, reader_,
                 [this](uint64_t ino, const absl::Status& status) {
-                  Report(status);
+                  Report(WithFile(status, reader_.PathOf(ino)));
                   // The kernel may have some of it in its cache.
                   TellStale(ino);
                 }),

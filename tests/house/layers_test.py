@@ -33,7 +33,8 @@ FS = {
     "fs/repair": ["fs/volume"],
     "fs/ioctl": ["fs/base", "fs/compaction"],
     "fs/transport": [],
-    "fs/fuse": ["fs/volume", "fs/ioctl", "fs/transport"],
+    "fs/monitor": [],
+    "fs/fuse": ["fs/volume", "fs/ioctl", "fs/transport", "fs/monitor"],
 }
 LAYERS = {**ENGINE, **FS}
 

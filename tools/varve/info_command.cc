@@ -66,13 +66,7 @@ std::string Lines(const Json& json) {
 
 absl::Status InfoOfMount(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const std::string directory,
-                         RealPathOfLast(arguments.path));
-  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
-  const auto mount = FindMountAt(mounts, directory);
-  if (!mount.has_value() || !mount->is_varve()) {
-    return ExitError(ExitStatus::kRefused,
-                     absl::StrCat("no store is mounted at ", arguments.path));
-  }
+                         MountedDirectory(arguments.path));
   VARVE_ASSIGN_OR_RETURN(
       const std::string text,
       ReadControlFile(directory, arguments.json ? "status.json" : "status"));

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "fs/base/error.h"
 #include "tools/varve/command.h"
 #include "tools/varve/daemonize.h"
 #include "tools/varve/exit_status.h"
@@ -18,6 +19,7 @@
 #include "tools/varve/mountpoint.h"
 #include "tools/varve/remount.h"
 #include "tools/varve/serve.h"
+#include "tools/varve/service_manager.h"
 
 namespace varve::tools {
 namespace {
@@ -76,6 +78,22 @@ absl::Status ServeDetached(const ServeRequest& request,
   return status;
 }
 
+// In the foreground, as a service if there is a manager that wants to know. (A
+// mount that goes into the background is not what the manager has started.)
+absl::Status ServeHere(const Arguments& arguments) {
+  const ServiceManager manager = ServiceManager::FromEnvironment();
+  const absl::Status status = [&] {
+    VARVE_ASSIGN_OR_RETURN(ServeRequest request, Prepare(arguments));
+    request.manager = &manager;
+    return ServeStore(request, [] { return absl::OkStatus(); });
+  }();
+  if (!status.ok()) {
+    manager.TellStatus(status.message());
+    manager.Tell(absl::StrCat("ERRNO=", fs::ErrnoOf(status)));
+  }
+  return status;
+}
+
 absl::Status Mount(const Arguments& arguments) {
   LogToStandardError();
   VARVE_ASSIGN_OR_RETURN(
@@ -84,10 +102,8 @@ absl::Status Mount(const Arguments& arguments) {
   if (options.remount) {
     return Remount(arguments.store, arguments.directory, options.changes);
   }
+  if (arguments.foreground) return ServeHere(arguments);
   VARVE_ASSIGN_OR_RETURN(const ServeRequest request, Prepare(arguments));
-  if (arguments.foreground) {
-    return ServeStore(request, [] { return absl::OkStatus(); });
-  }
   return RunDetached([&request](std::function<absl::Status()> ready) {
     return ServeDetached(request, std::move(ready));
   });

@@ -139,6 +139,14 @@ absl::Status SetAutoCompaction(const MountOptionWord& word,
   return absl::OkStatus();
 }
 
+absl::Status SetMetrics(const MountOptionWord& word, MountOptions& options) {
+  if (word.value.size() < 2 || (word.value[0] != '/' && word.value[0] != '@')) {
+    return BadMountOption(word, "needs an absolute path");
+  }
+  options.fuse.metrics_socket = std::string(word.value);
+  return absl::OkStatus();
+}
+
 absl::Status SetRemount(const MountOptionWord&, MountOptions& options) {
   options.remount = true;
   return absl::OkStatus();
@@ -214,6 +222,16 @@ constexpr MountOptionRow kRows[] = {
          "so that an idle mount takes no time of the processor. On a machine "
          "of one processor it never does, and what comes through io_uring "
          "needs none of it."},
+    {.name = "metrics",
+     .value = "PATH",
+     .set = &SetMetrics,
+     .help = "serve metrics for Prometheus on a Unix socket there, too",
+     .details =
+         "The same is to be read in .varve/metrics. The socket speaks HTTP: "
+         "`curl --unix-socket PATH http://varve/metrics`. Whoever can reach "
+         "the "
+         "path may read them. A name behind an @ is in the abstract "
+         "namespace."},
     {.name = "debug",
      .set = &InFuse<&FuseOptions::debug, true>,
      .help = "log every request (with -f)"},

@@ -105,6 +105,14 @@ TEST(MountOptionsTest, ThreadsNeedANumber) {
   }
 }
 
+TEST(MountOptionsTest, MetricsNeedAPathOrAName) {
+  EXPECT_EQ(Parse("metrics=/run/m").fuse.metrics_socket, "/run/m");
+  EXPECT_EQ(Parse("metrics=@m").fuse.metrics_socket, "@m");
+  for (const char* bad : {"metrics=", "metrics", "metrics=/", "metrics=m"}) {
+    EXPECT_FALSE(ParseMountOptions({bad}, kRoot).ok()) << bad;
+  }
+}
+
 TEST(MountOptionsTest, PollingNeedsMicroseconds) {
   EXPECT_EQ(Parse("").fuse.poll, fs::FuseOptions().poll);
   EXPECT_EQ(Parse("poll=0").fuse.poll, absl::ZeroDuration());

@@ -23,7 +23,9 @@
 #include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "fs/fuse/server.h"
+#include "fs/monitor/measured_files.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/heartbeat.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/log.h"
 #include "tools/varve/mountinfo.h"
@@ -97,6 +99,12 @@ std::vector<std::string>* messages_of_mounting = nullptr;
   }
 }
 
+// Of the one store of the process; kept, as files of it may be closed late.
+fs::FileMeter& TheFileMeter() {
+  static auto& meter = *new fs::FileMeter;
+  return meter;
+}
+
 std::string StatusMembers(const ServeRequest& request) {
   const nlohmann::ordered_json status = {
       {"pid", getpid()},
@@ -115,9 +123,11 @@ fs::FuseOptions FuseOptionsFor(const ServeRequest& request) {
   options.source = request.store;
   options.on_error = [](const absl::Status& status,
                         absl::string_view operation) {
-    LogError(absl::StrCat(operation, ": ", status.message()));
+    LogFailure(status, operation);
   };
   options.status_members = StatusMembers(request);
+  options.version = kVersion;
+  options.files = &TheFileMeter();
   return options;
 }
 
@@ -193,21 +203,31 @@ absl::Status ServeStore(const ServeRequest& request,
   fuse_set_log_func(OnFuseLog);
   fs::VolumeOptions options = request.options.volume;
   options.read_damaged = true;
+  fs::MeasuredFiles files(*options.file_system, TheFileMeter());
+  options.file_system = &files;
   options.scrub_after = kScrubAfter;
   options.lock_wait = kLockWait;
   options.on_incident = [](const absl::Status& status) {
-    LogError(std::string(status.message()));
+    LogFailure(status, "");
   };
+  SetLogStore(request.store, "");
+  const ServiceManager nobody;
+  Heartbeat heartbeat(request.manager != nullptr ? *request.manager : nobody,
+                      request.store);
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<fs::Volume> volume,
                          OpenVolume(request.store, std::move(options)));
+  SetLogStore(request.store, volume->identity().UuidText());
   for (const std::string& note : volume->notes()) {
     LogWarning(absl::StrCat(request.store, ": ", note));
   }
   bool was_ready = false;
   absl::Status status = Serve(*volume, request, [&] {
     was_ready = true;
-    return on_ready();
+    VARVE_RETURN_IF_ERROR(on_ready());
+    heartbeat.Ready(*volume, request.directory);
+    return absl::OkStatus();
   });
+  heartbeat.Stopping();
   // Also after a failure: what was written is to be kept.
   const absl::Status closed = volume->Close();
   status.Update(

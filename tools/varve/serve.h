@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "tools/varve/mount_options.h"
+#include "tools/varve/service_manager.h"
 
 namespace varve::tools {
 
@@ -16,6 +17,7 @@ struct ServeRequest {
   std::string store;      // absolute, without symbolic links
   std::string directory;  // likewise
   MountOptions options;
+  const ServiceManager* manager = nullptr;  // told how it goes, if there is one
 };
 
 // Opens the store, mounts it, and serves it until it is unmounted or the

@@ -1,0 +1,64 @@
+#include "fs/fuse/serve_request.h"
+
+#include <linux/fuse.h>
+
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+
+#include "absl/strings/string_view.h"
+#include "fs/fuse/channel.h"
+#include "fs/fuse/control_directory.h"
+#include "fs/fuse/operation.h"
+#include "fs/fuse/operations.h"
+#include "fs/fuse/traced_request.h"
+
+namespace varve::fs {
+namespace {
+
+void Answer(FuseContext& context, absl::string_view bytes,
+            const struct fuse_buf& request) {
+  fuse_in_header header;
+  if (bytes.size() >= sizeof(header)) {
+    std::memcpy(&header, bytes.data(), sizeof(header));
+    const Operation* const row = FindOperation(header.opcode);
+    if (row != nullptr && row->answer != nullptr &&
+        row->answer(context, bytes)) {
+      return;
+    }
+  }
+  fuse_session_process_buf(context.session, &request);
+}
+
+}  // namespace
+
+void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
+  using Clock = std::chrono::steady_clock;
+  const absl::string_view bytes(static_cast<const char*>(request.mem),
+                                request.size);
+  const uint32_t opcode = RequestOpcode();
+  std::optional<TracedRequest> traced;
+  if (context.tracer.on()) traced = DescribeRequest(context, bytes);
+  context.requests.Begin();
+  const Clock::time_point begin = Clock::now();
+  Answer(context, bytes, request);
+  const auto duration = Clock::now() - begin;
+  const AnswerSent& sent = LastAnswer();
+  // Nobody counts what he reads to learn the count.
+  const bool is_read =
+      opcode == FUSE_READ && !ControlDirectory::Owns(RequestInode());
+  const uint64_t read = is_read && sent.error == 0 ? sent.bytes : 0;
+  context.requests.End({.opcode = opcode,
+                        .error = sent.error,
+                        .bytes_read = read,
+                        .bytes_written = sent.written,
+                        .duration = duration});
+  if (!traced.has_value()) return;
+  traced->error = sent.error;
+  traced->bytes = read + sent.written;
+  traced->duration = duration;
+  context.tracer.Record(*traced);
+}
+
+}  // namespace varve::fs

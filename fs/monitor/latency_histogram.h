@@ -1,0 +1,60 @@
+// LatencyHistogram: how often something took how long, by powers of two from a
+// microsecond on. Counting takes two atomic additions and no lock.
+//
+// Thread-safe.
+
+#ifndef VARVE_FS_MONITOR_LATENCY_HISTOGRAM_H_
+#define VARVE_FS_MONITOR_LATENCY_HISTOGRAM_H_
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace varve::fs {
+
+// Bucket i counts what took up to 2^i microseconds, and longer than those below
+// it; the last one all that took longer still.
+inline constexpr size_t kLatencyBuckets = 26;
+
+struct LatencyCounts {
+  std::array<uint64_t, kLatencyBuckets> counts = {};
+  uint64_t nanoseconds = 0;  // the sum
+
+  uint64_t total() const {
+    uint64_t sum = 0;
+    for (const uint64_t count : counts) sum += count;
+    return sum;
+  }
+};
+
+class LatencyHistogram {
+ public:
+  void Add(std::chrono::nanoseconds duration) {
+    const int64_t signed_ns = duration.count();
+    const uint64_t ns = signed_ns < 0 ? 0 : static_cast<uint64_t>(signed_ns);
+    const size_t place =
+        ns <= 1000 ? 0
+                   : static_cast<size_t>(std::bit_width((ns + 999) / 1000 - 1));
+    counts_[place < kLatencyBuckets ? place : kLatencyBuckets - 1].fetch_add(
+        1, std::memory_order_relaxed);
+    nanoseconds_.fetch_add(ns, std::memory_order_relaxed);
+  }
+
+  void AddTo(LatencyCounts& sum) const {
+    for (size_t i = 0; i < kLatencyBuckets; ++i) {
+      sum.counts[i] += counts_[i].load(std::memory_order_relaxed);
+    }
+    sum.nanoseconds += nanoseconds_.load(std::memory_order_relaxed);
+  }
+
+ private:
+  std::array<std::atomic<uint64_t>, kLatencyBuckets> counts_ = {};
+  std::atomic<uint64_t> nanoseconds_{0};
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_MONITOR_LATENCY_HISTOGRAM_H_

@@ -1,0 +1,280 @@
+// varve top
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "engine/base/descriptor.h"
+#include "engine/base/status.h"
+#include "tools/varve/command.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
+#include "tools/varve/metrics_reader.h"
+#include "tools/varve/mountinfo.h"
+#include "tools/varve/unmount.h"
+
+namespace varve::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Json = nlohmann::ordered_json;
+
+constexpr char kDetails[] =
+    R"(Shows what a mount does at present, anew each second: requests by kind and how
+long they take, bytes, what waits to be committed, how much of the store is
+dead, a compaction. Ctrl-C ends it. Half of the requests of a kind took up
+to the time under p50, 99 of a hundred up to that under p99; times are powers of
+two of a microsecond.
+
+Where standard output is no terminal, it shows one second, as with --once.
+
+Example:
+  varve top ~/photos
+  varve top --once --json ~/photos
+)";
+
+struct Arguments {
+  std::string directory;
+  double interval_seconds = 1;
+  bool once = false;
+  bool json = false;
+};
+
+std::atomic<pid_t> child_to_end{0};
+
+void OnEndSignal(int) {
+  if (const pid_t child = child_to_end.load(); child > 0) kill(child, SIGKILL);
+}
+
+// Runs `body`, which shows pictures, on another page of the terminal, and comes
+// back from there whatever happens. It does so in a process of its own: one
+// that waits for a mount that does not answer can be killed, and do nothing
+// else.
+absl::Status OnOwnPage(const std::function<absl::Status()>& body) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return SystemError(errno, "cannot fork");
+  const Descriptor reader(ends[0]);
+  Descriptor writer(ends[1]);
+  VARVE_RETURN_IF_ERROR(Print("\x1b[?1049h\x1b[?25l"));
+  const pid_t child = fork();
+  if (child == 0) {
+    const absl::Status status = body();
+    // If nobody listens, there is nobody to tell.
+    WriteAll(writer.get(), status.message(), "the parent").IgnoreError();
+    _exit(static_cast<int>(ExitStatusOf(status)));
+  }
+  child_to_end.store(child);
+  struct sigaction action = {};
+  action.sa_handler = OnEndSignal;
+  action.sa_flags = SA_RESTART;
+  for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
+    sigaction(number, &action, nullptr);
+  }
+  writer.Reset();
+  const auto message = ReadSome(reader.get(), 4096, "the child");
+  int state = 0;
+  if (child > 0) waitpid(child, &state, 0);
+  // The terminal may have gone.
+  Print("\x1b[?25h\x1b[?1049l").IgnoreError();
+  if (child < 0) return SystemError(EAGAIN, "cannot fork");
+  // That a signal has ended it is how it is meant to end.
+  if (!WIFEXITED(state) || WEXITSTATUS(state) == 0) return absl::OkStatus();
+  return ExitError(static_cast<ExitStatus>(WEXITSTATUS(state)),
+                   message.ok() ? *message : "");
+}
+
+// As much of the text as there is room for on the terminal.
+absl::Status Show(const std::string& text) {
+  struct winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 2 ||
+      size.ws_col < 1) {
+    size.ws_row = 24;
+    size.ws_col = 80;
+  }
+  std::string picture = "\x1b[H";
+  int row = 0;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    if (++row >= size.ws_row) break;
+    absl::StrAppend(&picture, line.substr(0, size.ws_col), "\x1b[K\r\n");
+  }
+  return Print(picture + "\x1b[J");
+}
+
+std::string Time(double seconds) {
+  if (seconds <= 0) return "-";
+  if (seconds < 1e-3) return absl::StrFormat("%.0f us", seconds * 1e6);
+  if (seconds < 1) return absl::StrFormat("%.1f ms", seconds * 1e3);
+  return absl::StrFormat("%.1f s", seconds);
+}
+
+std::string Bytes(double bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  size_t unit = 0;
+  while (bytes >= 1024 && unit + 1 < std::size(units)) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return absl::StrFormat(unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+double DeadShare(const Metrics& metrics) {
+  const double all = ValueOf(metrics, "varve_store_allocated_bytes");
+  return all > 0 ? ValueOf(metrics, "varve_store_dead_bytes") / all : 0;
+}
+
+// Of what a compaction that runs has to do; nothing that runs is done.
+double CompactionShare(const Metrics& metrics) {
+  const double planned = ValueOf(metrics, "varve_compaction_planned_bytes");
+  if (planned <= 0) return 0;
+  return std::min(1.0,
+                  ValueOf(metrics, "varve_compaction_done_bytes") / planned);
+}
+
+std::string Lines(const std::string& directory, const Metrics& now,
+                  const MountRates& rates) {
+  std::string text = absl::StrFormat(
+      "%s\n\nread %s/s  write %s/s  append %s/s  syncs %.1f/s (p99 %s)\n",
+      Printable(directory), Bytes(rates.read_bytes_per_second),
+      Bytes(rates.written_bytes_per_second),
+      Bytes(rates.appended_bytes_per_second), rates.syncs_per_second,
+      Time(rates.sync_p99_seconds));
+  absl::StrAppendFormat(
+      &text, "dirty %s  open files %.0f  in progress %.0f  errors %.1f/s\n",
+      Bytes(ValueOf(now, "varve_dirty_bytes")),
+      ValueOf(now, "varve_open_files"),
+      ValueOf(now, "varve_requests_in_progress"), rates.errors_per_second);
+  absl::StrAppendFormat(
+      &text, "store %s  dead %.0f %%  memory %s",
+      Bytes(ValueOf(now, "varve_store_bytes")), 100 * DeadShare(now),
+      Bytes(ValueOf(now, "varve_memory_bytes{kind=\"anonymous\"}")));
+  if (ValueOf(now, "varve_compaction_running") > 0) {
+    absl::StrAppendFormat(&text, "  compacting %.0f %%",
+                          100 * CompactionShare(now));
+  }
+  absl::StrAppendFormat(&text, "\n\n%-16s %12s %10s %10s\n", "request",
+                        "per second", "p50", "p99");
+  const auto add = [&text](const OperationRate& rate) {
+    absl::StrAppendFormat(&text, "%-16s %12.1f %10s %10s\n", rate.name,
+                          rate.per_second, Time(rate.p50_seconds),
+                          Time(rate.p99_seconds));
+  };
+  add(rates.all);
+  for (const OperationRate& rate : rates.operations) add(rate);
+  return text;
+}
+
+Json ToJson(const std::string& directory, const Metrics& now,
+            const MountRates& rates) {
+  const auto rate = [](const OperationRate& of) {
+    return Json{{"per_second", of.per_second},
+                {"p50_seconds", of.p50_seconds},
+                {"p99_seconds", of.p99_seconds}};
+  };
+  Json operations = Json::object();
+  for (const OperationRate& one : rates.operations) {
+    operations[one.name] = rate(one);
+  }
+  return {
+      {"directory", directory},
+      {"seconds", rates.seconds},
+      {"requests", rate(rates.all)},
+      {"operations", std::move(operations)},
+      {"errors_per_second", rates.errors_per_second},
+      {"read_bytes_per_second", rates.read_bytes_per_second},
+      {"written_bytes_per_second", rates.written_bytes_per_second},
+      {"appended_bytes_per_second", rates.appended_bytes_per_second},
+      {"syncs_per_second", rates.syncs_per_second},
+      {"sync_p99_seconds", rates.sync_p99_seconds},
+      {"dirty_bytes", ValueOf(now, "varve_dirty_bytes")},
+      {"open_files", ValueOf(now, "varve_open_files")},
+      {"store_bytes", ValueOf(now, "varve_store_bytes")},
+      {"dead_ratio", DeadShare(now)},
+      {"compacting", ValueOf(now, "varve_compaction_running") > 0},
+      {"compaction_ratio", CompactionShare(now)},
+      {"memory_bytes", ValueOf(now, "varve_memory_bytes{kind=\"anonymous\"}")}};
+}
+
+// Shows one interval after the other, or one.
+absl::Status Watch(const std::string& directory, const Arguments& arguments,
+                   bool live) {
+  const auto interval = std::chrono::duration<double>(
+      std::clamp(arguments.interval_seconds, 0.1, 3600.0));
+  VARVE_ASSIGN_OR_RETURN(std::string text,
+                         ReadControlFile(directory, "metrics"));
+  Clock::time_point then = Clock::now();
+  Metrics before = ParseMetrics(text);
+  do {
+    // sleep: What happens in this time is what is shown.
+    std::this_thread::sleep_until(
+        then + std::chrono::duration_cast<Clock::duration>(interval));
+    const auto read = ReadControlFile(directory, "metrics");
+    if (!read.ok()) {
+      const bool is_there = MountedDirectory(directory).ok();
+      return is_there ? read.status() : absl::OkStatus();
+    }
+    const Clock::time_point now = Clock::now();
+    Metrics after = ParseMetrics(*read);
+    const MountRates rates = RatesBetween(
+        before, after, std::chrono::duration<double>(now - then).count());
+    if (arguments.json) {
+      VARVE_RETURN_IF_ERROR(
+          Print(JsonLine(ToJson(directory, after, rates)) + "\n"));
+    } else {
+      const std::string lines = Lines(directory, after, rates);
+      VARVE_RETURN_IF_ERROR(live ? Show(lines) : Print(lines));
+    }
+    before = std::move(after);
+    then = now;
+  } while (!arguments.once && (live || arguments.json));
+  return absl::OkStatus();
+}
+
+absl::Status Top(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const std::string directory,
+                         MountedDirectory(arguments.directory));
+  const bool live =
+      !arguments.once && !arguments.json && isatty(STDOUT_FILENO) != 0;
+  const auto watch = [&] { return Watch(directory, arguments, live); };
+  return live ? OnOwnPage(watch) : watch();
+}
+
+}  // namespace
+
+void AddTopCommand(CLI::App& app, Action& action) {
+  CLI::App& command =
+      AddCommand(app, "top", "Watch what a mount does", kDetails);
+  auto arguments = std::make_shared<Arguments>();
+  command
+      .add_option("DIR", arguments->directory,
+                  "The directory where a store is mounted")
+      ->required();
+  command
+      .add_option("--interval", arguments->interval_seconds,
+                  "Seconds from one picture to the next; 1 by default")
+      ->type_name("SECONDS");
+  command.add_flag("--once", arguments->once, "Show one interval, and end");
+  command.add_flag("--json", arguments->json,
+                   "A line of JSON for each interval");
+  OnCommand(command, action, std::move(arguments), &Top);
+}
+
+}  // namespace varve::tools
