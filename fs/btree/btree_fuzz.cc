@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "fs/btree/fuzz_script.h"
 #include "fs/btree/memory_nodes.h"
 #include "fs/btree/merge.h"
 #include "fs/btree/node.h"
@@ -23,31 +24,8 @@
 namespace varve::fs {
 namespace {
 
-// The script; 0 and empty strings once it is used up.
-class Script {
- public:
-  Script(const uint8_t* data, size_t size) : data_(data), size_(size) {}
-
-  bool at_end() const { return size_ == 0; }
-  uint8_t Byte() {
-    if (size_ == 0) return 0;
-    --size_;
-    return *data_++;
-  }
-  std::string Bytes(size_t size) {
-    std::string bytes;
-    while (bytes.size() < size && size_ > 0) {
-      bytes.push_back(static_cast<char>(Byte()));
-    }
-    return bytes;
-  }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
-};
-
-std::string AnyPointer(Script& script, const std::vector<NodePointer>& made) {
+std::string AnyPointer(FuzzScript& script,
+                       const std::vector<NodePointer>& made) {
   std::string encoded;
   const uint8_t which = script.Byte();
   if (which == 0xff || made.empty()) return script.Bytes(script.Byte() % 40);
@@ -57,7 +35,7 @@ std::string AnyPointer(Script& script, const std::vector<NodePointer>& made) {
 
 // A node as the builder makes it, of any level and with pointers to anywhere,
 // in which some bytes are changed now and then; or any bytes.
-std::string AnyNode(Script& script, const std::vector<NodePointer>& made) {
+std::string AnyNode(FuzzScript& script, const std::vector<NodePointer>& made) {
   const uint8_t kind = script.Byte();
   if (kind % 8 == 7) return script.Bytes(script.Byte());
   const bool is_delta = kind % 8 == 3;
@@ -105,7 +83,7 @@ void Walk(const LayeredTree& tree) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace varve::fs;
   if (size > 4096) return 0;
-  Script script(data, size);
+  FuzzScript script(data, size);
   MemoryNodes nodes;
   Overlay overlay;
   for (int changes = script.Byte() % 5; changes > 0; --changes) {

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "fs/btree/fuzz_script.h"
 #include "fs/btree/memory_nodes.h"
 #include "fs/btree/merge.h"
 #include "fs/format/change.h"
@@ -40,17 +41,11 @@ void CheckStatus(const absl::Status& status) {
   Check(status.ok() || absl::IsDataLoss(status), "an error of another kind");
 }
 
-// The script; zeros once it is used up.
-class Script {
+// With what items consist of.
+class Script : public FuzzScript {
  public:
-  Script(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  using FuzzScript::FuzzScript;
 
-  bool at_end() const { return size_ == 0; }
-  uint8_t Byte() {
-    if (size_ == 0) return 0;
-    --size_;
-    return *data_++;
-  }
   uint64_t Ino() { return Byte() % 12; }
   // Small as a rule, and each of the extremes now and then.
   uint64_t Number() {
@@ -61,19 +56,9 @@ class Script {
         UINT64_MAX, UINT32_MAX, NamePlace::kLimit - 1, NamePlace::kLimit};
     return kExtremes[byte - 0xf8];
   }
-  std::string Bytes() {
-    std::string bytes;
-    for (size_t size = Byte() % 32; size > 0 && !at_end(); --size) {
-      bytes.push_back(static_cast<char>(Byte()));
-    }
-    return bytes;
-  }
+  std::string AnyBytes() { return Bytes(Byte() % 32); }
   std::string Name() { return std::string(1 + Byte() % 2, 'a' + Byte() % 4); }
   NamePlace Place() { return {.directory = Ino(), .place = Number() % 64}; }
-
- private:
-  const uint8_t* data_;
-  size_t size_;
 };
 
 Attributes AnyAttributes(Script& script) {
@@ -158,10 +143,10 @@ void AddItem(Script& script, Overlay& items) {
       value = EncodeUnfinished(script.Number());
       break;
     default:
-      key = script.Bytes();
+      key = script.AnyBytes();
       break;
   }
-  if (kind >= 9 * 20) value = script.Bytes();
+  if (kind >= 9 * 20) value = script.AnyBytes();
   if (!key.empty()) items.Put(key, value);
 }
 

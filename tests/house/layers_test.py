@@ -57,7 +57,7 @@ ENGINE_PUBLIC = {
 }
 TEST_CODE = re.compile(
     r"_(test|fuzz|benchmark)\.cc?$|(^|/)(test_util|\w+_test_util|store_test_fixture|fault_file"
-    r"|model_\w+|crash_disk|fuzz_store|memory_nodes)\.(cc|h)$"
+    r"|model_\w+|crash_disk|fuzz_store|fuzz_script|memory_nodes)\.(cc|h)$"
 )
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 HAS_FUSE = {"fs/fuse"}
