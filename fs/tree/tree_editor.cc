@@ -123,8 +123,7 @@ absl::Status TreeEditor::Do(const DropInode& change, std::optional<Timestamp>) {
         return true;
       }));
   for (const std::string& name : names) {
-    bool was_there;
-    VARVE_RETURN_IF_ERROR(EraseXattr(inode->ino, name, &was_there));
+    VARVE_RETURN_IF_ERROR(EraseXattr(inode->ino, name).status());
   }
   staged_.Erase(InodeKey(inode->ino));
   return absl::OkStatus();
@@ -406,25 +405,24 @@ absl::Status TreeEditor::Do(const PatchContent& change,
 
 // --- Extended attributes and ids ---------------------------------------------
 
-absl::Status TreeEditor::EraseXattr(uint64_t ino, absl::string_view name,
-                                    bool* was_there) {
-  *was_there = false;
+absl::StatusOr<bool> TreeEditor::EraseXattr(uint64_t ino,
+                                            absl::string_view name) {
+  bool was_there = false;
   for (unsigned chunk = 0; chunk <= UINT8_MAX; ++chunk) {
     const std::string key = XattrKey(ino, name, static_cast<uint8_t>(chunk));
     absl::StatusOr<std::optional<absl::string_view>> part = items_.Get(key);
     if (!part.ok()) return part.status();
     if (!part->has_value()) break;
     staged_.Erase(key);
-    *was_there = true;
+    was_there = true;
   }
-  return absl::OkStatus();
+  return was_there;
 }
 
 absl::Status TreeEditor::Do(const SetXattr& change, std::optional<Timestamp>) {
   absl::StatusOr<InodeItem> inode = ChangedInode(change.ino);
   if (!inode.ok()) return inode.status();
-  bool was_there;
-  VARVE_RETURN_IF_ERROR(EraseXattr(change.ino, change.name, &was_there));
+  VARVE_RETURN_IF_ERROR(EraseXattr(change.ino, change.name).status());
   size_t at = 0;
   uint8_t chunk = 0;
   do {  // an empty value has one part, too
@@ -438,9 +436,9 @@ absl::Status TreeEditor::Do(const SetXattr& change, std::optional<Timestamp>) {
 absl::Status TreeEditor::Do(const DropXattr& change, std::optional<Timestamp>) {
   absl::StatusOr<InodeItem> inode = ChangedInode(change.ino);
   if (!inode.ok()) return inode.status();
-  bool was_there = false;
-  VARVE_RETURN_IF_ERROR(EraseXattr(change.ino, change.name, &was_there));
-  if (!was_there) {
+  const absl::StatusOr<bool> was_there = EraseXattr(change.ino, change.name);
+  if (!was_there.ok()) return was_there.status();
+  if (!*was_there) {
     return DamageError(absl::StrCat("a change drops an attribute that inode ",
                                     change.ino, " does not have"));
   }

@@ -88,8 +88,8 @@ class TreeEditor {
   void EraseExtent(const Extent& extent, InodeItem& inode);
   // Drops all extents or attributes of an inode.
   absl::Status EraseExtents(InodeItem& inode);
-  absl::Status EraseXattr(uint64_t ino, absl::string_view name,
-                          bool* was_there);
+  // Whether the attribute was there.
+  absl::StatusOr<bool> EraseXattr(uint64_t ino, absl::string_view name);
 
   // A name that was dropped by this commit.
   struct Dropped {
