@@ -15,6 +15,9 @@
 #include "fs/base/error.h"
 #include "fs/format/change_pipe.h"
 #include "fs/format/commit_record.h"
+#include "fs/log/checkpoint.h"
+#include "fs/log/tree_bridge.h"
+#include "fs/log/tree_root.h"
 
 namespace varve::fs {
 namespace {
@@ -125,14 +128,34 @@ class Loader {
   absl::StatusOr<LoadResult> Load() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
  private:
+  // Loads from the newest checkpoint that is not damaged, as far as is known.
+  absl::Status LoadOnce();
+  // After it has failed: whether there may be another checkpoint to load from.
+  bool PassOverCheckpoint();
   absl::Status FindRecords();
   absl::Status WalkChain(bool whole);
+  // Below where in the file nothing is needed, as that record has it.
+  uint64_t LogBeginOf(const EntryView& checkpoint) const;
+  // Nothing if it holds the whole tree instead.
+  absl::StatusOr<std::optional<TreeRoot>> ReadRoot(
+      const EntryView& checkpoint) const;
+  absl::Status LoadRoot(const Record& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
+  // Where the tree's segments are now, in a relocated store.
+  void FindSegments(TreeRoot& root) const;
+  // The segments that the checkpoint before needs, and this one does not.
+  std::vector<uint32_t> RetiredBy(const TreeRoot& root) const;
+  absl::Status CopyToNewLogTree()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status Replay(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status ApplyChanges(const Record& record, bool verified)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   // The record to start from: the newest checkpoint, or the first commit.
   size_t FirstRecord() const;
+  bool IsDamaged(const EntryLocation& checkpoint) const {
+    return damaged_.contains(checkpoint.metadata_offset());
+  }
   // Whether to go on in spite of damage, which is noted.
   bool GoOn(const absl::Status& status);
   // Whether what looks like a record lies among the entries of the record that
@@ -148,6 +171,8 @@ class Loader {
   Core& core_;
   Store& store_;
   const bool lenient_;
+  // Metadata offsets of checkpoints that were found to be damaged.
+  absl::flat_hash_set<uint64_t> damaged_;
   LoadResult result_;
   std::vector<Record> records_;
   // Values that are not the newest of their key: what extents may mean all the
@@ -177,6 +202,7 @@ absl::Status Loader::WalkChain(bool whole) {
   result_.behind.clear();
   bool record_follows = false;   // one that is in its place
   std::optional<uint64_t> stop;  // nothing below is needed
+  bool has_checkpoint = false;
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   return store_.ForEachInChain([&](const EntryView& entry) {
     if (stop.has_value() && !whole && entry.location().end() <= *stop) {
@@ -195,6 +221,7 @@ absl::Status Loader::WalkChain(bool whole) {
       if (whole) NoteEntry(entry, record_follows);
       return true;
     }
+    if (header->is_segment()) return true;
     records_.push_back({*header, entry.location()});
     record_follows |= records_.back().in_place();
     // Of a newer version, only replaying it tells what is wrong with it.
@@ -206,12 +233,98 @@ absl::Status Loader::WalkChain(bool whole) {
       const absl::StatusOr<EntryView> identity = FindIdentityEntry(store_);
       result_.relocated |= identity.ok() && identity->location().prev_tail > 0;
     }
-    if (!stop.has_value()) {
-      stop = header->is_checkpoint() ? entry.location().prev_tail
-                                     : header->checkpoint;
+    if (header->is_checkpoint()) {
+      if (!has_checkpoint && !IsDamaged(entry.location())) {
+        has_checkpoint = true;
+        stop = LogBeginOf(entry);
+      }
+    } else if (!stop.has_value() && !damaged_.contains(header->checkpoint)) {
+      stop = header->checkpoint;
     }
     return true;
   });
+}
+
+uint64_t Loader::LogBeginOf(const EntryView& checkpoint) const {
+  const uint64_t before = checkpoint.location().prev_tail;
+  const auto root = ReadRoot(checkpoint);
+  // What is damaged will be found to be so when it is loaded.
+  return root.ok() && root->has_value() ? std::min((*root)->log_begin, before)
+                                        : before;
+}
+
+absl::StatusOr<std::optional<TreeRoot>> Loader::ReadRoot(
+    const EntryView& checkpoint) const {
+  VARVE_ASSIGN_OR_RETURN(
+      const CommitReader reader,
+      CommitReader::Open(checkpoint.payload_text(),
+                         checkpoint.location().payload_offset,
+                         checkpoint.key_hash(), checkpoint.checksum()));
+  if (!reader.header().has_root()) return std::nullopt;
+  VARVE_ASSIGN_OR_RETURN(TreeRoot root,
+                         DecodeTreeRoot(reader.body(), store_.tail()));
+  return std::optional(std::move(root));
+}
+
+void Loader::FindSegments(TreeRoot& root) const {
+  for (Segment& segment : root.segments) {
+    const auto entry =
+        store_.ReadHashed(core_.identity.SegmentKeyHash(segment.number));
+    if (!entry.ok()) continue;  // reading a node of it will say so
+    const absl::string_view payload = entry->payload_text();
+    const auto reader =
+        CommitReader::Open(payload, entry->location().payload_offset,
+                           entry->key_hash(), entry->checksum());
+    if (!reader.ok() || reader->body().size() != segment.nodes_size) continue;
+    segment.nodes_offset =
+        entry->location().payload_offset +
+        static_cast<uint64_t>(reader->body().data() - payload.data());
+  }
+}
+
+std::vector<uint32_t> Loader::RetiredBy(const TreeRoot& root) const {
+  std::vector<uint32_t> retired;
+  const auto entry = store_.EntryEndingAt(root.previous + kMetadataSize);
+  if (!entry.ok()) return retired;
+  const auto header = core_.identity.AsCommit(*entry);
+  if (!header.has_value() || !header->is_checkpoint()) return retired;
+  const auto before = ReadRoot(*entry);
+  if (!before.ok() || !before->has_value()) return retired;
+  absl::flat_hash_set<uint32_t> now;
+  for (const Segment& segment : root.segments) now.insert(segment.number);
+  for (const Segment& segment : (*before)->segments) {
+    if (!now.contains(segment.number)) retired.push_back(segment.number);
+  }
+  return retired;
+}
+
+absl::Status Loader::LoadRoot(const Record& record) {
+  VARVE_RETURN_IF_ERROR(store_.Verify(record.location));
+  VARVE_ASSIGN_OR_RETURN(const EntryView entry,
+                         store_.EntryEndingAt(record.location.end()));
+  VARVE_ASSIGN_OR_RETURN(std::optional<TreeRoot> root, ReadRoot(entry));
+  if (result_.relocated) FindSegments(*root);
+  VARVE_ASSIGN_OR_RETURN(
+      core_.log_tree,
+      LogTree::Open(&store_, root, core_.identity.NameSeed()));
+  VARVE_RETURN_IF_ERROR(CopyToMemory(
+      core_.log_tree->live->reader(),
+      [this](Change& change) { LookAtExtents(change, /*in_checkpoint=*/true); },
+      core_.tree));
+  result_.first_data_id = root->first_data_id;
+  if (!result_.relocated) {
+    core_.checkpoint_before = root->previous;
+    core_.log_tree->retired = RetiredBy(*root);
+    return absl::OkStatus();
+  }
+  // All content lies elsewhere than this tree has it.
+  return CopyToNewLogTree();
+}
+
+absl::Status Loader::CopyToNewLogTree() {
+  VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
+  CopyToLog(core_.tree, *core_.log_tree->live);
+  return absl::OkStatus();
 }
 
 bool Loader::LiesInBatchOfNewest(const EntryLocation& location) const {
@@ -269,6 +382,7 @@ void Loader::LookAtExtents(Change& change, bool in_checkpoint) {
 
 absl::Status Loader::Replay(const Record& record) {
   const EntryLocation& location = record.location;
+  if (record.header.has_root()) return LoadRoot(record);
   // What is lenient goes on after damage, and must know of it before.
   if (lenient_ || location.payload_size < kLargeRecord) {
     VARVE_RETURN_IF_ERROR(store_.Verify(location));
@@ -298,6 +412,8 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
   if (!verified) reader.VerifyAsRead();
   ChangePipe changes(std::move(reader), kLargeRecord);
   core_.tree.BeginCommit();
+  const bool in_log = !record.header.is_checkpoint() && !lenient_;
+  TreeEditor editor(core_.log_tree->live->Edit());
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
     if (!next.ok()) {
@@ -311,16 +427,19 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
       }
       continue;
     }
-    if (*next == nullptr) return absl::OkStatus();
+    if (*next == nullptr) break;
     Change& change = **next;
     LookAtExtents(change, record.header.is_checkpoint());
     // Whatever the header says, a number that is taken is not drawn again.
     if (const auto* put = std::get_if<PutInode>(&change)) {
       core_.next_ino = std::max(core_.next_ino, put->ino + 1);
     }
-    const absl::Status applied = core_.tree.Apply(change, time);
+    absl::Status applied = core_.tree.Apply(change, time);
+    if (applied.ok() && in_log) applied = editor.Apply(change, time);
     if (!applied.ok() && !GoOn(applied)) return applied;
   }
+  if (in_log) core_.log_tree->live->Publish(editor);
+  return absl::OkStatus();
 }
 
 bool Loader::GoOn(const absl::Status& status) {
@@ -332,7 +451,7 @@ bool Loader::GoOn(const absl::Status& status) {
 size_t Loader::FirstRecord() const {
   for (size_t i = records_.size(); i > 0; --i) {
     const Record& record = records_[i - 1];
-    if (record.header.is_checkpoint() &&
+    if (record.header.is_checkpoint() && !IsDamaged(record.location) &&
         (!lenient_ || store_.Verify(record.location).ok())) {
       return i - 1;
     }
@@ -340,16 +459,57 @@ size_t Loader::FirstRecord() const {
   return 0;
 }
 
+// A checkpoint that is damaged is passed over: the one before it and the commits
+// since make the same tree.
 absl::StatusOr<LoadResult> Loader::Load() {
+  absl::Status first;
+  while (true) {
+    result_ = {};
+    const absl::Status status = LoadOnce();
+    if (status.ok()) {
+      result_.rebuilt = !damaged_.empty();
+      if (result_.rebuilt) result_.notes.push_back(absl::StrCat(
+          first.message(), "; the tree was read from an older checkpoint and "
+          "the commits since"));
+      return std::move(result_);
+    }
+    if (first.ok()) first = status;
+    if (!absl::IsDataLoss(status) || !PassOverCheckpoint()) return first;
+  }
+}
+
+bool Loader::PassOverCheckpoint() {
+  if (records_.empty()) return false;
+  const Record& record = records_[FirstRecord()];
+  // The one that was loaded, or one that was not even found.
+  const uint64_t offset = record.header.is_checkpoint()
+                              ? record.location.metadata_offset()
+                              : records_.back().header.checkpoint;
+  if (offset == 0 || !damaged_.insert(offset).second) return false;
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  absl::MutexLock lock(&core_.tree_mu);
+  core_.tree.Clear();
+  core_.log_tree = nullptr;
+  core_.last_sequence = 0;
+  core_.checkpoint = core_.checkpoint_before = 0;
+  core_.log_bytes = 0;
+  return true;
+}
+
+absl::Status Loader::LoadOnce() {
   VARVE_RETURN_IF_ERROR(FindRecords());
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock tree_lock(&core_.tree_mu);
   uint64_t next_data_id = 1;
   // Who goes on after damage has to know which change it is.
   if (!lenient_) core_.tree.DeferCycleCheck();
-  for (size_t i = FirstRecord(); i < records_.size(); ++i) {
+  VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
+  const size_t first = FirstRecord();
+  for (size_t i = first; i < records_.size(); ++i) {
     const Record& record = records_[i];
     const CommitHeader& header = record.header;
+    // One that is damaged: the commits before it say the same.
+    if (i > first && header.is_checkpoint()) continue;
     const uint64_t expected =
         header.is_checkpoint() ? header.sequence : core_.last_sequence + 1;
     if (header.sequence != expected) {
@@ -371,7 +531,10 @@ absl::StatusOr<LoadResult> Loader::Load() {
     if (header.is_checkpoint()) {
       core_.checkpoint = record.location.metadata_offset();
       core_.log_bytes = 0;
-      result_.first_data_id = header.next_data_id;
+      if (!header.has_root()) {
+        result_.first_data_id = header.next_data_id;
+        VARVE_RETURN_IF_ERROR(CopyToNewLogTree());
+      }
     } else {
       core_.log_bytes += record.location.size_on_disk();
     }
@@ -380,7 +543,9 @@ absl::StatusOr<LoadResult> Loader::Load() {
   VARVE_RETURN_IF_ERROR(core_.tree.EndCycleCheck());
   core_.next_data_id.store(next_data_id);
   core_.clean = result_.clean;
-  return std::move(result_);
+  // Nobody changes a tree that is only read, and repair makes it anew.
+  if (lenient_ || store_.read_only()) core_.log_tree = nullptr;
+  return absl::OkStatus();
 }
 
 }  // namespace

@@ -35,6 +35,9 @@ struct LoadResult {
   uint64_t first_data_id = 1;
   // The key hashes of all entries that a commit after the checkpoint names.
   absl::flat_hash_set<uint64_t> named;
+  // Whether the newest checkpoint could not be read, and the tree comes from
+  // the one before it and the commits since.
+  bool rebuilt = false;
   // What was passed over, in sentences.
   std::vector<std::string> notes;
 };
