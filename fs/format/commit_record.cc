@@ -46,9 +46,7 @@ void CommitWriter::Add(const Change& change) {
   AddBody(kind, scratch_);
 }
 
-void CommitWriter::AddRoot(absl::string_view root) {
-  AddBody(kRootKind, root);
-}
+void CommitWriter::AddRoot(absl::string_view root) { AddBody(kRootKind, root); }
 
 size_t CommitWriter::AddInline(uint64_t ino, uint64_t file_offset,
                                absl::string_view bytes) {
@@ -164,9 +162,9 @@ absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
 
 absl::Status CommitReader::ReadBody() {
   if ((header_.flags & ~CommitHeader::kKnownFlags) != 0) {
-    return absl::UnimplementedError(
-        absl::StrCat("the store was written by a newer version of varve (flags ",
-                     header_.flags, " of a record); use that version or a later one"));
+    return absl::UnimplementedError(absl::StrCat(
+        "the store was written by a newer version of varve (flags ",
+        header_.flags, " of a record); use that version or a later one"));
   }
   if (header_.is_segment()) {
     const size_t rest = in_.rest().size();

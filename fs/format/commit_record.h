@@ -30,8 +30,8 @@ inline constexpr uint64_t kMaxInlineSize = 4096;
 struct CommitHeader {
   static constexpr uint8_t kClean = 1;       // the store was closed after it
   static constexpr uint8_t kCheckpoint = 2;  // holds the whole tree
-  static constexpr uint8_t kRoot = 4;  // a checkpoint that leads to nodes
-  static constexpr uint8_t kSegment = 8;  // holds nodes, and no changes
+  static constexpr uint8_t kRoot = 4;        // a checkpoint that leads to nodes
+  static constexpr uint8_t kSegment = 8;     // holds nodes, and no changes
   static constexpr uint8_t kKnownFlags = 15;
 
   uint8_t version = kRecordVersion;

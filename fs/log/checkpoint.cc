@@ -11,6 +11,7 @@
 #include "fs/format/commit_record.h"
 #include "fs/log/commit.h"
 #include "fs/log/segment_writer.h"
+#include "fs/log/tree_bridge.h"
 #include "fs/tree/tree_editor.h"
 
 namespace varve::fs {
@@ -108,8 +109,8 @@ CommitHeader CheckpointHeader(Core& core, Timestamp now, const Batch& batch,
                               uint64_t batch_end)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
   // Says that the identity comes first, as long as it is so: see format.md.
-  CommitHeader header = NewHeader(
-      core, now, BeginsWithIdentity(*core.store) ? 0 : batch.begin());
+  CommitHeader header =
+      NewHeader(core, now, BeginsWithIdentity(*core.store) ? 0 : batch.begin());
   header.flags = CommitHeader::kCheckpoint;
   header.position = Align64(batch_end);
   header.checkpoint = 0;
@@ -186,8 +187,8 @@ absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
   const EntryLocation location =
       batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
   VARVE_RETURN_IF_ERROR(batch.Commit());
-  core.checkpoint_before = std::exchange(core.checkpoint,
-                                         location.metadata_offset());
+  core.checkpoint_before =
+      std::exchange(core.checkpoint, location.metadata_offset());
   core.log_bytes -= moment.log_bytes;
   core.clean = false;  // a mark that says so is no longer the newest record
   for (const uint32_t number : std::exchange(tree.retired, retired)) {
@@ -220,8 +221,8 @@ absl::Status WriteWholeTree(Core& core, Timestamp now) {
 
 absl::Status ResetLogTree(Core& core) {
   VARVE_ASSIGN_OR_RETURN(
-      core.log_tree, LogTree::Open(core.store.get(), std::nullopt,
-                                   core.identity.NameSeed()));
+      core.log_tree,
+      LogTree::Open(core.store.get(), std::nullopt, core.identity.NameSeed()));
   return absl::OkStatus();
 }
 
@@ -261,6 +262,17 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   // Not before the checkpoint: what comes first in a store that was closed
   // properly must be a record.
   return WriteIndexImageIfDue(core);
+}
+
+absl::Status WriteFirstCheckpoint(Core& core, Timestamp now) {
+  {
+    absl::MutexLock commit_lock(&core.commit_mu);
+    VARVE_RETURN_IF_ERROR(WriteWholeTree(core, now));
+    absl::MutexLock lock(&core.tree_mu);
+    VARVE_RETURN_IF_ERROR(ResetLogTree(core));
+    CopyToLog(core.tree, *core.log_tree->live);
+  }
+  return WriteCheckpoint(core, now);
 }
 
 absl::Status WriteIndexImageIfDue(Core& core) {

@@ -23,6 +23,11 @@ absl::Status WriteWholeTree(Core& core, Timestamp now)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
         ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
+// Writes both, into a store that has the entries of core.tree, but no record
+// of it yet; the tree in the log is made from the one in memory.
+absl::Status WriteFirstCheckpoint(Core& core, Timestamp now)
+    ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
+
 // Makes the tree in the log be an empty one, in core.store.
 absl::Status ResetLogTree(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);

@@ -261,8 +261,7 @@ absl::StatusOr<std::optional<TreeRoot>> Loader::ReadRoot(
                          checkpoint.location().payload_offset,
                          checkpoint.key_hash(), checkpoint.checksum()));
   if (!reader.header().has_root()) return std::nullopt;
-  VARVE_ASSIGN_OR_RETURN(TreeRoot root,
-                         DecodeTreeRoot(reader.body(), store_.tail()));
+  VARVE_ASSIGN_OR_RETURN(TreeRoot root, DecodeTreeRoot(reader.body()));
   return std::optional(std::move(root));
 }
 
@@ -305,8 +304,7 @@ absl::Status Loader::LoadRoot(const Record& record) {
   VARVE_ASSIGN_OR_RETURN(std::optional<TreeRoot> root, ReadRoot(entry));
   if (result_.relocated) FindSegments(*root);
   VARVE_ASSIGN_OR_RETURN(
-      core_.log_tree,
-      LogTree::Open(&store_, root, core_.identity.NameSeed()));
+      core_.log_tree, LogTree::Open(&store_, root, core_.identity.NameSeed()));
   VARVE_RETURN_IF_ERROR(CopyToMemory(
       core_.log_tree->live->reader(),
       [this](Change& change) { LookAtExtents(change, /*in_checkpoint=*/true); },
@@ -459,8 +457,8 @@ size_t Loader::FirstRecord() const {
   return 0;
 }
 
-// A checkpoint that is damaged is passed over: the one before it and the commits
-// since make the same tree.
+// A checkpoint that is damaged is passed over: the one before it and the
+// commits since make the same tree.
 absl::StatusOr<LoadResult> Loader::Load() {
   absl::Status first;
   while (true) {
@@ -468,9 +466,11 @@ absl::StatusOr<LoadResult> Loader::Load() {
     const absl::Status status = LoadOnce();
     if (status.ok()) {
       result_.rebuilt = !damaged_.empty();
-      if (result_.rebuilt) result_.notes.push_back(absl::StrCat(
-          first.message(), "; the tree was read from an older checkpoint and "
-          "the commits since"));
+      if (result_.rebuilt)
+        result_.notes.push_back(
+            absl::StrCat(first.message(),
+                         "; the tree was read from an older checkpoint and "
+                         "the commits since"));
       return std::move(result_);
     }
     if (first.ok()) first = status;

@@ -1,5 +1,7 @@
 #include "fs/log/node_segments.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
@@ -37,9 +39,13 @@ absl::StatusOr<absl::string_view> NodeSegments::Map(uint32_t number) const {
     return DamageError(
         absl::StrCat("the tree has no segment ", number, " of nodes"));
   }
-  VARVE_ASSIGN_OR_RETURN(it->second.nodes,
-                         store_->View(it->second.segment.nodes_offset,
-                                      it->second.segment.nodes_size));
+  absl::StatusOr<Store::PinnedBytes> nodes = store_->View(
+      it->second.segment.nodes_offset, it->second.segment.nodes_size);
+  if (!nodes.ok()) {
+    return DamageError(absl::StrCat(
+        "segment ", number, " of the tree: ", nodes.status().message()));
+  }
+  it->second.nodes = *std::move(nodes);
   return TextOf(it->second.nodes);
 }
 

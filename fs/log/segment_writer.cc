@@ -35,9 +35,8 @@ uint64_t SegmentWriter::AddTo(Batch& batch) {
   const uint64_t nodes_offset = header.position + record_->payload().size();
   record_->AddNodes(nodes_);
   record_->AddDigest();
-  const EntryLocation location =
-      batch.Add(core_.identity.SegmentKeyHash(number_),
-                AsBytes(record_->payload()));
+  const EntryLocation location = batch.Add(
+      core_.identity.SegmentKeyHash(number_), AsBytes(record_->payload()));
   const auto size = static_cast<uint32_t>(nodes_.size());
   written_.push_back({.number = number_,
                       .nodes_offset = nodes_offset,
@@ -71,9 +70,8 @@ std::vector<Segment> SegmentWriter::Update(
         std::min<uint64_t>(it->second, segment.live_bytes));
     if (segment.live_bytes == 0) retired->push_back(segment.number);
   }
-  std::erase_if(all, [](const Segment& segment) {
-    return segment.live_bytes == 0;
-  });
+  std::erase_if(all,
+                [](const Segment& segment) { return segment.live_bytes == 0; });
   return all;
 }
 

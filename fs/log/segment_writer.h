@@ -48,14 +48,13 @@ class SegmentWriter final : public NodeSink {
   uint32_t next_segment() const { return number_; }
 
  private:
-  uint64_t AddTo(Batch& batch)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  uint64_t AddTo(Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   absl::Status Flush() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
   Core& core_;
   const Timestamp time_;
-  uint32_t number_;  // of the segment that is being filled
-  std::string nodes_;  // in it
+  uint32_t number_;                     // of the segment that is being filled
+  std::string nodes_;                   // in it
   std::optional<CommitWriter> record_;  // of the segment that was added last
   std::vector<Segment> written_;
   // Bytes of nodes that are done without, by the number of their segment.

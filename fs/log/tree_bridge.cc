@@ -117,13 +117,12 @@ class Writing {
     for (const auto& [begin, end] : tree_.unfinished().ranges()) {
       items_.Put(UnfinishedKey(begin), EncodeUnfinished(end));
     }
-    live_.Lay(std::move(items_),
-              {.inodes = tree_.inode_count(),
-               .names = tree_.name_count(),
-               .extents = tree_.extent_count(),
-               .content_bytes = tree_.content_bytes(),
-               .data_bytes = tree_.data_bytes(),
-               .may_have_clones = tree_.may_have_clones()});
+    live_.Lay(std::move(items_), {.inodes = tree_.inode_count(),
+                                  .names = tree_.name_count(),
+                                  .extents = tree_.extent_count(),
+                                  .content_bytes = tree_.content_bytes(),
+                                  .data_bytes = tree_.data_bytes(),
+                                  .may_have_clones = tree_.may_have_clones()});
   }
 
  private:
@@ -158,8 +157,7 @@ class Writing {
       items_.Put(NameKey(PlaceOf(name)),
                  EncodeName(name.inode->ino, name.inode->attributes.mode,
                             name.text()));
-      items_.Put(NameHashKey(PlaceOf(name),
-                             live_.reader().HashOf(name.text())),
+      items_.Put(NameHashKey(PlaceOf(name), live_.reader().HashOf(name.text())),
                  {});
       return true;
     });
@@ -200,8 +198,6 @@ absl::Status CopyToMemory(const TreeReader& reader,
   return Reading(reader, look, tree).Run();
 }
 
-void CopyToLog(const Tree& tree, LiveTree& live) {
-  Writing(tree, live).Run();
-}
+void CopyToLog(const Tree& tree, LiveTree& live) { Writing(tree, live).Run(); }
 
 }  // namespace varve::fs

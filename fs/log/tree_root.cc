@@ -6,6 +6,11 @@
 #include "fs/format/wire.h"
 
 namespace varve::fs {
+namespace {
+
+constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
+
+}  // namespace
 
 std::string EncodeTreeRoot(const TreeRoot& root) {
   std::string bytes;
@@ -27,7 +32,7 @@ std::string EncodeTreeRoot(const TreeRoot& root) {
   return bytes;
 }
 
-absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes, uint64_t end) {
+absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes) {
   TreeRoot root;
   WireReader in(bytes);
   VARVE_ASSIGN_OR_RETURN(root.root, DecodePointer(in.SizedBytes()));
@@ -45,15 +50,14 @@ absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes, uint64_t end) {
     segment.live_bytes = in.Varint32();
     const bool in_order =
         segment.number > before && segment.number < root.next_segment;
-    const bool in_store = segment.nodes_offset <= end &&
-                          segment.nodes_size <= end - segment.nodes_offset &&
-                          segment.live_bytes <= segment.nodes_size;
-    if (!in_order || !in_store) in.Fail();
+    const bool is_possible = segment.nodes_offset <= kMaxOffset &&
+                             segment.live_bytes <= segment.nodes_size;
+    if (!in_order || !is_possible) in.Fail();
     before = segment.number;
     root.segments.push_back(segment);
   }
-  if (!in.ok() || !in.at_end() || root.previous >= end ||
-      root.log_begin > end || root.first_data_id > kMaxId) {
+  if (!in.ok() || !in.at_end() || root.previous > kMaxOffset ||
+      root.log_begin > kMaxOffset || root.first_data_id > kMaxId) {
     return DamageError("the root of the tree is malformed");
   }
   return root;

@@ -46,9 +46,9 @@ struct TreeRoot {
 
 std::string EncodeTreeRoot(const TreeRoot& root);
 // DATA_LOSS if it is malformed: among other things if the segments are not in
-// order, or if one reaches behind `end` of the store or has more bytes that are
-// live than it has.
-absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes, uint64_t end);
+// order, or if one has more bytes that are live than it has. Its offsets may be
+// beyond the end of a store whose entries another program has moved.
+absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes);
 
 }  // namespace varve::fs
 
