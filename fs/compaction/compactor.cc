@@ -16,6 +16,7 @@
 #include "fs/compaction/live_bytes.h"
 #include "fs/log/checkpoint.h"
 #include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 
 namespace varve::fs {
 namespace {

@@ -30,8 +30,7 @@ class UnnamedEntries {
   // compaction that moves everything meanwhile makes it begin again.
   std::vector<EntryLocation> Find() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // The same for a caller that keeps entries where they are.
-  std::vector<EntryLocation> FindInPlace()
-      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
+  std::vector<EntryLocation> FindInPlace();
 
   // The bytes that they took when they were looked for last.
   uint64_t bytes() const { return bytes_.load(); }

@@ -103,16 +103,14 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
   }
 }
 
-// The header of one that is appended as what `batch`, which ends at
-// `batch_end` so far, has next.
-CommitHeader CheckpointHeader(Core& core, Timestamp now, const Batch& batch,
-                              uint64_t batch_end)
+// The header of one that is appended where the store will end by then.
+CommitHeader CheckpointHeader(Core& core, Timestamp now, uint64_t end)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
   // Says that the identity comes first, as long as it is so: see format.md.
   CommitHeader header =
-      NewHeader(core, now, BeginsWithIdentity(*core.store) ? 0 : batch.begin());
+      NewHeader(core, now, BeginsWithIdentity(*core.store) ? 0 : end);
   header.flags = CommitHeader::kCheckpoint;
-  header.position = Align64(batch_end);
+  header.position = Align64(end);
   header.checkpoint = 0;
   return header;
 }
@@ -178,7 +176,7 @@ absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
   TreeRoot& root = moment.root;
   root.segments = segments.Update(tree.segments.All(), &retired);
   root.next_segment = segments.next_segment();
-  CommitHeader header = CheckpointHeader(core, now, batch, end);
+  CommitHeader header = CheckpointHeader(core, now, end);
   header.flags |= CommitHeader::kRoot;
   header.sequence = moment.sequence;
   CommitWriter writer(header);
@@ -202,7 +200,7 @@ absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
 
 absl::Status WriteWholeTree(Core& core, Timestamp now) {
   Batch batch = core.store->BeginBatch();
-  CommitWriter writer(CheckpointHeader(core, now, batch, batch.begin()));
+  CommitWriter writer(CheckpointHeader(core, now, batch.begin()));
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
     writer.Reserve(CheckpointSize(core.tree));

@@ -56,6 +56,7 @@ absl::Status SegmentWriter::Flush() {
 }
 
 uint64_t SegmentWriter::AddLast(Batch& batch) {
+  core_.commit_mu.AssertHeld();
   return nodes_.empty() ? batch.begin() : AddTo(batch);
 }
 

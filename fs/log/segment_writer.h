@@ -39,7 +39,8 @@ class SegmentWriter final : public NodeSink {
 
   // Adds the last segment, if it has nodes, to a batch that has no entries yet,
   // and returns where that ends now. The writer must outlive the batch.
-  uint64_t AddLast(Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  // commit_mu must be held.
+  uint64_t AddLast(Batch& batch);
 
   // What the tree's segments are, once they were `before`: those without a node
   // that is live are left out, and their numbers added to `retired`.

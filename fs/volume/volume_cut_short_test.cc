@@ -3,7 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 #include "fs/volume/original_test_util.h"
 #include "fs/volume/volume_test_util.h"
 

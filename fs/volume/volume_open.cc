@@ -11,6 +11,7 @@
 #include "fs/log/commit.h"
 #include "fs/log/loader.h"
 #include "fs/log/mender.h"
+#include "fs/log/store_identity.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
