@@ -39,7 +39,7 @@ struct FuseContext {
   ErrorLog log;                    // may be empty
   std::function<void()> on_ready;  // may be empty
   RingTransport* rings = nullptr;  // where there may be one
-  uint32_t max_read = 0;  // FuseOptions::max_read
+  uint32_t max_read = 0;           // FuseOptions::max_read
   RequestMeter requests;
   Tracer tracer;
   const FileMeter* files = nullptr;  // of the store; may be null

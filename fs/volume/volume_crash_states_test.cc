@@ -206,8 +206,8 @@ class History {
 
   void Compact() {
     const bool punch = random_() % 2 == 0;
-    ASSERT_THAT(volume_.volume().StartCompaction({.punch = punch}), IsOk());
-    const absl::Status status = volume_.volume().WaitForCompaction();
+    ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
+    const absl::Status status = volume_.volume().compactions().WaitForEnd();
     // Some hosts have no holes.
     ASSERT_TRUE(status.ok() || (punch && ErrnoOf(status) == EOPNOTSUPP))
         << status;

@@ -24,8 +24,8 @@ class VolumeCutShortTest : public VolumeTest {
     CompactVolume();
   }
   void CompactVolume() {
-    ASSERT_THAT(volume().StartCompaction({}), IsOk());
-    ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+    ASSERT_THAT(volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   }
   void OpenReadOnly() {
     options().read_only = true;

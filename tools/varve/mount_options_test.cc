@@ -109,8 +109,8 @@ TEST(MountOptionsTest, MaxReadNeedsANumber) {
   EXPECT_EQ(Parse("").fuse.max_read, 0u);
   EXPECT_EQ(Parse("max_read=65536").fuse.max_read, 65536u);
   EXPECT_EQ(Parse("max_read=65536,max_read=4096").fuse.max_read, 4096u);
-  for (const char* bad : {"max_read=", "max_read=-1", "max_read=64k",
-                          "max_read=4294967296"}) {
+  for (const char* bad :
+       {"max_read=", "max_read=-1", "max_read=64k", "max_read=4294967296"}) {
     const absl::Status status = Refusal(bad);
     EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
     EXPECT_THAT(Message(status), HasSubstr(bad));
