@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/entry.h"
-#include "engine/recovery/byte_source.h"
 
 namespace varve {
 

@@ -9,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/base/status.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/layout.h"
 #include "engine/io/io_util.h"
-#include "engine/recovery/byte_source.h"
 #include "engine/store/store_impl.h"
 
 namespace varve {

@@ -64,8 +64,8 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
     return Liveness::kNone;
   }
   const Core& core = context_.core;
-  const bool newest =
-      core.store->FindHashed(location.key_hash) == location.metadata_offset();
+  const bool newest = core.store->Find(EntryKey::OfHash(location.key_hash)) ==
+                      location.metadata_offset();
   // Everything from the checkpoint on is needed to load the tree.
   const bool record = core.identity.AsCommit(entry).has_value();
   if (record && location.metadata_offset() >= checkpoint_)

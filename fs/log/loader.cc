@@ -158,7 +158,8 @@ class Loader {
 
 void Loader::NoteEntry(const EntryView& entry, bool record_follows) {
   const uint64_t key_hash = entry.key_hash();
-  const std::optional<uint64_t> newest = store_.FindHashed(key_hash);
+  const std::optional<uint64_t> newest =
+      store_.Find(EntryKey::OfHash(key_hash));
   if (!entry.is_tombstone()) {
     const uint64_t offset = entry.location().metadata_offset();
     if (newest != offset) {
@@ -247,7 +248,8 @@ void Loader::Resolve(Extent& extent) const {
            entry->checksum() == extent.entry_crc32;
   };
   if (matches(extent.entry_metadata_offset())) return;
-  std::optional<uint64_t> found = store_.FindHashed(extent.key_hash);
+  std::optional<uint64_t> found =
+      store_.Find(EntryKey::OfHash(extent.key_hash));
   if (!found.has_value() || !matches(*found)) {
     const auto it = superseded_.find(
         Described(extent.key_hash, extent.entry_size, extent.entry_crc32));

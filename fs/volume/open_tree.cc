@@ -189,7 +189,7 @@ absl::Status TreeOpener::KeepUnfinishedData(const LoadResult& loaded) {
   for (uint64_t id = loaded.first_data_id;
        id < std::min(next + kMaxGap, kMaxId); ++id) {
     const uint64_t hash = core_.identity.DataKeyHash(id);
-    if (!core_.store->ExistsHashed(hash)) continue;
+    if (!core_.store->Exists(EntryKey::OfHash(hash))) continue;
     next = std::max(next, id + 1);
     if (loaded.named.contains(hash)) continue;
     if (!ranges.empty() && ranges.back().end == id) {

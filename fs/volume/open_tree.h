@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/mend.h"
 #include "fs/base/incidents.h"
 #include "fs/log/core.h"
 #include "fs/volume/volume_types.h"

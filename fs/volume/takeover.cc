@@ -103,7 +103,8 @@ std::optional<Takeover::Candidate> Takeover::Written(const Inode& inode,
   if (!is_plain && inode.attributes.size > 0 && !LiesUnder(content, key_hash)) {
     return std::nullopt;
   }
-  const absl::StatusOr<EntryView> entry = core_.store->ReadHashed(key_hash);
+  const absl::StatusOr<EntryView> entry =
+      core_.store->Read(EntryKey::OfHash(key_hash));
   if (!entry.ok() || owned_.contains(entry->location().payload_offset) ||
       core_.identity.Reserves(key_hash, entry->payload_text())) {
     return std::nullopt;
@@ -251,7 +252,7 @@ absl::StatusOr<bool> TakeOver(Core& core, const LoadResult& loaded,
   // form under another. If it is, on a full disk, that is no reason to fail.
   std::vector<uint64_t> hidden;
   for (const Extent& entry : takeover.replaced()) {
-    if (core.store->FindHashed(entry.key_hash) ==
+    if (core.store->Find(EntryKey::OfHash(entry.key_hash)) ==
         entry.entry_metadata_offset()) {
       hidden.push_back(entry.key_hash);
     }

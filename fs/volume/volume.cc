@@ -8,7 +8,7 @@
 #include "fs/compaction/live_bytes.h"
 #include "fs/log/checkpoint.h"
 #include "fs/log/commit.h"
-#include "fs/log/mender.h"
+#include "fs/mend/mender.h"
 
 namespace varve::fs {
 namespace {
@@ -58,24 +58,28 @@ Volume::Volume(VolumeOptions options)
 absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
                                                      VolumeOptions options) {
   absl::StatusOr<std::unique_ptr<Volume>> volume =
-      OpenMended(path, options, {});
+      OpenWith(path, options, /*mends=*/{});
   if (volume.ok() || !absl::IsDataLoss(volume.status()) ||
       !(options.read_only || options.read_damaged)) {
     return volume;
   }
+  return OpenDamaged(path, std::move(options), volume.status());
+}
+
+absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenDamaged(
+    const std::string& path, VolumeOptions options,
+    const absl::Status& damage) {
   const bool may_write = !options.read_only;
   options.read_only = true;
   const auto mends = FindMends(*options.file_system, path);
-  if (!mends.ok()) return volume.status();  // no store at all
-  auto mended = OpenMended(path, std::move(options), *mends);
+  if (!mends.ok()) return damage;  // no store at all
+  auto volume = OpenWith(path, std::move(options), *mends);
   // What is wrong beside that comes out now.
-  if (mended.ok() && may_write) {
-    (*mended)->opened_.damage = volume.status();
-  }
-  return mended;
+  if (volume.ok() && may_write) (*volume)->opened_.damage = damage;
+  return volume;
 }
 
-absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenMended(
+absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenWith(
     const std::string& path, VolumeOptions options,
     const std::vector<Mend>& mends) {
   auto volume = std::unique_ptr<Volume>(new Volume(std::move(options)));

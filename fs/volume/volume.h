@@ -64,7 +64,7 @@ class Volume {
   // Opens the store, and makes a tree in it if it has none. What was recovered
   // is in store().recovery() and notes(). Errors: those of Store::Open;
   // UNIMPLEMENTED if a newer version is needed; DATA_LOSS if commits are
-  // damaged or missing. Opened read-only, what is mended in memory (mender.h)
+  // damaged or missing. Opened read-only, what is mended in memory (fs/mend)
   // is no error, but a note.
   static absl::StatusOr<std::unique_ptr<Volume>> Open(const std::string& path,
                                                       VolumeOptions options);
@@ -245,9 +245,14 @@ class Volume {
   explicit Volume(VolumeOptions options);
 
   // volume.cc
-  static absl::StatusOr<std::unique_ptr<Volume>> OpenMended(
+  static absl::StatusOr<std::unique_ptr<Volume>> OpenWith(
       const std::string& path, VolumeOptions options,
       const std::vector<Mend>& mends);
+  // Of a store that does not open as it is, because of `damage`: read-only,
+  // with what can be mended in memory.
+  static absl::StatusOr<std::unique_ptr<Volume>> OpenDamaged(
+      const std::string& path, VolumeOptions options,
+      const absl::Status& damage);
   // Opens the tree and starts the threads.
   absl::Status Start(const std::string& path, const std::vector<Mend>& mends);
   void SyncAndCheckpoint() ABSL_LOCKS_EXCLUDED(core_.commit_mu);

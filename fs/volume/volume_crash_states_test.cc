@@ -457,7 +457,8 @@ TEST(VolumeCrashStatesTest, DamagedStoreIsNotCutWhereACallFailsOnce) {
   }
   std::string bytes = ReadWholeFile(v.path());
   const Identity& identity = v.volume().identity();
-  const auto commit = v.volume().store().ReadHashed(identity.CommitKeyHash(3));
+  const auto commit =
+      v.volume().store().Read(EntryKey::OfHash(identity.CommitKeyHash(3)));
   ASSERT_THAT(commit, IsOk());
   bytes[commit->location().metadata_offset() + 8] ^= 1;  // its prev_tail
   for (FileOps kind = 1; kind < kAllOps; kind <<= 1) {

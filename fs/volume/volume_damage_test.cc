@@ -24,7 +24,7 @@ class VolumeDamageTest : public VolumeTest {
   EntryLocation CommitEntry(uint64_t sequence) {
     return volume()
         .store()
-        .ReadHashed(volume().identity().CommitKeyHash(sequence))
+        .Read(EntryKey::OfHash(volume().identity().CommitKeyHash(sequence)))
         ->location();
   }
   void FlipByteAt(uint64_t offset) {
@@ -58,7 +58,8 @@ class VolumeDamageTest : public VolumeTest {
       std::string payload = writer.payload();
       if (change) change(payload);
       ASSERT_THAT(
-          store.WriteHashed(identity.CommitKeyHash(last + 1), Bytes(payload)),
+          store.Write(EntryKey::OfHash(identity.CommitKeyHash(last + 1)),
+                      Bytes(payload)),
           IsOk());
     });
   }
@@ -178,7 +179,8 @@ TEST_F(VolumeDamageTest, MissingCommitIsNamedByOpen) {
   WriteWholeFile(other.path(), ReadWholeFile(path()));
   other.WithForeignStore([&](Store& store) {
     // As if somebody had thrown it away.
-    ASSERT_THAT(store.DeleteHashed(identity.CommitKeyHash(3)), IsOk());
+    ASSERT_THAT(store.Delete(EntryKey::OfHash(identity.CommitKeyHash(3))),
+                IsOk());
     ASSERT_THAT(store.Compact(), IsOk());
   });
   const absl::Status status = other.TryOpen();
@@ -275,7 +277,7 @@ TEST_F(VolumeDamageTest, FlippedByteInALargeCheckpointIsNoticed) {
   const EntryLocation checkpoint =
       volume()
           .store()
-          .ReadHashed(volume().identity().CheckpointKeyHash())
+          .Read(EntryKey::OfHash(volume().identity().CheckpointKeyHash()))
           ->location();
   ASSERT_GT(checkpoint.payload_size, 1u << 20);
   Close();
