@@ -182,7 +182,7 @@ class Store {
   uint64_t durable_tail() const;
 
   // Appends the index as it is, as an entry of its own under `key_hash`, for
-  // those who open the store with OpenOptions::index_image_key. An active
+  // callers that open the store with OpenOptions::index_image_key. An active
   // stream is sealed. Takes 16 bytes of the file for each live key, and holds
   // the writer lock for about 0.1 s for each million of them.
   absl::Status WriteIndexImage(uint64_t key_hash);
@@ -193,9 +193,9 @@ class Store {
   // it must stay as it is, though it may be superseded.
   std::optional<EntryLocation> index_image_in_use() const;
   // That what the index has said so far was so: look-ups go by an image of it
-  // in the file, which the disk may have spoilt since it was checked. For those
-  // who are about to destroy what they did not find. DATA_LOSS if it is; the
-  // store has to be opened anew then. Reads all of the image.
+  // in the file, which the disk may have spoilt since it was checked. For a
+  // caller that is about to destroy what it did not find. DATA_LOSS if it is;
+  // the store has to be opened anew then. Reads all of the image.
   absl::Status CheckIndex() const;
 
   // --- Reading -------------------------------------------------------------
@@ -300,9 +300,9 @@ class Store {
   // Seals the active stream, if there is one.
   absl::Status Seal();
 
-  // Keeps those who would open the store for reading waiting, until
-  // LetReadersIn(). False if somebody has it open so: what is dead by now may
-  // be what they read.
+  // Keeps programs that would open the store for reading waiting, until
+  // LetReadersIn(). False if one has it open so: what is dead by now may
+  // be what it reads.
   absl::StatusOr<bool> TryLockOutReaders();
   void LetReadersIn();
   // Gives the blocks of a range back to the host, where they read as zeros

@@ -44,8 +44,7 @@ absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
     // While we waited, compaction may have put another file in its place; the
     // lock on this one would protect nothing.
     const absl::StatusOr<FileInfo> named = file_system.Info(path);
-    if (named.ok() && named->device == info.device &&
-        named->inode == info.inode) {
+    if (named.ok() && IsSameFile(*named, info)) {
       return LockedFile{std::move(file), info};
     }
     if (!named.ok() && !absl::IsNotFound(named.status())) {

@@ -132,9 +132,10 @@ class Volume {
   };
   static constexpr uint64_t kBehindDots = 2;  // a cookie to start with
   // Calls `visit` for ".", ".." and the names behind `cookie` (0: all), until
-  // it returns false. Who stays is seen once, renamed in the directory or not;
-  // who comes is not seen. `visit` must not call the volume. Counts a kernel
-  // reference, if `reference`, for each that it accepts but the dots.
+  // it returns false. A name that stays is seen once, renamed in the directory
+  // or not; one that comes meanwhile is not seen. `visit` must not call the
+  // volume. Counts a kernel reference, if `reference`, for each that it accepts
+  // but the dots.
   absl::Status ReadDirectory(uint64_t ino, uint64_t cookie, bool reference,
                              const std::function<bool(const Entry&)>& visit);
 
@@ -181,7 +182,7 @@ class Volume {
       uint64_t parent, uint32_t mode, int flags, Caller caller);
   absl::StatusOr<ReadReply> Read(const Handle& handle, uint64_t offset,
                                  uint64_t size);
-  // `from_map`: the bytes were written through a map, by whomever.
+  // `from_map`: the bytes were written through a map, by any process.
   absl::Status Write(const Handle& handle, uint64_t offset,
                      absl::string_view bytes, bool from_map = false);
   // Takes set-user-id, set-group-id (of a file that its group may execute, or
@@ -190,7 +191,7 @@ class Volume {
   absl::Status DropPrivileges(uint64_t ino, bool drop_set_group_id = false);
   // Commits the content if any of it was changed through this handle.
   absl::Status Flush(const Handle& handle);
-  // Commits all of it, whoever has changed it.
+  // Commits all of it, through whichever handle it was changed.
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
   // Ends the open. Errors were told by Flush; what still fails is for the log.
