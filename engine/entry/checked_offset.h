@@ -1,8 +1,8 @@
 // CheckedOffset: an offset that has been compared with the size of its file.
 //
-// Numbers in a store come from whoever wrote it. One that is used as an offset
-// is checked where it enters; what reads at an offset takes the checked one, so
-// that one which was not checked cannot be used.
+// Numbers in a store come from the program that wrote it. One that is used as
+// an offset is checked where it enters; what reads at an offset takes the
+// checked one, so that one which was not checked cannot be used.
 
 #ifndef VARVE_ENGINE_ENTRY_CHECKED_OFFSET_H_
 #define VARVE_ENGINE_ENTRY_CHECKED_OFFSET_H_

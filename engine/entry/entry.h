@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -58,6 +59,33 @@ class PiecewiseHash {
 // HashKey(name_space) ‖ HashKey(key), each big-endian or little-endian as the
 // original does it (little-endian).
 uint64_t HashNamespacedKey(absl::string_view name_space, absl::string_view key);
+
+// What an entry is found by. The store knows keys by their hash alone, so it is
+// that which is kept; where it comes from does not matter.
+class EntryKey {
+ public:
+  // Of the bytes of a key. Implicit, so that callers name keys as text.
+  EntryKey(absl::string_view bytes) : hash_(HashKey(bytes)) {}
+  EntryKey(const std::string& bytes) : hash_(HashKey(bytes)) {}
+  EntryKey(const char* bytes) : hash_(HashKey(bytes)) {}
+  // A number is a hash only for a caller that says so.
+  EntryKey(int) = delete;
+  EntryKey(uint64_t) = delete;
+
+  static EntryKey OfHash(uint64_t hash) { return EntryKey(hash, Hash()); }
+  static EntryKey InNamespace(absl::string_view name_space,
+                              absl::string_view key) {
+    return OfHash(HashNamespacedKey(name_space, key));
+  }
+
+  uint64_t hash() const { return hash_; }
+
+ private:
+  struct Hash {};
+  EntryKey(uint64_t hash, Hash) : hash_(hash) {}
+
+  uint64_t hash_;
+};
 
 // The same bytes, as payloads are given. Valid as long as `text` is.
 inline absl::Span<const std::byte> AsBytes(absl::string_view text) {

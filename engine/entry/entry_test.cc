@@ -46,6 +46,15 @@ TEST(EntryTest, HashOfPiecesIsThatOfTheWhole) {
   }
 }
 
+TEST(EntryTest, KeysAreTheSameWhereverTheirHashComesFrom) {
+  EXPECT_EQ(EntryKey("key").hash(), HashKey("key"));
+  EXPECT_EQ(EntryKey(std::string("key")).hash(), HashKey("key"));
+  EXPECT_EQ(EntryKey(absl::string_view("key")).hash(), HashKey("key"));
+  EXPECT_EQ(EntryKey::OfHash(7).hash(), 7u);
+  EXPECT_EQ(EntryKey::InNamespace("a", "key").hash(),
+            HashNamespacedKey("a", "key"));
+}
+
 TEST(EntryTest, NamespacedKeyIsTheHashOfBothHashes) {
   // HashKey("") and HashKey("a"), little-endian.
   const std::string name(

@@ -5,8 +5,8 @@
 // new table beside the old one, which readers under way notice and start again.
 //
 // The hash is mixed with a random secret of the process before it chooses a
-// slot, so that whoever makes up the contents of a store cannot make keys
-// collide.
+// slot, so that a program that makes up the contents of a store cannot make
+// keys collide.
 //
 // Below the table there may be a base: an image of the index that was written
 // into the store (index_image.h). What the table says of a key, be it that the

@@ -2,7 +2,7 @@
 // where it lies in the map (docs/format.md, "Index image"). It holds every key
 // that was live when it was written, and never changes.
 //
-// Whoever made up its bytes, a look-up ends after a number of steps that is
+// Whatever its bytes, a look-up ends after a number of steps that is
 // logarithmic in its size, and yields offsets of metadata below the image only.
 // Whether the entry of that key lies there is for the reader of it to see.
 //

@@ -343,7 +343,7 @@ TEST_F(IndexImageTest, ImageThatWasMovedIsNotBelieved) {
   const EntryLocation image = WriteImage();
   const std::string payload = ReadHashed(kKey);
   Write("more", "text");
-  ASSERT_THAT(store_->WriteHashed(kKey, Bytes(payload)), IsOk());
+  ASSERT_THAT(store_->Write(EntryKey::OfHash(kKey), Bytes(payload)), IsOk());
   OpenWithImage();
   // The one before it is.
   ASSERT_TRUE(HasBase());

@@ -1,7 +1,7 @@
 // What happens when a mapped file cannot be read: it was cut short by somebody
-// else, or its disk fails. The kernel then sends SIGBUS to whoever touches the
-// page, which ends the process, and with it a mount of many files for the sake
-// of one page.
+// else, or its disk fails. The kernel then sends SIGBUS to the thread that
+// touches the page, which ends the process, and with it a mount of many files
+// for the sake of one page.
 //
 // InstallBusGuard() has such pages replaced by zeros instead, which read as
 // damage wherever bounds or checksums are looked at. As zeros are not what the

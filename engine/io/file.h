@@ -37,7 +37,8 @@ class Mapping {
   uint64_t length() const { return length_; }
 
   // Takes its pages out of the memory of the process. The host still has them
-  // in its cache, and who touches one next gets it back. For any thread.
+  // in its cache, and a thread that touches one next gets it back. For any
+  // thread.
   virtual void ReleasePages() const {}
 
  protected:
@@ -60,6 +61,11 @@ struct FileInfo {
   uint32_t group = 0;
   uint64_t links = 1;  // names that lead to it; 0 once it is deleted
 };
+
+// Whether both are of one file, whatever names lead to it.
+inline bool IsSameFile(const FileInfo& a, const FileInfo& b) {
+  return a.device == b.device && a.inode == b.inode;
+}
 
 // The file system that a file lies on.
 struct SpaceOnDisk {

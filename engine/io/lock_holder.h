@@ -1,4 +1,4 @@
-// Finds out who holds an OFD lock.
+// Finds out which process holds an OFD lock.
 
 #ifndef VARVE_ENGINE_IO_LOCK_HOLDER_H_
 #define VARVE_ENGINE_IO_LOCK_HOLDER_H_

@@ -8,8 +8,8 @@
 namespace varve {
 
 // The absolute path of the same file without symbolic links; `path` itself if
-// there is no such file. For whoever replaces the file and not a link to it,
-// and because the working directory may change.
+// there is no such file. For a caller that replaces the file and not a link to
+// it, and because the working directory may change.
 std::string ResolvedPath(const std::string& path);
 
 }  // namespace varve

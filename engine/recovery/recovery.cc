@@ -7,9 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/layout.h"
 #include "engine/index/index_image.h"
-#include "engine/recovery/byte_source.h"
+#include "engine/mend/link_mend.h"
 #include "engine/recovery/tail_finder.h"
 
 namespace varve {

@@ -14,7 +14,7 @@
 #include "engine/entry/entry.h"
 #include "engine/index/index.h"
 #include "engine/io/file.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/mend.h"
 
 namespace varve {
 

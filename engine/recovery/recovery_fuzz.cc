@@ -276,11 +276,12 @@ void WriteTo(const std::string& bytes) {
   auto store = OpenStore(path, OpenMode::kReadWrite);
   if (store == nullptr) return;
   Values expected = LiveValues(*store);
-  Check(store->WriteHashed(kNewKey, AsBytes(kNewValue)).ok(), "appending");
+  Check(store->Write(EntryKey::OfHash(kNewKey), AsBytes(kNewValue)).ok(),
+        "appending");
   expected[kNewKey] = kNewValue;
   if (!expected.empty() && bytes.size() % 2 == 1) {
     const uint64_t deleted = expected.begin()->first;
-    Check(store->DeleteHashed(deleted).ok(), "deleting");
+    Check(store->Delete(EntryKey::OfHash(deleted)).ok(), "deleting");
     expected.erase(deleted);
   }
   Check(LiveValues(*store) == expected, "what was there is not any more");

@@ -199,9 +199,9 @@ TEST_F(RecoveryTest, HoleInTheLastBatchTearsItOff) {
   std::vector<BatchItem> items;
   for (int i = 0; i < 100; ++i) payloads.push_back(Pattern(i, 150));
   for (int i = 0; i < 100; ++i) {
-    items.push_back({HashKey(absl::StrCat("new", i)), Bytes(payloads[i])});
+    items.push_back({absl::StrCat("new", i), Bytes(payloads[i])});
   }
-  ASSERT_THAT(store_->WriteBatchHashed(items), IsOk());
+  ASSERT_THAT(store_->WriteBatch(items), IsOk());
   std::string bytes = Close();
   bytes.replace(Align64(tail) + 10 * 192, 192 * 3, 192 * 3, '\0');
   WriteWholeFile(Path(), bytes);

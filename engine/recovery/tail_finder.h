@@ -1,7 +1,7 @@
 // TailFinder: where a store ends whose last bytes are no entry (docs/format.md,
 // "Recovery", rules 1 and 2).
 //
-// Whoever made up the bytes, the work is linear in their number: each scan is
+// Whatever the bytes, the work is linear in their number: each scan is
 // one pass, chains are not walked twice, and checksums are computed over no
 // more than a small multiple of the bytes scanned.
 //
@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/entry.h"
-#include "engine/recovery/byte_source.h"
 
 namespace varve {
 

@@ -3,7 +3,7 @@
 // whoever still uses the old one keeps it alive.
 //
 // Readers may call everything that is not said to be for the writer. The writer
-// is whoever holds the store's writer lock.
+// is the thread that holds the store's writer lock.
 
 #ifndef VARVE_ENGINE_STORE_GENERATION_H_
 #define VARVE_ENGINE_STORE_GENERATION_H_
@@ -99,8 +99,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // DATA_LOSS (EIO) if what says that a key is absent cannot be read any more.
   absl::Status CheckIndexWhole() const;
   // The same, and that the rest of the image is what it was when the store was
-  // opened. Reads the image: for those who are about to destroy what the index
-  // does not know of. What it said before the call can be relied on then.
+  // opened. Reads the image: for a caller that is about to destroy what the
+  // index does not know of. What it said before the call can be relied on then.
   absl::Status CheckIndexIntact() const;
   absl::StatusOr<EntryView> ViewOf(uint64_t key_hash,
                                    uint64_t metadata_offset) const;

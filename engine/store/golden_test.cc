@@ -161,9 +161,9 @@ void GoldenTest::ReplayBatch(const Json& entries) {
     keys.push_back(KeyOf(entry));
     payloads.push_back(PayloadOf(entry));
   }
-  std::vector<std::pair<absl::string_view, absl::Span<const std::byte>>> items;
+  std::vector<BatchItem> items;
   for (size_t i = 0; i < keys.size(); ++i) {
-    items.emplace_back(keys[i], Bytes(payloads[i]));
+    items.push_back({keys[i], Bytes(payloads[i])});
   }
   EXPECT_THAT(store_->WriteBatch(items), IsOk());
 }
@@ -190,8 +190,8 @@ void GoldenTest::Replay(const Json& operation) {
     ASSERT_EQ(name, "delete");
     std::vector<std::string> keys;
     for (const Json& key : operation["keys"]) keys.push_back(KeyOf(key));
-    const std::vector<absl::string_view> views(keys.begin(), keys.end());
-    EXPECT_THAT(store_->DeleteBatch(views), IsOk());
+    const std::vector<EntryKey> names(keys.begin(), keys.end());
+    EXPECT_THAT(store_->DeleteBatch(names), IsOk());
   }
 }
 

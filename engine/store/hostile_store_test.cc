@@ -7,12 +7,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/checked_offset.h"
 #include "engine/entry/entry.h"
 #include "engine/entry/layout.h"
 #include "engine/io/file.h"
-#include "engine/recovery/byte_source.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/link_mend.h"
 #include "engine/store/store_test_fixture.h"
 
 namespace varve {

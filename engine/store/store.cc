@@ -15,10 +15,10 @@ namespace {
 // Keys that ReadBatch() looks up together.
 constexpr size_t kReadBlock = 32;
 
-std::vector<uint64_t> HashKeys(absl::Span<const absl::string_view> keys) {
+std::vector<uint64_t> HashesOf(absl::Span<const EntryKey> keys) {
   std::vector<uint64_t> hashes;
   hashes.reserve(keys.size());
-  for (const absl::string_view key : keys) hashes.push_back(HashKey(key));
+  for (const EntryKey& key : keys) hashes.push_back(key.hash());
   return hashes;
 }
 
@@ -41,68 +41,37 @@ bool Store::read_only() const { return impl_->read_only(); }
 // --- Writing -----------------------------------------------------------------
 
 absl::StatusOr<EntryLocation> Store::Write(
-    absl::string_view key, absl::Span<const std::byte> payload) {
-  return impl_->Write(HashKey(key), payload);
+    const EntryKey& key, absl::Span<const std::byte> payload) {
+  return impl_->Write(key.hash(), payload);
 }
 
-absl::StatusOr<EntryLocation> Store::WriteHashed(
-    uint64_t key_hash, absl::Span<const std::byte> payload) {
-  return impl_->Write(key_hash, payload);
-}
-
-absl::Status Store::WriteBatch(
-    absl::Span<const std::pair<absl::string_view, absl::Span<const std::byte>>>
-        items) {
-  std::vector<BatchItem> hashed;
-  hashed.reserve(items.size());
-  for (const auto& [key, payload] : items) {
-    hashed.push_back({HashKey(key), payload});
-  }
-  return impl_->WriteBatch(hashed);
-}
-
-absl::Status Store::WriteBatchHashed(absl::Span<const BatchItem> items) {
+absl::Status Store::WriteBatch(absl::Span<const BatchItem> items) {
   return impl_->WriteBatch(items);
 }
 
-absl::StatusOr<EntryLocation> Store::WriteStream(absl::string_view key,
+absl::StatusOr<EntryLocation> Store::WriteStream(const EntryKey& key,
                                                  std::istream& source) {
-  return impl_->WriteFrom(HashKey(key), source);
+  return impl_->WriteFrom(key.hash(), source);
 }
 
-absl::StatusOr<EntryLocation> Store::WriteStreamHashed(uint64_t key_hash,
-                                                       std::istream& source) {
-  return impl_->WriteFrom(key_hash, source);
+absl::Status Store::Rename(const EntryKey& from, const EntryKey& to) {
+  return impl_->Rename(from.hash(), to.hash());
 }
 
-absl::Status Store::Rename(absl::string_view from, absl::string_view to) {
-  return impl_->Rename(HashKey(from), HashKey(to));
+absl::Status Store::Copy(const EntryKey& key, Store& target) {
+  return impl_->CopyTo(key.hash(), *target.impl_, /*remove=*/false);
 }
 
-absl::Status Store::Copy(absl::string_view key, Store& target) {
-  return impl_->CopyTo(HashKey(key), *target.impl_, /*remove=*/false);
+absl::Status Store::Transfer(const EntryKey& key, Store& target) {
+  return impl_->CopyTo(key.hash(), *target.impl_, /*remove=*/true);
 }
 
-absl::Status Store::Transfer(absl::string_view key, Store& target) {
-  return impl_->CopyTo(HashKey(key), *target.impl_, /*remove=*/true);
+absl::StatusOr<size_t> Store::Delete(const EntryKey& key) {
+  return impl_->Delete({key.hash()});
 }
 
-absl::StatusOr<size_t> Store::Delete(absl::string_view key) {
-  return impl_->Delete({HashKey(key)});
-}
-
-absl::StatusOr<size_t> Store::DeleteHashed(uint64_t key_hash) {
-  return impl_->Delete({key_hash});
-}
-
-absl::StatusOr<size_t> Store::DeleteBatch(
-    absl::Span<const absl::string_view> keys) {
-  return impl_->Delete(HashKeys(keys));
-}
-
-absl::StatusOr<size_t> Store::DeleteBatchHashed(
-    absl::Span<const uint64_t> hashes) {
-  return impl_->Delete(hashes);
+absl::StatusOr<size_t> Store::DeleteBatch(absl::Span<const EntryKey> keys) {
+  return impl_->Delete(HashesOf(keys));
 }
 
 absl::StatusOr<uint64_t> Store::Sync() { return impl_->Sync(); }
@@ -110,11 +79,8 @@ uint64_t Store::durable_tail() const { return impl_->durable_tail(); }
 
 // --- Reading -----------------------------------------------------------------
 
-absl::StatusOr<EntryView> Store::Read(absl::string_view key) const {
-  return ReadHashed(HashKey(key));
-}
-
-absl::StatusOr<EntryView> Store::ReadHashed(uint64_t key_hash) const {
+absl::StatusOr<EntryView> Store::Read(const EntryKey& key) const {
+  const uint64_t key_hash = key.hash();
   return impl_->WithGeneration(
       [&](const Generation& generation) -> absl::StatusOr<EntryView> {
         const std::optional<uint64_t> offset = generation.Find(key_hash);
@@ -127,12 +93,8 @@ absl::StatusOr<EntryView> Store::ReadHashed(uint64_t key_hash) const {
 }
 
 std::vector<std::optional<EntryView>> Store::ReadBatch(
-    absl::Span<const absl::string_view> keys) const {
-  return ReadBatchHashed(HashKeys(keys));
-}
-
-std::vector<std::optional<EntryView>> Store::ReadBatchHashed(
-    absl::Span<const uint64_t> key_hashes) const {
+    absl::Span<const EntryKey> keys) const {
+  const std::vector<uint64_t> key_hashes = HashesOf(keys);
   const std::shared_ptr<const Generation> generation = impl_->Pin();
   std::vector<uint64_t> offsets(key_hashes.size());
   generation->FindAll(key_hashes, absl::MakeSpan(offsets));
@@ -162,28 +124,19 @@ absl::StatusOr<EntryView> Store::ReadLastEntry() const {
   return EntryEndingAt(end);
 }
 
-absl::StatusOr<Metadata> Store::ReadMetadata(absl::string_view key) const {
-  return ReadMetadataHashed(HashKey(key));
-}
-
-absl::StatusOr<Metadata> Store::ReadMetadataHashed(uint64_t key_hash) const {
-  VARVE_ASSIGN_OR_RETURN(const EntryView view, ReadHashed(key_hash));
-  return Metadata{.key_hash = key_hash,
+absl::StatusOr<Metadata> Store::ReadMetadata(const EntryKey& key) const {
+  VARVE_ASSIGN_OR_RETURN(const EntryView view, Read(key));
+  return Metadata{.key_hash = key.hash(),
                   .prev_tail = view.location().prev_tail,
                   .crc32 = view.checksum()};
 }
 
-bool Store::Exists(absl::string_view key) const {
-  return ExistsHashed(HashKey(key));
-}
+bool Store::Exists(const EntryKey& key) const { return Find(key).has_value(); }
 
-bool Store::ExistsHashed(uint64_t key_hash) const {
-  return FindHashed(key_hash).has_value();
-}
-
-std::optional<uint64_t> Store::FindHashed(uint64_t key_hash) const {
-  return impl_->WithGeneration(
-      [&](const Generation& generation) { return generation.Find(key_hash); });
+std::optional<uint64_t> Store::Find(const EntryKey& key) const {
+  return impl_->WithGeneration([&](const Generation& generation) {
+    return generation.Find(key.hash());
+  });
 }
 
 absl::StatusOr<EntryView> Store::EntryEndingAt(uint64_t end) const {

@@ -42,7 +42,7 @@
 #include "absl/types/span.h"
 #include "engine/entry/entry.h"
 #include "engine/io/file.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/mend.h"
 
 namespace varve {
 
@@ -90,7 +90,7 @@ enum class FileLocation {
 };
 
 struct BatchItem {
-  uint64_t key_hash = 0;
+  EntryKey key;
   absl::Span<const std::byte> payload;
 };
 
@@ -131,43 +131,33 @@ class Store {
 
   // --- Writing -------------------------------------------------------------
 
-  absl::StatusOr<EntryLocation> Write(absl::string_view key,
+  absl::StatusOr<EntryLocation> Write(const EntryKey& key,
                                       absl::Span<const std::byte> payload);
-  absl::StatusOr<EntryLocation> WriteHashed(
-      uint64_t key_hash, absl::Span<const std::byte> payload);
 
   // Appends all items with one write; all or none.
-  absl::Status WriteBatch(
-      absl::Span<
-          const std::pair<absl::string_view, absl::Span<const std::byte>>>
-          items);
-  absl::Status WriteBatchHashed(absl::Span<const BatchItem> items);
+  absl::Status WriteBatch(absl::Span<const BatchItem> items);
 
   // Appends everything that `source` yields until its end as one entry. If
   // another append needs the tail meanwhile, what has been read so far would
   // have to be sealed; instead the pieces are joined again by one copy, so
   // that the entry is always whole. Nothing is left behind when `source` is
   // empty, yields just one NUL, or fails (DATA_LOSS).
-  absl::StatusOr<EntryLocation> WriteStream(absl::string_view key,
+  absl::StatusOr<EntryLocation> WriteStream(const EntryKey& key,
                                             std::istream& source);
-  absl::StatusOr<EntryLocation> WriteStreamHashed(uint64_t key_hash,
-                                                  std::istream& source);
 
   // Copies the payload to `to` and deletes `from`, in one append. NOT_FOUND if
   // `from` is absent; INVALID_ARGUMENT if both have one hash.
-  absl::Status Rename(absl::string_view from, absl::string_view to);
+  absl::Status Rename(const EntryKey& from, const EntryKey& to);
 
   // Copies one entry into another store; Transfer then deletes it here.
   // NOT_FOUND if absent. INVALID_ARGUMENT if `target` is this store.
-  absl::Status Copy(absl::string_view key, Store& target);
-  absl::Status Transfer(absl::string_view key, Store& target);
+  absl::Status Copy(const EntryKey& key, Store& target);
+  absl::Status Transfer(const EntryKey& key, Store& target);
 
   // Appends a tombstone for each key that is present; absent keys write
   // nothing. Returns the number of keys deleted.
-  absl::StatusOr<size_t> Delete(absl::string_view key);
-  absl::StatusOr<size_t> DeleteHashed(uint64_t key_hash);
-  absl::StatusOr<size_t> DeleteBatch(absl::Span<const absl::string_view> keys);
-  absl::StatusOr<size_t> DeleteBatchHashed(absl::Span<const uint64_t> hashes);
+  absl::StatusOr<size_t> Delete(const EntryKey& key);
+  absl::StatusOr<size_t> DeleteBatch(absl::Span<const EntryKey> keys);
 
   // Takes the writer lock and starts an append of any mix of entries and
   // tombstones that is all or nothing. The lock is held until the batch is
@@ -192,7 +182,7 @@ class Store {
   uint64_t durable_tail() const;
 
   // Appends the index as it is, as an entry of its own under `key_hash`, for
-  // those who open the store with OpenOptions::index_image_key. An active
+  // callers that open the store with OpenOptions::index_image_key. An active
   // stream is sealed. Takes 16 bytes of the file for each live key, and holds
   // the writer lock for about 0.1 s for each million of them.
   absl::Status WriteIndexImage(uint64_t key_hash);
@@ -203,29 +193,24 @@ class Store {
   // it must stay as it is, though it may be superseded.
   std::optional<EntryLocation> index_image_in_use() const;
   // That what the index has said so far was so: look-ups go by an image of it
-  // in the file, which the disk may have spoilt since it was checked. For those
-  // who are about to destroy what they did not find. DATA_LOSS if it is; the
-  // store has to be opened anew then. Reads all of the image.
+  // in the file, which the disk may have spoilt since it was checked. For a
+  // caller that is about to destroy what it did not find. DATA_LOSS if it is;
+  // the store has to be opened anew then. Reads all of the image.
   absl::Status CheckIndex() const;
 
   // --- Reading -------------------------------------------------------------
 
   // The newest entry of the key. NOT_FOUND if it is absent or deleted.
-  absl::StatusOr<EntryView> Read(absl::string_view key) const;
-  absl::StatusOr<EntryView> ReadHashed(uint64_t key_hash) const;
+  absl::StatusOr<EntryView> Read(const EntryKey& key) const;
   // Nothing where a key is absent; all answers are of one moment's index.
   std::vector<std::optional<EntryView>> ReadBatch(
-      absl::Span<const absl::string_view> keys) const;
-  std::vector<std::optional<EntryView>> ReadBatchHashed(
-      absl::Span<const uint64_t> key_hashes) const;
+      absl::Span<const EntryKey> keys) const;
   // The last entry of the chain, whatever it is. NOT_FOUND in an empty store.
   absl::StatusOr<EntryView> ReadLastEntry() const;
-  absl::StatusOr<Metadata> ReadMetadata(absl::string_view key) const;
-  absl::StatusOr<Metadata> ReadMetadataHashed(uint64_t key_hash) const;
-  bool Exists(absl::string_view key) const;
-  bool ExistsHashed(uint64_t key_hash) const;
+  absl::StatusOr<Metadata> ReadMetadata(const EntryKey& key) const;
+  bool Exists(const EntryKey& key) const;
   // Metadata offset of the newest entry of the key; nothing if it is absent.
-  std::optional<uint64_t> FindHashed(uint64_t key_hash) const;
+  std::optional<uint64_t> Find(const EntryKey& key) const;
 
   // The entry whose metadata ends at `end`. OUT_OF_RANGE beyond the tail,
   // DATA_LOSS where the bytes cannot be an entry. Not checked: whether the
@@ -252,7 +237,7 @@ class Store {
   // Returns that, too, if the file is shorter than `end`, which must be that of
   // something that has been written. To be called once bytes of View() were
   // used, as behind the end of a file a map may well show zeros (a page of
-  // which nothing is left raises SIGBUS; see bus_guard.h). Takes one fstat().
+  // which nothing is left raises SIGBUS; see bus_guard.h). Takes one lseek().
   absl::Status CheckLength(uint64_t end = 0);
   // Where the file is now.
   absl::StatusOr<FileLocation> LocateFile() const;
@@ -315,9 +300,9 @@ class Store {
   // Seals the active stream, if there is one.
   absl::Status Seal();
 
-  // Keeps those who would open the store for reading waiting, until
-  // LetReadersIn(). False if somebody has it open so: what is dead by now may
-  // be what they read.
+  // Keeps programs that would open the store for reading waiting, until
+  // LetReadersIn(). False if one has it open so: what is dead by now may
+  // be what it reads.
   absl::StatusOr<bool> TryLockOutReaders();
   void LetReadersIn();
   // Gives the blocks of a range back to the host, where they read as zeros

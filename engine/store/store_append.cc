@@ -155,7 +155,7 @@ absl::Status StoreImpl::WriteBatch(absl::Span<const BatchItem> items) {
   PendingAppend pending;
   StartAppend(pending);
   for (size_t i = 0; i < items.size(); ++i) {
-    pending.append.Add(items[i].key_hash, {items[i].payload}, checksums[i]);
+    pending.append.Add(items[i].key.hash(), {items[i].payload}, checksums[i]);
   }
   return Commit(pending);
 }

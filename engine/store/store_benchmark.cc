@@ -56,9 +56,9 @@ std::unique_ptr<Store> Filled(const Scratch& scratch, uint64_t count,
   for (uint64_t i = 1; i <= count; i += kBatch) {
     std::vector<BatchItem> items;
     for (uint64_t j = i; j < i + kBatch && j <= count; ++j) {
-      items.push_back({KeyHash(j), Bytes(payload)});
+      items.push_back({EntryKey::OfHash(KeyHash(j)), Bytes(payload)});
     }
-    if (!store->WriteBatchHashed(items).ok()) std::abort();
+    if (!store->WriteBatch(items).ok()) std::abort();
   }
   return store;
 }
@@ -85,7 +85,8 @@ void SingleWrites(benchmark::State& state) {
   const std::string payload(static_cast<size_t>(state.range(0)), 'x');
   uint64_t i = 0;
   for (auto _ : state) {
-    if (!store->WriteHashed(KeyHash(++i), Bytes(payload)).ok()) std::abort();
+    if (!store->Write(EntryKey::OfHash(KeyHash(++i)), Bytes(payload)).ok())
+      std::abort();
   }
   state.SetItemsProcessed(state.iterations());
 }
@@ -95,11 +96,11 @@ void BatchWrites(benchmark::State& state) {
   const Scratch scratch;
   const std::unique_ptr<Store> store = scratch.Open();
   const std::string payload(8, 'x');
-  std::vector<BatchItem> items(1024, {0, Bytes(payload)});
+  std::vector<BatchItem> items(1024, {EntryKey::OfHash(0), Bytes(payload)});
   uint64_t i = 0;
   for (auto _ : state) {
-    for (BatchItem& item : items) item.key_hash = KeyHash(++i);
-    if (!store->WriteBatchHashed(items).ok()) std::abort();
+    for (BatchItem& item : items) item.key = EntryKey::OfHash(KeyHash(++i));
+    if (!store->WriteBatch(items).ok()) std::abort();
   }
   state.SetItemsProcessed(state.iterations() * 1024);
 }
@@ -111,7 +112,8 @@ void RandomReads(benchmark::State& state) {
   const std::unique_ptr<Store> store = Filled(scratch, count, 8);
   std::mt19937_64 random(1);
   for (auto _ : state) {
-    const auto view = store->ReadHashed(KeyHash(random() % count + 1));
+    const auto view =
+        store->Read(EntryKey::OfHash(KeyHash(random() % count + 1)));
     benchmark::DoNotOptimize(view->size());
   }
   state.SetItemsProcessed(state.iterations());
@@ -124,7 +126,8 @@ void RandomFinds(benchmark::State& state) {
   const std::unique_ptr<Store> store = Filled(scratch, count, 8);
   std::mt19937_64 random(1);
   for (auto _ : state) {
-    benchmark::DoNotOptimize(store->FindHashed(KeyHash(random() % count + 1)));
+    benchmark::DoNotOptimize(
+        store->Find(EntryKey::OfHash(KeyHash(random() % count + 1))));
   }
   state.SetItemsProcessed(state.iterations());
 }
@@ -135,10 +138,12 @@ void BatchReads(benchmark::State& state) {
   constexpr uint64_t kCount = 1000000;
   const std::unique_ptr<Store> store = Filled(scratch, kCount, 8);
   std::mt19937_64 random(1);
-  std::vector<uint64_t> keys(1024);
+  std::vector<EntryKey> keys(1024, EntryKey::OfHash(0));
   for (auto _ : state) {
-    for (uint64_t& key : keys) key = KeyHash(random() % kCount + 1);
-    benchmark::DoNotOptimize(store->ReadBatchHashed(keys).size());
+    for (EntryKey& key : keys) {
+      key = EntryKey::OfHash(KeyHash(random() % kCount + 1));
+    }
+    benchmark::DoNotOptimize(store->ReadBatch(keys).size());
   }
   state.SetItemsProcessed(state.iterations() * 1024);
 }

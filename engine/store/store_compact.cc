@@ -9,9 +9,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/base/status.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/layout.h"
 #include "engine/io/io_util.h"
-#include "engine/recovery/byte_source.h"
 #include "engine/store/store_impl.h"
 
 namespace varve {
@@ -154,7 +154,7 @@ absl::Status StoreImpl::CheckNotReplaced() {
   VARVE_ASSIGN_OR_RETURN(const FileInfo named,
                          options_.file_system->Info(file_path_));
   VARVE_ASSIGN_OR_RETURN(const FileInfo ours, generation_->file().Info());
-  if (named.device == ours.device && named.inode == ours.inode) {
+  if (IsSameFile(named, ours)) {
     return absl::OkStatus();
   }
   return ErrorWithCode(
@@ -202,9 +202,8 @@ absl::Status StoreImpl::PutInPlace(const std::string& path,
 
 absl::Status StoreImpl::Compact() {
   absl::MutexLock lock(&writer_mutex_);
-  PendingAppend seal;
-  StartAppend(seal);
-  VARVE_RETURN_IF_ERROR(Commit(seal));
+  VARVE_RETURN_IF_ERROR(CheckWritable());
+  VARVE_RETURN_IF_ERROR(SealLocked());
 
   const std::string path = replacement_path();
   // Whose it is cannot be told.

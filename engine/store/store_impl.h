@@ -239,6 +239,7 @@ class StoreImpl {
     return generation_;
   }
   absl::Status Seal() ABSL_LOCKS_EXCLUDED(writer_mutex_);
+  absl::Status SealLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   absl::Status Punch(uint64_t offset, uint64_t length)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
   absl::StatusOr<FileInfo> Info() const ABSL_LOCKS_EXCLUDED(writer_mutex_);

@@ -72,8 +72,7 @@ absl::StatusOr<FileLocation> StoreImpl::LocateFile() const {
   VARVE_ASSIGN_OR_RETURN(const FileInfo ours, Pin()->file().Info());
   const absl::StatusOr<FileInfo> named = options_.file_system->Info(file_path_);
   if (!named.ok() && !absl::IsNotFound(named.status())) return named.status();
-  if (named.ok() && named->device == ours.device &&
-      named->inode == ours.inode) {
+  if (named.ok() && IsSameFile(*named, ours)) {
     return FileLocation::kInPlace;
   }
   if (ours.links == 0) return FileLocation::kDeleted;

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <optional>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@
 #include "engine/index/index_image.h"
 #include "engine/io/bus_guard.h"
 #include "engine/io/resolved_path.h"
+#include "engine/mend/mended_file.h"
 #include "engine/recovery/recovery.h"
 #include "engine/store/store_impl.h"
 
@@ -42,8 +44,7 @@ absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
     // While we waited, compaction may have put another file in its place; the
     // lock on this one would protect nothing.
     const absl::StatusOr<FileInfo> named = file_system.Info(path);
-    if (named.ok() && named->device == info.device &&
-        named->inode == info.inode) {
+    if (named.ok() && IsSameFile(*named, info)) {
       return LockedFile{std::move(file), info};
     }
     if (!named.ok() && !absl::IsNotFound(named.status())) {
@@ -138,29 +139,48 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   return std::nullopt;
 }
 
+// The store as it is with the mends of `options`, or the mend that it needs
+// besides.
+absl::StatusOr<std::variant<StoreImpl::Opened, Mend>> TryOpen(
+    const std::string& path, const OpenOptions& options) {
+  VARVE_ASSIGN_OR_RETURN(StoreImpl::Opened opened,
+                         options.mode == OpenMode::kRead
+                             ? OpenForReading(path, options)
+                             : OpenForWriting(path, options));
+  VARVE_ASSIGN_OR_RETURN(std::optional<Mend> mend, RunRecovery(opened));
+  if (mend.has_value()) return *std::move(mend);
+  return opened;
+}
+
+// Opens a store to be read whose chain needs `mend`, and maybe more.
+absl::StatusOr<StoreImpl::Opened> OpenMended(const std::string& path,
+                                             OpenOptions options, Mend mend) {
+  const size_t most = options.mends.size() + kMaxBrokenLinks;
+  while (options.mode == OpenMode::kRead && options.mends.size() < most) {
+    options.mends.push_back(std::move(mend));
+    VARVE_ASSIGN_OR_RETURN(auto opened, TryOpen(path, options));
+    if (auto* sound = std::get_if<StoreImpl::Opened>(&opened)) {
+      return std::move(*sound);
+    }
+    mend = std::get<Mend>(std::move(opened));
+  }
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      absl::StrCat(path, " is damaged: ", mend.reason,
+                   ". Nothing has been changed; what is there can be read, "
+                   "and `varve check --repair` makes a sound store of it"));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreImpl>> StoreImpl::Open(
     const std::string& path, OpenOptions options) {
-  const bool reads = options.mode == OpenMode::kRead;
-  const size_t most = options.mends.size() + kMaxBrokenLinks;
-  while (true) {
-    VARVE_ASSIGN_OR_RETURN(Opened opened, reads
-                                              ? OpenForReading(path, options)
-                                              : OpenForWriting(path, options));
-    VARVE_ASSIGN_OR_RETURN(std::optional<Mend> mend, RunRecovery(opened));
-    if (!mend.has_value()) {
-      return std::make_unique<StoreImpl>(std::move(opened));
-    }
-    if (!reads || options.mends.size() == most) {
-      return ErrorWithCode(
-          absl::StatusCode::kDataLoss, EIO,
-          absl::StrCat(path, " is damaged: ", mend->reason,
-                       ". Nothing has been changed; what is there can be read, "
-                       "and `varve check --repair` makes a sound store of it"));
-    }
-    options.mends.push_back(*std::move(mend));
+  VARVE_ASSIGN_OR_RETURN(auto opened, TryOpen(path, options));
+  if (auto* mend = std::get_if<Mend>(&opened)) {
+    VARVE_ASSIGN_OR_RETURN(
+        opened, OpenMended(path, std::move(options), std::move(*mend)));
   }
+  return std::make_unique<StoreImpl>(std::get<Opened>(std::move(opened)));
 }
 
 StoreImpl::StoreImpl(Opened opened)

@@ -74,6 +74,10 @@ absl::StatusOr<FileInfo> StoreImpl::Info() const {
 
 absl::Status StoreImpl::Seal() {
   absl::MutexLock lock(&writer_mutex_);
+  return SealLocked();
+}
+
+absl::Status StoreImpl::SealLocked() {
   if (active_ == nullptr) return absl::OkStatus();
   PendingAppend pending;
   pending.may_use_reserve = true;  // punching needs it, and it is small

@@ -45,7 +45,7 @@ TEST_F(StoreTest, ReadsWhatWasWritten) {
   EXPECT_EQ(b.payload_offset, 64);
   EXPECT_EQ(b.prev_tail, a.end());
   EXPECT_EQ(store_->tail(), b.end());
-  EXPECT_EQ(store_->FindHashed(HashKey("b")), b.metadata_offset());
+  EXPECT_EQ(store_->Find(EntryKey::OfHash(HashKey("b"))), b.metadata_offset());
   EXPECT_EQ(store_->ReadMetadata("b")->prev_tail, a.end());
   EXPECT_EQ(store_->ReadMetadata("b")->crc32, b.crc32);
   EXPECT_EQ(File().size(), b.end());
@@ -137,9 +137,9 @@ TEST_F(StoreTest, BatchOfMoreThanOneWriteIsWhole) {
   payloads[0] = "first";
   std::vector<BatchItem> items;
   for (int i = 0; i < kCount; ++i) {
-    items.push_back({HashKey(absl::StrCat(i)), Bytes(payloads[i])});
+    items.push_back({absl::StrCat(i), Bytes(payloads[i])});
   }
-  ASSERT_THAT(store_->WriteBatchHashed(items), IsOk());
+  ASSERT_THAT(store_->WriteBatch(items), IsOk());
   Open();
   EXPECT_EQ(store_->size(), kCount);
   for (int i = 0; i < kCount; ++i) {

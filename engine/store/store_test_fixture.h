@@ -58,7 +58,7 @@ class StoreFixture : public testing::Test {
     return TextOf(store_->Read(key));
   }
   std::string ReadHashed(uint64_t key_hash) const {
-    return TextOf(store_->ReadHashed(key_hash));
+    return TextOf(store_->Read(EntryKey::OfHash(key_hash)));
   }
   // Payloads of the live entries, newest first.
   std::vector<std::string> Live() const {

@@ -18,10 +18,14 @@ class Wakeup {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // The moment that is so far ahead; a century at the most.
-  static Clock::time_point After(absl::Duration delay) {
-    return Clock::now() +
+  // The moment that is so far behind `begin`, or now; a century at the most.
+  static Clock::time_point Later(Clock::time_point begin,
+                                 absl::Duration delay) {
+    return begin +
            absl::ToChronoNanoseconds(std::min(delay, absl::Hours(24 * 36500)));
+  }
+  static Clock::time_point After(absl::Duration delay) {
+    return Later(Clock::now(), delay);
   }
 
   // Ends the wait that is going on, or else the next one.

@@ -62,6 +62,13 @@ struct CompactionProgress {
   }
 };
 
+// What became of an attempt to make room on a full disk.
+struct PressureRelief {
+  // Not to be tried before so much time has passed since it was begun.
+  absl::Duration pause = absl::ZeroDuration();
+  bool again = false;  // whether it has to be tried then in any case
+};
+
 struct StoreStatistics {
   uint64_t total_bytes = 0;       // length of the store
   uint64_t allocated_bytes = 0;   // of it, what the host has blocks for

@@ -21,7 +21,7 @@ namespace varve::fs {
 
 class CompactionMonitor {
  public:
-  // --- For the one who compacts ---
+  // --- For the thread that compacts ---
 
   void Begin(const CompactionOptions& options);
   void End(const absl::Status& result, uint64_t bytes_reclaimed);
@@ -64,7 +64,7 @@ class CompactionMonitor {
   absl::StatusOr<bool> WaitUntil(const std::function<bool()>& condition,
                                  absl::Time deadline);
 
-  // Of the one who compacts alone.
+  // Of the thread that compacts alone.
   std::function<bool()> has_room_;
   absl::Duration longest_pause_;
   mutable absl::Mutex mu_;

@@ -74,7 +74,7 @@ absl::Status Compactor::LoadCopy() {
   VARVE_ASSIGN_OR_RETURN(copy_.store, Store::Open(live.file_path(), options));
   VARVE_ASSIGN_OR_RETURN(const FileInfo theirs, copy_.store->Info());
   VARVE_ASSIGN_OR_RETURN(const FileInfo ours, live.Info());
-  if (theirs.device != ours.device || theirs.inode != ours.inode) {
+  if (!IsSameFile(theirs, ours)) {
     return SystemError(
         ESTALE,
         absl::StrCat("another file has taken the place of ", live.file_path()));

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
+#include "engine/base/status.h"
 
 namespace varve::fs {
 namespace {
@@ -99,6 +100,36 @@ uint64_t CountSpilledBytes(const OpenFiles& open_files) {
     open->mu.ReaderUnlock();
   }
   return bytes;
+}
+
+uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
+                        const UnnamedEntries& unnamed) {
+  // In this order: what is committed in between counts twice rather than not at
+  // all.
+  const uint64_t spilled = CountSpilledBytes(open_files);
+  return spilled + EstimateLiveBytes(core) + unnamed.bytes();
+}
+
+absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
+                                                const OpenFiles& open_files,
+                                                const UnnamedEntries& unnamed) {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, core.store->Info());
+  StoreStatistics statistics;
+  statistics.total_bytes = core.store->tail();
+  statistics.allocated_bytes = info.allocated;
+  statistics.live_bytes = CountLiveBytes(core, open_files, unnamed);
+  statistics.dead_bytes =
+      info.allocated - std::min(info.allocated, statistics.live_bytes);
+  statistics.peak_extra_bytes = statistics.live_bytes;
+  statistics.entries = core.store->size();
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    statistics.commits = core.last_sequence;
+  }
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  statistics.files = core.tree.inode_count();
+  statistics.extents = core.tree.extent_count();
+  return statistics;
 }
 
 }  // namespace varve::fs

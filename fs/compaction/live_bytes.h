@@ -5,7 +5,11 @@
 
 #include <cstdint>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "fs/compaction/compaction.h"
 #include "fs/content/open_files.h"
+#include "fs/content/unnamed_entries.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -21,6 +25,17 @@ uint64_t EstimateLiveBytes(Core& core) ABSL_LOCKS_EXCLUDED(core.tree_mu);
 // Bytes that have been written to open files, are in the store and in no commit
 // yet.
 uint64_t CountSpilledBytes(const OpenFiles& open_files);
+
+// About how many bytes of a store in use somebody needs.
+uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
+                        const UnnamedEntries& unnamed)
+    ABSL_LOCKS_EXCLUDED(core.tree_mu);
+
+// The figures of a store in use. Errors: those of Store::Info().
+absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
+                                                const OpenFiles& open_files,
+                                                const UnnamedEntries& unnamed)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
 }  // namespace varve::fs
 

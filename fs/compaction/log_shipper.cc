@@ -64,8 +64,9 @@ absl::Status LogShipper::ShipEntries() {
     VARVE_ASSIGN_OR_RETURN(
         const auto bytes,
         pinned_.BytesAt(entry.payload_offset, entry.payload_size));
-    VARVE_ASSIGN_OR_RETURN(const EntryLocation now,
-                           core_.store->WriteHashed(entry.key_hash, bytes));
+    VARVE_ASSIGN_OR_RETURN(
+        const EntryLocation now,
+        core_.store->Write(EntryKey::OfHash(entry.key_hash), bytes));
     translation_.Add(entry.payload_offset, ExtentOf(now));
   }
   entries_.clear();

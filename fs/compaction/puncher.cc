@@ -69,8 +69,8 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
     return Liveness::kNone;
   }
   const Core& core = context_.core;
-  const bool newest =
-      core.store->FindHashed(location.key_hash) == location.metadata_offset();
+  const bool newest = core.store->Find(EntryKey::OfHash(location.key_hash)) ==
+                      location.metadata_offset();
   const auto record = core.identity.AsCommit(entry);
   if (record.has_value()) {
     // Everything from the checkpoint before the last on is needed, to load the

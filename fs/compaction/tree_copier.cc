@@ -347,7 +347,7 @@ absl::Status TreeCopier::CopyEntries(
         source_.View(entry.payload_offset, entry.payload_size));
     VARVE_ASSIGN_OR_RETURN(
         const EntryLocation now,
-        core_.store->WriteHashed(entry.key_hash, bytes.bytes));
+        core_.store->Write(EntryKey::OfHash(entry.key_hash), bytes.bytes));
     translation_.Add(entry.payload_offset, ExtentOf(now));
     VARVE_RETURN_IF_ERROR(monitor_.Count(entry.payload_size));
   }

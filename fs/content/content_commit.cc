@@ -277,7 +277,7 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
 void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
                                          const Extent& entry) {
   // If the key's newest entry is another one, it is not ours to hide.
-  const auto newest = core_.store->FindHashed(entry.key_hash);
+  const auto newest = core_.store->Find(EntryKey::OfHash(entry.key_hash));
   if (newest.has_value() && *newest == entry.entry_metadata_offset()) {
     commit.AddTombstone(entry.key_hash);
   }

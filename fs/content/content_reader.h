@@ -79,7 +79,7 @@ class ContentReader {
   absl::StatusOr<ReadReply> Read(uint64_t ino, OpenInode* open, uint64_t offset,
                                  uint64_t size);
 
-  // The same for somebody who holds open.mu.
+  // The same for a caller that holds open.mu.
   absl::StatusOr<ReadReply> ReadLocked(OpenInode& open, uint64_t offset,
                                        uint64_t size)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);

@@ -1,6 +1,6 @@
-// The changes of a record, decoded by a thread of its own ahead of whoever
-// applies them: opening a large tree then takes the longer of the two times
-// and not their sum.
+// The changes of a record, decoded by a thread of its own ahead of the thread
+// that applies them: opening a large tree then takes the longer of the two
+// times and not their sum.
 
 #ifndef VARVE_FS_FORMAT_CHANGE_PIPE_H_
 #define VARVE_FS_FORMAT_CHANGE_PIPE_H_

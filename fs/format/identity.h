@@ -1,6 +1,6 @@
 // Identity: what makes a store the home of a tree. One entry under the key
 // "\0varve", written when a tree is first made in a store; and the reserved
-// keys, which nobody can produce who does not know the secret in it.
+// keys, which only a program that knows the secret in it can produce.
 
 #ifndef VARVE_FS_FORMAT_IDENTITY_H_
 #define VARVE_FS_FORMAT_IDENTITY_H_
@@ -78,8 +78,8 @@ struct Identity {
 };
 
 // The hash of the key of a file with this path. Of the paths whose own hash is
-// that of the identity's key it is another one: whoever may choose names must
-// not be able to put a file in the place of the identity, or to delete it.
+// that of the identity's key it is another one: a program that may choose names
+// must not be able to put a file in the place of the identity, or to delete it.
 uint64_t KeyHashOfPath(absl::string_view path);
 
 }  // namespace varve::fs

@@ -108,7 +108,8 @@ class AsCommitTest : public testing::Test {
                             {.mode = OpenMode::kCreate})) {}
 
   std::optional<CommitHeader> Ask(uint64_t key_hash, const std::string& bytes) {
-    EXPECT_THAT(store_->WriteHashed(key_hash, Bytes(bytes)), IsOk());
+    EXPECT_THAT(store_->Write(EntryKey::OfHash(key_hash), Bytes(bytes)),
+                IsOk());
     return identity_.AsCommit(*store_->ReadLastEntry());
   }
   static std::string Record(uint64_t sequence, uint8_t flags) {
@@ -144,7 +145,7 @@ TEST_F(AsCommitTest, NothingElseIs) {
   EXPECT_FALSE(Ask(identity_.CommitKeyHash(7), "V").has_value());
   const Identity other = Identity::Make(Timestamp());
   EXPECT_FALSE(Ask(other.CommitKeyHash(7), Record(7, 0)).has_value());
-  ASSERT_THAT(store_->DeleteHashed(other.CommitKeyHash(7)), IsOk());
+  ASSERT_THAT(store_->Delete(EntryKey::OfHash(other.CommitKeyHash(7))), IsOk());
   EXPECT_FALSE(identity_.AsCommit(*store_->ReadLastEntry()).has_value());
 }
 

@@ -3,6 +3,7 @@
 #ifndef VARVE_FS_FUSE_CONTEXT_H_
 #define VARVE_FS_FUSE_CONTEXT_H_
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
@@ -38,6 +39,7 @@ struct FuseContext {
   ErrorLog log;                    // may be empty
   std::function<void()> on_ready;  // may be empty
   RingTransport* rings = nullptr;  // where there may be one
+  uint32_t max_read = 0;           // FuseOptions::max_read
   RequestMeter requests;
   Tracer tracer;
   const FileMeter* files = nullptr;  // of the store; may be null

@@ -45,8 +45,8 @@ void StartCompaction(FuseContext& context, IoctlRequest& request,
   std::memcpy(&start, buffers.in.data(), sizeof(start));
   const absl::StatusOr<CompactionOptions> options = FromIoctl(start);
   if (!options.ok()) return request.Fail(options.status());
-  const bool joined = context.volume.GetCompactionProgress().running();
-  const absl::Status status = context.volume.StartCompaction(*options);
+  const bool joined = context.volume.compactions().progress().running();
+  const absl::Status status = context.volume.compactions().Start(*options);
   if (!status.ok()) return request.Fail(status);
   start.version = VARVE_IOCTL_VERSION;
   start.joined = joined ? 1 : 0;
@@ -55,14 +55,15 @@ void StartCompaction(FuseContext& context, IoctlRequest& request,
 
 void Reclaim(FuseContext& context, IoctlRequest& request) {
   if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
-  const absl::Status status = context.volume.StartCompaction({.punch = true});
+  const absl::Status status =
+      context.volume.compactions().Start({.punch = true});
   if (!status.ok()) return request.Fail(status);
   request.Reply({});
 }
 
 void Cancel(FuseContext& context, IoctlRequest& request) {
   if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
-  context.volume.CancelCompaction();
+  context.volume.compactions().Cancel();
   request.Reply({});
 }
 
@@ -100,7 +101,7 @@ void Ioctl(FuseContext& context, IoctlRequest& request, fuse_ino_t,
       return StartCompaction(context, request, buffers);
     case VARVE_IOC_GET_PROGRESS:
       return AnswerWith(
-          request, ToIoctl(context.volume.GetCompactionProgress()), buffers);
+          request, ToIoctl(context.volume.compactions().progress()), buffers);
     case VARVE_IOC_CANCEL:
       return Cancel(context, request);
     case VARVE_IOC_GET_STATISTICS:

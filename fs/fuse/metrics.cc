@@ -145,7 +145,7 @@ void AddStore(Volume& volume, MetricsText& text) {
 }
 
 void AddCompaction(Volume& volume, MetricsText& text) {
-  const CompactionProgress progress = volume.GetCompactionProgress();
+  const CompactionProgress progress = volume.compactions().progress();
   text.Single("varve_compaction_running", kGauge,
               "Whether a compaction is under way: 1 or 0.",
               uint64_t{progress.running()});

@@ -33,7 +33,7 @@ class Monitor {
   // The addresses at which traces are to be had, one a line. The system's error
   // if there is none.
   absl::StatusOr<std::string> TraceText() ABSL_LOCKS_EXCLUDED(mu_);
-  // Ends all sockets, and whoever reads from them.
+  // Ends all sockets, and the readers of them.
   void End() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:

@@ -60,9 +60,9 @@ void PutHandle(std::unique_ptr<Handle> handle, struct fuse_file_info* info);
 // Counts a reading that the kernel does not know to change the access time.
 void NoteReading(FuseContext& context, uint64_t ino);
 
-// Access times. Who opens a file for nothing but reading is taken to read it,
-// as the kernel may well have all of it in its cache, and then would not ask.
-// Otherwise the first request to read counts.
+// Access times. A program that opens a file for nothing but reading is taken to
+// read it, as the kernel may well have all of it in its cache, and then would
+// not ask. Otherwise the first request to read counts.
 void NoteOpen(FuseContext& context, uint64_t ino,
               const struct fuse_file_info* info);
 

@@ -40,6 +40,8 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_DIO);
   connection->want |= connection->capable & wanted;
   connection->max_readahead = 1 << 20;
+  // libfuse ends the session unless this is what the mount option says.
+  connection->max_read = context.max_read;
   connection->time_gran = 1;
   if (context.on_ready) context.on_ready();
 }

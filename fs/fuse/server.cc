@@ -62,6 +62,9 @@ std::string JoinOptions(const FuseOptions& options) {
   for (const std::string& option : options.mount_options) {
     absl::StrAppend(&joined, ",", option);
   }
+  if (options.max_read > 0) {
+    absl::StrAppend(&joined, ",max_read=", options.max_read);
+  }
   return joined;
 }
 
@@ -197,6 +200,7 @@ class FuseServer::Impl {
         monitor_(context_),
         rings_(context_, options_.io_uring, options_.threads,
                [this] { Stop(); }) {
+    context_.max_read = options_.max_read;
     context_.log = options_.on_error;
     context_.rings = &rings_;
     context_.files = options_.files;

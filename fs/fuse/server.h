@@ -8,6 +8,7 @@
 #ifndef VARVE_FS_FUSE_SERVER_H_
 #define VARVE_FS_FUSE_SERVER_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -27,8 +28,10 @@ struct FuseOptions {
   std::string mountpoint;  // absolute
   std::string source;      // shown as the device in /proc/mounts: the store
   // Further -o options for the kernel or libfuse, one each: "ro",
-  // "allow_other", "nosuid", "max_read=…". default_permissions is always on.
+  // "allow_other", "nosuid". default_permissions is always on.
   std::vector<std::string> mount_options;
+  // Bytes of one read request at most; as many as the kernel likes if 0.
+  uint32_t max_read = 0;
   // 0: chosen by the number of processors. With io_uring they are spread over
   // the processors, one for each at least.
   int threads = 0;

@@ -13,8 +13,8 @@ namespace varve::fs {
 
 // To be called before the request is answered: while its caller waits, there is
 // a process to be named, and what it deletes has a path still. Nothing for what
-// is below `.varve`, lest who reads a trace traces himself. Does not have what
-// comes of it: error, bytes and duration.
+// is below `.varve`, so that reading a trace is not traced itself. Does not
+// have what comes of it: error, bytes and duration.
 std::optional<TracedRequest> DescribeRequest(FuseContext& context,
                                              absl::string_view request);
 

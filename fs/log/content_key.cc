@@ -25,7 +25,8 @@ std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode) {
     }
     if (entry.length == 0) return std::nullopt;
   }
-  if (store.FindHashed(entry.key_hash) != entry.entry_metadata_offset()) {
+  if (store.Find(EntryKey::OfHash(entry.key_hash)) !=
+      entry.entry_metadata_offset()) {
     return std::nullopt;
   }
   return entry.key_hash;
@@ -37,7 +38,7 @@ void AddTombstoneOf(const Store& store, const Inode& inode, Commit& commit) {
 }
 
 bool OwnsNewest(const Store& store, const Inode& inode, uint64_t key_hash) {
-  const std::optional<uint64_t> newest = store.FindHashed(key_hash);
+  const std::optional<uint64_t> newest = store.Find(EntryKey::OfHash(key_hash));
   if (!newest.has_value()) return false;
   if (inode.whole_entry != Inode::kNone) {
     return inode.WholeExtent().entry_metadata_offset() == *newest;
@@ -54,7 +55,8 @@ bool OwnsNewest(const Store& store, const Inode& inode, uint64_t key_hash) {
 
 bool IsTreesOwn(const Store& store, const Identity& identity,
                 uint64_t next_data_id, uint64_t key_hash) {
-  const absl::StatusOr<EntryView> newest = store.ReadHashed(key_hash);
+  const absl::StatusOr<EntryView> newest =
+      store.Read(EntryKey::OfHash(key_hash));
   if (absl::IsNotFound(newest.status())) return false;
   // What cannot be read, or told from data, may be anybody's.
   if (!newest.ok() || identity.AsCommit(*newest).has_value()) return true;

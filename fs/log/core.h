@@ -94,7 +94,8 @@ struct Core {
       uint64_t id = next_data_id.load();
       while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
       }
-      if (id >= kMaxId || !store->ExistsHashed(identity.DataKeyHash(id))) {
+      if (id >= kMaxId ||
+          !store->Exists(EntryKey::OfHash(identity.DataKeyHash(id)))) {
         return id;
       }
     }

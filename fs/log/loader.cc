@@ -96,7 +96,8 @@ class Loader {
 
 void Loader::NoteEntry(const EntryView& entry, bool record_follows) {
   const uint64_t key_hash = entry.key_hash();
-  const std::optional<uint64_t> newest = store_.FindHashed(key_hash);
+  const std::optional<uint64_t> newest =
+      store_.Find(EntryKey::OfHash(key_hash));
   if (!entry.is_tombstone()) {
     const uint64_t offset = entry.location().metadata_offset();
     if (newest != offset) {
@@ -180,8 +181,8 @@ absl::StatusOr<std::optional<TreeRoot>> Loader::ReadRoot(
 
 void Loader::FindSegments(TreeRoot& root) const {
   for (Segment& segment : root.segments) {
-    const auto entry =
-        store_.ReadHashed(core_.identity.SegmentKeyHash(segment.number));
+    const auto entry = store_.Read(
+        EntryKey::OfHash(core_.identity.SegmentKeyHash(segment.number)));
     if (!entry.ok()) continue;  // reading a node of it will say so
     const absl::string_view payload = entry->payload_text();
     const auto reader =
@@ -271,7 +272,8 @@ void Loader::Resolve(Extent& extent) const {
            entry->checksum() == extent.entry_crc32;
   };
   if (matches(extent.entry_metadata_offset())) return;
-  std::optional<uint64_t> found = store_.FindHashed(extent.key_hash);
+  std::optional<uint64_t> found =
+      store_.Find(EntryKey::OfHash(extent.key_hash));
   if (!found.has_value() || !matches(*found)) {
     const auto it = superseded_.find(
         Described(extent.key_hash, extent.entry_size, extent.entry_crc32));

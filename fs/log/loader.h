@@ -12,7 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/io/file.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/mend.h"
 #include "engine/store/store.h"
 #include "fs/format/identity.h"
 #include "fs/log/core.h"

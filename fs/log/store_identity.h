@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "engine/entry/entry.h"
 #include "engine/io/file.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/mend.h"
 #include "engine/store/store.h"
 #include "fs/format/identity.h"
 

@@ -55,8 +55,8 @@ class MonitorSocket {
   void Accept();
   void Answer(int fd);
   void Trace(int fd, absl::string_view query);
-  // To who follows a trace, however slowly he takes it, until this is to end:
-  // from then on he has a moment.
+  // To a client that follows a trace, however slowly it does, until this is to
+  // end: from then on it has a moment.
   bool SendPatiently(int fd, absl::string_view bytes) const;
   // What is lost is lost: the other end has gone, or does not read.
   static bool SendAll(int fd, absl::string_view bytes);

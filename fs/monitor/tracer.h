@@ -1,9 +1,9 @@
-// Tracer: hands what is to be told of each request to those who read it. While
+// Tracer: hands what is to be told of each request to its readers. While
 // nobody reads, all that a request costs is to look at one number.
 //
 // Each reader has room for some thousand requests. What comes while it is full
-// is lost to that reader, who is told how many it were: no request waits for
-// one who reads.
+// is lost to that reader, which is told how many it were: no request waits for
+// a reader.
 //
 // Thread-safe.
 

@@ -22,8 +22,8 @@
 #include "fs/log/checkpoint.h"
 #include "fs/log/core.h"
 #include "fs/log/loader.h"
-#include "fs/log/mender.h"
 #include "fs/log/store_identity.h"
+#include "fs/mend/mender.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {

@@ -5,7 +5,7 @@
 // three things differ from a loop in which every thread waits for itself:
 //
 //  - At most one thread listens, the others are parked, and a request wakes
-//    none of them. Whoever has served one looks for the next by itself: a
+//    none of them. A thread that has served one looks for the next by itself: a
 //    single caller and the thread that serves it come to share a processor.
 //  - The listener polls for some tens of microseconds before it sleeps, as
 //    long as that pays: how often a request came within that time is estimated

@@ -236,8 +236,8 @@ void ModelRound::DoReopen() {
 void ModelRound::DoCompact() {
   const bool punch = OneIn(3);
   Note(punch ? "punch" : "compact", ", with ", open_.size(), " open");
-  Expect(store_.volume().StartCompaction({.punch = punch}), 0);
-  Expect(store_.volume().WaitForCompaction(), 0);
+  Expect(store_.volume().compactions().Start({.punch = punch}), 0);
+  Expect(store_.volume().compactions().WaitForEnd(), 0);
 }
 
 void ModelRound::DoCrash() {

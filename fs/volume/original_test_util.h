@@ -34,7 +34,8 @@ inline void RewriteAsOriginal(const std::string& path) {
   ASSERT_THAT(store, IsOk());
   for (const auto& [key_hash, text] : live) {
     ASSERT_FALSE(IsAllZeros(text)) << key_hash;
-    ASSERT_THAT((*store)->WriteHashed(key_hash, AsBytes(text)), IsOk());
+    ASSERT_THAT((*store)->Write(EntryKey::OfHash(key_hash), AsBytes(text)),
+                IsOk());
   }
 }
 

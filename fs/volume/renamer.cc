@@ -98,7 +98,7 @@ Renamer::Rekeying Renamer::PlanRekeying(const Inode& inode,
   plan.leaves_key = true;
   if (inode.whole_entry == Inode::kNone) return plan;
   plan.new_hash = KeyHashOfPath(Tree::PathIn(to_parent, to_name));
-  if (core_.store->FindHashed(plan.new_hash) ==
+  if (core_.store->Find(EntryKey::OfHash(plan.new_hash)) ==
       inode.WholeExtent().entry_metadata_offset()) {
     // It lies under that key already, having been there before.
     plan.leaves_key = false;

@@ -134,8 +134,8 @@ void TwoEnginesTest::UseVarve() {
     }
   }
   if (Below(4) == 0) {
-    ASSERT_THAT(v_.volume().StartCompaction({}), IsOk());
-    ASSERT_THAT(v_.volume().WaitForCompaction(), IsOk());
+    ASSERT_THAT(v_.volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(v_.volume().compactions().WaitForEnd(), IsOk());
   }
 }
 

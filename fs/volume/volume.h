@@ -20,13 +20,11 @@
 
 #include <fcntl.h>
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -35,14 +33,13 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "engine/base/read_sections.h"
 #include "engine/store/store.h"
-#include "fs/base/wakeup.h"
+#include "fs/base/backoff.h"
+#include "fs/base/incidents.h"
 #include "fs/compaction/compaction.h"
-#include "fs/compaction/compaction_monitor.h"
-#include "fs/compaction/compaction_policy.h"
+#include "fs/compaction/compaction_runner.h"
 #include "fs/content/content_reader.h"
 #include "fs/content/content_writer.h"
 #include "fs/content/copy_gate.h"
@@ -52,12 +49,14 @@
 #include "fs/format/timestamp.h"
 #include "fs/log/core.h"
 #include "fs/volume/attribute_changes.h"
+#include "fs/volume/file_watch.h"
 #include "fs/volume/inodes_in_use.h"
+#include "fs/volume/open_tree.h"
+#include "fs/volume/syncer.h"
 #include "fs/volume/volume_types.h"
 
 namespace varve::fs {
 
-struct LoadResult;
 struct NewInode;
 
 class Volume {
@@ -65,7 +64,7 @@ class Volume {
   // Opens the store, and makes a tree in it if it has none. What was recovered
   // is in store().recovery() and notes(). Errors: those of Store::Open;
   // UNIMPLEMENTED if a newer version is needed; DATA_LOSS if commits are
-  // damaged or missing. Opened read-only, what is mended in memory (mender.h)
+  // damaged or missing. Opened read-only, what is mended in memory (fs/mend)
   // is no error, but a note.
   static absl::StatusOr<std::unique_ptr<Volume>> Open(const std::string& path,
                                                       VolumeOptions options);
@@ -80,7 +79,7 @@ class Volume {
   bool read_only() const { return core_.store->read_only(); }
   // Why the volume became read-only; OK if it did not.
   absl::Status failure() const {
-    return damage_.ok() ? core_.store->failure() : damage_;
+    return opened_.damage.ok() ? core_.store->failure() : opened_.damage;
   }
   // Told of inodes that are no longer what was answered about them: content
   // that could not be committed was given up, or content has turned out to be
@@ -91,16 +90,16 @@ class Volume {
     on_stale_ = std::move(on_stale);
   }
   // If the store must have been cut short, why; and whether it was closed.
-  const absl::Status& cut_short() const { return cut_short_; }
-  bool closed_properly() const { return closed_properly_; }
+  const absl::Status& cut_short() const { return opened_.cut_short; }
+  bool closed_properly() const { return opened_.closed_properly; }
   // Where the store's file is now.
-  absl::StatusOr<FileLocation> LocateFile();
+  absl::StatusOr<FileLocation> LocateFile() { return file_watch_.Locate(); }
   // Bytes that were written, and are in memory only; files that are open.
   uint64_t dirty_bytes() const { return writer_.dirty_bytes(); }
   size_t open_files() { return open_files_.count(); }
   Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
   // Sentences about what was unusual in opening the store, for the log.
-  const std::vector<std::string>& notes() const { return notes_; }
+  const std::vector<std::string>& notes() const { return opened_.notes; }
 
   // --- Names (volume_names.cc) ---
   // Each of these that returns a Stat counts one kernel reference to the
@@ -133,9 +132,10 @@ class Volume {
   };
   static constexpr uint64_t kBehindDots = 2;  // a cookie to start with
   // Calls `visit` for ".", ".." and the names behind `cookie` (0: all), until
-  // it returns false. Who stays is seen once, renamed in the directory or not;
-  // who comes is not seen. `visit` must not call the volume. Counts a kernel
-  // reference, if `reference`, for each that it accepts but the dots.
+  // it returns false. A name that stays is seen once, renamed in the directory
+  // or not; one that comes meanwhile is not seen. `visit` must not call the
+  // volume. Counts a kernel reference, if `reference`, for each that it accepts
+  // but the dots.
   absl::Status ReadDirectory(uint64_t ino, uint64_t cookie, bool reference,
                              const std::function<bool(const Entry&)>& visit);
 
@@ -182,7 +182,7 @@ class Volume {
       uint64_t parent, uint32_t mode, int flags, Caller caller);
   absl::StatusOr<ReadReply> Read(const Handle& handle, uint64_t offset,
                                  uint64_t size);
-  // `from_map`: the bytes were written through a map, by whomever.
+  // `from_map`: the bytes were written through a map, by any process.
   absl::Status Write(const Handle& handle, uint64_t offset,
                      absl::string_view bytes, bool from_map = false);
   // Takes set-user-id, set-group-id (of a file that its group may execute, or
@@ -191,7 +191,7 @@ class Volume {
   absl::Status DropPrivileges(uint64_t ino, bool drop_set_group_id = false);
   // Commits the content if any of it was changed through this handle.
   absl::Status Flush(const Handle& handle);
-  // Commits all of it, whoever has changed it.
+  // Commits all of it, through whichever handle it was changed.
   absl::Status Fsync(const Handle& handle);
   absl::Status SyncAll();  // everything appended so far
   // Ends the open. Errors were told by Flush; what still fails is for the log.
@@ -210,18 +210,10 @@ class Volume {
                                      const Handle& to, uint64_t to_offset,
                                      uint64_t length);
 
-  // --- Compaction (volume_compaction.cc) ---
+  // --- Compaction ---
 
-  // Starts to win back the space of what is dead, in a thread of its own. If
-  // one runs already, that one goes on, whatever its options. EROFS if the
-  // volume is read-only.
-  absl::Status StartCompaction(const CompactionOptions& options);
-  // Of the one that runs, or ran last.
-  CompactionProgress GetCompactionProgress() const;
-  // Makes a running one end soon, as CANCELLED; the store is as it was.
-  void CancelCompaction();
-  // Waits for its end and returns how it went.
-  absl::Status WaitForCompaction();
+  CompactionRunner& compactions() { return compactions_; }
+  const CompactionRunner& compactions() const { return compactions_; }
   absl::StatusOr<StoreStatistics> GetStatistics();
 
   // --- Entries without a name (volume_unnamed.cc) ---
@@ -253,26 +245,18 @@ class Volume {
  private:
   explicit Volume(VolumeOptions options);
 
-  // volume_open.cc
-  static absl::StatusOr<std::unique_ptr<Volume>> OpenMended(
+  // volume.cc
+  static absl::StatusOr<std::unique_ptr<Volume>> OpenWith(
       const std::string& path, VolumeOptions options,
       const std::vector<Mend>& mends);
-  absl::Status Load();
-  absl::Status MakeTree();
-  // What another program has done to the store while it was closed.
-  absl::Status TakeOver(const LoadResult& loaded);
-  // Entries of data that an unclean stop left without a commit.
-  absl::Status KeepUnfinishedData(const LoadResult& loaded);
-  absl::Status CheckpointIfDue();
-  void SyncPeriodically();
-  void SyncAndCheckpoint();
-  void Report(const absl::Status& status) const;
-
-  // volume_watch.cc
-  // Reports what others have done to the store's file, once each.
-  void WatchFile();
-  // At the end: whether all that was written is in a deleted file.
-  void ReportIfDeleted();
+  // Of a store that does not open as it is, because of `damage`: read-only,
+  // with what can be mended in memory.
+  static absl::StatusOr<std::unique_ptr<Volume>> OpenDamaged(
+      const std::string& path, VolumeOptions options,
+      const absl::Status& damage);
+  // Opens the tree and starts the threads.
+  absl::Status Start(const std::string& path, const std::vector<Mend>& mends);
+  void SyncAndCheckpoint() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
   // volume_names.cc
   // Gives a file of CreateUnnamed() a name, with all that was written to it.
@@ -301,26 +285,9 @@ class Volume {
   absl::Status CloseOne(OpenInode& open)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
 
-  // volume_compaction.cc
-  void RunCompaction(const CompactionOptions& options);
-  void StopCompaction();
-  uint64_t CountLiveBytes();  // that somebody needs
-  // What options and figures call for, and starting it (for the syncer).
-  CompactionPolicy::Due FindDue();
-  void CompactIfDue(bool may_copy = true);
-  // Does what there is time for: no longer than the writing took.
-  void PunchBeforeClosing();
-  // Has that looked at soon, if the store has grown by much.
-  void NoteGrowth();
-  // Told by the engine that the disk is full, under the store's writer lock.
-  void NoteSpacePressure() ABSL_LOCKS_EXCLUDED(syncer_mu_);
-  // Punches, if that may win something.
-  void PunchForSpace() ABSL_LOCKS_EXCLUDED(syncer_mu_);
-  // Removes what a compaction that was cut short has left beside the store.
-  void RemoveLeftover();
-
   const VolumeOptions options_;
-  std::vector<std::string> notes_;
+  const Incidents incidents_{options_.on_incident};
+  OpenReport opened_;  // constant once the volume is open
   Core core_;
   ReadSections answers_;  // requests answered from the store's map
   CopyGate copy_gate_;
@@ -332,39 +299,15 @@ class Volume {
   OpenFiles open_files_;
   InodesInUse inodes_{core_, open_files_};
   AttributeChanges attributes_{core_, open_files_, inodes_, options_};
-  bool closed_ = false;
-
-  CompactionMonitor compaction_;
-  absl::Mutex compactor_mu_;
-  std::thread compactor_ ABSL_GUARDED_BY(compactor_mu_);
-  CompactionPolicy policy_;
+  FileWatch file_watch_{core_, incidents_};
+  CompactionRunner compactions_;
+  Backoff checkpoint_backoff_ ABSL_GUARDED_BY(core_.commit_mu);
+  bool closed_ = true;  // nothing to close until all is open
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
-  absl::Status damage_;          // why it was opened read-only; constant
-  absl::Status cut_short_;       // constant, too
-  bool closed_properly_ = true;  // as it was opened
 
-  // What has been reported; for the syncer, and after it.
-  FileLocation reported_place_ = FileLocation::kInPlace;
-  bool reported_failure_ = false;
-
-  // Nothing is taken below it.
-  absl::Mutex syncer_mu_;
-  bool stop_syncer_ ABSL_GUARDED_BY(syncer_mu_) = false;
-  bool under_pressure_ ABSL_GUARDED_BY(syncer_mu_) = false;
-  // The length of the store at which the syncer is to be woken.
-  std::atomic<uint64_t> next_look_{0};
-  Wakeup syncer_wakeup_;
-  // Of the syncer: when it punched last for want of space, and when it may look
-  // again.
-  Wakeup::Clock::time_point last_pressure_punch_ =
-      Wakeup::Clock::time_point::min();
-  Wakeup::Clock::time_point next_pressure_punch_;
-  // After one that failed.
-  Wakeup::Clock::time_point next_checkpoint_;
-  absl::Duration checkpoint_pause_;
-  std::thread syncer_;
+  Syncer syncer_;  // the last, for it works with all of the above
 };
 
 }  // namespace varve::fs

@@ -24,8 +24,8 @@ constexpr size_t kLarge = 3u << 20;
 class VolumeCompactionTest : public VolumeTest {
  protected:
   absl::Status Compact(CompactionOptions options = {}) {
-    VARVE_RETURN_IF_ERROR(volume().StartCompaction(options));
-    return volume().WaitForCompaction();
+    VARVE_RETURN_IF_ERROR(volume().compactions().Start(options));
+    return volume().compactions().WaitForEnd();
   }
   std::string LeftoverPath() { return path() + ".compact"; }
   bool HasLeftover() { return RealFileSystem()->Info(LeftoverPath()).ok(); }
@@ -79,8 +79,8 @@ TEST_F(VolumeCompactionTest, TheTreeIsTheSameAndEveryFileIsPlain) {
   ExpectPlain();
   EXPECT_TRUE(volume().Unnamed().empty());
   EXPECT_FALSE(HasLeftover());
-  EXPECT_EQ(volume().GetCompactionProgress().phase, CompactionPhase::kEnded);
-  EXPECT_GT(volume().GetCompactionProgress().bytes_reclaimed, kLarge);
+  EXPECT_EQ(volume().compactions().progress().phase, CompactionPhase::kEnded);
+  EXPECT_GT(volume().compactions().progress().bytes_reclaimed, kLarge);
   Crash();
   EXPECT_EQ(Dump(), before);
   ExpectPlain();
@@ -343,15 +343,16 @@ TEST_F(VolumeCompactionTest, WhatIsPunchedIsFoundByNobody) {
 TEST_F(VolumeCompactionTest, CanBeCancelled) {
   MakeTree();
   const std::string before = Dump();
-  ASSERT_THAT(volume().StartCompaction({.bytes_per_second = 1000}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 1000}), IsOk());
   // It joins the one that runs.
-  ASSERT_THAT(volume().StartCompaction({}), IsOk());
-  volume().CancelCompaction();
-  EXPECT_EQ(volume().WaitForCompaction().code(), absl::StatusCode::kCancelled);
+  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  volume().compactions().Cancel();
+  EXPECT_EQ(volume().compactions().WaitForEnd().code(),
+            absl::StatusCode::kCancelled);
   EXPECT_FALSE(HasLeftover());
   EXPECT_EQ(Dump(), before);
   // Closing cancels, too.
-  ASSERT_THAT(volume().StartCompaction({.bytes_per_second = 1000}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 1000}), IsOk());
   Reopen();
   EXPECT_FALSE(HasLeftover());
   EXPECT_EQ(Dump(), before);
@@ -418,7 +419,7 @@ TEST_F(VolumeCompactionTest, AReadOnlyVolumeIsNotCompacted) {
   Close();
   options().read_only = true;
   Open();
-  EXPECT_THAT(volume().StartCompaction({}), HasErrno(EROFS));
+  EXPECT_THAT(volume().compactions().Start({}), HasErrno(EROFS));
 }
 
 }  // namespace

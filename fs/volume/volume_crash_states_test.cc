@@ -206,8 +206,8 @@ class History {
 
   void Compact() {
     const bool punch = random_() % 2 == 0;
-    ASSERT_THAT(volume_.volume().StartCompaction({.punch = punch}), IsOk());
-    const absl::Status status = volume_.volume().WaitForCompaction();
+    ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
+    const absl::Status status = volume_.volume().compactions().WaitForEnd();
     // Some hosts have no holes.
     ASSERT_TRUE(status.ok() || (punch && ErrnoOf(status) == EOPNOTSUPP))
         << status;
@@ -457,7 +457,8 @@ TEST(VolumeCrashStatesTest, DamagedStoreIsNotCutWhereACallFailsOnce) {
   }
   std::string bytes = ReadWholeFile(v.path());
   const Identity& identity = v.volume().identity();
-  const auto commit = v.volume().store().ReadHashed(identity.CommitKeyHash(3));
+  const auto commit =
+      v.volume().store().Read(EntryKey::OfHash(identity.CommitKeyHash(3)));
   ASSERT_THAT(commit, IsOk());
   bytes[commit->location().metadata_offset() + 8] ^= 1;  // its prev_tail
   for (FileOps kind = 1; kind < kAllOps; kind <<= 1) {

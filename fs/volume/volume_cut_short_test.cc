@@ -24,8 +24,8 @@ class VolumeCutShortTest : public VolumeTest {
     CompactVolume();
   }
   void CompactVolume() {
-    ASSERT_THAT(volume().StartCompaction({}), IsOk());
-    ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+    ASSERT_THAT(volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   }
   // Where the record ends that holds the whole tree: what is behind it is a
   // shortcut to the same.

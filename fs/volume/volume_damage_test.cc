@@ -27,7 +27,7 @@ class VolumeDamageTest : public VolumeTest {
   EntryLocation CommitEntry(uint64_t sequence) {
     return volume()
         .store()
-        .ReadHashed(volume().identity().CommitKeyHash(sequence))
+        .Read(EntryKey::OfHash(volume().identity().CommitKeyHash(sequence)))
         ->location();
   }
   void FlipByteAt(uint64_t offset) {
@@ -61,7 +61,8 @@ class VolumeDamageTest : public VolumeTest {
       std::string payload = writer.payload();
       if (change) change(payload);
       ASSERT_THAT(
-          store.WriteHashed(identity.CommitKeyHash(last + 1), Bytes(payload)),
+          store.Write(EntryKey::OfHash(identity.CommitKeyHash(last + 1)),
+                      Bytes(payload)),
           IsOk());
     });
   }
@@ -181,7 +182,8 @@ TEST_F(VolumeDamageTest, MissingCommitIsNamedByOpen) {
   WriteWholeFile(other.path(), ReadWholeFile(path()));
   other.WithForeignStore([&](Store& store) {
     // As if somebody had thrown it away.
-    ASSERT_THAT(store.DeleteHashed(identity.CommitKeyHash(3)), IsOk());
+    ASSERT_THAT(store.Delete(EntryKey::OfHash(identity.CommitKeyHash(3))),
+                IsOk());
     ASSERT_THAT(store.Compact(), IsOk());
   });
   const absl::Status status = other.TryOpen();
@@ -340,8 +342,8 @@ TEST_F(VolumeCheckpointTest, FlippedByteInOneCostsNothing) {
 // A large record is verified while it is read.
 TEST_F(VolumeCheckpointTest, FlippedByteInTheWholeTreeIsNoticed) {
   MakeMany();
-  ASSERT_THAT(volume().StartCompaction({}), IsOk());
-  ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   std::vector<EntryLocation> roots;
   std::optional<EntryLocation> whole;
   for (const auto& [header, location] : Records()) {

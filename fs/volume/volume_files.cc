@@ -24,16 +24,16 @@ constexpr uint64_t kMaxCopy = 0x7ffff000;
 // Counts the time until its end as spent in writing.
 class WritingTime {
  public:
-  explicit WritingTime(CompactionPolicy& policy)
-      : policy_(policy), begin_(absl::GetCurrentTimeNanos()) {}
+  explicit WritingTime(CompactionRunner& compactions)
+      : compactions_(compactions), begin_(absl::GetCurrentTimeNanos()) {}
   ~WritingTime() {
-    policy_.AddWritingTime(absl::GetCurrentTimeNanos() - begin_);
+    compactions_.AddWritingTime(absl::GetCurrentTimeNanos() - begin_);
   }
   WritingTime(const WritingTime&) = delete;
   WritingTime& operator=(const WritingTime&) = delete;
 
  private:
-  CompactionPolicy& policy_;
+  CompactionRunner& compactions_;
   const int64_t begin_;
 };
 
@@ -76,7 +76,7 @@ absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
 
 absl::Status Volume::Write(const Handle& handle, uint64_t offset,
                            absl::string_view bytes, bool from_map) {
-  const WritingTime time(policy_);
+  const WritingTime time(compactions_);
   {
     absl::ReaderMutexLock relocation(&core_.relocation_mu);
     OpenInode& open = *handle.inode;
@@ -89,7 +89,7 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
       handle.NoteChange();
     }
   }
-  NoteGrowth();
+  syncer_.NoteLength(core_.store->tail());
   // With O_SYNC the kernel asks for a sync when all of the caller's write is
   // here, which may come in several requests. Committing each of them would
   // leave half a write behind a crash.
@@ -99,22 +99,24 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
 absl::Status Volume::Flush(const Handle& handle) {
   // Who closes must not commit half of what somebody else writes.
   if (!handle.HasChanges()) return absl::OkStatus();
-  const WritingTime time(policy_);
+  const WritingTime time(compactions_);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   OpenInode& open = *handle.inode;
   const absl::Status status = writer_.CommitUnlessEmptied(open);
   open.close_failed.store(!status.ok());
-  if (status.ok()) Report(writer_.JoinExtentsIfDue(open, /*closing=*/false));
-  NoteGrowth();
+  if (status.ok())
+    incidents_.Report(writer_.JoinExtentsIfDue(open, /*closing=*/false));
+  syncer_.NoteLength(core_.store->tail());
   return status;
 }
 
 absl::Status Volume::Fsync(const Handle& handle) {
-  const WritingTime time(policy_);
+  const WritingTime time(compactions_);
   {
     absl::ReaderMutexLock relocation(&core_.relocation_mu);
     VARVE_RETURN_IF_ERROR(writer_.Commit(*handle.inode));
-    Report(writer_.JoinExtentsIfDue(*handle.inode, /*closing=*/false));
+    incidents_.Report(
+        writer_.JoinExtentsIfDue(*handle.inode, /*closing=*/false));
   }
   return SyncAll();
 }
@@ -126,8 +128,9 @@ absl::Status Volume::CloseOne(OpenInode& open) {
   if (open_files_.IsLast(open)) {
     status = writer_.Commit(open);
     // Layout only: if it fails, the file stays in pieces.
-    if (status.ok()) Report(writer_.MakePlainIfDue(open));
-    if (status.ok()) Report(writer_.JoinExtentsIfDue(open, /*closing=*/true));
+    if (status.ok()) incidents_.Report(writer_.MakePlainIfDue(open));
+    if (status.ok())
+      incidents_.Report(writer_.JoinExtentsIfDue(open, /*closing=*/true));
   }
   if (!open_files_.Close(open)) return status;
   if (open.dirty.load(std::memory_order_acquire)) {

@@ -74,7 +74,7 @@ class VolumeFullDiskTest : public VolumeTest {
   void ExpectToWin(uint64_t bytes) {
     const absl::Time deadline = absl::Now() + absl::Seconds(60);
     while (absl::Now() < deadline) {
-      const CompactionProgress progress = volume().GetCompactionProgress();
+      const CompactionProgress progress = volume().compactions().progress();
       if (!progress.running() && progress.bytes_reclaimed >= bytes) return;
       absl::SleepFor(absl::Milliseconds(10));
     }
@@ -203,7 +203,7 @@ TEST_F(VolumeFullDiskTest, WhatIsDeadIsGivenBackWhenTheDiskIsFoundFull) {
   options().auto_compaction.mode = AutoCompaction::Mode::kAuto;
   Open();
   EXPECT_THAT(Unlink("large0"), IsOk());
-  EXPECT_EQ(volume().GetCompactionProgress().phase, CompactionPhase::kNone);
+  EXPECT_EQ(volume().compactions().progress().phase, CompactionPhase::kNone);
   FillDisk();
   ExpectToWin(kLarge - 16384);
   // And not again and again in vain.
@@ -221,13 +221,13 @@ TEST_F(VolumeFullDiskTest, ACompactionThatCopiesGivesWay) {
   Open();
   EXPECT_THAT(Unlink("large0"), IsOk());
   // As good as standing still.
-  ASSERT_THAT(volume().StartCompaction({.bytes_per_second = 100}), IsOk());
-  while (volume().GetCompactionProgress().bytes_done == 0) {
+  ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 100}), IsOk());
+  while (volume().compactions().progress().bytes_done == 0) {
     absl::SleepFor(absl::Milliseconds(1));
   }
   FillDisk();
   ExpectToWin(kLarge - 16384);
-  EXPECT_TRUE(volume().GetCompactionProgress().punch);
+  EXPECT_TRUE(volume().compactions().progress().punch);
   EXPECT_FALSE(RealFileSystem()->Info(path() + ".compact").ok());
 }
 

@@ -245,8 +245,8 @@ void CheckWritten(Volume& volume, absl::string_view text) {
 }
 
 void CompactVolume(Volume& volume) {
-  volume.StartCompaction({}).IgnoreError();
-  CheckError(volume.WaitForCompaction(), "compacting");
+  volume.compactions().Start({}).IgnoreError();
+  CheckError(volume.compactions().WaitForEnd(), "compacting");
 }
 
 // Everything with writing.

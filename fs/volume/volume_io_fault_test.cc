@@ -261,8 +261,8 @@ class Script {
     // The first finds much that is dead.
     for (const bool punch : {true, false}) {
       Call(punch ? "compact by punching" : "compact by copying", [=, this] {
-        const Status status = v_.volume().StartCompaction({.punch = punch});
-        return status.ok() ? v_.volume().WaitForCompaction() : status;
+        const Status status = v_.volume().compactions().Start({.punch = punch});
+        return status.ok() ? v_.volume().compactions().WaitForEnd() : status;
       });
       EXPECT_FALSE(absl::StrContains(v_.directory().Listing(), ".compact"));
     }

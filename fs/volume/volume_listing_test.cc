@@ -205,8 +205,8 @@ TEST_F(VolumeListingTest, SecondNamesKeepTheirPlaceInACheckpoint) {
   EXPECT_EQ(List("e"), e);
   EXPECT_EQ(paths(), first);
   for (int i = 0; i < 3; ++i) {
-    ASSERT_THAT(volume().StartCompaction({}), IsOk());
-    ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+    ASSERT_THAT(volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
     EXPECT_EQ(List("d"), d);
     Reopen();  // from a checkpoint
     EXPECT_TRUE(HasCheckpoint());
@@ -337,8 +337,8 @@ class ListingModelTest : public VolumeListingTest {
     const auto two = List("d1");
     switch (Below(3)) {
       case 0:
-        ASSERT_THAT(volume().StartCompaction({}), IsOk());
-        ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+        ASSERT_THAT(volume().compactions().Start({}), IsOk());
+        ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
         break;
       case 1:
         Crash();

@@ -126,8 +126,8 @@ class PowerCut {
 
   void Compact() {
     const bool punch = random_() % 3 == 0;
-    ASSERT_THAT(volume_.volume().StartCompaction({.punch = punch}), IsOk());
-    const absl::Status status = volume_.volume().WaitForCompaction();
+    ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
+    const absl::Status status = volume_.volume().compactions().WaitForEnd();
     // Some hosts have no holes.
     ASSERT_TRUE(status.ok() || ErrnoOf(status) == EOPNOTSUPP) << status;
     // A copy has synced everything that was there before.

@@ -249,8 +249,8 @@ TEST_F(VolumeRelocatedTest, NoEntryOfOursIsAllZeros) {
     EXPECT_EQ(of_zeros, 0u);
   };
   expect();
-  ASSERT_THAT(volume().StartCompaction({}), IsOk());
-  ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   expect();
   Close();
   CompactAsOriginal();  // fails the test where the original would fail

@@ -93,7 +93,7 @@ TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
   bool begun = false;
   bool done = false;
   files().Inject({.ops = kOpSync, .times = 1000, .before = [&] {
-                    const auto phase = volume().GetCompactionProgress().phase;
+                    const auto phase = volume().compactions().progress().phase;
                     if (phase == CompactionPhase::kCopying && !begun) {
                       begun = true;
                       // Something to catch up with.
@@ -106,8 +106,8 @@ TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
                       }
                     }
                   }});
-  ASSERT_THAT(volume().StartCompaction({}), IsOk());
-  ASSERT_THAT(volume().WaitForCompaction(), IsOk());
+  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   files().Heal();
   ASSERT_TRUE(done);
   if (volume().scrub_progress().bytes > kSize - kSize / 8) {

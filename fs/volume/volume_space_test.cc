@@ -88,8 +88,8 @@ class VolumeSpaceTest : public VolumeTest {
   }
 
   absl::Status Compact(CompactionOptions options = {}) {
-    VARVE_RETURN_IF_ERROR(volume().StartCompaction(options));
-    return volume().WaitForCompaction();
+    VARVE_RETURN_IF_ERROR(volume().compactions().Start(options));
+    return volume().compactions().WaitForEnd();
   }
 
   // As if so many data ids had been drawn; the volume is closed.
@@ -169,7 +169,7 @@ TEST_F(VolumeSpaceTest, SpaceOfADeletedFileComesBackOnceItIsClosed) {
     ASSERT_THAT(Write(absl::StrCat(i), Pattern(i, 16 * kMiB)), IsOk());
   }
   absl::SleepFor(absl::Milliseconds(300));
-  EXPECT_EQ(volume().GetCompactionProgress().phase, CompactionPhase::kNone);
+  EXPECT_EQ(volume().compactions().progress().phase, CompactionPhase::kNone);
   ASSERT_THAT(CloseFile(*std::move(handle)), IsOk());
   EXPECT_TRUE(Await([this] { return Allocated() < 100 * kMiB; }))
       << Allocated();
@@ -280,11 +280,12 @@ TEST_F(VolumeSpaceTest, CopyingEndsThoughMoreIsWrittenThanTheLimitLetsThrough) {
       absl::SleepFor(absl::Milliseconds(20));
     }
   });
-  ASSERT_THAT(volume().StartCompaction({.bytes_per_second = 2 * kMiB}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 2 * kMiB}),
+              IsOk());
   EXPECT_TRUE(
-      Await([this] { return !volume().GetCompactionProgress().running(); }));
-  volume().CancelCompaction();
-  EXPECT_THAT(volume().WaitForCompaction(), IsOk());
+      Await([this] { return !volume().compactions().progress().running(); }));
+  volume().compactions().Cancel();
+  EXPECT_THAT(volume().compactions().WaitForEnd(), IsOk());
   stop.store(true);
   writer.join();
 }
@@ -306,7 +307,7 @@ TEST_F(VolumeSpaceTest, PunchingDoesNotHoldUpOthersWhileAFileIsCopied) {
   std::thread closer(
       [&] { EXPECT_THAT(volume().Release(*std::move(handle)), IsOk()); });
   copying.WaitForNotification();
-  ASSERT_THAT(volume().StartCompaction({.punch = true}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.punch = true}), IsOk());
   absl::SleepFor(absl::Milliseconds(200));
   absl::Notification written;
   std::thread third([&] {
@@ -317,7 +318,7 @@ TEST_F(VolumeSpaceTest, PunchingDoesNotHoldUpOthersWhileAFileIsCopied) {
   go_on.Notify();
   closer.join();
   third.join();
-  EXPECT_THAT(volume().WaitForCompaction(), IsOk());
+  EXPECT_THAT(volume().compactions().WaitForEnd(), IsOk());
   ASSERT_THAT(CloseFile(*std::move(other)), IsOk());
   // It has become plain.
   EXPECT_TRUE(ReadRaw("large") == *Read("large"));
@@ -333,12 +334,12 @@ TEST_F(VolumeSpaceTest, StallIsCountedFromWhereOthersBeginToWait) {
        }});
   std::thread reader([&] { EXPECT_THAT(Read("f"), IsOk()); });
   reading.WaitForNotification();
-  ASSERT_THAT(volume().StartCompaction({.punch = true}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.punch = true}), IsOk());
   absl::SleepFor(absl::Seconds(1));
   go_on.Notify();
   reader.join();
-  EXPECT_THAT(volume().WaitForCompaction(), IsOk());
-  EXPECT_GT(volume().GetCompactionProgress().longest_stall,
+  EXPECT_THAT(volume().compactions().WaitForEnd(), IsOk());
+  EXPECT_GT(volume().compactions().progress().longest_stall,
             absl::Milliseconds(500));
 }
 

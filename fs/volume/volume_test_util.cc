@@ -243,7 +243,8 @@ std::vector<std::string> TestVolume::List(absl::string_view path) {
 }
 
 bool TestVolume::HasCheckpoint() {
-  return volume().store().ExistsHashed(volume().identity().CheckpointKeyHash());
+  return volume().store().Exists(
+      EntryKey::OfHash(volume().identity().CheckpointKeyHash()));
 }
 
 bool TestVolume::AwaitCheckpoint() {

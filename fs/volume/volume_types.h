@@ -66,7 +66,7 @@ struct Stat {
   uint64_t blocks = 0;  // of 512 bytes
 };
 
-// Who asks.
+// The user that asks.
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;

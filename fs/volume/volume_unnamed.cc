@@ -22,7 +22,7 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
   core_.store->NoteServed(size);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   VARVE_ASSIGN_OR_RETURN(const EntryView entry,
-                         core_.store->ReadHashed(key_hash));
+                         core_.store->Read(EntryKey::OfHash(key_hash)));
   const EntryLocation& location = entry.location();
   ReadReply reply;
   if (offset >= location.payload_size) return reply;

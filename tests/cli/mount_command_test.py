@@ -314,6 +314,27 @@ class Mounted(MountTest):
         # The main thread, two that serve, and those that sync, scrub and tell the kernel.
         self.assertLessEqual(len(tasks), 6)
 
+    def test_each_option_that_is_passed_on_mounts(self):
+        for option in ("allow_other", "allow_root", "nosuid", "suid", "nodev", "dev", "noexec",
+                       "exec", "sync", "async", "dirsync", "noatime", "max_read=0",
+                       "max_read=8192", "auto_unmount"):
+            with self.subTest(option=option):
+                self.mount("-o", option)
+                (self.mnt / "file").write_bytes(bytes(100000))
+                self.assertEqual((self.mnt / "file").stat().st_size, 100000)
+                self.varve("umount", self.mnt)
+
+    def test_reads_are_no_larger_than_asked_for(self):
+        text = os.urandom(100000)
+        self.mount("-o", "max_read=8192")
+        (self.mnt / "file").write_bytes(text)
+        self.varve("umount", self.mnt)
+        self.mount("-o", "max_read=8192")
+        lines = pathlib.Path("/proc/mounts").read_text(encoding="utf-8").splitlines()
+        [options] = [line.split()[3] for line in lines if line.split()[1] == str(self.mnt)]
+        self.assertIn("max_read=8192", options.split(","))
+        self.assertEqual((self.mnt / "file").read_bytes(), text)
+
     def test_df_with_files_as_long_as_can_be(self):
         self.mount()
         for name in ("a", "b", "c"):

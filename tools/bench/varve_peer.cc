@@ -76,7 +76,7 @@ class Varve final : public KeyValueStore {
   void PutBatch(absl::Span<const KeyValue> items) override {
     items_.clear();
     for (const KeyValue& item : items) {
-      items_.emplace_back(item.key.text(), AsBytes(item.value));
+      items_.push_back({item.key.text(), AsBytes(item.value)});
     }
     Check(store_->WriteBatch(items_));
   }
@@ -93,7 +93,7 @@ class Varve final : public KeyValueStore {
 
   uint64_t ReadBatch(absl::Span<const Key> keys) override {
     keys_.clear();
-    for (const Key& key : keys) keys_.push_back(key.text());
+    for (const Key& key : keys) keys_.emplace_back(key.text());
     uint64_t sum = 0;
     for (const std::optional<EntryView>& entry : store_->ReadBatch(keys_)) {
       if (!entry.has_value()) Fail("varve: a key is missing");
@@ -128,8 +128,8 @@ class Varve final : public KeyValueStore {
  private:
   std::unique_ptr<Store> store_;
   // Kept, for their memory.
-  std::vector<std::pair<absl::string_view, absl::Span<const std::byte>>> items_;
-  std::vector<absl::string_view> keys_;
+  std::vector<BatchItem> items_;
+  std::vector<EntryKey> keys_;
 };
 
 }  // namespace

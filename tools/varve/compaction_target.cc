@@ -76,16 +76,16 @@ class OpenedTarget : public CompactionTarget {
   }
 
   absl::StatusOr<bool> Start(const fs::CompactionOptions& options) override {
-    VARVE_RETURN_IF_ERROR(volume_->StartCompaction(options));
+    VARVE_RETURN_IF_ERROR(volume_->compactions().Start(options));
     return false;
   }
 
   absl::StatusOr<varve_compaction_progress> GetProgress() override {
-    return fs::ToIoctl(volume_->GetCompactionProgress());
+    return fs::ToIoctl(volume_->compactions().progress());
   }
 
   absl::Status Cancel() override {
-    volume_->CancelCompaction();
+    volume_->compactions().Cancel();
     return absl::OkStatus();
   }
 

@@ -126,7 +126,7 @@ void Heartbeat::Probe() {
 }
 
 void Heartbeat::TellCompaction() {
-  const fs::CompactionProgress progress = volume_->GetCompactionProgress();
+  const fs::CompactionProgress progress = volume_->compactions().progress();
   std::string status = serving_;
   if (progress.running()) {
     const uint64_t total = std::max<uint64_t>(progress.bytes_total, 1);

@@ -104,6 +104,13 @@ absl::Status SetPoll(const MountOptionWord& word, MountOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status SetMaxRead(const MountOptionWord& word, MountOptions& options) {
+  if (!absl::SimpleAtoi(word.value, &options.fuse.max_read)) {
+    return BadMountOption(word, "needs a number of bytes");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status SetIoUring(const MountOptionWord& word, MountOptions& options) {
   // The first one is how libfuse calls it, too.
   const bool yes = !word.has_value || word.value == "yes";
@@ -277,7 +284,7 @@ constexpr MountOptionRow kRows[] = {
     {.name = "noexec", .set = &Pass, .flag = {MS_NOEXEC, true}},
     {.name = "sync", .set = &Pass, .flag = {MS_SYNCHRONOUS, true}},
     {.name = "dirsync", .set = &Pass, .flag = {MS_DIRSYNC, true}},
-    {.name = "max_read", .value = "N", .set = &Pass},
+    {.name = "max_read", .value = "N", .set = &SetMaxRead},
     {.name = "auto_unmount",
      .set = &Pass,
      .help = "as mount(8) and mount.fuse3(8) describe them"},

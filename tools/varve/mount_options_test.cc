@@ -88,9 +88,9 @@ TEST(MountOptionsTest, WhatFstabAndTheKernelAddIsIgnored) {
 
 TEST(MountOptionsTest, KernelOptionsArePassedOn) {
   const MountOptions options =
-      Parse("allow_other,noatime,sync,dirsync,max_read=65536,auto_unmount");
-  for (const char* passed : {"allow_other", "noatime", "sync", "dirsync",
-                             "max_read=65536", "auto_unmount"}) {
+      Parse("allow_other,noatime,sync,dirsync,auto_unmount");
+  for (const char* passed :
+       {"allow_other", "noatime", "sync", "dirsync", "auto_unmount"}) {
     EXPECT_THAT(options.fuse.mount_options, Contains(passed));
   }
 }
@@ -99,6 +99,18 @@ TEST(MountOptionsTest, ThreadsNeedANumber) {
   EXPECT_EQ(Parse("threads=8").fuse.threads, 8);
   for (const char* bad :
        {"threads=", "threads=0", "threads=-1", "threads=x", "threads=9999"}) {
+    const absl::Status status = Refusal(bad);
+    EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
+    EXPECT_THAT(Message(status), HasSubstr(bad));
+  }
+}
+
+TEST(MountOptionsTest, MaxReadNeedsANumber) {
+  EXPECT_EQ(Parse("").fuse.max_read, 0u);
+  EXPECT_EQ(Parse("max_read=65536").fuse.max_read, 65536u);
+  EXPECT_EQ(Parse("max_read=65536,max_read=4096").fuse.max_read, 4096u);
+  for (const char* bad :
+       {"max_read=", "max_read=-1", "max_read=64k", "max_read=4294967296"}) {
     const absl::Status status = Refusal(bad);
     EXPECT_EQ(ExitStatusOf(status), ExitStatus::kUsage);
     EXPECT_THAT(Message(status), HasSubstr(bad));

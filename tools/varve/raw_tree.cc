@@ -94,7 +94,8 @@ absl::Status CompactUnderTree(const std::string& path) {
         absl::StrCat(path, " was written to meanwhile; try again"));
   }
   for (const NeededEntry& entry : needed) {
-    if (store->FindHashed(entry.key_hash) == entry.metadata_offset) continue;
+    if (store->Find(EntryKey::OfHash(entry.key_hash)) == entry.metadata_offset)
+      continue;
     return ExitError(
         ExitStatus::kRefused,
         absl::StrCat("a raw compaction would lose content of the file \"",

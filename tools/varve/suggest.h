@@ -1,4 +1,4 @@
-// What somebody may have meant who wrote a word that is none of those known.
+// What a user may have meant by a word that is none of those known.
 //
 // Thread-safe: a free function without state.
 

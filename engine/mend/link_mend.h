@@ -1,39 +1,22 @@
-// Mending: what a damaged store held before the damage, where that can be
-// proved. Nothing is written: a mend is laid over the file in memory, so that
-// all that reads the store sees it (docs/format.md, "Recovery", rule 5).
+// Finding mends: which bit of a damaged store was flipped, and where a broken
+// chain goes on.
 //
 // A single flipped bit changes a CRC-32 in a way that no other bit within 2^32
 // of it does; from the two checksums follows which bit it is.
+//
+// Free functions without state; a ByteSource is for one thread at a time.
 
-#ifndef VARVE_ENGINE_RECOVERY_MEND_H_
-#define VARVE_ENGINE_RECOVERY_MEND_H_
+#ifndef VARVE_ENGINE_MEND_LINK_MEND_H_
+#define VARVE_ENGINE_MEND_LINK_MEND_H_
 
 #include <cstdint>
-#include <memory>
 #include <optional>
-#include <string>
-#include <vector>
 
+#include "engine/entry/byte_source.h"
 #include "engine/entry/checked_offset.h"
-#include "engine/entry/entry.h"
-#include "engine/io/file.h"
-#include "engine/recovery/byte_source.h"
+#include "engine/mend/mend.h"
 
 namespace varve {
-
-// Other bytes for those at `offset`.
-struct Mend {
-  uint64_t offset = 0;
-  std::string bytes;
-  std::string reason;  // what was wrong, as a sentence without its end
-
-  friend bool operator==(const Mend&, const Mend&) = default;
-};
-
-// `file` as it is with `mends` made: reads and mappings show them, and whatever
-// would change the file fails with EROFS. Mappings do not grow with the file.
-std::unique_ptr<File> MakeMendedFile(std::unique_ptr<File> file,
-                                     std::vector<Mend> mends);
 
 // Which bit of `length` bytes is to be flipped to change their checksum by
 // `difference` (the exclusive or of the two): 8 times the byte's offset plus
@@ -66,4 +49,4 @@ std::optional<Mend> FindFlippedLink(ByteSource& bytes,
 
 }  // namespace varve
 
-#endif  // VARVE_ENGINE_RECOVERY_MEND_H_
+#endif  // VARVE_ENGINE_MEND_LINK_MEND_H_

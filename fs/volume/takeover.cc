@@ -1,6 +1,4 @@
-// What another program has written and deleted in the store while it was
-// closed becomes what the files are (docs/format.md, "Entries that no commit
-// names" and "Relocated stores").
+#include "fs/volume/takeover.h"
 
 #include <algorithm>
 #include <optional>
@@ -13,8 +11,6 @@
 #include "engine/base/status.h"
 #include "fs/content/content_reader.h"
 #include "fs/log/commit.h"
-#include "fs/log/loader.h"
-#include "fs/volume/volume.h"
 
 namespace varve::fs {
 namespace {
@@ -107,7 +103,8 @@ std::optional<Takeover::Candidate> Takeover::Written(const Inode& inode,
   if (!is_plain && inode.attributes.size > 0 && !LiesUnder(content, key_hash)) {
     return std::nullopt;
   }
-  const absl::StatusOr<EntryView> entry = core_.store->ReadHashed(key_hash);
+  const absl::StatusOr<EntryView> entry =
+      core_.store->Read(EntryKey::OfHash(key_hash));
   if (!entry.ok() || owned_.contains(entry->location().payload_offset) ||
       core_.identity.Reserves(key_hash, entry->payload_text())) {
     return std::nullopt;
@@ -225,30 +222,29 @@ void Takeover::Plan() {
 
 }  // namespace
 
-absl::Status Volume::TakeOver(const LoadResult& loaded) {
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  const Timestamp now = options_.now();
-  Takeover takeover(core_, loaded, now);
-  if (takeover.nothing_to_look_at()) return absl::OkStatus();
+absl::StatusOr<bool> TakeOver(Core& core, const LoadResult& loaded,
+                              Timestamp now, const Incidents& incidents) {
+  absl::MutexLock commit_lock(&core.commit_mu);
+  Takeover takeover(core, loaded, now);
+  if (takeover.nothing_to_look_at()) return false;
   {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
+    absl::ReaderMutexLock lock(&core.tree_mu);
     takeover.Plan();
   }
-  if (takeover.changes().empty()) return absl::OkStatus();
-  notes_.push_back("another program changed files in the store");
-  if (read_only()) {
-    absl::MutexLock lock(&core_.tree_mu);
-    core_.tree.BeginCommit();
+  if (takeover.changes().empty()) return false;
+  if (core.store->read_only()) {
+    absl::MutexLock lock(&core.tree_mu);
+    core.tree.BeginCommit();
     for (const Change& change : takeover.changes()) {
-      VARVE_RETURN_IF_ERROR(core_.tree.Apply(change, now));
+      VARVE_RETURN_IF_ERROR(core.tree.Apply(change, now));
     }
-    return absl::OkStatus();
+    return true;
   }
   {
     // One record and nothing else: it is there whole or not at all, and until
     // then the other program's entries have to follow the mark.
-    core_.clean = false;
-    Commit commit(core_, now);
+    core.clean = false;
+    Commit commit(core, now);
     for (const Change& change : takeover.changes()) commit.Add(change);
     VARVE_RETURN_IF_ERROR(commit.Finish());
   }
@@ -256,16 +252,16 @@ absl::Status Volume::TakeOver(const LoadResult& loaded) {
   // form under another. If it is, on a full disk, that is no reason to fail.
   std::vector<uint64_t> hidden;
   for (const Extent& entry : takeover.replaced()) {
-    if (core_.store->FindHashed(entry.key_hash) ==
+    if (core.store->Find(EntryKey::OfHash(entry.key_hash)) ==
         entry.entry_metadata_offset()) {
       hidden.push_back(entry.key_hash);
     }
   }
-  if (hidden.empty()) return absl::OkStatus();
-  Commit commit(core_, now);
+  if (hidden.empty()) return true;
+  Commit commit(core, now);
   for (const uint64_t key_hash : hidden) commit.AddTombstone(key_hash);
-  Report(commit.Finish());
-  return absl::OkStatus();
+  incidents.Report(commit.Finish());
+  return true;
 }
 
 }  // namespace varve::fs

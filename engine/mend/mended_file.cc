@@ -1,4 +1,4 @@
-// MakeMendedFile() of mend.h.
+#include "engine/mend/mended_file.h"
 
 #include <sys/mman.h>
 
@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/page_size.h"
 #include "engine/base/status.h"
+#include "engine/io/forwarding_file.h"
 #include "engine/io/io_util.h"
-#include "engine/recovery/mend.h"
 
 namespace varve {
 namespace {
@@ -65,26 +65,26 @@ class MendedMapping final : public Mapping {
   const std::unique_ptr<Mapping> base_;
 };
 
-class MendedFile final : public File {
+class MendedFile final : public ForwardingFile {
  public:
   MendedFile(std::unique_ptr<File> file, std::vector<Mend> mends)
-      : file_(std::move(file)), mends_(std::move(mends)) {}
+      : ForwardingFile(std::move(file)), mends_(std::move(mends)) {}
 
   absl::StatusOr<size_t> ReadAt(uint64_t offset,
                                 absl::Span<std::byte> out) override {
-    VARVE_ASSIGN_OR_RETURN(const size_t count, file_->ReadAt(offset, out));
+    VARVE_ASSIGN_OR_RETURN(const size_t count, file().ReadAt(offset, out));
     Overlay(mends_, offset, out.data(), count);
     return count;
   }
 
   absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) override {
-    VARVE_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> base, file_->Map(length));
+    VARVE_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> base, file().Map(length));
     auto mapping = std::make_unique<MendedMapping>(std::move(base));
     for (const Mend& mend : mends_) {
       const uint64_t end = std::min(mend.offset + mend.bytes.size(), length);
       for (uint64_t at = mend.offset; at < end;
            at += PageSize() - at % PageSize()) {
-        VARVE_RETURN_IF_ERROR(mapping->ReplacePage(mends_, at, *file_));
+        VARVE_RETURN_IF_ERROR(mapping->ReplacePage(mends_, at, file()));
       }
     }
     return mapping;
@@ -108,21 +108,8 @@ class MendedFile final : public File {
   absl::Status SetXattr(const FileXattr& /*xattr*/) override {
     return ReadOnly();
   }
-  absl::StatusOr<FileInfo> Info() override { return file_->Info(); }
-  absl::StatusOr<std::vector<FileXattr>> Xattrs() override {
-    return file_->Xattrs();
-  }
-  absl::Status LockExclusive(absl::Duration patience) override {
-    return file_->LockExclusive(patience);
-  }
-  absl::Status LockForReading() override { return file_->LockForReading(); }
-  absl::StatusOr<bool> TryLockOutReaders() override {
-    return file_->TryLockOutReaders();
-  }
-  void LetReadersIn() override { file_->LetReadersIn(); }
 
  private:
-  const std::unique_ptr<File> file_;
   const std::vector<Mend> mends_;
 };
 

@@ -1,14 +1,14 @@
 // Mending: single flipped bits and broken links.
 
-#include "engine/recovery/mend.h"
-
 #include <cstddef>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/entry.h"
-#include "engine/recovery/byte_source.h"
+#include "engine/mend/link_mend.h"
+#include "engine/mend/mended_file.h"
 #include "engine/store/store_test_fixture.h"
 
 namespace varve {

@@ -1,4 +1,4 @@
-#include "engine/recovery/mend.h"
+#include "engine/mend/link_mend.h"
 
 #include <algorithm>
 #include <array>

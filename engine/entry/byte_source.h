@@ -8,8 +8,8 @@
 //
 // Not thread-safe.
 
-#ifndef VARVE_ENGINE_RECOVERY_BYTE_SOURCE_H_
-#define VARVE_ENGINE_RECOVERY_BYTE_SOURCE_H_
+#ifndef VARVE_ENGINE_ENTRY_BYTE_SOURCE_H_
+#define VARVE_ENGINE_ENTRY_BYTE_SOURCE_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -82,4 +82,4 @@ class ByteSource {
 
 }  // namespace varve
 
-#endif  // VARVE_ENGINE_RECOVERY_BYTE_SOURCE_H_
+#endif  // VARVE_ENGINE_ENTRY_BYTE_SOURCE_H_

@@ -1,4 +1,4 @@
-#include "fs/log/mender.h"
+#include "fs/mend/mender.h"
 
 #include <bit>
 #include <memory>
@@ -7,8 +7,10 @@
 
 #include "absl/strings/str_format.h"
 #include "engine/base/status.h"
+#include "engine/entry/byte_source.h"
 #include "engine/entry/entry.h"
-#include "engine/recovery/byte_source.h"
+#include "engine/mend/link_mend.h"
+#include "engine/mend/mended_file.h"
 #include "engine/store/store.h"
 #include "fs/format/commit_record.h"
 #include "fs/format/identity.h"

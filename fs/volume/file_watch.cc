@@ -1,31 +1,30 @@
-// What others do to the file of a mounted store.
+#include "fs/volume/file_watch.h"
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
-#include "fs/base/error.h"
-#include "fs/volume/volume.h"
 
 namespace varve::fs {
 
-absl::StatusOr<FileLocation> Volume::LocateFile() {
+absl::StatusOr<FileLocation> FileWatch::Locate() {
   // While a compaction puts its file in the place of ours, the question has no
   // answer.
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   return core_.store->LocateFile();
 }
 
-void Volume::WatchFile() {
+void FileWatch::Look() {
   const absl::Status length = core_.store->CheckLength(core_.store->tail());
-  if (absl::IsDataLoss(length) && !reported_failure_) {
-    reported_failure_ = true;
-    Report(Annotate(length, "the store serves only reads from now on"));
+  if (absl::IsDataLoss(length) && !reported_cut_) {
+    reported_cut_ = true;
+    incidents_.Report(
+        Annotate(length, "the store serves only reads from now on"));
   }
-  const absl::StatusOr<FileLocation> place = LocateFile();
+  const absl::StatusOr<FileLocation> place = Locate();
   // Not to know is nothing to report.
   if (!place.ok() || *place == reported_place_) return;
   reported_place_ = *place;
   if (*place == FileLocation::kInPlace) return;
-  Report(absl::FailedPreconditionError(absl::StrCat(
+  incidents_.Report(absl::FailedPreconditionError(absl::StrCat(
       core_.store->file_path(),
       *place == FileLocation::kMoved
           ? " is not the mounted store any more; it was moved or replaced. The "
@@ -35,11 +34,10 @@ void Volume::WatchFile() {
             "place before that")));
 }
 
-void Volume::ReportIfDeleted() {
-  if (options_.read_only) return;
-  const absl::StatusOr<FileLocation> place = LocateFile();
+void FileWatch::ReportIfDeleted() {
+  const absl::StatusOr<FileLocation> place = Locate();
   if (!place.ok() || *place != FileLocation::kDeleted) return;
-  Report(absl::FailedPreconditionError(absl::StrCat(
+  incidents_.Report(absl::FailedPreconditionError(absl::StrCat(
       "all that was in the mount is in a deleted file, and gone: ",
       core_.store->file_path(), " was deleted while it was mounted")));
 }

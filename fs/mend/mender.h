@@ -2,15 +2,15 @@
 // be read. Of a tree's own records, single flipped bits can be put right: the
 // checksum says where they are, and the record's digest proves it.
 
-#ifndef VARVE_FS_LOG_MENDER_H_
-#define VARVE_FS_LOG_MENDER_H_
+#ifndef VARVE_FS_MEND_MENDER_H_
+#define VARVE_FS_MEND_MENDER_H_
 
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "engine/io/file.h"
-#include "engine/recovery/mend.h"
+#include "engine/mend/mend.h"
 
 namespace varve::fs {
 
@@ -22,4 +22,4 @@ absl::StatusOr<std::vector<Mend>> FindMends(FileSystem& file_system,
 
 }  // namespace varve::fs
 
-#endif  // VARVE_FS_LOG_MENDER_H_
+#endif  // VARVE_FS_MEND_MENDER_H_

@@ -1,4 +1,4 @@
-#include "engine/recovery/byte_source.h"
+#include "engine/entry/byte_source.h"
 
 #include <algorithm>
 

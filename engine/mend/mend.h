@@ -1,0 +1,25 @@
+// Mend: what a damaged store held before the damage, where that can be proved.
+// Nothing is written: a mend is laid over the file in memory (mended_file.h),
+// so that all that reads the store sees it (docs/format.md, "Recovery",
+// rule 5).
+
+#ifndef VARVE_ENGINE_MEND_MEND_H_
+#define VARVE_ENGINE_MEND_MEND_H_
+
+#include <cstdint>
+#include <string>
+
+namespace varve {
+
+// Other bytes for those at `offset`.
+struct Mend {
+  uint64_t offset = 0;
+  std::string bytes;
+  std::string reason;  // what was wrong, as a sentence without its end
+
+  friend bool operator==(const Mend&, const Mend&) = default;
+};
+
+}  // namespace varve
+
+#endif  // VARVE_ENGINE_MEND_MEND_H_

@@ -1,0 +1,34 @@
+// Incidents: where failures go that no caller hears of: those of background
+// work, and of what follows a close.
+//
+// Thread-safe, if the listener is.
+
+#ifndef VARVE_FS_BASE_INCIDENTS_H_
+#define VARVE_FS_BASE_INCIDENTS_H_
+
+#include <functional>
+#include <utility>
+
+#include "absl/status/status.h"
+
+namespace varve::fs {
+
+class Incidents {
+ public:
+  using Listener = std::function<void(const absl::Status&)>;
+
+  // `listener` is called from any thread; it may be empty.
+  explicit Incidents(Listener listener) : listener_(std::move(listener)) {}
+
+  // Tells the listener, unless `status` is OK.
+  void Report(const absl::Status& status) const {
+    if (!status.ok() && listener_) listener_(status);
+  }
+
+ private:
+  const Listener listener_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_BASE_INCIDENTS_H_

@@ -1,0 +1,189 @@
+#include "fs/compaction/compaction_runner.h"
+
+#include <errno.h>
+#include <malloc.h>
+
+#include <algorithm>
+
+#include "engine/base/start_thread.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/compaction/compactor.h"
+#include "fs/compaction/live_bytes.h"
+#include "fs/compaction/puncher.h"
+
+namespace varve::fs {
+namespace {
+
+// On a full disk it is punched as soon as this much has died, but not all the
+// time; and now and then in any case, for what was in use may be so no more.
+constexpr uint64_t kLeastPressurePunch = 4096;
+constexpr absl::Duration kPressurePause = absl::Seconds(1);
+constexpr int kPressureShare = 10;  // of the time for punching, one part in ten
+constexpr absl::Duration kVainPressurePause = absl::Minutes(1);
+
+}  // namespace
+
+uint64_t CompactionRunner::CountNeeded() {
+  return CountLiveBytes(context_.core, context_.open_files, context_.unnamed);
+}
+
+uint64_t CompactionRunner::AllocatedBytes() {
+  const absl::StatusOr<FileInfo> info = context_.core.store->Info();
+  return info.ok() ? info->allocated : 0;
+}
+
+absl::Status CompactionRunner::Start(const CompactionOptions& options) {
+  if (context_.core.store->read_only()) return PosixError(EROFS);
+  absl::MutexLock lock(&mu_);
+  if (monitor_.progress().running()) return absl::OkStatus();
+  if (thread_.joinable()) thread_.join();
+  monitor_.Begin(options);
+  if (StartThread(thread_, [this, options] { Run(options); })) {
+    return absl::OkStatus();
+  }
+  const absl::Status status =
+      SystemError(EAGAIN, "there is no thread for a compaction");
+  monitor_.End(status, 0);
+  return status;
+}
+
+absl::Status CompactionRunner::Punch(const CompactionOptions& options) {
+  return Puncher(
+             {.core = context_.core,
+              .open_files = context_.open_files,
+              .monitor = monitor_,
+              .now = context_.now,
+              .unnamed = context_.unnamed,
+              .copy_gate = context_.copy_gate,
+              .answers = context_.answers,
+              .sync = [this] { return context_.core.store->Sync().status(); },
+              .background = options.background})
+      .Run();
+}
+
+absl::Status CompactionRunner::Copy(const CompactionOptions& options) {
+  VARVE_RETURN_IF_ERROR(Compactor({.core = context_.core,
+                                   .open_files = context_.open_files,
+                                   .reader = context_.reader,
+                                   .monitor = monitor_,
+                                   .file_system = context_.file_system,
+                                   .now = context_.now,
+                                   .unnamed = context_.unnamed,
+                                   .copy_gate = context_.copy_gate,
+                                   .background = options.background})
+                            .Run());
+  return context_.core.store->Sync().status();
+}
+
+void CompactionRunner::Run(const CompactionOptions& options) {
+  const uint64_t before = AllocatedBytes();
+  const uint64_t dead = before - std::min(before, CountNeeded());
+  const absl::Status status = options.punch ? Punch(options) : Copy(options);
+  // What was made for it lies between what stays, and would be kept for the
+  // thread that comes next.
+  malloc_trim(0);
+  const uint64_t after = AllocatedBytes();
+  const uint64_t won = before - std::min(before, after);
+  // Readers come and go: that is tried again at the next look.
+  const bool busy = options.background && SystemErrorNumber(status) == EBUSY;
+  if (!status.ok() && !absl::IsCancelled(status) && !busy) {
+    context_.incidents.Report(Annotate(status, "compaction"));
+  }
+  if (!busy) {
+    policy_.NoteEnd(options.punch, after - std::min(after, CountNeeded()));
+  }
+  // A copy that has failed says nothing of what punching would leave.
+  if (!busy && (options.punch || status.ok())) {
+    policy_.SetDeadLeft(dead - std::min(dead, won));
+  }
+  monitor_.End(status, won);
+}
+
+void CompactionRunner::Stop() {
+  monitor_.Cancel();
+  absl::MutexLock lock(&mu_);
+  if (thread_.joinable()) thread_.join();
+}
+
+CompactionPolicy::Due CompactionRunner::FindDue() {
+  Store& store = *context_.core.store;
+  if (policy_.never() || store.read_only() || monitor_.progress().running()) {
+    return {};
+  }
+  const absl::StatusOr<FileInfo> info = store.Info();
+  if (!info.ok()) {
+    context_.incidents.Report(info.status());
+    return {};
+  }
+  // Not worth a look at the tree.
+  if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
+  const uint64_t live = CountNeeded();
+  CompactionPolicy::Due due = policy_.Find(live, info->allocated);
+  if (!due.copy) return due;
+  const absl::StatusOr<SpaceOnDisk> space = store.Space();
+  due.copy = space.ok() && space->HasRoomFor(2 * live);
+  return due;
+}
+
+void CompactionRunner::StartIfDue(bool may_copy) {
+  const absl::Time begin = absl::Now();
+  // A file that is being copied is dead twice for the moment.
+  if (!policy_.MayLook(begin) || context_.copy_gate.has_copies()) return;
+  const CompactionPolicy::Due due = FindDue();
+  policy_.NoteLook(begin, absl::Now());
+  if (due.copy && may_copy) {
+    context_.incidents.Report(Start({.background = true}));
+  } else if (due.punch) {
+    context_.incidents.Report(Start({.punch = true, .background = true}));
+  }
+}
+
+void CompactionRunner::PunchBeforeClosing() {
+  if (policy_.writing_time() == absl::ZeroDuration()) return;
+  if (!FindDue().punch) return;
+  const absl::Time begin = absl::Now();
+  // It needs that, and closing does so in any case.
+  const absl::Status synced = context_.core.store->Sync().status();
+  if (!synced.ok()) return context_.incidents.Report(synced);
+  const CompactionOptions options = {
+      .punch = true,
+      .background = true,
+      .longest = policy_.writing_time() + (absl::Now() - begin)};
+  monitor_.Begin(options);
+  Run(options);
+}
+
+PressureRelief CompactionRunner::MakeRoom() {
+  if (policy_.never() || context_.core.store->read_only()) return {};
+  const Wakeup::Clock::time_point now = Wakeup::Clock::now();
+  const CompactionProgress progress = monitor_.progress();
+  if (progress.running() && !progress.punch) {
+    // The copy is in the way itself.
+    monitor_.GiveUpCopying(
+        SystemError(ENOSPC, "the disk has become full; the copy made room"));
+    return {.pause = kPressurePause, .again = true};
+  }
+  // What has died since it began is looked at when it has ended.
+  const PressureRelief relief = {
+      .pause = std::clamp(kPressureShare * progress.elapsed, kPressurePause,
+                          kVainPressurePause),
+      .again = progress.running()};
+  if (relief.again) return relief;
+  const absl::StatusOr<StoreStatistics> figures =
+      CountStatistics(context_.core, context_.open_files, context_.unnamed);
+  if (!figures.ok()) {
+    context_.incidents.Report(figures.status());
+    return relief;
+  }
+  // What was left last time would be left again.
+  if (figures->dead_bytes < policy_.dead_left() + kLeastPressurePunch &&
+      now < Wakeup::Later(last_pressure_punch_, kVainPressurePause)) {
+    return relief;
+  }
+  last_pressure_punch_ = now;
+  context_.incidents.Report(Start({.punch = true, .background = true}));
+  return relief;
+}
+
+}  // namespace varve::fs

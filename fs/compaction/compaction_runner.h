@@ -1,0 +1,99 @@
+// CompactionRunner: runs the compactions of a volume, one at a time, in a
+// thread of their own. It starts one when somebody asks, when the figures call
+// for it, and when the disk is full.
+//
+// Thread-safe, except where a method says otherwise.
+
+#ifndef VARVE_FS_COMPACTION_COMPACTION_RUNNER_H_
+#define VARVE_FS_COMPACTION_COMPACTION_RUNNER_H_
+
+#include <cstdint>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "engine/base/read_sections.h"
+#include "fs/base/incidents.h"
+#include "fs/base/wakeup.h"
+#include "fs/compaction/compaction.h"
+#include "fs/compaction/compaction_monitor.h"
+#include "fs/compaction/compaction_policy.h"
+#include "fs/content/content_reader.h"
+#include "fs/content/copy_gate.h"
+#include "fs/content/open_files.h"
+#include "fs/content/unnamed_entries.h"
+#include "fs/log/core.h"
+
+namespace varve::fs {
+
+class CompactionRunner {
+ public:
+  // All of it must outlive the runner; `core.store` is set before anything is
+  // called.
+  struct Context {
+    Core& core;
+    OpenFiles& open_files;
+    ContentReader& reader;
+    UnnamedEntries& unnamed;
+    CopyGate& copy_gate;
+    ReadSections& answers;  // requests answered from the store's map
+    const Incidents& incidents;
+    FileSystem* file_system;
+    std::function<Timestamp()> now;
+  };
+
+  CompactionRunner(Context context, const AutoCompaction& options)
+      : context_(std::move(context)), policy_(options) {}
+  ~CompactionRunner() { Stop(); }
+
+  // Starts to win back the space of what is dead. If a compaction runs already,
+  // that one goes on, whatever its options. EROFS if the store is read-only.
+  absl::Status Start(const CompactionOptions& options) ABSL_LOCKS_EXCLUDED(mu_);
+  // Of the one that runs, or ran last.
+  CompactionProgress progress() const { return monitor_.progress(); }
+  // Makes a running one end soon, as CANCELLED; the store is as it was.
+  void Cancel() { monitor_.Cancel(); }
+  // Waits for its end and returns how it went.
+  absl::Status WaitForEnd() { return monitor_.WaitForEnd(); }
+  // Cancels, and waits for the thread.
+  void Stop() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Starts what options and figures call for; no copying unless `may_copy`.
+  void StartIfDue(bool may_copy = true);
+  // Punches on a full disk, if that may win something; a copy that runs gives
+  // up. For one thread.
+  PressureRelief MakeRoom();
+  // Punches if that is due, for no longer than the writing took. For the time
+  // after Stop().
+  void PunchBeforeClosing();
+
+  // Counts time that writing, closing and syncing of files took.
+  void AddWritingTime(int64_t nanoseconds) {
+    policy_.AddWritingTime(nanoseconds);
+  }
+
+ private:
+  void Run(const CompactionOptions& options);
+  absl::Status Punch(const CompactionOptions& options);
+  absl::Status Copy(const CompactionOptions& options);
+  CompactionPolicy::Due FindDue();
+  uint64_t CountNeeded();     // live bytes
+  uint64_t AllocatedBytes();  // of the store on the disk; 0 if not known
+
+  const Context context_;
+  CompactionMonitor monitor_;
+  CompactionPolicy policy_;
+  // When MakeRoom() punched last.
+  Wakeup::Clock::time_point last_pressure_punch_ =
+      Wakeup::Clock::time_point::min();
+  absl::Mutex mu_;
+  std::thread thread_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_COMPACTION_COMPACTION_RUNNER_H_

@@ -1,0 +1,150 @@
+// How compactions are started and ended. What they do to a tree is tested with
+// volumes (fs/volume/volume_compaction_test.cc).
+
+#include "fs/compaction/compaction_runner.h"
+
+#include <errno.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/base/test_util.h"
+#include "fs/base/error.h"
+#include "fs/log/commit.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace varve::fs {
+namespace {
+
+using ::testing::IsEmpty;
+
+class CompactionRunnerTest : public testing::Test {
+ protected:
+  // A store with the root of a tree, and a file's worth of dead bytes.
+  void Open(const AutoCompaction& options = {}) {
+    auto store = Store::Open(path_, {.mode = OpenMode::kCreate});
+    ASSERT_THAT(store, IsOk());
+    core_.store = *std::move(store);
+    core_.identity = Identity::Make(Timestamp::Now());
+    const std::string identity = core_.identity.Encode();
+    {
+      absl::MutexLock lock(&core_.commit_mu);
+      Commit commit(core_, Timestamp::Now());
+      commit.AddEntry(HashKey(Identity::Key()), {AsBytes(identity)});
+      commit.Add(PutInode{.ino = kRootIno, .attributes = {.mode = 040755}});
+      ASSERT_THAT(commit.Finish(), IsOk());
+    }
+    unnamed_.SetLimit(core_.store->tail());
+    MakeRunner(options);
+  }
+  void MakeRunner(const AutoCompaction& options) {
+    runner_ = std::make_unique<CompactionRunner>(
+        CompactionRunner::Context{.core = core_,
+                                  .open_files = open_files_,
+                                  .reader = reader_,
+                                  .unnamed = unnamed_,
+                                  .copy_gate = copy_gate_,
+                                  .answers = answers_,
+                                  .incidents = incidents_,
+                                  .file_system = RealFileSystem(),
+                                  .now = &Timestamp::Now},
+        options);
+  }
+
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_.File("store");
+  std::vector<absl::Status> reports_;
+  const Incidents incidents_{
+      [this](const absl::Status& status) { reports_.push_back(status); }};
+  Core core_;
+  OpenFiles open_files_;
+  ContentReader reader_{core_};
+  UnnamedEntries unnamed_{core_};
+  CopyGate copy_gate_;
+  ReadSections answers_;
+  std::unique_ptr<CompactionRunner> runner_;
+};
+
+TEST_F(CompactionRunnerTest, OneAfterTheOther) {
+  Open();
+  EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_THAT(runner_->Start({}), IsOk());
+    ASSERT_THAT(runner_->WaitForEnd(), IsOk());
+    EXPECT_EQ(runner_->progress().phase, CompactionPhase::kEnded);
+  }
+  EXPECT_THAT(reports_, IsEmpty());
+}
+
+TEST_F(CompactionRunnerTest, AReadOnlyStoreIsLeftAlone) {
+  Open();
+  core_.store.reset();
+  auto store = Store::Open(path_, {.mode = OpenMode::kRead});
+  ASSERT_THAT(store, IsOk());
+  core_.store = *std::move(store);
+  EXPECT_EQ(ErrnoOf(runner_->Start({})), EROFS);
+  EXPECT_EQ(runner_->MakeRoom().pause, absl::ZeroDuration());
+  runner_->StartIfDue();
+  EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
+}
+
+// A copy waits for the end of a long copy of a file, and so does not end before
+// it is told to.
+TEST_F(CompactionRunnerTest, StoppingCancelsAndWaits) {
+  Open();
+  const CopyGate::Copy copy(copy_gate_);
+  ASSERT_THAT(runner_->Start({}), IsOk());
+  // Joins the one that runs.
+  ASSERT_THAT(runner_->Start({.punch = true}), IsOk());
+  EXPECT_FALSE(runner_->progress().punch);
+  runner_->Stop();
+  EXPECT_FALSE(runner_->progress().running());
+  EXPECT_TRUE(absl::IsCancelled(runner_->WaitForEnd()));
+  EXPECT_THAT(reports_, IsEmpty());
+}
+
+TEST_F(CompactionRunnerTest, ACopyGivesWayOnAFullDisk) {
+  Open();
+  const CopyGate::Copy copy(copy_gate_);
+  ASSERT_THAT(runner_->Start({}), IsOk());
+  const PressureRelief relief = runner_->MakeRoom();
+  EXPECT_TRUE(relief.again);
+  EXPECT_GT(relief.pause, absl::ZeroDuration());
+  EXPECT_EQ(ErrnoOf(runner_->WaitForEnd()), ENOSPC);
+}
+
+TEST_F(CompactionRunnerTest, AFullDiskIsPunchedOnceUnlessMoreDies) {
+  Open();
+  EXPECT_FALSE(runner_->MakeRoom().again);
+  const absl::Status first = runner_->WaitForEnd();
+  if (ErrnoOf(first) == EOPNOTSUPP) GTEST_SKIP() << "no holes on this host";
+  ASSERT_THAT(first, IsOk());
+  EXPECT_TRUE(runner_->progress().punch);
+  runner_->Cancel();  // without effect: none runs
+  // A copy in between shows whether it is punched again.
+  ASSERT_THAT(runner_->Start({}), IsOk());
+  ASSERT_THAT(runner_->WaitForEnd(), IsOk());
+  EXPECT_FALSE(runner_->MakeRoom().again);
+  EXPECT_FALSE(runner_->progress().punch);
+}
+
+TEST_F(CompactionRunnerTest, NothingIsStartedByItselfIfToldSo) {
+  Open({.mode = AutoCompaction::Mode::kNever});
+  const PressureRelief relief = runner_->MakeRoom();
+  EXPECT_FALSE(relief.again);
+  runner_->StartIfDue();
+  EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
+}
+
+TEST_F(CompactionRunnerTest, ASmallStoreIsNotCompactedByItself) {
+  Open();
+  runner_->StartIfDue();
+  runner_->AddWritingTime(1'000'000);
+  runner_->PunchBeforeClosing();
+  EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
+}
+
+}  // namespace
+}  // namespace varve::fs

@@ -1,0 +1,187 @@
+#include "fs/volume/volume.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/compaction/live_bytes.h"
+#include "fs/log/checkpoint.h"
+#include "fs/log/commit.h"
+#include "fs/mend/mender.h"
+
+namespace varve::fs {
+namespace {
+
+// A checkpoint is written at every clean close of trees up to about this size,
+// and of larger ones, of which it costs more, when there is that much log.
+constexpr uint64_t kSmallTreeInodes = 10'000;
+constexpr uint64_t kCloseLogBytes = uint64_t{64} << 10;
+// For how long no checkpoint is tried once several have failed. Where one fails
+// for lack of space, the next most likely will.
+constexpr absl::Duration kLongestCheckpointPause = absl::Minutes(5);
+
+}  // namespace
+
+Volume::Volume(VolumeOptions options)
+    : options_(std::move(options)),
+      reader_(core_),
+      writer_(core_, reader_, copy_gate_, options_.dirty_budget),
+      scrubber_(core_, reader_,
+                [this](uint64_t ino, const absl::Status& status) {
+                  incidents_.Report(WithFile(status, reader_.PathOf(ino)));
+                  // The kernel may have some of it in its cache.
+                  TellStale(ino);
+                }),
+      compactions_({.core = core_,
+                    .open_files = open_files_,
+                    .reader = reader_,
+                    .unnamed = unnamed_,
+                    .copy_gate = copy_gate_,
+                    .answers = answers_,
+                    .incidents = incidents_,
+                    .file_system = options_.file_system,
+                    .now = options_.now},
+                   options_.auto_compaction),
+      checkpoint_backoff_(options_.sync_interval, kLongestCheckpointPause),
+      syncer_(options_.sync_interval,
+              {// Sessions may be too short for anything else. What copying
+               // takes would be in vain in them.
+               .begin = [this] { compactions_.StartIfDue(/*may_copy=*/false); },
+               .sync = [this] { SyncAndCheckpoint(); },
+               .make_room = [this] { return compactions_.MakeRoom(); },
+               .look = [this] { compactions_.StartIfDue(); }}) {}
+
+absl::StatusOr<std::unique_ptr<Volume>> Volume::Open(const std::string& path,
+                                                     VolumeOptions options) {
+  absl::StatusOr<std::unique_ptr<Volume>> volume =
+      OpenWith(path, options, /*mends=*/{});
+  if (volume.ok() || !absl::IsDataLoss(volume.status()) ||
+      !(options.read_only || options.read_damaged)) {
+    return volume;
+  }
+  return OpenDamaged(path, std::move(options), volume.status());
+}
+
+absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenDamaged(
+    const std::string& path, VolumeOptions options,
+    const absl::Status& damage) {
+  const bool may_write = !options.read_only;
+  options.read_only = true;
+  const auto mends = FindMends(*options.file_system, path);
+  if (!mends.ok()) return damage;  // no store at all
+  auto volume = OpenWith(path, std::move(options), *mends);
+  // What is wrong beside that comes out now.
+  if (volume.ok() && may_write) (*volume)->opened_.damage = damage;
+  return volume;
+}
+
+absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenWith(
+    const std::string& path, VolumeOptions options,
+    const std::vector<Mend>& mends) {
+  auto volume = std::unique_ptr<Volume>(new Volume(std::move(options)));
+  VARVE_RETURN_IF_ERROR(volume->Start(path, mends));
+  return volume;
+}
+
+absl::Status Volume::Start(const std::string& path,
+                           const std::vector<Mend>& mends) {
+  VARVE_RETURN_IF_ERROR(
+      OpenTree(path,
+               {.options = options_,
+                .mends = mends,
+                .on_space_pressure = [this] { syncer_.NoteSpacePressure(); },
+                .incidents = incidents_},
+               core_, opened_));
+  unnamed_.SetLimit(opened_.first_tail);
+  closed_ = false;
+  if (options_.scrub_after != absl::InfiniteDuration()) {
+    reader_.set_on_large([this](uint64_t ino) { scrubber_.Hurry(ino); });
+    scrubber_.Start(options_.scrub_after);
+  }
+  return read_only() ? absl::OkStatus() : syncer_.Start();
+}
+
+Volume::~Volume() {
+  if (!closed_) Close().IgnoreError();  // those who care call Close()
+}
+
+absl::StatusOr<StoreStatistics> Volume::GetStatistics() {
+  return CountStatistics(core_, open_files_, unnamed_);
+}
+
+void Volume::SyncAndCheckpoint() {
+  file_watch_.Look();
+  if (!core_.store->read_only() &&
+      core_.store->durable_tail() < core_.store->tail()) {
+    incidents_.Report(SyncAll());
+  }
+  if (core_.store->read_only() || copy_gate_.closed()) return;
+  // A checkpoint is no more than a shortcut: without it the log is longer.
+  if (!CheckpointIsDue(core_) ||
+      !checkpoint_backoff_.MayTry(Wakeup::Clock::now())) {
+    return;
+  }
+  const absl::Status status = WriteCheckpoint(core_, options_.now());
+  checkpoint_backoff_.NoteResult(status.ok(), Wakeup::Clock::now());
+  incidents_.Report(status);
+}
+
+absl::Status Volume::Close() {
+  if (closed_) return absl::OkStatus();
+  closed_ = true;
+  syncer_.Stop();
+  scrubber_.Stop();
+  absl::Status result;
+  compactions_.Stop();
+  if (!options_.read_only) file_watch_.ReportIfDeleted();
+  for (const auto& open : open_files_.All()) {
+    // Who has emptied a file is about to write it anew. It has not been done.
+    result.Update(writer_.CommitUnlessEmptied(*open));
+    writer_.Discard(*open);
+  }
+  if (read_only()) return result;
+  compactions_.PunchBeforeClosing();
+  bool is_long;
+  {
+    absl::MutexLock lock(&core_.commit_mu);
+    incidents_.Report(attributes_.CommitAccessTimes());  // nobody is owed them
+    if (core_.clean) return result;                      // nothing was changed
+    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+    is_long =
+        core_.log_bytes >
+        (core_.tree.inode_count() < kSmallTreeInodes ? 0 : kCloseLogBytes);
+  }
+  {
+    absl::Status status;
+    if (is_long) {
+      status = WriteCheckpoint(core_, options_.now());
+    } else {
+      absl::MutexLock lock(&core_.commit_mu);
+      status = WriteIndexImageIfDue(core_);
+    }
+    // On a full disk the log stays long, and there is room for the mark.
+    if (IsOutOfSpace(status)) {
+      incidents_.Report(status);
+    } else {
+      result.Update(status);
+    }
+  }
+  // What the mark vouches for is durable before the mark is.
+  result.Update(SyncAll());
+  if (!result.ok()) return result;
+  absl::MutexLock lock(&core_.commit_mu);
+  Commit commit(core_, options_.now());
+  commit.set_flags(CommitHeader::kClean);
+  commit.UseReserve();
+  result.Update(commit.Finish());
+  result.Update(SyncAll());
+  return result;
+}
+
+void Volume::WithTree(const std::function<void(const Tree&)>& visit) {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  visit(core_.tree);
+}
+
+}  // namespace varve::fs
