@@ -32,7 +32,10 @@ std::vector<EntryLocation> UnnamedEntries::Find() {
   }
 }
 
-std::vector<EntryLocation> UnnamedEntries::FindInPlace() { return FindOnce(); }
+std::vector<EntryLocation> UnnamedEntries::FindInPlace() {
+  core_.relocation_mu.AssertReaderHeld();
+  return FindOnce();
+}
 
 std::vector<EntryLocation> UnnamedEntries::FindOnce() {
   absl::flat_hash_set<uint64_t> in_use;
