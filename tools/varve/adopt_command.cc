@@ -70,7 +70,7 @@ absl::Status Adopt(const Arguments& arguments) {
           Explain(results[i], absl::StrCat("cannot adopt \"", keys[i], "\"")));
     }
   }
-  first_failure.Update(Explain(volume->Close(), "cannot close the store"));
+  first_failure.Update(CloseVolume(*volume));
   VARVE_RETURN_IF_ERROR(Print(
       absl::StrCat(adopted, " of ", keys.size(), " keys adopted; ", absent,
                    " have no unnamed entry", failed == 0 ? "" : "; ",
