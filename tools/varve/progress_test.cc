@@ -1,9 +1,23 @@
 #include "tools/varve/progress.h"
 
+#include <poll.h>
+#include <pty.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace varve::tools {
 namespace {
+
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
@@ -39,6 +53,93 @@ TEST(ProgressTextTest, AllIsNotDoneBeforeTheEnd) {
                                         .total_bytes = 2 * kMiB,
                                         .elapsed_ms = 2000}),
             "checking a: 3.0 MiB of 2.0 MiB (99%), 0:02");
+}
+
+// Standard error is a terminal as long as this lives.
+class Terminal {
+ public:
+  Terminal() : saved_(dup(STDERR_FILENO)) {
+    int user = -1;
+    EXPECT_EQ(openpty(&controller_, &user, nullptr, nullptr, nullptr), 0);
+    dup2(user, STDERR_FILENO);
+    close(user);
+  }
+  ~Terminal() {
+    Restore();
+    close(controller_);
+  }
+
+  // What was written to it, which then is one no more.
+  std::string Read() {
+    Restore();
+    std::string text;
+    char buffer[4096];
+    ssize_t count;
+    while ((count = read(controller_, buffer, sizeof(buffer))) > 0) {
+      text.append(buffer, static_cast<size_t>(count));
+    }
+    return text;
+  }
+  void WaitUntilShown() const {
+    struct pollfd shown = {.fd = controller_, .events = POLLIN, .revents = 0};
+    EXPECT_EQ(poll(&shown, 1, 60'000), 1);
+  }
+
+ private:
+  void Restore() {
+    if (saved_ < 0) return;
+    dup2(saved_, STDERR_FILENO);
+    close(saved_);
+    saved_ = -1;
+  }
+
+  int saved_;
+  int controller_ = -1;
+};
+
+TEST(ProgressTest, ThreadsCountAndOneShowsIt) {
+  Terminal terminal;
+  {
+    Progress progress("counting");
+    progress.SetTotalBytes(1);
+    std::atomic<bool> ended{false};
+    std::thread worker([&] {
+      while (!ended.load()) {
+        progress.AddFile();
+        progress.AddBytes(1);
+        progress.ShowInstead([](size_t) { return std::string("instead"); });
+      }
+    });
+    terminal.WaitUntilShown();
+    progress.Clear();
+    ended.store(true);
+    worker.join();
+  }
+  const std::string text = terminal.Read();
+  EXPECT_THAT(text, StartsWith("\rinstead\x1b[K"));
+  EXPECT_THAT(text, EndsWith("\r\x1b[K"));
+}
+
+TEST(ProgressTest, TheNewestIsShownAlone) {
+  Terminal terminal;
+  {
+    const Progress outer("outer");
+    const Progress inner("inner");
+    terminal.WaitUntilShown();
+  }
+  const std::string text = terminal.Read();
+  EXPECT_THAT(text, StartsWith("\rinner: 0:01"));
+  EXPECT_THAT(text, Not(HasSubstr("outer")));
+}
+
+TEST(ProgressTest, WhatDoesNotFitIsLeftOut) {
+  Terminal terminal;
+  {
+    const Progress progress(std::string(300, 'x'));
+    terminal.WaitUntilShown();
+  }
+  EXPECT_THAT(terminal.Read(),
+              StartsWith("\r" + std::string(79, 'x') + "\x1b[K"));
 }
 
 }  // namespace
