@@ -65,15 +65,19 @@ def unquoted(text):
     return text.replace("`", "")
 
 
+def longest_piece(code):
+    """The longest literal, by which a message is known."""
+    pieces = [unquoted(piece).strip(" ;:,.") for piece in LITERAL.findall(joined(code))]
+    return max(pieces, key=len, default="")
+
+
 def messages(patterns):
     """Of each call with literal text: where it is, and the longest piece."""
     for path, pattern, text in sources(patterns):
         for call in pattern.finditer(text):
-            code = argument(text, call.end())
-            pieces = [unquoted(piece).strip(" ;:,.") for piece in LITERAL.findall(joined(code))]
-            longest = max(pieces, key=len, default="")
-            if len(longest) >= 5:
-                yield path, longest
+            message = longest_piece(argument(text, call.end()))
+            if len(message) >= 5:
+                yield path, message
 
 
 def rows(section):
@@ -92,6 +96,25 @@ class Messages(unittest.TestCase):
                 self.assertTrue(
                     any(message in row for row in known), "%s: no row for: %s" % (path, message)
                 )
+
+    def test_rows_have_the_exit_status_of_their_message(self):
+        header = (ROOT / "tools/varve/exit_status.h").read_text(encoding="utf-8")
+        numbers = dict(re.findall(r"^  (k\w+) = (\d+),", header, re.MULTILINE))
+        document = unquoted((ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"))
+        compared = 0
+        for path, pattern, text in sources(STATUSES):
+            for call in pattern.finditer(text):
+                code = argument(text, call.end())
+                message = longest_piece(code)
+                wanted = {numbers[name] for name in re.findall(r"ExitStatus::(k\w+)", code)}
+                if len(message) < 5 or not wanted:
+                    continue
+                listed = [set(row.split("|")[2].replace(" ", "").split(","))
+                          for row in document.splitlines()
+                          if row.startswith("| ") and message in row.split("|")[1]]
+                self.assertIn(wanted, listed, "%s: %s" % (path, message))
+                compared += 1
+        self.assertGreater(compared, 30)
 
     def test_no_row_is_stale(self):
         # The verb's own part of a message may be made in the engine.
