@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """The session that the README shows is what really happens."""
 
+import os
 import pathlib
 import re
+import sys
 import tempfile
 import unittest
 
@@ -38,4 +40,8 @@ class Session(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    # Its mounts are nobody else's, who might keep one when it is to be closed.
+    if os.environ.get("VARVE_TEST_UNSHARED") is None:
+        os.environ["VARVE_TEST_UNSHARED"] = "1"
+        os.execvp("unshare", ["unshare", "--mount", sys.executable, *sys.argv])
     junit.main()
