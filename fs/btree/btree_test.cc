@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,12 +96,33 @@ class TestTree {
   void Root(std::optional<NodePointer> root) {
     stored_ = std::make_unique<StoredTree>(&reader_, root);
   }
+  // The nodes that the root leads to, by their indexes.
+  std::set<size_t> InReach() const {
+    std::set<size_t> found;
+    if (stored_->root().has_value()) Reach(*stored_->root(), &found);
+    return found;
+  }
   // A reader that has not seen any node yet.
   std::unique_ptr<NodeReader> NewReader() const {
     return std::make_unique<NodeReader>(&nodes_);
   }
 
  private:
+  void Reach(const NodePointer& pointer, std::set<size_t>* found) const {
+    EXPECT_TRUE(found->insert(pointer.offset).second);
+    const auto node = reader_.Read(pointer);
+    ASSERT_THAT(node, IsOk());
+    const auto follow = [&](absl::string_view bytes) {
+      const auto next = DecodePointer(bytes);
+      ASSERT_THAT(next, IsOk());
+      Reach(*next, found);
+    };
+    if (node->is_delta()) follow(node->base());
+    for (size_t i = 0; node->level() > 0 && i < node->count(); ++i) {
+      follow(node->value(i));
+    }
+  }
+
   MemoryNodes nodes_;
   NodeReader reader_;
   std::unique_ptr<StoredTree> stored_;
@@ -298,6 +320,13 @@ TEST_P(RandomTest, AgreesWithTheModel) {
       ASSERT_EQ(tree.Contents(), tree.model()) << "step " << step;
     }
   }
+  // What no checkpoint has done without is what is there, and no more.
+  std::set<size_t> kept;
+  for (size_t i = 0; i < tree.nodes().count(); ++i) kept.insert(i);
+  for (const size_t retired : tree.nodes().retired()) {
+    ASSERT_EQ(kept.erase(retired), 1) << "retired twice";
+  }
+  EXPECT_EQ(kept, tree.InReach());
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomTest, testing::Range(1, 13));

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -16,7 +17,7 @@
 
 namespace varve::fs {
 
-// A node's offset is 64 times its index, so that each has one of its own.
+// A node's offset is its index.
 class MemoryNodes final : public NodeSink, public NodeSource {
  public:
   absl::StatusOr<NodePointer> Append(absl::string_view node) override {
@@ -25,13 +26,17 @@ class MemoryNodes final : public NodeSink, public NodeSource {
     }
     nodes_.emplace_back(node);
     bytes_ += node.size();
-    return NodePointer{.store_offset = 64 * (nodes_.size() - 1),
-                       .checksum = HashKey(node),
-                       .size = static_cast<uint32_t>(node.size())};
+    return NodePointer{.segment = 1,
+                       .offset = static_cast<uint32_t>(nodes_.size() - 1),
+                       .size = static_cast<uint32_t>(node.size()),
+                       .checksum = HashKey(node)};
+  }
+  void Retire(const NodePointer& node) override {
+    retired_.push_back(node.offset);
   }
   absl::StatusOr<absl::string_view> Fetch(
       const NodePointer& pointer) const override {
-    const uint64_t index = pointer.store_offset / 64;
+    const uint32_t index = pointer.offset;
     if (index >= nodes_.size() || nodes_[index].size() != pointer.size) {
       return DamageError("no such node");
     }
@@ -43,10 +48,13 @@ class MemoryNodes final : public NodeSink, public NodeSource {
   size_t count() const { return nodes_.size(); }
   uint64_t bytes() const { return bytes_; }
   std::string& node(size_t index) { return nodes_[index]; }
+  // The indexes of nodes that some merge has done without.
+  const std::vector<size_t>& retired() const { return retired_; }
 
  private:
   std::deque<std::string> nodes_;  // whose bytes stay where they are
   uint64_t bytes_ = 0;
+  std::vector<size_t> retired_;
   size_t fails_at_ = SIZE_MAX;
 };
 

@@ -63,7 +63,7 @@ class Packer {
     children_->push_back({std::move(separator_), pointer});
     const NodeView view(node);
     if (level_ > 0 && view.count() == 1) {
-      VARVE_ASSIGN_OR_RETURN((*only_)[pointer.store_offset],
+      VARVE_ASSIGN_OR_RETURN((*only_)[pointer.place()],
                              DecodePointer(view.value(0)));
     }
     if (builder_.count() == 0) return absl::OkStatus();
@@ -183,10 +183,17 @@ absl::Status Merger::AddNode(int level, const Child& child,
   if (level > 0) {
     VARVE_ASSIGN_OR_RETURN(const NodeView inner,
                            stored_.ReadInner(child.pointer, level, range));
+    sink_->Retire(child.pointer);
     return AddInner(inner, range, begin, end, packer);
   }
   VARVE_ASSIGN_OR_RETURN(const LeafRuns runs,
                          stored_.ReadLeaf(child.pointer, range));
+  sink_->Retire(child.pointer);
+  for (size_t run = 0; run + 1 < runs.size(); ++run) {
+    VARVE_ASSIGN_OR_RETURN(const NodePointer base,
+                           DecodePointer(runs[run].base()));
+    sink_->Retire(base);
+  }
   return AddLeaf(runs, begin, end, packer);
 }
 
@@ -288,8 +295,9 @@ absl::StatusOr<std::optional<NodePointer>> Merger::Grow(int level,
   std::optional<NodePointer> root;
   if (!children.empty()) root = children[0].pointer;
   // A tree of few items needs no inner nodes of one child each.
-  while (root.has_value() && only_.contains(root->store_offset)) {
-    root = only_[root->store_offset];
+  while (root.has_value() && only_.contains(root->place())) {
+    sink_->Retire(*root);
+    root = only_[root->place()];
   }
   return root;
 }

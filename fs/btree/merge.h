@@ -30,6 +30,9 @@ class NodeSink {
   // Writes a node, behind those before it, and returns what leads to it. A
   // node is written after those that it leads to. Errors are the sink's own.
   virtual absl::StatusOr<NodePointer> Append(absl::string_view node) = 0;
+  // Says that the new tree does without a node: one of the old tree, or one
+  // that has been appended in vain.
+  virtual void Retire(const NodePointer& node) = 0;
 };
 
 // The root of the tree that `stored` is with `changes` laid over it; nothing if

@@ -11,8 +11,6 @@
 namespace varve::fs {
 namespace {
 
-constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
-
 absl::Status Malformed(absl::string_view what) {
   return DamageError(absl::StrCat("not a node of the tree: ", what));
 }
@@ -26,26 +24,28 @@ size_t CommonPrefix(absl::string_view a, absl::string_view b) {
   return size;
 }
 
+std::string DescribeNode(const NodePointer& pointer) {
+  return absl::StrCat("node ", pointer.offset, " of segment ", pointer.segment,
+                      " of the tree");
+}
+
 void EncodePointer(const NodePointer& pointer, std::string* out) {
   WireWriter writer(out);
-  writer.Varint(pointer.store_offset);
-  writer.Varint(pointer.entry_offset);
+  writer.Varint(pointer.segment);
+  writer.Varint(pointer.offset);
   writer.Varint(pointer.size);
-  writer.U64(pointer.key_hash);
   writer.U64(pointer.checksum);
 }
 
 absl::StatusOr<NodePointer> DecodePointer(absl::string_view bytes) {
   WireReader reader(bytes);
   NodePointer pointer;
-  pointer.store_offset = reader.Varint();
-  pointer.entry_offset = reader.Varint();
+  pointer.segment = reader.Varint32();
+  pointer.offset = reader.Varint32();
   pointer.size = reader.Varint32();
-  pointer.key_hash = reader.U64();
   pointer.checksum = reader.U64();
-  if (!reader.ok() || !reader.at_end() || pointer.store_offset > kMaxOffset ||
-      pointer.entry_offset > pointer.store_offset) {
-    return Malformed("a pointer that leads nowhere");
+  if (!reader.ok() || !reader.at_end()) {
+    return Malformed("a malformed pointer");
   }
   return pointer;
 }

@@ -51,20 +51,27 @@ inline constexpr int kMaxLevel = 15;
 // A leaf and the deltas over it, at most. Looking up a key looks into each.
 inline constexpr size_t kMaxRuns = 12;
 
-// Where a node lies, and the sum that its bytes must have.
+// Where a node lies, and the sum that its bytes must have. Nodes lie in
+// segments, each an entry of the store: where that is, is not said here, so
+// that a pointer stays true when another program moves entries about.
 struct NodePointer {
-  uint64_t store_offset = 0;  // of its first byte, absolute in the store
-  uint64_t entry_offset = 0;  // of its first byte, in the payload of its entry
-  uint64_t key_hash = 0;      // of that entry: finds it in a relocated store
-  uint64_t checksum = 0;      // XXH3-64 of the node
-  uint32_t size = 0;          // bytes
+  uint32_t segment = 0;   // the number of the segment
+  uint32_t offset = 0;    // of the first byte, in the segment
+  uint32_t size = 0;      // bytes
+  uint64_t checksum = 0;  // XXH3-64 of the node
+
+  // Tells it from all nodes that lie elsewhere.
+  uint64_t place() const { return uint64_t{segment} << 32 | offset; }
 
   friend bool operator==(const NodePointer&, const NodePointer&) = default;
 };
 
-// varints, and the hash and the checksum as u64.
+// The node, as messages name it.
+std::string DescribeNode(const NodePointer& pointer);
+
+// varints, and the checksum as u64.
 void EncodePointer(const NodePointer& pointer, std::string* out);
-// DATA_LOSS if the bytes are not exactly one pointer to a possible place.
+// DATA_LOSS if the bytes are not exactly one pointer.
 absl::StatusOr<NodePointer> DecodePointer(absl::string_view bytes);
 
 // A node in memory that somebody else owns, and keeps while the view is used.

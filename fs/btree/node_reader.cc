@@ -17,22 +17,19 @@ absl::StatusOr<NodeView> NodeReader::Read(const NodePointer& pointer) const {
                          source_->Fetch(pointer));
   // Two nodes at one place, of which one is a part of the other, differ in
   // their sizes or checksums.
-  const uint64_t mark = pointer.checksum ^
-                        (pointer.store_offset * 0x9E3779B97F4A7C15) ^
-                        pointer.size;
+  const uint64_t mark =
+      pointer.checksum ^ (pointer.place() * 0x9E3779B97F4A7C15) ^ pointer.size;
   std::atomic<uint64_t>& slot =
-      (*sound_)[(pointer.store_offset * 0x9E3779B97F4A7C15) >> 47];
+      (*sound_)[(pointer.place() * 0x9E3779B97F4A7C15) >> 47];
   static_assert(kRemembered == size_t{1} << (64 - 47));
   NodeView node(bytes);
   if (mark != 0 && slot.load(std::memory_order_relaxed) == mark) return node;
-  const auto where = [&] {
-    return absl::StrCat("node of the tree at offset ", pointer.store_offset);
-  };
   if (HashKey(bytes) != pointer.checksum) {
-    return DamageError(absl::StrCat(where(), ": checksum mismatch"));
+    return DamageError(
+        absl::StrCat(DescribeNode(pointer), ": checksum mismatch"));
   }
   if (const absl::Status status = node.Check(); !status.ok()) {
-    return Annotate(status, where());
+    return Annotate(status, DescribeNode(pointer));
   }
   slot.store(mark, std::memory_order_relaxed);
   return node;

@@ -66,7 +66,8 @@ TEST(Node, HasTheBytesOfTheDocument) {
 
 TEST(Node, DeltaNamesItsBaseAndErasedItems) {
   std::string base;
-  EncodePointer({.store_offset = 640, .checksum = 7, .size = 99}, &base);
+  EncodePointer({.segment = 10, .offset = 640, .size = 99, .checksum = 7},
+                &base);
   NodeBuilder builder;
   builder.AddErased("a");
   builder.Add("b", "new");
@@ -79,23 +80,21 @@ TEST(Node, DeltaNamesItsBaseAndErasedItems) {
   EXPECT_EQ(node.value(1), "new");
   const auto pointer = DecodePointer(node.base());
   ASSERT_THAT(pointer, IsOk());
-  EXPECT_EQ(pointer->store_offset, 640);
+  EXPECT_EQ(pointer->segment, 10);
+  EXPECT_EQ(pointer->offset, 640);
   EXPECT_EQ(pointer->checksum, 7);
   EXPECT_EQ(pointer->size, 99);
 }
 
-TEST(Node, PointerOfWrongLengthOrPlaceIsDamage) {
+TEST(Node, PointerOfWrongLengthOrNumberIsDamage) {
   std::string bytes;
-  EncodePointer({.store_offset = 100, .entry_offset = 36, .size = 1}, &bytes);
+  EncodePointer({.segment = 3, .offset = 36, .size = 1}, &bytes);
   ASSERT_THAT(DecodePointer(bytes), IsOk());
   EXPECT_THAT(DecodePointer(bytes + "x"), HasCode(kDataLoss));
   EXPECT_THAT(DecodePointer(bytes.substr(1)), HasCode(kDataLoss));
   EXPECT_THAT(DecodePointer(""), HasCode(kDataLoss));
-  std::string before;
-  EncodePointer({.store_offset = 10, .entry_offset = 11}, &before);
-  EXPECT_THAT(DecodePointer(before), HasCode(kDataLoss));
-  std::string beyond;
-  EncodePointer({.store_offset = ~uint64_t{0}}, &beyond);
+  // A segment's number of more than 32 bits.
+  const std::string beyond = "\xff\xff\xff\xff\x1f" + bytes.substr(1);
   EXPECT_THAT(DecodePointer(beyond), HasCode(kDataLoss));
 }
 

@@ -10,8 +10,7 @@ namespace varve::fs {
 namespace {
 
 absl::Status OutOfPlace(const NodePointer& pointer, absl::string_view what) {
-  return DamageError(absl::StrCat("node of the tree at offset ",
-                                  pointer.store_offset, ": ", what));
+  return DamageError(absl::StrCat(DescribeNode(pointer), ": ", what));
 }
 
 absl::StatusOr<NodePointer> ChildOf(const NodeView& inner, size_t child) {

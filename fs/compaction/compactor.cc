@@ -16,6 +16,7 @@
 #include "fs/compaction/live_bytes.h"
 #include "fs/log/checkpoint.h"
 #include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 
 namespace varve::fs {
 namespace {
@@ -143,8 +144,8 @@ absl::Status Compactor::CopyAll() {
   });
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(unnamed));
   unnamed_limit_ = copy_.store->tail();
+  VARVE_RETURN_IF_ERROR(WriteFirstCheckpoint(copy_, context_.now()));
   absl::MutexLock lock(&copy_.commit_mu);
-  VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy_, context_.now()));
   VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
   return copy_.store->Sync().status();
 }
@@ -209,6 +210,8 @@ void Compactor::MoveTree() {
   }
   absl::MutexLock copy_lock(&copy_.tree_mu);
   core.tree.TakeLocations(copy_.tree);
+  core.log_tree = std::move(copy_.log_tree);
+  core.log_tree->segments.SetStore(core.store.get());
   context_.reader.ForgetLocations();
 }
 
@@ -240,6 +243,7 @@ absl::Status Compactor::SwitchLocked() {
   ++core.relocations;
   MoveTree();
   core.checkpoint = copy_.checkpoint;
+  core.checkpoint_before = copy_.checkpoint_before;
   core.log_bytes = copy_.log_bytes;
   core.clean = false;  // the mark, if there was one, is not in this file
   context_.unnamed.SetLimit(unnamed_limit_);
@@ -252,6 +256,8 @@ absl::Status Compactor::Switch() {
       [this] { return !context_.copy_gate.has_copies(); }));
   context_.monitor.SetPhase(CompactionPhase::kSwitching);
   // Callers that come while this waits for the lock wait behind it.
+  // One that is being written is of the old store.
+  absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
   // Of files that are deleted from here on, all places have been copied.

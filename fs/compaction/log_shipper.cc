@@ -48,7 +48,7 @@ absl::Status LogShipper::ShipTo(uint64_t end) {
     const auto header = core_.identity.AsCommit(view);
     if (!header.has_value()) {
       entries_.push_back(entry);
-    } else if (!header->is_checkpoint()) {
+    } else if (header->is_commit()) {
       VARVE_RETURN_IF_ERROR(ShipCommit({*header, entry}));
     }
     VARVE_RETURN_IF_ERROR(monitor_.Count(entry.size_on_disk()));

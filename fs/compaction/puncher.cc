@@ -31,6 +31,8 @@ absl::Status Puncher::FindUsed() {
   const CopyGate::Closing closing(context_.copy_gate);
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
       [this] { return !context_.copy_gate.has_copies(); }));
+  // What one that is being written has written is in use.
+  absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
   VARVE_RETURN_IF_ERROR(core.store->Seal());
@@ -46,8 +48,11 @@ absl::Status Puncher::FindUsed() {
   }
   absl::MutexLock commit_lock(&core.commit_mu);
   tail_ = core.store->tail();
-  checkpoint_ = core.checkpoint;
+  needed_from_ = core.checkpoint_before;
   absl::ReaderMutexLock tree_lock(&core.tree_mu);
+  for (const Segment& segment : core.log_tree->segments.All()) {
+    segments_.insert(segment.number);
+  }
   const auto use = [this](const Inode& inode) {
     Tree::ForEachEntryOf(inode,
                          [this](uint64_t offset) { used_.insert(offset); });
@@ -66,12 +71,18 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
   const Core& core = context_.core;
   const bool newest =
       core.store->FindHashed(location.key_hash) == location.metadata_offset();
-  // Everything from the checkpoint on is needed to load the tree.
-  const bool record = core.identity.AsCommit(entry).has_value();
-  if (record && location.metadata_offset() >= checkpoint_)
-    return Liveness::kNone;
+  const auto record = core.identity.AsCommit(entry);
+  if (record.has_value()) {
+    // Everything from the checkpoint before the last on is needed, to load the
+    // tree if the last one is damaged.
+    const bool needed = record->is_segment()
+                            ? segments_.contains(record->sequence)
+                            : location.metadata_offset() >= needed_from_;
+    if (needed) return Liveness::kNone;
+  }
   if (newest) {
-    const bool ours = record || data_ids_.contains(location.key_hash);
+    const bool ours =
+        record.has_value() || data_ids_.contains(location.key_hash);
     return ours ? Liveness::kNewest : Liveness::kNone;
   }
   return location.end() <= vouched_ ? Liveness::kKnown : Liveness::kUnvouched;

@@ -67,7 +67,9 @@ class Puncher {
 
   const Context context_;
   uint64_t tail_ = 0;  // of the store that is looked at
-  uint64_t checkpoint_ = 0;
+  // Metadata offset of the first record that may be needed.
+  uint64_t needed_from_ = 0;
+  absl::flat_hash_set<uint64_t> segments_;  // in use, by number
   absl::flat_hash_set<uint64_t> used_;  // payload offsets
   // Of live entries of ours that hold data and are not used, by key hash.
   absl::flat_hash_map<uint64_t, uint64_t> data_ids_;

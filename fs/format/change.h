@@ -46,6 +46,8 @@ struct RecordContext {
 
 // Stands where a change has its kind: what follows is the record's digest.
 inline constexpr uint8_t kDigestKind = 10;
+// And of what a checkpoint has instead of changes.
+inline constexpr uint8_t kRootKind = 11;
 
 // Every change has:
 //

@@ -1,5 +1,6 @@
 #include "fs/format/commit_record.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -44,6 +45,8 @@ void CommitWriter::Add(const Change& change) {
       EncodeChange(change, header_.time, WireWriter(&scratch_));
   AddBody(kind, scratch_);
 }
+
+void CommitWriter::AddRoot(absl::string_view root) { AddBody(kRootKind, root); }
 
 size_t CommitWriter::AddInline(uint64_t ino, uint64_t file_offset,
                                absl::string_view bytes) {
@@ -153,7 +156,27 @@ absl::StatusOr<CommitReader> CommitReader::Open(absl::string_view payload,
       reader.header_.next_data_id > kMaxId) {
     return DamageError("the commit record's header has an impossible number");
   }
+  VARVE_RETURN_IF_ERROR(reader.ReadBody());
   return reader;
+}
+
+absl::Status CommitReader::ReadBody() {
+  if ((header_.flags & ~CommitHeader::kKnownFlags) != 0) {
+    return absl::UnimplementedError(absl::StrCat(
+        "the store was written by a newer version of varve (flags ",
+        header_.flags, " of a record); use that version or a later one"));
+  }
+  if (header_.is_segment()) {
+    const size_t rest = in_.rest().size();
+    body_ = in_.Bytes(rest - std::min(rest, kDigestSize));
+  } else if (header_.has_root()) {
+    const bool is_root = header_.is_checkpoint() && in_.U8() == kRootKind;
+    body_ = in_.SizedBytes();
+    if (!is_root || !in_.ok()) {
+      return DamageError("a checkpoint does not say where its root is");
+    }
+  }
+  return absl::OkStatus();
 }
 
 bool CommitReader::HasValidDigest(absl::string_view payload) {

@@ -1,6 +1,8 @@
-// The commit record: the one kind of entry by which the tree changes. The bytes
-// are specified in docs/format.md ("Commit record"); this is their only code,
-// with change.h, which has those of the changes.
+// Records: the entries in which the tree lies in the log. A commit holds the
+// changes of one operation, a checkpoint all of the tree or the root of it, and
+// a segment nodes of it. The bytes are specified in docs/format.md ("Commit
+// record"); this is their only code, with change.h, which has those of the
+// changes.
 
 #ifndef VARVE_FS_FORMAT_COMMIT_RECORD_H_
 #define VARVE_FS_FORMAT_COMMIT_RECORD_H_
@@ -28,10 +30,13 @@ inline constexpr uint64_t kMaxInlineSize = 4096;
 struct CommitHeader {
   static constexpr uint8_t kClean = 1;       // the store was closed after it
   static constexpr uint8_t kCheckpoint = 2;  // holds the whole tree
+  static constexpr uint8_t kRoot = 4;        // a checkpoint that leads to nodes
+  static constexpr uint8_t kSegment = 8;     // holds nodes, and no changes
+  static constexpr uint8_t kKnownFlags = 15;
 
   uint8_t version = kRecordVersion;
   uint8_t flags = 0;
-  uint64_t sequence = 0;
+  uint64_t sequence = 0;  // of a segment: its number
   Timestamp time;
   uint64_t position = 0;  // where the record was written: its payload's offset
   uint64_t batch_begin = 0;   // tail of the store before this commit's entries
@@ -43,6 +48,9 @@ struct CommitHeader {
 
   bool clean() const { return (flags & kClean) != 0; }
   bool is_checkpoint() const { return (flags & kCheckpoint) != 0; }
+  bool has_root() const { return (flags & kRoot) != 0; }
+  bool is_segment() const { return (flags & kSegment) != 0; }
+  bool is_commit() const { return !is_checkpoint() && !is_segment(); }
 };
 
 // Builds the payload of one record.
@@ -57,6 +65,12 @@ class CommitWriter {
   void AddDigest();
 
   void Add(const Change& change);
+  // Of a checkpoint with the flag kRoot: the encoded root.
+  void AddRoot(absl::string_view root);
+  // Of a segment: nodes, one behind the other.
+  void AddNodes(absl::string_view nodes) {
+    payload_.append(nodes.data(), nodes.size());
+  }
   // Adds a patch whose bytes lie in the record itself, and returns where they
   // are, as an offset in the payload.
   size_t AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
@@ -78,7 +92,7 @@ class CommitReader {
   // `payload_offset`, `key_hash` and `crc32` are those of the entry, so that
   // extents inside the record can be given as extents of the store. DATA_LOSS
   // if it is not a record; UNIMPLEMENTED if it needs a newer version of the
-  // program.
+  // program, or has flags that are not known.
   static absl::StatusOr<CommitReader> Open(absl::string_view payload,
                                            uint64_t payload_offset,
                                            uint64_t key_hash, uint32_t crc32);
@@ -98,6 +112,9 @@ class CommitReader {
   static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
 
   const CommitHeader& header() const { return header_; }
+  // Of a checkpoint with the flag kRoot: the encoded root. Of a segment: its
+  // nodes. Neither has changes.
+  absl::string_view body() const { return body_; }
   size_t payload_size() const { return record_.payload.size(); }
 
   // Whether the whole record, whose form is not looked at otherwise, ends with
@@ -120,12 +137,14 @@ class CommitReader {
 
   // How much of the record has been read.
   size_t position() const { return payload_size() - in_.rest().size(); }
+  absl::Status ReadBody();
   absl::Status VerifyDigest();
   absl::Status VerifyChecksum() const;
 
   RecordContext record_;
   WireReader in_;
   CommitHeader header_;
+  absl::string_view body_;
   std::unique_ptr<Sums> sums_;  // if it is verified as it is read
 };
 

@@ -109,6 +109,14 @@ uint64_t Identity::CheckpointKeyHash() const {
   return HashKey(absl::StrCat(AsText(secret), "k"));
 }
 
+uint64_t Identity::SegmentKeyHash(uint64_t number) const {
+  return ReservedHash(*this, 'n', number);
+}
+
+uint64_t Identity::NameSeed() const {
+  return HashKey(absl::StrCat(AsText(secret), "s"));
+}
+
 uint64_t Identity::IndexImageKeyHash() const {
   return HashKey(absl::StrCat(AsText(secret), "i"));
 }
@@ -125,6 +133,7 @@ bool Identity::Reserves(uint64_t key_hash, absl::string_view head) const {
 }
 
 uint64_t Identity::KeyHashFor(const CommitHeader& header) const {
+  if (header.is_segment()) return SegmentKeyHash(header.sequence);
   return header.is_checkpoint() ? CheckpointKeyHash()
                                 : CommitKeyHash(header.sequence);
 }

@@ -49,6 +49,7 @@ struct Identity {
   uint64_t CommitKeyHash(uint64_t sequence) const;
   uint64_t DataKeyHash(uint64_t id) const;
   uint64_t CheckpointKeyHash() const;
+  uint64_t SegmentKeyHash(uint64_t number) const;
   uint64_t IndexImageKeyHash() const;
 
   // No header of a record is longer: so much of a payload tells what it is.
@@ -62,13 +63,16 @@ struct Identity {
   // single bit are the tree's, too. Data keys are not looked at.
   bool Reserves(uint64_t key_hash, absl::string_view head) const;
 
-  // The hash of the reserved key that a commit or checkpoint calls for.
+  // The secret seed of the hashes that names are found by.
+  uint64_t NameSeed() const;
+
+  // The hash of the reserved key that a record calls for.
   uint64_t KeyHashFor(const CommitHeader& header) const;
   // Whether `payload` begins as an identity does.
   static bool LooksLikeOne(absl::string_view payload);
 
-  // The header of the commit or checkpoint in `entry`, if it is one: of the
-  // right form, and under the key that its sequence number calls for. The
+  // The header of the record in `entry`, if it is one: of the right form, and
+  // under the key that its kind and its number call for. The
   // checksum is not looked at.
   std::optional<CommitHeader> AsCommit(const EntryView& entry) const;
 };

@@ -2,10 +2,17 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/base/status.h"
+#include "fs/btree/merge.h"
 #include "fs/format/commit_record.h"
+#include "fs/log/commit.h"
+#include "fs/log/segment_writer.h"
+#include "fs/log/tree_bridge.h"
+#include "fs/tree/tree_editor.h"
 
 namespace varve::fs {
 namespace {
@@ -16,6 +23,9 @@ constexpr uint64_t kBytesPerInode = 100;
 constexpr uint64_t kBytesPerExtent = 40;
 // Logs shorter than this are replayed quickly enough in any case.
 constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
+// And no log is to be longer: a store that was not closed opens in the time
+// that it takes to replay it.
+constexpr uint64_t kMaxLogBytes = uint64_t{16} << 20;
 // An image takes 16 bytes for each key, so that with one for every so many new
 // entries each of these costs 256 bytes, about what it takes anyway.
 constexpr uint64_t kImageShare = 16;
@@ -93,26 +103,104 @@ void AddTree(const Tree& tree, CommitWriter& writer) {
   }
 }
 
-absl::Status AppendCheckpoint(Core& core, Timestamp now)
+// The header of one that is appended where the store will end by then.
+CommitHeader CheckpointHeader(Core& core, Timestamp now, uint64_t end)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
-  Batch batch = core.store->BeginBatch();
-  CommitHeader header;
-  header.flags = CommitHeader::kCheckpoint;
-  header.sequence = core.last_sequence;
-  header.time = now;
   // Says that the identity comes first, as long as it is so: see format.md.
-  header.batch_begin = BeginsWithIdentity(*core.store) ? 0 : batch.begin();
-  header.position = Align64(batch.begin());
-  header.durable_tail = core.store->durable_tail();
-  header.next_ino = core.next_ino;
-  header.next_data_id = core.next_data_id.load();
-  CommitWriter writer(header);
-  // The checkpoint has these times, too.
-  absl::flat_hash_set<uint64_t> accessed;
-  {
-    absl::MutexLock lock(&core.tree_mu);
-    accessed.swap(core.accessed);
+  CommitHeader header =
+      NewHeader(core, now, BeginsWithIdentity(*core.store) ? 0 : end);
+  header.flags = CommitHeader::kCheckpoint;
+  header.position = Align64(end);
+  header.checkpoint = 0;
+  return header;
+}
+
+// What a checkpoint is of: the tree at one moment.
+struct Moment {
+  LogTree* tree = nullptr;
+  uint64_t sequence = 0;
+  uint64_t log_bytes = 0;
+  TreeRoot root;
+  absl::flat_hash_set<uint64_t> accessed;  // inodes
+};
+
+// Puts the access times that are in memory alone into the tree.
+absl::Status AddAccessTimes(Core& core,
+                            const absl::flat_hash_set<uint64_t>& accessed)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu) {
+  if (accessed.empty()) return absl::OkStatus();
+  LiveTree& live = *core.log_tree->live;
+  TreeEditor editor = live.Edit();
+  for (const uint64_t ino : accessed) {
+    const Inode* inode = core.tree.Find(ino);
+    if (inode == nullptr) continue;
+    VARVE_RETURN_IF_ERROR(editor.Apply(
+        PutInode{.ino = ino, .attributes = inode->attributes}, std::nullopt));
   }
+  live.Publish(editor);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
+  absl::MutexLock commit_lock(&core.commit_mu);
+  absl::MutexLock lock(&core.tree_mu);
+  VARVE_RETURN_IF_ERROR(AddAccessTimes(core, core.accessed));
+  Moment moment;
+  moment.tree = core.log_tree.get();
+  moment.sequence = core.last_sequence;
+  moment.log_bytes = core.log_bytes;
+  moment.root.log_begin = core.store->tail();
+  moment.root.first_data_id = core.next_data_id.load();
+  moment.root.previous = core.checkpoint;
+  moment.accessed.swap(core.accessed);
+  core.log_tree->live->Freeze();
+  return moment;
+}
+
+void TakeBack(Core& core, const Moment& moment)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu) {
+  absl::MutexLock commit_lock(&core.commit_mu);
+  absl::MutexLock lock(&core.tree_mu);
+  core.log_tree->live->Thaw();
+  core.accessed.insert(moment.accessed.begin(), moment.accessed.end());
+}
+
+absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
+                        SegmentWriter& segments)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
+  VARVE_RETURN_IF_ERROR(MarkInUse(core, now));
+  Batch batch = core.store->BeginBatch();
+  const uint64_t end = segments.AddLast(batch);
+  std::vector<uint32_t> retired;
+  LogTree& tree = *moment.tree;
+  TreeRoot& root = moment.root;
+  root.segments = segments.Update(tree.segments.All(), &retired);
+  root.next_segment = segments.next_segment();
+  CommitHeader header = CheckpointHeader(core, now, end);
+  header.flags |= CommitHeader::kRoot;
+  header.sequence = moment.sequence;
+  CommitWriter writer(header);
+  writer.AddRoot(EncodeTreeRoot(root));
+  writer.AddDigest();
+  const EntryLocation location =
+      batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
+  VARVE_RETURN_IF_ERROR(batch.Commit());
+  core.checkpoint_before =
+      std::exchange(core.checkpoint, location.metadata_offset());
+  core.log_bytes -= moment.log_bytes;
+  core.clean = false;  // a mark that says so is no longer the newest record
+  for (const uint32_t number : std::exchange(tree.retired, retired)) {
+    tree.segments.Remove(number);
+  }
+  for (const Segment& segment : root.segments) tree.segments.Add(segment);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteWholeTree(Core& core, Timestamp now) {
+  Batch batch = core.store->BeginBatch();
+  CommitWriter writer(CheckpointHeader(core, now, batch.begin()));
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
     writer.Reserve(CheckpointSize(core.tree));
@@ -121,29 +209,68 @@ absl::Status AppendCheckpoint(Core& core, Timestamp now)
   writer.AddDigest();
   const EntryLocation location =
       batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
-  if (absl::Status status = batch.Commit(); !status.ok()) {
-    absl::MutexLock lock(&core.tree_mu);
-    core.accessed.insert(accessed.begin(), accessed.end());
-    return status;
-  }
+  VARVE_RETURN_IF_ERROR(batch.Commit());
+  core.checkpoint_before = 0;
   core.checkpoint = location.metadata_offset();
   core.log_bytes = 0;
   core.clean = false;  // a mark that says so is no longer the newest record
   return absl::OkStatus();
 }
 
-}  // namespace
+absl::Status ResetLogTree(Core& core) {
+  VARVE_ASSIGN_OR_RETURN(
+      core.log_tree,
+      LogTree::Open(core.store.get(), std::nullopt, core.identity.NameSeed()));
+  return absl::OkStatus();
+}
 
 bool CheckpointIsDue(Core& core) {
+  absl::MutexLock commit_lock(&core.commit_mu);
   absl::ReaderMutexLock lock(&core.tree_mu);
-  return core.log_bytes > std::max(kMinLogBytes, CheckpointSize(core.tree));
+  return core.log_bytes >
+         std::clamp(CheckpointSize(core.tree), kMinLogBytes, kMaxLogBytes);
 }
 
 absl::Status WriteCheckpoint(Core& core, Timestamp now) {
-  VARVE_RETURN_IF_ERROR(AppendCheckpoint(core, now));
+  absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
+  VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
+  LogTree& tree = *moment.tree;
+  SegmentWriter segments(core, now, tree.next_segment);
+  const auto root =
+      MergeOverlay(tree.live->stored(), tree.live->frozen(), &segments);
+  absl::Status status = root.status();
+  Overlay garbage;
+  if (status.ok()) {
+    // There is one always: the tree has its totals.
+    moment.root.root = **root;
+    absl::MutexLock commit_lock(&core.commit_mu);
+    status = AppendRoot(core, now, moment, segments);
+    if (status.ok()) {
+      absl::MutexLock lock(&core.tree_mu);
+      tree.live->Install(*root, &garbage);
+    }
+  }
+  // Those that have been written may not be used again in any case.
+  tree.next_segment = segments.next_segment();
+  if (!status.ok()) {
+    TakeBack(core, moment);
+    return status;
+  }
+  absl::MutexLock commit_lock(&core.commit_mu);
   // Not before the checkpoint: what comes first in a store that was closed
   // properly must be a record.
   return WriteIndexImageIfDue(core);
+}
+
+absl::Status WriteFirstCheckpoint(Core& core, Timestamp now) {
+  {
+    absl::MutexLock commit_lock(&core.commit_mu);
+    VARVE_RETURN_IF_ERROR(WriteWholeTree(core, now));
+    absl::MutexLock lock(&core.tree_mu);
+    VARVE_RETURN_IF_ERROR(ResetLogTree(core));
+    CopyToLog(core.tree, *core.log_tree->live);
+  }
+  return WriteCheckpoint(core, now);
 }
 
 absl::Status WriteIndexImageIfDue(Core& core) {

@@ -1,5 +1,4 @@
-// The checkpoint: the whole tree as one entry, so that a mount replays only
-// what was committed after it.
+// Checkpoints: from them on, a mount replays only what was committed since.
 
 #ifndef VARVE_FS_LOG_CHECKPOINT_H_
 #define VARVE_FS_LOG_CHECKPOINT_H_
@@ -11,10 +10,27 @@
 
 namespace varve::fs {
 
-// Appends a checkpoint of the tree as it is and remembers it as the newest, and
-// after it an image of the index if that is due.
+// Writes what has changed in the tree since the last checkpoint into segments,
+// and then a checkpoint that names the root; remembers it as the newest, and
+// appends an image of the index if that is due. Operations go on meanwhile.
+// On failure all is as it was, but that the store may have grown.
 absl::Status WriteCheckpoint(Core& core, Timestamp now)
-    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
+    ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
+
+// Appends a checkpoint that holds the whole tree as changes. With one before
+// it, the tree that a checkpoint leads to can be had without any of its nodes.
+absl::Status WriteWholeTree(Core& core, Timestamp now)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
+        ABSL_LOCKS_EXCLUDED(core.tree_mu);
+
+// Writes both, into a store that has the entries of core.tree, but no record
+// of it yet; the tree in the log is made from the one in memory.
+absl::Status WriteFirstCheckpoint(Core& core, Timestamp now)
+    ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
+
+// Makes the tree in the log be an empty one, in core.store.
+absl::Status ResetLogTree(Core& core)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
 
 // Appends an image of the store's index if so much was appended since the last
 // one that opening the store would take longer than it has to.
@@ -22,8 +38,9 @@ absl::Status WriteIndexImageIfDue(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 
 // Whether so much has been committed since the last checkpoint that a new one
-// pays: replaying the log would cost more than reading a new checkpoint.
-bool CheckpointIsDue(Core& core) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
+// pays: more would take long to be replayed.
+bool CheckpointIsDue(Core& core)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
 }  // namespace varve::fs
 

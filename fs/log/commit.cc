@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include <cassert>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,18 @@ Extent ExtentOf(const EntryLocation& entry) {
           .entry_offset = 0,
           .entry_size = entry.payload_size,
           .entry_crc32 = entry.crc32};
+}
+
+CommitHeader NewHeader(Core& core, Timestamp time, uint64_t begin) {
+  CommitHeader header;
+  header.sequence = core.last_sequence;
+  header.time = time;
+  header.batch_begin = begin;
+  header.durable_tail = core.store->durable_tail();
+  header.next_ino = core.next_ino;
+  header.next_data_id = core.next_data_id.load();
+  header.checkpoint = core.checkpoint;
+  return header;
 }
 
 absl::Status NumbersUsedUp() {
@@ -40,14 +53,10 @@ absl::Status MarkInUse(Core& core, Timestamp time) {
 Commit::Commit(Core& core, Timestamp time, Stream* stream)
     : core_(core),
       status_(MarkInUse(core, time)),
-      batch_(core.store->BeginBatch(stream)) {
-  header_.time = time;
-  header_.sequence = core.last_sequence + 1;
-  header_.next_ino = core.next_ino;
-  header_.checkpoint = core.checkpoint;
-  header_.durable_tail = core.store->durable_tail();
-  header_.batch_begin = batch_.begin();
-  end_ = batch_.begin();
+      batch_(core.store->BeginBatch(stream)),
+      header_(NewHeader(core, time, batch_.begin())),
+      end_(batch_.begin()) {
+  ++header_.sequence;
 }
 
 std::optional<EntryLocation> Commit::FinishStream(uint64_t key_hash) {
@@ -107,33 +116,58 @@ absl::Status Commit::Finish() {
   const EntryLocation location =
       batch_.Add(key_hash, AsBytes(writer().payload()));
   assert(location.payload_offset == header_.position);
+  // Nobody else changes the tree meanwhile: commit_mu is held.
+  std::unique_ptr<TreeEditor> editor;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    editor.reset(new TreeEditor(core_.log_tree->live->Edit()));
+    VARVE_RETURN_IF_ERROR(Stage(location, *editor));
+  }
   VARVE_RETURN_IF_ERROR(batch_.Commit());
   core_.last_sequence = header_.sequence;
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
-  return ApplyToTree(location);
+  return ApplyToTree(location, *editor);
 }
 
-absl::Status Commit::ApplyToTree(const EntryLocation& record) {
-  auto reader = CommitReader::Open(writer_->payload(), record.payload_offset,
-                                   record.key_hash, record.crc32);
-  absl::Status status = reader.status();
-  absl::MutexLock lock(&core_.tree_mu);
-  core_.tree.BeginCommit();
+absl::Status Commit::ForEachChange(
+    const EntryLocation& record,
+    absl::FunctionRef<absl::Status(const Change&)> visit) const {
+  VARVE_ASSIGN_OR_RETURN(
+      CommitReader reader,
+      CommitReader::Open(writer_->payload(), record.payload_offset,
+                         record.key_hash, record.crc32));
   Change change;
-  while (status.ok()) {
-    const absl::StatusOr<bool> more = reader->Next(change);
-    status = more.status();
-    if (!status.ok() || !*more) break;
-    status = core_.tree.Apply(change, header_.time);
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(const bool more, reader.Next(change));
+    if (!more) return absl::OkStatus();
+    VARVE_RETURN_IF_ERROR(visit(change));
   }
-  if (!status.ok()) {
-    // The plan was wrong: a defect of this program, not of the store.
-    return absl::InternalError(absl::StrCat(
-        "commit ", header_.sequence, " does not apply: ", status.message()));
-  }
-  return absl::OkStatus();
+}
+
+absl::Status Commit::Stage(const EntryLocation& record,
+                           TreeEditor& editor) const {
+  return Annotate(ForEachChange(record,
+                                [&](const Change& change) {
+                                  return editor.Apply(change, header_.time);
+                                }),
+                  absl::StrCat("commit ", header_.sequence));
+}
+
+absl::Status Commit::ApplyToTree(const EntryLocation& record,
+                                 TreeEditor& editor) {
+  absl::MutexLock lock(&core_.tree_mu);
+  core_.log_tree->live->Publish(editor);
+  core_.tree.BeginCommit();
+  const absl::Status status = ForEachChange(record, [&](const Change& change) {
+    core_.tree_mu.AssertHeld();
+    return core_.tree.Apply(change, header_.time);
+  });
+  if (status.ok()) return status;
+  // The plan was wrong: a defect of this program, not of the store.
+  return absl::InternalError(absl::StrCat(
+      "commit ", header_.sequence, " does not apply: ", status.message()));
 }
 
 }  // namespace varve::fs

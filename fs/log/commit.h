@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -30,6 +31,11 @@ namespace varve::fs {
 
 // The extent that is all of an entry, at file offset 0.
 Extent ExtentOf(const EntryLocation& entry);
+
+// The header of a record that is appended now, as far as that follows from
+// `core`; `begin` is that of its batch. Its position is not set.
+CommitHeader NewHeader(Core& core, Timestamp time, uint64_t begin)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 
 // Of a store that has no more numbers for inodes or for data.
 absl::Status NumbersUsedUp();
@@ -76,7 +82,13 @@ class Commit {
   // ENOSPC if the store has run out of numbers for what is to be committed: a
   // record with higher ones could not be read again.
   absl::Status CheckNumbers() const;
-  absl::Status ApplyToTree(const EntryLocation& record);
+  absl::Status ForEachChange(
+      const EntryLocation& record,
+      absl::FunctionRef<absl::Status(const Change&)> visit) const;
+  // Works out what becomes of the tree in the log.
+  absl::Status Stage(const EntryLocation& record, TreeEditor& editor) const;
+  // Makes it true, and changes the tree in memory.
+  absl::Status ApplyToTree(const EntryLocation& record, TreeEditor& editor);
 
   Core& core_;
   const absl::Status status_;  // of marking the store as in use

@@ -3,7 +3,8 @@
 //
 // Lock order (an outer lock is taken before an inner one):
 //
-//   Core::relocation_mu            where in the store things lie
+//   Core::checkpoint_mu            one checkpoint at a time
+//     Core::relocation_mu          where in the store things lie
 //     OpenInode::mu                content of one open file
 //       Core::commit_mu            the right to plan and append a commit
 //         the store's writer lock  (inside the engine)
@@ -28,6 +29,7 @@
 #include "absl/synchronization/mutex.h"
 #include "engine/store/store.h"
 #include "fs/format/identity.h"
+#include "fs/log/log_tree.h"
 #include "fs/tree/tree.h"
 
 namespace varve::fs {
@@ -54,18 +56,25 @@ struct Core {
   // How often they have changed: a place from before means nothing afterwards.
   uint64_t relocations ABSL_GUARDED_BY(relocation_mu) = 0;
 
+  // Held while a checkpoint is written.
+  absl::Mutex checkpoint_mu ABSL_ACQUIRED_BEFORE(relocation_mu);
+
   absl::Mutex commit_mu;
   uint64_t next_ino ABSL_GUARDED_BY(commit_mu) = kRootIno + 1;
   uint64_t last_sequence ABSL_GUARDED_BY(commit_mu) = 0;
   // Metadata offset of the newest checkpoint; 0 if there is none.
   uint64_t checkpoint ABSL_GUARDED_BY(commit_mu) = 0;
-  // Bytes of commit records since then.
+  // And of the one before it: with the commits since, it gives the same tree.
+  uint64_t checkpoint_before ABSL_GUARDED_BY(commit_mu) = 0;
+  // Bytes of commit records that are not in the newest one.
   uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
   // Whether the newest commit says that the store was closed.
   bool clean ABSL_GUARDED_BY(commit_mu) = false;
 
   absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
   Tree tree ABSL_GUARDED_BY(tree_mu);
+  // The same tree as it lies in the log; null where it is only read.
+  std::unique_ptr<LogTree> log_tree ABSL_GUARDED_BY(tree_mu);
   // Inodes without a name that somebody still has open or the kernel knows of.
   absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> orphans
       ABSL_GUARDED_BY(tree_mu);

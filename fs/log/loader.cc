@@ -1,13 +1,10 @@
 #include "fs/log/loader.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/entry/layout.h"
@@ -15,17 +12,16 @@
 #include "fs/base/error.h"
 #include "fs/format/change_pipe.h"
 #include "fs/format/commit_record.h"
+#include "fs/log/checkpoint.h"
+#include "fs/log/store_identity.h"
+#include "fs/log/tree_bridge.h"
+#include "fs/log/tree_root.h"
 
 namespace varve::fs {
 namespace {
 
 // Records from this size on are worth a thread of their own, and one pass only.
 constexpr size_t kLargeRecord = size_t{1} << 20;
-
-constexpr size_t kIdentitySizes[] = {Identity::kEncodedSize,
-                                     Identity::kLongSize};
-
-constexpr absl::string_view kCutShortType = "varve/cut-short";
 
 // A commit or checkpoint found in the chain.
 struct Record {
@@ -34,86 +30,6 @@ struct Record {
 
   bool in_place() const { return header.position == location.payload_offset; }
 };
-
-// Whether one of the newest entries of the file is a record of that tree. False
-// also where that cannot be told by a few small reads.
-bool EndsInRecordOf(const Identity& identity, File& file) {
-  constexpr int kEntries = 16;
-  const absl::StatusOr<FileInfo> info = file.Info();
-  uint64_t end = info.ok() ? info->size : 0;
-  for (int i = 0; i < kEntries && end >= kTombstoneSize; ++i) {
-    std::byte foot[kTombstoneSize];
-    auto size = file.ReadAt(end - sizeof(foot), absl::MakeSpan(foot));
-    if (!size.ok() || *size < sizeof(foot)) return false;
-    const auto entry = LocateEntry(foot, end - kMetadataSize);
-    if (!entry.has_value()) return false;
-    std::array<char, 256> payload;  // as far as a header may reach
-    size =
-        file.ReadAt(entry->payload_offset,
-                    {reinterpret_cast<std::byte*>(payload.data()),
-                     std::min<uint64_t>(payload.size(), entry->payload_size)});
-    if (!size.ok()) return false;
-    const auto header = CommitReader::ReadHeader({payload.data(), *size});
-    if (header.ok() && identity.KeyHashFor(*header) == entry->key_hash) {
-      return true;
-    }
-    end = entry->prev_tail;
-  }
-  return false;
-}
-
-// What looks like an identity at the begin of the file. In a store of ours it
-// is the first entry, but it may also be the first bytes of a value which is
-// itself the file of a store.
-struct Candidate {
-  Identity identity;
-  bool is_confirmed = false;
-};
-
-absl::StatusOr<std::optional<Candidate>> FindCandidate(
-    FileSystem& file_system, const std::string& path) {
-  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
-                         file_system.Open(path, OpenMode::kRead, 0));
-  std::byte bytes[Identity::kLongSize + kMetadataSize];
-  // A read that fails or is cut short is no answer; the long way gives one.
-  const auto size = file->ReadAt(0, absl::MakeSpan(bytes));
-  if (!size.ok()) return std::nullopt;
-  for (const size_t payload_size : kIdentitySizes) {
-    if (*size < payload_size + kMetadataSize) continue;
-    const Metadata metadata = DecodeMetadata(bytes + payload_size);
-    const absl::Span<const std::byte> payload(bytes, payload_size);
-    if (metadata.key_hash != HashKey(Identity::Key()) ||
-        metadata.prev_tail != 0 || metadata.crc32 != Crc32(0, payload)) {
-      continue;
-    }
-    VARVE_ASSIGN_OR_RETURN(
-        const Identity identity,
-        Identity::Decode({reinterpret_cast<const char*>(bytes), payload_size}));
-    return Candidate{.identity = identity,
-                     .is_confirmed = EndsInRecordOf(identity, *file)};
-  }
-  return std::nullopt;
-}
-
-// Whether a record of its tree is in the chain. A chain that is broken refutes
-// nothing.
-bool HoldsRecord(const Store& store, const Identity& identity) {
-  bool found = false;
-  const absl::Status walked = store.ForEachInChain([&](const EntryView& entry) {
-    found = identity.AsCommit(entry).has_value();
-    return !found;
-  });
-  return found || !walked.ok();
-}
-
-// Whether `entry`, which has the form of an identity, is not just bytes within
-// another entry: a record of its tree is in the chain, and only who knows the
-// secret can have put it there.
-bool HasRecords(const EntryView& entry, const Store& store) {
-  const absl::StatusOr<Identity> identity =
-      Identity::Decode(entry.payload_text());
-  return identity.ok() && HoldsRecord(store, *identity);
-}
 
 class Loader {
  public:
@@ -125,14 +41,34 @@ class Loader {
   absl::StatusOr<LoadResult> Load() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
  private:
+  // Loads from the newest checkpoint that is not damaged, as far as is known.
+  absl::Status LoadOnce();
+  // After it has failed: whether there may be another checkpoint to load from.
+  bool PassOverCheckpoint();
   absl::Status FindRecords();
   absl::Status WalkChain(bool whole);
+  // Below where in the file nothing is needed, as that record has it.
+  uint64_t LogBeginOf(const EntryView& checkpoint) const;
+  // Nothing if it holds the whole tree instead.
+  absl::StatusOr<std::optional<TreeRoot>> ReadRoot(
+      const EntryView& checkpoint) const;
+  absl::Status LoadRoot(const Record& record)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
+  // Where the tree's segments are now, in a relocated store.
+  void FindSegments(TreeRoot& root) const;
+  // The segments that the checkpoint before needs, and this one does not.
+  std::vector<uint32_t> RetiredBy(const TreeRoot& root) const;
+  absl::Status CopyToNewLogTree()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status Replay(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status ApplyChanges(const Record& record, bool verified)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   // The record to start from: the newest checkpoint, or the first commit.
   size_t FirstRecord() const;
+  bool IsDamaged(const EntryLocation& checkpoint) const {
+    return damaged_.contains(checkpoint.metadata_offset());
+  }
   // Whether to go on in spite of damage, which is noted.
   bool GoOn(const absl::Status& status);
   // Whether what looks like a record lies among the entries of the record that
@@ -148,6 +84,8 @@ class Loader {
   Core& core_;
   Store& store_;
   const bool lenient_;
+  // Metadata offsets of checkpoints that were found to be damaged.
+  absl::flat_hash_set<uint64_t> damaged_;
   LoadResult result_;
   std::vector<Record> records_;
   // Values that are not the newest of their key: what extents may mean all the
@@ -177,6 +115,7 @@ absl::Status Loader::WalkChain(bool whole) {
   result_.behind.clear();
   bool record_follows = false;   // one that is in its place
   std::optional<uint64_t> stop;  // nothing below is needed
+  bool has_checkpoint = false;
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   return store_.ForEachInChain([&](const EntryView& entry) {
     if (stop.has_value() && !whole && entry.location().end() <= *stop) {
@@ -195,6 +134,7 @@ absl::Status Loader::WalkChain(bool whole) {
       if (whole) NoteEntry(entry, record_follows);
       return true;
     }
+    if (header->is_segment()) return true;
     records_.push_back({*header, entry.location()});
     record_follows |= records_.back().in_place();
     // Of a newer version, only replaying it tells what is wrong with it.
@@ -206,12 +146,96 @@ absl::Status Loader::WalkChain(bool whole) {
       const absl::StatusOr<EntryView> identity = FindIdentityEntry(store_);
       result_.relocated |= identity.ok() && identity->location().prev_tail > 0;
     }
-    if (!stop.has_value()) {
-      stop = header->is_checkpoint() ? entry.location().prev_tail
-                                     : header->checkpoint;
+    if (header->is_checkpoint()) {
+      if (!has_checkpoint && !IsDamaged(entry.location())) {
+        has_checkpoint = true;
+        stop = LogBeginOf(entry);
+      }
+    } else if (!stop.has_value() && !damaged_.contains(header->checkpoint)) {
+      stop = header->checkpoint;
     }
     return true;
   });
+}
+
+uint64_t Loader::LogBeginOf(const EntryView& checkpoint) const {
+  const uint64_t before = checkpoint.location().prev_tail;
+  const auto root = ReadRoot(checkpoint);
+  // What is damaged will be found to be so when it is loaded.
+  return root.ok() && root->has_value() ? std::min((*root)->log_begin, before)
+                                        : before;
+}
+
+absl::StatusOr<std::optional<TreeRoot>> Loader::ReadRoot(
+    const EntryView& checkpoint) const {
+  VARVE_ASSIGN_OR_RETURN(
+      const CommitReader reader,
+      CommitReader::Open(checkpoint.payload_text(),
+                         checkpoint.location().payload_offset,
+                         checkpoint.key_hash(), checkpoint.checksum()));
+  if (!reader.header().has_root()) return std::nullopt;
+  VARVE_ASSIGN_OR_RETURN(TreeRoot root, DecodeTreeRoot(reader.body()));
+  return std::optional(std::move(root));
+}
+
+void Loader::FindSegments(TreeRoot& root) const {
+  for (Segment& segment : root.segments) {
+    const auto entry =
+        store_.ReadHashed(core_.identity.SegmentKeyHash(segment.number));
+    if (!entry.ok()) continue;  // reading a node of it will say so
+    const absl::string_view payload = entry->payload_text();
+    const auto reader =
+        CommitReader::Open(payload, entry->location().payload_offset,
+                           entry->key_hash(), entry->checksum());
+    if (!reader.ok() || reader->body().size() != segment.nodes_size) continue;
+    segment.nodes_offset =
+        entry->location().payload_offset +
+        static_cast<uint64_t>(reader->body().data() - payload.data());
+  }
+}
+
+std::vector<uint32_t> Loader::RetiredBy(const TreeRoot& root) const {
+  std::vector<uint32_t> retired;
+  const auto entry = store_.EntryEndingAt(root.previous + kMetadataSize);
+  if (!entry.ok()) return retired;
+  const auto header = core_.identity.AsCommit(*entry);
+  if (!header.has_value() || !header->is_checkpoint()) return retired;
+  const auto before = ReadRoot(*entry);
+  if (!before.ok() || !before->has_value()) return retired;
+  absl::flat_hash_set<uint32_t> now;
+  for (const Segment& segment : root.segments) now.insert(segment.number);
+  for (const Segment& segment : (*before)->segments) {
+    if (!now.contains(segment.number)) retired.push_back(segment.number);
+  }
+  return retired;
+}
+
+absl::Status Loader::LoadRoot(const Record& record) {
+  VARVE_RETURN_IF_ERROR(store_.Verify(record.location));
+  VARVE_ASSIGN_OR_RETURN(const EntryView entry,
+                         store_.EntryEndingAt(record.location.end()));
+  VARVE_ASSIGN_OR_RETURN(std::optional<TreeRoot> root, ReadRoot(entry));
+  if (result_.relocated) FindSegments(*root);
+  VARVE_ASSIGN_OR_RETURN(
+      core_.log_tree, LogTree::Open(&store_, root, core_.identity.NameSeed()));
+  VARVE_RETURN_IF_ERROR(CopyToMemory(
+      core_.log_tree->live->reader(),
+      [this](Change& change) { LookAtExtents(change, /*in_checkpoint=*/true); },
+      core_.tree));
+  result_.first_data_id = root->first_data_id;
+  if (!result_.relocated) {
+    core_.checkpoint_before = root->previous;
+    core_.log_tree->retired = RetiredBy(*root);
+    return absl::OkStatus();
+  }
+  // All content lies elsewhere than this tree has it.
+  return CopyToNewLogTree();
+}
+
+absl::Status Loader::CopyToNewLogTree() {
+  VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
+  CopyToLog(core_.tree, *core_.log_tree->live);
+  return absl::OkStatus();
 }
 
 bool Loader::LiesInBatchOfNewest(const EntryLocation& location) const {
@@ -269,6 +293,7 @@ void Loader::LookAtExtents(Change& change, bool in_checkpoint) {
 
 absl::Status Loader::Replay(const Record& record) {
   const EntryLocation& location = record.location;
+  if (record.header.has_root()) return LoadRoot(record);
   // What is lenient goes on after damage, and must know of it before.
   if (lenient_ || location.payload_size < kLargeRecord) {
     VARVE_RETURN_IF_ERROR(store_.Verify(location));
@@ -298,6 +323,8 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
   if (!verified) reader.VerifyAsRead();
   ChangePipe changes(std::move(reader), kLargeRecord);
   core_.tree.BeginCommit();
+  const bool in_log = !record.header.is_checkpoint() && !lenient_;
+  TreeEditor editor(core_.log_tree->live->Edit());
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
     if (!next.ok()) {
@@ -311,16 +338,19 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
       }
       continue;
     }
-    if (*next == nullptr) return absl::OkStatus();
+    if (*next == nullptr) break;
     Change& change = **next;
     LookAtExtents(change, record.header.is_checkpoint());
     // Whatever the header says, a number that is taken is not drawn again.
     if (const auto* put = std::get_if<PutInode>(&change)) {
       core_.next_ino = std::max(core_.next_ino, put->ino + 1);
     }
-    const absl::Status applied = core_.tree.Apply(change, time);
+    absl::Status applied = core_.tree.Apply(change, time);
+    if (applied.ok() && in_log) applied = editor.Apply(change, time);
     if (!applied.ok() && !GoOn(applied)) return applied;
   }
+  if (in_log) core_.log_tree->live->Publish(editor);
+  return absl::OkStatus();
 }
 
 bool Loader::GoOn(const absl::Status& status) {
@@ -332,7 +362,7 @@ bool Loader::GoOn(const absl::Status& status) {
 size_t Loader::FirstRecord() const {
   for (size_t i = records_.size(); i > 0; --i) {
     const Record& record = records_[i - 1];
-    if (record.header.is_checkpoint() &&
+    if (record.header.is_checkpoint() && !IsDamaged(record.location) &&
         (!lenient_ || store_.Verify(record.location).ok())) {
       return i - 1;
     }
@@ -340,16 +370,59 @@ size_t Loader::FirstRecord() const {
   return 0;
 }
 
+// A checkpoint that is damaged is passed over: the one before it and the
+// commits since make the same tree.
 absl::StatusOr<LoadResult> Loader::Load() {
+  absl::Status first;
+  while (true) {
+    result_ = {};
+    const absl::Status status = LoadOnce();
+    if (status.ok()) {
+      result_.rebuilt = !damaged_.empty();
+      if (result_.rebuilt)
+        result_.notes.push_back(
+            absl::StrCat(first.message(),
+                         "; the tree was read from an older checkpoint and "
+                         "the commits since"));
+      return std::move(result_);
+    }
+    if (first.ok()) first = status;
+    if (!absl::IsDataLoss(status) || !PassOverCheckpoint()) return first;
+  }
+}
+
+bool Loader::PassOverCheckpoint() {
+  if (records_.empty()) return false;
+  const Record& record = records_[FirstRecord()];
+  // The one that was loaded, or one that was not even found.
+  const uint64_t offset = record.header.is_checkpoint()
+                              ? record.location.metadata_offset()
+                              : records_.back().header.checkpoint;
+  if (offset == 0 || !damaged_.insert(offset).second) return false;
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  absl::MutexLock lock(&core_.tree_mu);
+  core_.tree.Clear();
+  core_.log_tree = nullptr;
+  core_.last_sequence = 0;
+  core_.checkpoint = core_.checkpoint_before = 0;
+  core_.log_bytes = 0;
+  return true;
+}
+
+absl::Status Loader::LoadOnce() {
   VARVE_RETURN_IF_ERROR(FindRecords());
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock tree_lock(&core_.tree_mu);
   uint64_t next_data_id = 1;
   // Who goes on after damage has to know which change it is.
   if (!lenient_) core_.tree.DeferCycleCheck();
-  for (size_t i = FirstRecord(); i < records_.size(); ++i) {
+  VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
+  const size_t first = FirstRecord();
+  for (size_t i = first; i < records_.size(); ++i) {
     const Record& record = records_[i];
     const CommitHeader& header = record.header;
+    // One that is damaged: the commits before it say the same.
+    if (i > first && header.is_checkpoint()) continue;
     const uint64_t expected =
         header.is_checkpoint() ? header.sequence : core_.last_sequence + 1;
     if (header.sequence != expected) {
@@ -371,7 +444,10 @@ absl::StatusOr<LoadResult> Loader::Load() {
     if (header.is_checkpoint()) {
       core_.checkpoint = record.location.metadata_offset();
       core_.log_bytes = 0;
-      result_.first_data_id = header.next_data_id;
+      if (!header.has_root()) {
+        result_.first_data_id = header.next_data_id;
+        VARVE_RETURN_IF_ERROR(CopyToNewLogTree());
+      }
     } else {
       core_.log_bytes += record.location.size_on_disk();
     }
@@ -380,87 +456,12 @@ absl::StatusOr<LoadResult> Loader::Load() {
   VARVE_RETURN_IF_ERROR(core_.tree.EndCycleCheck());
   core_.next_data_id.store(next_data_id);
   core_.clean = result_.clean;
-  return std::move(result_);
+  // Nobody changes a tree that is only read, and repair makes it anew.
+  if (lenient_ || store_.read_only()) core_.log_tree = nullptr;
+  return absl::OkStatus();
 }
 
 }  // namespace
-
-absl::StatusOr<std::optional<Identity>> FindIdentity(
-    FileSystem& file_system, const std::string& path,
-    const std::vector<Mend>& mends) {
-  VARVE_ASSIGN_OR_RETURN(const std::optional<Candidate> candidate,
-                         FindCandidate(file_system, path));
-  OpenOptions options;
-  if (candidate.has_value()) {
-    if (candidate->is_confirmed) return candidate->identity;
-    options.durable_tail = DurableTailOf(candidate->identity);
-    options.index_image_key = candidate->identity.IndexImageKeyHash();
-  }
-  options.mode = OpenMode::kRead;
-  options.file_system = &file_system;
-  options.mends = mends;
-  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store,
-                         Store::Open(path, options));
-  const absl::StatusOr<EntryView> entry = FindIdentityEntry(*store);
-  if (absl::IsNotFound(entry.status())) return std::nullopt;
-  VARVE_RETURN_IF_ERROR(entry.status());
-  VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
-  return Identity::Decode(entry->payload_text());
-}
-
-absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
-  const uint64_t key_hash = HashKey(Identity::Key());
-  const auto is_identity = [key_hash](const EntryView& entry) {
-    return entry.key_hash() == key_hash && !entry.is_tombstone();
-  };
-  // In a store of ours it is the first of all, and need not be looked for.
-  for (const size_t payload_size : kIdentitySizes) {
-    auto first = store.EntryEndingAt(payload_size + kMetadataSize);
-    if (first.ok() && first->location().prev_tail == 0 && is_identity(*first) &&
-        HasRecords(*first, store)) {
-      return first;
-    }
-  }
-  std::optional<EntryView> oldest;
-  VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
-    if (is_identity(entry)) oldest = entry;
-    return true;
-  }));
-  if (!oldest.has_value()) return absl::NotFoundError("no identity");
-  return *oldest;
-}
-
-absl::Status CheckNotCutShort(const Store& store, const Identity& identity) {
-  const uint64_t size = store.recovery().file_size;
-  if (size >= identity.least_length.value_or(0) ||
-      HoldsRecord(store, identity)) {
-    return absl::OkStatus();
-  }
-  absl::Status status = DamageError(
-      absl::StrCat(store.path(), " is CUT SHORT: it has ", size,
-                   " bytes, and had at least ", *identity.least_length,
-                   " when it was compacted; its tree is missing. Copy or "
-                   "download it again"));
-  status.SetPayload(kCutShortType, absl::Cord());
-  return status;
-}
-
-bool IsCutShort(const absl::Status& status) {
-  return status.GetPayload(kCutShortType).has_value();
-}
-
-std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
-  return [identity](const EntryView& entry) -> uint64_t {
-    const std::optional<CommitHeader> header = identity.AsCommit(entry);
-    // A record that was moved speaks of another arrangement of the store.
-    if (!header.has_value() ||
-        header->position != entry.location().payload_offset) {
-      return 0;
-    }
-    // A store is synced before it is marked as closed, and then once more.
-    return header->clean() ? entry.location().end() : header->durable_tail;
-  };
-}
 
 absl::StatusOr<LoadResult> LoadTree(Core& core, LoadMode mode) {
   absl::StatusOr<LoadResult> result = Loader(core, mode).Load();

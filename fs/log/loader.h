@@ -35,31 +35,12 @@ struct LoadResult {
   uint64_t first_data_id = 1;
   // The key hashes of all entries that a commit after the checkpoint names.
   absl::flat_hash_set<uint64_t> named;
+  // Whether the newest checkpoint could not be read, and the tree comes from
+  // the one before it and the commits since.
+  bool rebuilt = false;
   // What was passed over, in sentences.
   std::vector<std::string> notes;
 };
-
-// The identity in the store file at `path`, found without opening it as a
-// store where possible; nothing if it has none. Nothing is written.
-absl::StatusOr<std::optional<Identity>> FindIdentity(
-    FileSystem& file_system, const std::string& path,
-    const std::vector<Mend>& mends = {});
-
-// The entry of the store's identity: the oldest under its key, as whoever comes
-// later may be anybody. NOT_FOUND if there is none. Its checksum is not looked
-// at.
-absl::StatusOr<EntryView> FindIdentityEntry(const Store& store);
-
-// DATA_LOSS if the store's file is known to have been cut short: it holds no
-// record of its tree, and less than the identity says it held when it came from
-// a compaction. (Whatever else is appended or dropped, at least one record
-// stays.)
-absl::Status CheckNotCutShort(const Store& store, const Identity& identity);
-// Whether that is what the status says.
-bool IsCutShort(const absl::Status& status);
-
-// For OpenOptions::durable_tail of a store with that identity.
-std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);
 
 // Fills core.tree and the counters of `core`; core.store and core.identity are
 // set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one needs

@@ -23,6 +23,7 @@
 #include "fs/log/core.h"
 #include "fs/log/loader.h"
 #include "fs/log/mender.h"
+#include "fs/log/store_identity.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
@@ -127,8 +128,8 @@ class Repair {
     copier.set_on_damaged([this](const Inode& inode) { NoteDamaged(inode); });
     VARVE_RETURN_IF_ERROR(copier.CopyTree());
     VARVE_RETURN_IF_ERROR(CopyUnnamed(copier));
+    VARVE_RETURN_IF_ERROR(WriteFirstCheckpoint(core_, Timestamp::Now()));
     absl::MutexLock lock(&core_.commit_mu);
-    VARVE_RETURN_IF_ERROR(WriteCheckpoint(core_, Timestamp::Now()));
     VARVE_RETURN_IF_ERROR(WriteLeastLength(file_system_, core_));
     VARVE_RETURN_IF_ERROR(core_.store->Sync().status());
     core_.store.reset();  // from here on, it is a store as any other

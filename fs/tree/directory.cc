@@ -74,6 +74,17 @@ void Name::LinkTo(Name** first) {
   head->links->next = this;
 }
 
+void Name::MakeFirst(Name** first) {
+  if (*first == this) return;
+  Name* before = *first;
+  links->previous->links->next = links->next;
+  if (links->next != nullptr) links->next->links->previous = links->previous;
+  links->previous = nullptr;
+  links->next = before;
+  before->links->previous = this;
+  *first = this;
+}
+
 void Name::UnlinkFrom(Name** first) {
   if (links == nullptr) {
     *first = nullptr;

@@ -44,6 +44,8 @@ struct Name {
   // as the first one, which is to stay the first, or next to that. (So the name
   // put last follows when the first one goes: checkpoints rely on it.)
   void LinkTo(Name** first);
+  // Makes one that is in that list the first.
+  void MakeFirst(Name** first);
   // Takes it out of that list, at the same cost however long it is.
   void UnlinkFrom(Name** first);
 };

@@ -129,6 +129,16 @@ std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk) {
   return key;
 }
 
+void PutXattrItems(uint64_t ino, absl::string_view name,
+                   absl::string_view value, Overlay* items) {
+  size_t at = 0;
+  uint8_t chunk = 0;
+  do {  // an empty value has one part, too
+    items->Put(XattrKey(ino, name, chunk++), value.substr(at, kXattrChunkSize));
+    at += kXattrChunkSize;
+  } while (at < value.size());
+}
+
 std::string ExtentKey(uint64_t ino, uint64_t file_offset) {
   std::string key = KeyPrefix(ino, ItemKind::kExtent);
   AppendBigEndian(file_offset, 8, &key);

@@ -29,6 +29,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "fs/btree/overlay.h"
 #include "fs/format/change.h"
 #include "fs/format/extent.h"
 
@@ -73,6 +74,9 @@ std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk);
 std::string ExtentKey(uint64_t ino, uint64_t file_offset);
 std::string TotalsKey();
 std::string UnfinishedKey(uint64_t begin);
+// Puts the items of an extended attribute.
+void PutXattrItems(uint64_t ino, absl::string_view name,
+                   absl::string_view value, Overlay* items);
 // What the keys of all items of that kind of that inode begin with.
 std::string KeyPrefix(uint64_t ino, ItemKind kind);
 

@@ -49,6 +49,11 @@ void LiveTree::Reset() {
   reader_.emplace(&*items_, seed_);
 }
 
+void LiveTree::Lay(Overlay&& items, const TreeTotals& totals) {
+  totals_ = totals;
+  active_.Absorb(std::move(items));
+}
+
 TreeEditor LiveTree::Edit() const {
   return TreeEditor(Layers(), &stored_, seed_, totals_);
 }

@@ -47,6 +47,9 @@ class LiveTree {
   const TreeReader& reader() const { return *reader_; }
   const TreeTotals& totals() const { return totals_; }
 
+  // Lays items over the tree, which has `totals` from then on.
+  void Lay(Overlay&& items, const TreeTotals& totals);
+
   TreeEditor Edit() const;
   // Makes the editor's changes be true.
   void Publish(TreeEditor& editor);

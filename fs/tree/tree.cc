@@ -38,6 +38,20 @@ const std::string* Inode::FindXattr(absl::string_view name) const {
   return it == detail->xattrs.end() ? nullptr : &it->second;
 }
 
+void Tree::MakeFirst(uint64_t directory, absl::string_view name) {
+  Name* found = Find(directory)->directory().Find(name);
+  found->MakeFirst(&found->inode->names);
+}
+
+void Tree::Clear() {
+  auto on_make = std::move(on_make_);
+  auto on_drop = std::move(on_drop_);
+  this->~Tree();
+  new (this) Tree();
+  on_make_ = std::move(on_make);
+  on_drop_ = std::move(on_drop);
+}
+
 void Tree::SetAccessTime(uint64_t ino, Timestamp time) {
   if (Inode* inode = FindMutable(ino)) inode->attributes.atime = time;
 }

@@ -45,6 +45,11 @@ class Tree {
   // error (DATA_LOSS: the change contradicts the tree) nothing has changed.
   absl::Status Apply(const Change& change, std::optional<Timestamp> time);
 
+  // Makes a name that there is be the first of its inode.
+  void MakeFirst(uint64_t directory, absl::string_view name);
+  // Drops everything: the tree is as a new one.
+  void Clear();
+
   // Says when an inode was last read. It is not worth a commit, and kept by the
   // next change or checkpoint of it.
   void SetAccessTime(uint64_t ino, Timestamp time);

@@ -423,13 +423,7 @@ absl::Status TreeEditor::Do(const SetXattr& change, std::optional<Timestamp>) {
   absl::StatusOr<InodeItem> inode = ChangedInode(change.ino);
   if (!inode.ok()) return inode.status();
   VARVE_RETURN_IF_ERROR(EraseXattr(change.ino, change.name).status());
-  size_t at = 0;
-  uint8_t chunk = 0;
-  do {  // an empty value has one part, too
-    staged_.Put(XattrKey(change.ino, change.name, chunk++),
-                change.value.substr(at, kXattrChunkSize));
-    at += kXattrChunkSize;
-  } while (at < change.value.size());
+  PutXattrItems(change.ino, change.name, change.value, &staged_);
   return absl::OkStatus();
 }
 

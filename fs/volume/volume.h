@@ -263,7 +263,7 @@ class Volume {
   absl::Status TakeOver(const LoadResult& loaded);
   // Entries of data that an unclean stop left without a commit.
   absl::Status KeepUnfinishedData(const LoadResult& loaded);
-  absl::Status CheckpointIfDue() ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  absl::Status CheckpointIfDue();
   void SyncPeriodically();
   void SyncAndCheckpoint();
   void Report(const absl::Status& status) const;

@@ -11,17 +11,16 @@
 #include "fs/log/commit.h"
 #include "fs/log/loader.h"
 #include "fs/log/mender.h"
+#include "fs/log/store_identity.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
 namespace {
 
 // A checkpoint is written at every clean close of trees up to about this size,
-// and of larger ones when the log has grown in proportion.
+// and of larger ones, of which it costs more, when there is that much log.
 constexpr uint64_t kSmallTreeInodes = 10'000;
-// Bytes of log per inode: about a twelfth of what the checkpoint would take, so
-// that reading what is left of the log takes less time than the checkpoint.
-constexpr uint64_t kCloseLogPerInode = 8;
+constexpr uint64_t kCloseLogBytes = uint64_t{64} << 10;
 // For how long no checkpoint is tried once several have failed.
 constexpr absl::Duration kLongestCheckpointPause = absl::Minutes(5);
 
@@ -183,10 +182,9 @@ absl::Status Volume::Load() {
   }
   closed_properly_ = loaded.clean;
   if (loaded.clean) VARVE_RETURN_IF_ERROR(TakeOver(loaded));
-  if (loaded.relocated && !read_only()) {
+  if ((loaded.relocated || loaded.rebuilt) && !read_only()) {
     // So that the next open need not look for everything again; on a full disk
     // it will have to.
-    absl::MutexLock lock(&core_.commit_mu);
     Report(WriteCheckpoint(core_, options_.now()));
   }
   if (loaded.clean) return absl::OkStatus();
@@ -206,6 +204,10 @@ absl::Status Volume::Load() {
 absl::Status Volume::MakeTree() {
   const std::string payload = core_.identity.Encode();
   absl::MutexLock lock(&core_.commit_mu);
+  {
+    absl::MutexLock tree_lock(&core_.tree_mu);
+    VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
+  }
   const Timestamp now = options_.now();
   Commit commit(core_, now);
   commit.AddEntry(HashKey(Identity::Key()), {AsBytes(payload)});
@@ -309,7 +311,6 @@ void Volume::SyncAndCheckpoint() {
     Report(SyncAll());
   }
   if (core_.store->read_only() || copy_gate_.closed()) return;
-  absl::MutexLock commit_lock(&core_.commit_mu);
   // A checkpoint is no more than a shortcut: without it the log is longer.
   Report(CheckpointIfDue());
 }
@@ -336,20 +337,23 @@ absl::Status Volume::Close() {
   }
   if (read_only()) return result;
   PunchBeforeClosing();
-  absl::MutexLock lock(&core_.commit_mu);
-  Report(attributes_.CommitAccessTimes());  // nobody is owed them
-  if (core_.clean) return result;           // nothing was changed
-  uint64_t inodes;
+  bool pays;
   {
+    absl::MutexLock lock(&core_.commit_mu);
+    Report(attributes_.CommitAccessTimes());  // nobody is owed them
+    if (core_.clean) return result;           // nothing was changed
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    inodes = core_.tree.inode_count();
+    pays = core_.log_bytes >
+           (core_.tree.inode_count() < kSmallTreeInodes ? 0 : kCloseLogBytes);
   }
-  const uint64_t log_limit =
-      inodes < kSmallTreeInodes ? 0 : inodes * kCloseLogPerInode;
   {
-    const absl::Status status = core_.log_bytes > log_limit
-                                    ? WriteCheckpoint(core_, options_.now())
-                                    : WriteIndexImageIfDue(core_);
+    absl::Status status;
+    if (pays) {
+      status = WriteCheckpoint(core_, options_.now());
+    } else {
+      absl::MutexLock lock(&core_.commit_mu);
+      status = WriteIndexImageIfDue(core_);
+    }
     // On a full disk the log stays long, and there is room for the mark.
     if (IsOutOfSpace(status)) {
       Report(status);
@@ -360,6 +364,7 @@ absl::Status Volume::Close() {
   // What the mark vouches for is durable before the mark is.
   result.Update(SyncAll());
   if (!result.ok()) return result;
+  absl::MutexLock lock(&core_.commit_mu);
   Commit commit(core_, options_.now());
   commit.set_flags(CommitHeader::kClean);
   commit.UseReserve();

@@ -18,6 +18,7 @@
 #include "absl/time/clock.h"
 #include "fs/log/commit.h"
 #include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 #include "fs/volume/volume_test_util.h"
 
 namespace varve::fs {

@@ -14,30 +14,16 @@ import sys
 import zlib
 from dataclasses import dataclass, field
 
+from tests.format import tree_nodes
+from tests.format.fields import CutShort, Damage, Fields, NotAStore, TooNew, nanoseconds
 from tests.format.xxh3 import xxh3_64
 
 METADATA_SIZE = 20
 TOMBSTONE_CRC = 0xD202EF8D
-CLEAN, CHECKPOINT = 1, 2
-DIGEST = 10
-EPOCH_SECONDS = 1 << 31
+CLEAN, CHECKPOINT, ROOT, SEGMENT = 1, 2, 4, 8
+DIGEST, ROOT_ITEM = 10, 11
+DIGEST_SIZE = 10
 IDENTITY_KEY = b"\0varve"
-
-
-class Damage(Exception):
-    """The bytes contradict the format, or have been changed."""
-
-
-class TooNew(Exception):
-    """The store needs a newer reader."""
-
-
-class CutShort(Damage):
-    """The end of the store is missing."""
-
-
-class NotAStore(Exception):
-    """No entry was found in a file that is not empty."""
 
 
 def align64(offset):
@@ -167,66 +153,6 @@ def find_durable_tail(data, tail, vouched_by):
     return result
 
 
-# --- 1. and 5. Fields ---------------------------------------------------------
-
-
-class Fields:
-    """Reads fields one after the other; Damage where there is none."""
-
-    def __init__(self, data, at=0, end=None):
-        self.data, self.at = data, at
-        self.end = len(data) if end is None else end
-
-    def more(self):
-        return self.at < self.end
-
-    def take(self, size):
-        if size > self.end - self.at:
-            raise Damage("cut short")
-        self.at += size
-        return self.data[self.at - size:self.at]
-
-    def rest(self):
-        return self.take(self.end - self.at)
-
-    def u8(self):
-        return self.take(1)[0]
-
-    def u32(self):
-        return struct.unpack("<I", self.take(4))[0]
-
-    def u64(self):
-        return struct.unpack("<Q", self.take(8))[0]
-
-    def varint(self, limit=(1 << 64) - 1):
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = self.u8()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                break
-        else:
-            raise Damage("a varint of more than ten bytes")
-        if value > limit:
-            raise Damage("a varint beyond its limit")
-        return value
-
-    def varint32(self):
-        return self.varint((1 << 32) - 1)
-
-    def name(self):
-        name = self.rest()
-        if not 1 <= len(name) <= 255 or name in (b".", b"..") or b"/" in name or b"\0" in name:
-            raise Damage("an invalid name")
-        return name
-
-
-def nanoseconds(time):
-    """Since the Unix epoch."""
-    seconds = (time >> 30) - EPOCH_SECONDS
-    return seconds * 10**9 + min(time & ((1 << 30) - 1), 10**9 - 1)
-
-
 @dataclass
 class Extent:
     offset: int  # in the file
@@ -291,6 +217,17 @@ class Record:
         self.time = self.fields.u64()
         (self.sequence, self.position, self.batch_begin, self.durable_tail, self.next_ino,
          self.next_data_id, self.checkpoint) = (self.fields.varint() for _ in range(7))
+
+    def root(self):
+        """Of a checkpoint with a root: the body of the item that says where it is."""
+        fields = Fields(self.fields.data, self.fields.at, self.fields.end)
+        if not self.flags & ROOT or fields.u8() != ROOT_ITEM:
+            raise Damage("a checkpoint without a root")
+        return fields.take(fields.varint())
+
+    def nodes(self):
+        """Of a segment."""
+        return self.fields.data[self.fields.at:max(self.fields.at, self.fields.end - DIGEST_SIZE)]
 
     def changes(self):
         fields = Fields(self.fields.data, self.fields.at, self.fields.end)
@@ -396,7 +333,11 @@ class Tree:
             record = Record(self.data, entry)
         except Damage:
             return None
-        if record.flags & CHECKPOINT:
+        if record.version <= 1 and record.flags & ~15:
+            raise TooNew("flags %d" % record.flags)
+        if record.flags & SEGMENT:
+            expected = self.reserved_hash(b"n", record.sequence)
+        elif record.flags & CHECKPOINT:
             expected = self.reserved_hash(b"k")
         else:
             expected = self.reserved_hash(b"c", record.sequence)
@@ -416,16 +357,23 @@ class Tree:
                 and 0 < later.batch_begin <= entry.start)
 
     def _find_records(self):
-        needed, stop = [], None
+        needed, stop, met_checkpoint = [], None, False
         for entry in self.chain:
             if stop is not None and entry.end <= stop:
                 break
             record = self.record_in(entry)
             if record is None or self._lies_in_append_of(entry, needed[-1] if needed else None):
                 continue
+            if record.flags & SEGMENT:
+                continue
             needed.append(record)
-            if stop is None and record.version <= 1:
-                stop = entry.prev_tail if record.flags & CHECKPOINT else record.checkpoint
+            if record.version > 1:
+                continue
+            if record.flags & CHECKPOINT and entry not in self.passed_over:
+                if not met_checkpoint:
+                    stop, met_checkpoint = self._log_begin(record), True
+            elif stop is None and record.checkpoint not in (e.metadata for e in self.passed_over):
+                stop = record.checkpoint
         begins_with_identity = self.chain[-1].key_hash == xxh3_64(IDENTITY_KEY)
         self.is_relocated = any(
             r.version <= 1 and (r.position != r.entry.start or (
@@ -433,9 +381,65 @@ class Tree:
             for r in needed)
         if not self.is_relocated:
             return needed
-        return [record for entry in self.chain if (record := self.record_in(entry))]
+        records = map(self.record_in, self.chain)
+        return [record for record in records if record and not record.flags & SEGMENT]
+
+    # 6.1
+    def _log_begin(self, checkpoint):
+        try:
+            root = tree_nodes.Root(checkpoint.root())
+        except Damage:
+            root = None
+        before = checkpoint.entry.prev_tail
+        return before if root is None else min(root.log_begin, before)
+
+    def _nodes_of(self, segment):
+        """The bytes of a segment's nodes."""
+        if not self.is_relocated:
+            return self.data[segment.offset:segment.offset + segment.size]
+        entry = self.live(self.reserved_hash(b"n", segment.number))
+        record = None if entry is None else self.record_in(entry)
+        return b"" if record is None else record.nodes()
+
+    def _load_root(self, record):
+        root = tree_nodes.Root(record.root())
+        inodes = {1: Inode()}
+        for ino, item in tree_nodes.read(root, self._nodes_of).items():
+            inode = inodes[ino] = Inode()
+            for name in ATTRIBUTES + TIMES:
+                setattr(inode, name, item.attributes[name])
+            inode.names = dict(item.names)
+            inode.links = list(item.links)
+            inode.xattrs = item.xattrs
+            for offset, extent in item.extents:
+                inode.extents += self._extents_at(extent, record, offset)
+            if item.whole is not None:
+                inode.extents.append(Extent(0, inode.size, item.whole.store_offset,
+                                            item.whole.key_hash, item.whole.crc, 0, inode.size))
+        self.inodes, self.unfinished = inodes, root.unfinished
+
+    def _extents_at(self, value, record, offset):
+        extents = list(self._extents(Fields(value), record))
+        if len(extents) != 1 or extents[0].offset != 0 or extents[0].store_offset < 0:
+            raise Damage("an item is no extent")
+        extents[0].offset = offset
+        return extents
 
     def _replay(self):
+        """7: a checkpoint that is damaged is passed over."""
+        self.passed_over = set()
+        while True:
+            try:
+                self._replay_from_newest()
+                return
+            except Damage:
+                if self.first is None or self.first in self.passed_over:
+                    raise
+                self.passed_over.add(self.first)
+                self.inodes, self.unfinished, self.last_sequence = {1: Inode()}, [], 0
+
+    def _replay_from_newest(self):
+        self.first = None
         records = self._find_records()
         behind = []
         for entry in self.chain:
@@ -444,16 +448,24 @@ class Tree:
             if entry.key_hash != self.reserved_hash(b"i"):
                 behind.append(entry)
         records.sort(key=lambda r: (r.sequence, r.flags & CHECKPOINT, r.entry.start))
-        first = max((i for i, r in enumerate(records) if r.flags & CHECKPOINT), default=0)
+        first = max((i for i, r in enumerate(records) if r.flags & CHECKPOINT
+                     and r.entry not in self.passed_over), default=0)
+        if records and records[first].flags & CHECKPOINT:
+            self.first = records[first].entry
         for record in records[first:]:
             is_checkpoint = record.flags & CHECKPOINT != 0
+            if is_checkpoint and record is not records[first]:
+                continue
             if not is_checkpoint and record.sequence != self.last_sequence + 1:
                 raise Damage("commit %d is missing" % (self.last_sequence + 1))
             self.payload(record.entry)
             if record.version > 1:
                 raise TooNew("record version %d" % record.version)
-            for kind, body in record.changes():
-                self._apply(kind, body, record)
+            if record.flags & ROOT:
+                self._load_root(record)
+            else:
+                for kind, body in record.changes():
+                    self._apply(kind, body, record)
             self.last_sequence = record.sequence
             self.next_data_id = max(self.next_data_id, record.next_data_id)
             self.is_clean = record.flags & CLEAN != 0

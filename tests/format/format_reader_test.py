@@ -392,6 +392,12 @@ class TreeOfAMount(MountTestCase):
         newest = chain(data, len(data))[0]
         broken = bytearray(data)
         broken[newest.prev_tail - 1] ^= 0xff
+        # That was the checkpoint: the commits before it say the same.
+        self.assertEqual(self.contents(bytes(broken))["a"], b"first content")
+        tree = Tree(data)
+        commit = next(e for e in reversed(tree.chain)
+                      if (r := tree.record_in(e)) is not None and r.sequence == 2)
+        broken[commit.metadata - 1] ^= 0xff
         with self.assertRaises(Damage):
             Tree(bytes(broken))
 

@@ -14,8 +14,9 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from tests.format.fields import EPOCH_SECONDS
 from tests.format.format_reader import (
-    CHECKPOINT, CLEAN, EPOCH_SECONDS, IDENTITY_KEY, TOMBSTONE_CRC, align64,
+    CHECKPOINT, CLEAN, IDENTITY_KEY, TOMBSTONE_CRC, align64,
 )
 from tests.format.xxh3 import xxh3_64
 

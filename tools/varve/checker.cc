@@ -9,7 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "engine/base/status.h"
 #include "fs/content/content_reader.h"
-#include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 #include "fs/tree/tree.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"

@@ -14,7 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "engine/base/status.h"
-#include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 #include "fs/tree/tree.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"

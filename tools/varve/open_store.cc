@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
-#include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 #include "fs/monitor/measured_files.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"

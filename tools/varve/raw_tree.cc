@@ -10,7 +10,7 @@
 #include "engine/entry/entry.h"
 #include "fs/format/identity.h"
 #include "fs/log/content_key.h"
-#include "fs/log/loader.h"
+#include "fs/log/store_identity.h"
 #include "fs/tree/tree.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/exit_status.h"

@@ -1,0 +1,67 @@
+// SegmentWriter: puts the nodes that a checkpoint makes into segments, and
+// counts which nodes of older segments it does without.
+//
+// Not thread-safe.
+
+#ifndef VARVE_FS_LOG_SEGMENT_WRITER_H_
+#define VARVE_FS_LOG_SEGMENT_WRITER_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "engine/store/store.h"
+#include "fs/btree/merge.h"
+#include "fs/format/commit_record.h"
+#include "fs/log/core.h"
+#include "fs/log/tree_root.h"
+
+namespace varve::fs {
+
+class SegmentWriter final : public NodeSink {
+ public:
+  // A segment is written when it has so many bytes.
+  static constexpr size_t kSegmentSize = size_t{1} << 20;
+
+  // The numbers of its segments begin at `next_segment`.
+  SegmentWriter(Core& core, Timestamp time, uint32_t next_segment)
+      : core_(core), time_(time), number_(next_segment) {}
+
+  // Takes commit_mu for each segment that has become full.
+  absl::StatusOr<NodePointer> Append(absl::string_view node) override
+      ABSL_LOCKS_EXCLUDED(core_.commit_mu);
+  void Retire(const NodePointer& node) override;
+
+  // Adds the last segment, if it has nodes, to a batch that has no entries yet,
+  // and returns where that ends now. The writer must outlive the batch.
+  // commit_mu must be held.
+  uint64_t AddLast(Batch& batch);
+
+  // What the tree's segments are, once they were `before`: those without a node
+  // that is live are left out, and their numbers added to `retired`.
+  std::vector<Segment> Update(const std::vector<Segment>& before,
+                              std::vector<uint32_t>* retired) const;
+  uint32_t next_segment() const { return number_; }
+
+ private:
+  uint64_t AddTo(Batch& batch) ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  absl::Status Flush() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
+
+  Core& core_;
+  const Timestamp time_;
+  uint32_t number_;                     // of the segment that is being filled
+  std::string nodes_;                   // in it
+  std::optional<CommitWriter> record_;  // of the segment that was added last
+  std::vector<Segment> written_;
+  // Bytes of nodes that are done without, by the number of their segment.
+  absl::btree_map<uint32_t, uint64_t> retired_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOG_SEGMENT_WRITER_H_

@@ -1,0 +1,180 @@
+#include "fs/log/store_identity.h"
+
+#include <algorithm>
+#include <array>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "engine/entry/layout.h"
+#include "fs/base/error.h"
+#include "fs/format/commit_record.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr size_t kIdentitySizes[] = {Identity::kEncodedSize,
+                                     Identity::kLongSize};
+
+constexpr absl::string_view kCutShortType = "varve/cut-short";
+
+// Whether one of the newest entries of the file is a record of that tree. False
+// also where that cannot be told by a few small reads.
+bool EndsInRecordOf(const Identity& identity, File& file) {
+  constexpr int kEntries = 16;
+  const absl::StatusOr<FileInfo> info = file.Info();
+  uint64_t end = info.ok() ? info->size : 0;
+  for (int i = 0; i < kEntries && end >= kTombstoneSize; ++i) {
+    std::byte foot[kTombstoneSize];
+    auto size = file.ReadAt(end - sizeof(foot), absl::MakeSpan(foot));
+    if (!size.ok() || *size < sizeof(foot)) return false;
+    const auto entry = LocateEntry(foot, end - kMetadataSize);
+    if (!entry.has_value()) return false;
+    std::array<char, 256> payload;  // as far as a header may reach
+    size =
+        file.ReadAt(entry->payload_offset,
+                    {reinterpret_cast<std::byte*>(payload.data()),
+                     std::min<uint64_t>(payload.size(), entry->payload_size)});
+    if (!size.ok()) return false;
+    const auto header = CommitReader::ReadHeader({payload.data(), *size});
+    if (header.ok() && identity.KeyHashFor(*header) == entry->key_hash) {
+      return true;
+    }
+    end = entry->prev_tail;
+  }
+  return false;
+}
+
+// What looks like an identity at the begin of the file. In a store of ours it
+// is the first entry, but it may also be the first bytes of a value which is
+// itself the file of a store.
+struct Candidate {
+  Identity identity;
+  bool is_confirmed = false;
+};
+
+absl::StatusOr<std::optional<Candidate>> FindCandidate(
+    FileSystem& file_system, const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
+                         file_system.Open(path, OpenMode::kRead, 0));
+  std::byte bytes[Identity::kLongSize + kMetadataSize];
+  // A read that fails or is cut short is no answer; the long way gives one.
+  const auto size = file->ReadAt(0, absl::MakeSpan(bytes));
+  if (!size.ok()) return std::nullopt;
+  for (const size_t payload_size : kIdentitySizes) {
+    if (*size < payload_size + kMetadataSize) continue;
+    const Metadata metadata = DecodeMetadata(bytes + payload_size);
+    const absl::Span<const std::byte> payload(bytes, payload_size);
+    if (metadata.key_hash != HashKey(Identity::Key()) ||
+        metadata.prev_tail != 0 || metadata.crc32 != Crc32(0, payload)) {
+      continue;
+    }
+    VARVE_ASSIGN_OR_RETURN(
+        const Identity identity,
+        Identity::Decode({reinterpret_cast<const char*>(bytes), payload_size}));
+    return Candidate{.identity = identity,
+                     .is_confirmed = EndsInRecordOf(identity, *file)};
+  }
+  return std::nullopt;
+}
+
+// Whether a record of its tree is in the chain. A chain that is broken refutes
+// nothing.
+bool HoldsRecord(const Store& store, const Identity& identity) {
+  bool found = false;
+  const absl::Status walked = store.ForEachInChain([&](const EntryView& entry) {
+    found = identity.AsCommit(entry).has_value();
+    return !found;
+  });
+  return found || !walked.ok();
+}
+
+// Whether `entry`, which has the form of an identity, is not just bytes within
+// another entry: a record of its tree is in the chain, and only who knows the
+// secret can have put it there.
+bool HasRecords(const EntryView& entry, const Store& store) {
+  const absl::StatusOr<Identity> identity =
+      Identity::Decode(entry.payload_text());
+  return identity.ok() && HoldsRecord(store, *identity);
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<Identity>> FindIdentity(
+    FileSystem& file_system, const std::string& path,
+    const std::vector<Mend>& mends) {
+  VARVE_ASSIGN_OR_RETURN(const std::optional<Candidate> candidate,
+                         FindCandidate(file_system, path));
+  OpenOptions options;
+  if (candidate.has_value()) {
+    if (candidate->is_confirmed) return candidate->identity;
+    options.durable_tail = DurableTailOf(candidate->identity);
+    options.index_image_key = candidate->identity.IndexImageKeyHash();
+  }
+  options.mode = OpenMode::kRead;
+  options.file_system = &file_system;
+  options.mends = mends;
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<Store> store,
+                         Store::Open(path, options));
+  const absl::StatusOr<EntryView> entry = FindIdentityEntry(*store);
+  if (absl::IsNotFound(entry.status())) return std::nullopt;
+  VARVE_RETURN_IF_ERROR(entry.status());
+  VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
+  return Identity::Decode(entry->payload_text());
+}
+
+absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
+  const uint64_t key_hash = HashKey(Identity::Key());
+  const auto is_identity = [key_hash](const EntryView& entry) {
+    return entry.key_hash() == key_hash && !entry.is_tombstone();
+  };
+  // In a store of ours it is the first of all, and need not be looked for.
+  for (const size_t payload_size : kIdentitySizes) {
+    auto first = store.EntryEndingAt(payload_size + kMetadataSize);
+    if (first.ok() && first->location().prev_tail == 0 && is_identity(*first) &&
+        HasRecords(*first, store)) {
+      return first;
+    }
+  }
+  std::optional<EntryView> oldest;
+  VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
+    if (is_identity(entry)) oldest = entry;
+    return true;
+  }));
+  if (!oldest.has_value()) return absl::NotFoundError("no identity");
+  return *oldest;
+}
+
+absl::Status CheckNotCutShort(const Store& store, const Identity& identity) {
+  const uint64_t size = store.recovery().file_size;
+  if (size >= identity.least_length.value_or(0) ||
+      HoldsRecord(store, identity)) {
+    return absl::OkStatus();
+  }
+  absl::Status status = DamageError(
+      absl::StrCat(store.path(), " is CUT SHORT: it has ", size,
+                   " bytes, and had at least ", *identity.least_length,
+                   " when it was compacted; its tree is missing. Copy or "
+                   "download it again"));
+  status.SetPayload(kCutShortType, absl::Cord());
+  return status;
+}
+
+bool IsCutShort(const absl::Status& status) {
+  return status.GetPayload(kCutShortType).has_value();
+}
+
+std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
+  return [identity](const EntryView& entry) -> uint64_t {
+    const std::optional<CommitHeader> header = identity.AsCommit(entry);
+    // A record that was moved speaks of another arrangement of the store.
+    if (!header.has_value() ||
+        header->position != entry.location().payload_offset) {
+      return 0;
+    }
+    // A store is synced before it is marked as closed, and then once more.
+    return header->clean() ? entry.location().end() : header->durable_tail;
+  };
+}
+
+}  // namespace varve::fs
