@@ -29,7 +29,9 @@ class UnnamedEntries {
   // All of them, newest first. In a large store this takes its time; a
   // compaction that moves everything meanwhile makes it begin again.
   std::vector<EntryLocation> Find() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // The same for a caller that keeps entries where they are.
+  // The same for a caller that keeps entries where they are: relocation_mu is
+  // held, at least shared. (Callers know it by another name, which Clang's
+  // analysis does not see through; so the function itself looks.)
   std::vector<EntryLocation> FindInPlace();
 
   // The bytes that they took when they were looked for last.

@@ -42,12 +42,7 @@ void AddRequests(const RequestMeter& meter, MetricsText& text) {
   for (const Operation& row : Operations()) by_name[row.name];
   for (uint32_t opcode = 0; opcode < RequestMeter::kOpcodes; ++opcode) {
     const LatencyCounts& more = counts->latencies[opcode];
-    if (more.total() == 0) continue;
-    LatencyCounts& sum = by_name[OperationName(opcode)];
-    for (size_t i = 0; i < kLatencyBuckets; ++i) {
-      sum.counts[i] += more.counts[i];
-    }
-    sum.nanoseconds += more.nanoseconds;
+    if (more.total() > 0) by_name[OperationName(opcode)].Add(more);
   }
   text.Metric("varve_requests_total", kCounter,
               "Requests of the kernel that were answered.");

@@ -28,6 +28,11 @@ struct LatencyCounts {
     for (const uint64_t count : counts) sum += count;
     return sum;
   }
+
+  void Add(const LatencyCounts& more) {
+    for (size_t i = 0; i < kLatencyBuckets; ++i) counts[i] += more.counts[i];
+    nanoseconds += more.nanoseconds;
+  }
 };
 
 class LatencyHistogram {
@@ -44,10 +49,12 @@ class LatencyHistogram {
   }
 
   void AddTo(LatencyCounts& sum) const {
+    LatencyCounts now;
     for (size_t i = 0; i < kLatencyBuckets; ++i) {
-      sum.counts[i] += counts_[i].load(std::memory_order_relaxed);
+      now.counts[i] = counts_[i].load(std::memory_order_relaxed);
     }
-    sum.nanoseconds += nanoseconds_.load(std::memory_order_relaxed);
+    now.nanoseconds = nanoseconds_.load(std::memory_order_relaxed);
+    sum.Add(now);
   }
 
  private:

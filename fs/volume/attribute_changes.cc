@@ -92,6 +92,7 @@ bool AttributeChanges::NoteAccess(uint64_t ino) {
 }
 
 absl::Status AttributeChanges::CommitAccessTimes() {
+  core_.commit_mu.AssertHeld();
   std::vector<PutInode> changed;
   {
     absl::MutexLock lock(&core_.tree_mu);

@@ -186,6 +186,7 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
 absl::Status Renamer::Rename(uint64_t parent, absl::string_view name,
                              uint64_t new_parent, absl::string_view new_name,
                              uint32_t flags, Caller caller, Timestamp now) {
+  core_.commit_mu.AssertHeld();
   Plan plan;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);

@@ -136,6 +136,35 @@ class ToldToTheManager(Service):
         self.assertRaises(BlockingIOError, manager.recv, 100)
 
 
+class Compaction(Service):
+    SIZE = 12 << 20
+
+    def test_status_says_how_far_it_is_and_then_that_all_is_as_before(self):
+        # The beat of the watchdog is that of STATUS, too.
+        self.start(environment={"WATCHDOG_USEC": "150000"})
+        self.wait_for("READY=1")
+        for name in ("kept", "dead"):
+            (self.mnt / name).write_bytes(os.urandom(self.SIZE))
+        (self.mnt / "dead").unlink()
+        serving = "STATUS=%s is mounted at %s" % (self.store, self.mnt)
+        # For about two seconds.
+        compaction = subprocess.Popen(
+            [varve_binary(), "compact", "--limit", str(self.SIZE // 2), str(self.mnt)],
+            stdout=subprocess.DEVNULL)
+        told = [line for line in self.wait_for(serving) if line.startswith("STATUS=")]
+        self.assertEqual(compaction.wait(60), 0)
+        percents = []
+        for line in told[:-1]:
+            match = re.fullmatch(r"STATUS=Compacting, (\d+) %: (.*)", line)
+            self.assertEqual("STATUS=" + match.group(2), serving)
+            percents.append(int(match.group(1)))
+        self.assertGreater(len(percents), 1)
+        self.assertEqual(percents, sorted(percents))
+        self.assertTrue(0 < percents[-1] <= 100, percents)
+        self.stop()
+        self.assertNotIn("Compacting", "".join(self.wait_for("STOPPING=1")))
+
+
 class Watchdog(Service):
     def test_no_pings_to_another_process(self):
         self.start(environment={"WATCHDOG_USEC": "60000", "WATCHDOG_PID": "1"})

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Each message of the log has a row in docs/troubleshooting.md, and none is stale.
+"""Each message has a row in docs/troubleshooting.md, and none is stale.
 
 A message is known by the longest piece of literal text in the call that makes
-it: of LogInfo() and its kind, and of notes and reports that a mount logs.
+it: of LogInfo() and its kind, of notes and reports that a mount logs, and of
+the statuses with which mounting, unmounting and compacting fail.
 """
 
 import pathlib
@@ -21,12 +22,24 @@ PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b")
 WITHOUT_TEXT = "OPERATION: REASON"
 # Where the log is written, and where notes that a mount logs are made. (Those of
 # tools/ are printed by `varve check`.)
-FOLDERS = {"tools/varve": CALL, "fs/log": NOTE, "fs/volume": NOTE}
+LOG = {"tools/varve/*.cc": CALL, "fs/log/*.cc": NOTE, "fs/volume/*.cc": NOTE}
+STATUS = re.compile(r"\b(?:ExitError|ErrorWithNumber|ErrorWithCode|DeadlineExceededError)\(")
+# What makes the statuses of mount, umount and compact, and of opening a store.
+STATUSES = {"tools/varve/%s.cc" % name: STATUS for name in (
+    "compact_command", "compaction_target", "daemonize", "mount_command", "mount_option_rows",
+    "mount_options", "mountinfo", "mountpoint", "open_store", "remount", "serve", "umount_command",
+    "unmount")}
+SECTIONS = {
+    "## Messages of the log": LOG,
+    "## Messages of mounting, unmounting and compacting": STATUSES,
+}
 
 
-def sources():
-    for folder, call in FOLDERS.items():
-        for path in sorted((ROOT / folder).glob("*.cc")):
+def sources(patterns):
+    for pattern, call in patterns.items():
+        paths = sorted(ROOT.glob(pattern))
+        assert paths, "there is no " + pattern
+        for path in paths:
             if not path.name.endswith("_test.cc"):
                 yield path, call, path.read_text(encoding="utf-8")
 
@@ -47,41 +60,75 @@ def joined(code):
     return re.sub(r'"\s*\n\s*"', "", code)
 
 
-def messages():
+def unquoted(text):
+    """Without the marks for code, which messages have in them and documents around them."""
+    return text.replace("`", "")
+
+
+def longest_piece(code):
+    """The longest literal, by which a message is known."""
+    pieces = [unquoted(piece).strip(" ;:,.") for piece in LITERAL.findall(joined(code))]
+    return max(pieces, key=len, default="")
+
+
+def messages(patterns):
     """Of each call with literal text: where it is, and the longest piece."""
-    for path, pattern, text in sources():
+    for path, pattern, text in sources(patterns):
         for call in pattern.finditer(text):
-            code = argument(text, call.end())
-            pieces = [piece.strip(" ;:,") for piece in LITERAL.findall(joined(code))]
-            longest = max(pieces, key=len, default="")
-            if len(longest) >= 5:
-                yield path, longest
+            message = longest_piece(argument(text, call.end()))
+            if len(message) >= 5:
+                yield path, message
 
 
-def rows():
+def rows(section):
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    table = text[text.index("## Messages of the log") :]
-    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
+    table = text[text.index(section + "\n") :].partition("\n## ")[0]
+    return [unquoted(row) for row in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE)]
 
 
-class LogMessages(unittest.TestCase):
-    def test_each_message_of_the_log_has_a_row(self):
-        known = rows()
-        found = list(messages())
-        self.assertGreater(len(found), 7)
-        for path, message in found:
-            self.assertTrue(
-                any(message in row for row in known), "%s: no row for: %s" % (path, message)
-            )
+class Messages(unittest.TestCase):
+    def test_each_message_has_a_row(self):
+        for section, patterns in SECTIONS.items():
+            known = rows(section)
+            found = list(messages(patterns))
+            self.assertGreater(len(found), 7)
+            for path, message in found:
+                self.assertTrue(
+                    any(message in row for row in known), "%s: no row for: %s" % (path, message)
+                )
+
+    def test_rows_have_the_exit_status_of_their_message(self):
+        header = (ROOT / "tools/varve/exit_status.h").read_text(encoding="utf-8")
+        numbers = dict(re.findall(r"^  (k\w+) = (\d+),", header, re.MULTILINE))
+        document = unquoted((ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"))
+        compared = 0
+        for path, pattern, text in sources(STATUSES):
+            for call in pattern.finditer(text):
+                code = argument(text, call.end())
+                message = longest_piece(code)
+                wanted = {numbers[name] for name in re.findall(r"ExitStatus::(k\w+)", code)}
+                if len(message) < 5 or not wanted:
+                    continue
+                listed = [set(row.split("|")[2].replace(" ", "").split(","))
+                          for row in document.splitlines()
+                          if row.startswith("| ") and message in row.split("|")[1]]
+                self.assertIn(wanted, listed, "%s: %s" % (path, message))
+                compared += 1
+        self.assertGreater(compared, 30)
 
     def test_no_row_is_stale(self):
-        everything = "".join(joined(text) for *_, text in sources())
-        for row in rows():
+        # The verb's own part of a message may be made in the engine.
+        everything = "".join(
+            unquoted(joined(text))
+            for patterns in [*SECTIONS.values(), {"engine/io/*.cc": STATUS}]
+            for *_, text in sources(patterns)
+        )
+        for row in sum(map(rows, SECTIONS), []):
             if row == WITHOUT_TEXT:
                 continue
             for piece in PLACEHOLDER.split(row):
-                piece = piece.strip(" ;:,")
-                self.assertTrue(piece in everything, "nothing says: " + row)
+                piece = piece.strip(" ;:,.")
+                self.assertTrue(piece in everything, "nothing says: %s (%s)" % (row, piece))
 
 
 if __name__ == "__main__":

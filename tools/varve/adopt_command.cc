@@ -15,6 +15,7 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/open_store.h"
 
 namespace varve::tools {
@@ -35,6 +36,7 @@ struct Arguments {
   std::string store;
   std::string keys_file;
   bool null_separated = false;
+  bool json = false;
 };
 
 absl::StatusOr<std::vector<std::string>> ReadKeys(const Arguments& arguments) {
@@ -49,32 +51,51 @@ absl::StatusOr<std::vector<std::string>> ReadKeys(const Arguments& arguments) {
   return keys;
 }
 
+struct Outcome {
+  size_t keys = 0;
+  size_t adopted = 0;
+  size_t absent = 0;  // have no unnamed entry
+  size_t failed = 0;
+};
+
+std::string ToText(const Outcome& outcome) {
+  return absl::StrCat(
+      outcome.adopted, " of ", outcome.keys, " keys adopted; ", outcome.absent,
+      " have no unnamed entry",
+      outcome.failed == 0 ? "" : absl::StrCat("; ", outcome.failed, " failed"),
+      "\n");
+}
+
+std::string ToJson(const std::string& store, const Outcome& outcome) {
+  return JsonText({{"store", store},
+                   {"keys", outcome.keys},
+                   {"adopted", outcome.adopted},
+                   {"absent", outcome.absent},
+                   {"failed", outcome.failed}});
+}
+
 absl::Status Adopt(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
                          ReadKeys(arguments));
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
-  size_t adopted = 0;
-  size_t absent = 0;
-  size_t failed = 0;
+  Outcome outcome{.keys = keys.size()};
   absl::Status first_failure;
   const std::vector<absl::Status> results =
       volume->Adopt(keys, CurrentCaller());
   for (size_t i = 0; i < results.size(); ++i) {
     if (results[i].ok()) {
-      ++adopted;
+      ++outcome.adopted;
     } else if (absl::IsNotFound(results[i])) {
-      ++absent;
+      ++outcome.absent;
     } else {
-      ++failed;
+      ++outcome.failed;
       first_failure.Update(
           Explain(results[i], absl::StrCat("cannot adopt \"", keys[i], "\"")));
     }
   }
-  first_failure.Update(Explain(volume->Close(), "cannot close the store"));
-  VARVE_RETURN_IF_ERROR(Print(
-      absl::StrCat(adopted, " of ", keys.size(), " keys adopted; ", absent,
-                   " have no unnamed entry", failed == 0 ? "" : "; ",
-                   failed == 0 ? "" : absl::StrCat(failed, " failed"), "\n")));
+  first_failure.Update(CloseVolume(*volume));
+  VARVE_RETURN_IF_ERROR(Print(arguments.json ? ToJson(arguments.store, outcome)
+                                             : ToText(outcome)));
   return first_failure;
 }
 
@@ -91,6 +112,7 @@ void AddAdoptCommand(CLI::App& app, Action& action) {
       ->required();
   command.add_flag("-0,--null", arguments->null_separated,
                    "Keys end with NUL instead of a line break");
+  command.add_flag("--json", arguments->json, "Report as JSON");
   OnCommand(command, action, std::move(arguments), &Adopt);
 }
 

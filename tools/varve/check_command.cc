@@ -101,7 +101,9 @@ std::string Report(const Arguments& arguments, const CheckResult& result) {
   return text;
 }
 
-std::string JsonReport(const Arguments& arguments, const CheckResult& result) {
+// `repair` is null if there was none.
+std::string JsonReport(const Arguments& arguments, const CheckResult& result,
+                       const fs::RepairReport* repair) {
   Json json = {{"store", arguments.store},
                {"clean", result.problems.empty() && result.incomplete.empty()},
                {"incomplete", result.incomplete},
@@ -122,12 +124,17 @@ std::string JsonReport(const Arguments& arguments, const CheckResult& result) {
     }
     item["files"] = problem.files;
   }
+  json["repair"] = nullptr;
+  if (repair != nullptr) {
+    json["repair"] = {{"kept", repair->kept},
+                      {"notes", repair->notes},
+                      {"files", repair->files}};
+  }
   return JsonText(json);
 }
 
-absl::Status Repair(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const fs::RepairReport report,
-                         RepairUnusedStore(arguments.store));
+std::string RepairText(const Arguments& arguments,
+                       const fs::RepairReport& report) {
   std::string text;
   for (const std::string& note : report.notes) {
     absl::StrAppend(&text, "note: ", Printable(note), "\n");
@@ -138,7 +145,22 @@ absl::Status Repair(const Arguments& arguments) {
   absl::StrAppend(&text, Printable(arguments.store),
                   ": replaced by a sound copy; the damaged store is ",
                   Printable(report.kept), "\n");
-  return Print(text);
+  return text;
+}
+
+// Tells what was found before it begins, unless all is to be one object.
+absl::Status Repair(const Arguments& arguments, const CheckResult& result) {
+  if (!arguments.json) VARVE_RETURN_IF_ERROR(Print(Report(arguments, result)));
+  const absl::StatusOr<fs::RepairReport> repair =
+      RepairUnusedStore(arguments.store);
+  absl::Status status = repair.status();
+  if (arguments.json) {
+    status.Update(
+        Print(JsonReport(arguments, result, repair.ok() ? &*repair : nullptr)));
+  } else if (repair.ok()) {
+    status = Print(RepairText(arguments, *repair));
+  }
+  return status;
 }
 
 absl::Status Check(const Arguments& arguments) {
@@ -148,9 +170,12 @@ absl::Status Check(const Arguments& arguments) {
         ExitStatus::kNotChecked,
         absl::StrCat("cannot check the store: ", result.status().message()));
   }
-  VARVE_RETURN_IF_ERROR(Print(arguments.json ? JsonReport(arguments, *result)
-                                             : Report(arguments, *result)));
-  if (arguments.repair && !result->problems.empty()) return Repair(arguments);
+  if (arguments.repair && !result->problems.empty()) {
+    return Repair(arguments, *result);
+  }
+  VARVE_RETURN_IF_ERROR(
+      Print(arguments.json ? JsonReport(arguments, *result, /*repair=*/nullptr)
+                           : Report(arguments, *result)));
   // All has been said.
   if (!result->problems.empty()) return ExitError(ExitStatus::kDamage, "");
   return result->incomplete.empty() ? absl::OkStatus()
@@ -164,12 +189,9 @@ void AddCheckCommand(CLI::App& app, Action& action) {
       AddCommand(app, "check", "Look for damage in a store", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command.add_option("STORE", arguments->store, "The store")->required();
-  CLI::Option* const json =
-      command.add_flag("--json", arguments->json, "Report as JSON");
-  command
-      .add_flag("--repair", arguments->repair,
-                "Put a sound copy in the place of a damaged store")
-      ->excludes(json);
+  command.add_flag("--json", arguments->json, "Report as JSON");
+  command.add_flag("--repair", arguments->repair,
+                   "Put a sound copy in the place of a damaged store");
   OnCommand(command, action, std::move(arguments), &Check);
 }
 

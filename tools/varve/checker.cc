@@ -12,6 +12,7 @@
 #include "fs/log/store_identity.h"
 #include "fs/tree/tree.h"
 #include "tools/varve/exit_status.h"
+#include "tools/varve/host.h"
 #include "tools/varve/open_store.h"
 
 namespace varve::tools {
@@ -67,6 +68,12 @@ absl::StatusOr<CheckResult> Checker::Check() {
 }
 
 void Checker::CheckStore(const Store& store) {
+  progress_ =
+      std::make_unique<Progress>(absl::StrCat("checking ", LastPartOf(path_)));
+  const uint64_t size = store.file_size();
+  // What is dead and in use by the tree nevertheless is not known yet.
+  progress_->SetTotalBytes(size -
+                           std::min(size, store.EstimateCompactionSavings()));
   if (store.recovery().torn_bytes > 0) {
     result_.notes.push_back(absl::StrCat(
         "the store ends in ", store.recovery().torn_bytes,
@@ -93,6 +100,11 @@ void Checker::CheckChain(const Store& store) {
   }
 }
 
+void Checker::AddVerified(uint64_t bytes) {
+  result_.verified_bytes += bytes;
+  progress_->AddBytes(bytes);
+}
+
 void Checker::AddDamagedEntry(const EntryLocation& entry,
                               const absl::Status& status) {
   bad_.emplace(entry.payload_offset, result_.problems.size());
@@ -108,7 +120,7 @@ void Checker::CheckEntries(const Store& store) {
     const absl::Status status = store.Verify(entry.location());
     absl::MutexLock lock(&mu);
     ++result_.live_entries;
-    result_.verified_bytes += entry.size();
+    AddVerified(entry.size());
     if (status.ok()) {
       good_.insert(entry.location().payload_offset);
     } else {
@@ -147,7 +159,7 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
         store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize);
     const absl::Status status =
         entry.ok() ? store.Verify(entry->location()) : entry.status();
-    result_.verified_bytes += extent.entry_size;
+    AddVerified(extent.entry_size);
     if (status.ok()) {
       good_.insert(offset);
       return;

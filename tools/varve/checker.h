@@ -5,6 +5,7 @@
 #define VARVE_TOOLS_VARVE_CHECKER_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "engine/store/store.h"
 #include "fs/format/extent.h"
 #include "fs/volume/volume.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 
@@ -62,9 +64,12 @@ class Checker {
   // Looks at one extent of one file.
   void CheckExtent(const Store& store, const fs::Extent& extent,
                    const std::string& file);
+  // Counts what has been verified.
+  void AddVerified(uint64_t bytes);
   void AddDamagedEntry(const EntryLocation& entry, const absl::Status& status);
 
   const std::string path_;
+  std::unique_ptr<Progress> progress_;  // from when the store is open
   CheckResult result_;
   // Payload offsets of entries whose checksum has been looked at: the good
   // ones, and the places in result_.problems of the bad ones.

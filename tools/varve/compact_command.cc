@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -22,6 +23,7 @@
 #include "tools/varve/compaction_target.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 namespace {
@@ -168,20 +170,25 @@ absl::Status Failure(CompactionTarget& target, const absl::Status& status) {
   return Failure(target, fs::ErrnoOf(status), status.message());
 }
 
+void Remark(absl::string_view sentence) {
+  fputs(absl::StrCat("varve: ", Printable(sentence), "\n").c_str(), stderr);
+}
+
 // Shows how far it is until it has ended, and cancels it if a signal says so.
 absl::StatusOr<varve_compaction_progress> Follow(CompactionTarget& target,
                                                  bool joined,
                                                  StopSignals& signals) {
-  ProgressDisplay display;
   if (joined) {
-    display.Say(absl::StrCat("a compaction of ", target.name(),
-                             " is running already; this waits for its end"));
+    Remark(absl::StrCat("a compaction of ", target.name(),
+                        " is running already; this waits for its end"));
   }
+  Progress display("compacting");
   while (true) {
     VARVE_ASSIGN_OR_RETURN(const varve_compaction_progress progress,
                            target.GetProgress());
     if (!fs::IsRunning(progress)) return progress;
-    display.Show(progress);
+    display.ShowInstead(
+        [progress](size_t columns) { return ProgressBar(progress, columns); });
     if (!signals.Wait(kShowEvery)) continue;
     // Who asks a second time does not want to wait.
     signals.Release();

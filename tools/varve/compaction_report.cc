@@ -1,13 +1,9 @@
 #include "tools/varve/compaction_report.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -18,14 +14,12 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Between two lines in a log.
-constexpr uint64_t kLineEveryMs = 10'000;
 
 const char* PhaseName(uint32_t phase) {
   switch (phase) {
@@ -56,16 +50,6 @@ double Fraction(const varve_compaction_progress& progress) {
                             static_cast<double>(progress.bytes_total));
 }
 
-// "0:21", "1:02:03"
-std::string Clock(uint64_t milliseconds) {
-  const uint64_t seconds = (milliseconds + 500) / 1000;
-  if (seconds < 3600) {
-    return absl::StrFormat("%d:%02d", seconds / 60, seconds % 60);
-  }
-  return absl::StrFormat("%d:%02d:%02d", seconds / 3600, seconds / 60 % 60,
-                         seconds % 60);
-}
-
 std::string Figures(const varve_compaction_progress& progress) {
   std::string text = absl::StrCat(
       HumanBytes(progress.bytes_done), " of ", HumanBytes(progress.bytes_total),
@@ -76,7 +60,7 @@ std::string Figures(const varve_compaction_progress& progress) {
     absl::StrAppend(&text, ", ", HumanBytes(static_cast<uint64_t>(rate)), "/s");
   }
   if (progress.eta_ms != VARVE_ETA_UNKNOWN) {
-    absl::StrAppend(&text, ", ", Clock(progress.eta_ms), " left");
+    absl::StrAppend(&text, ", ", HumanTime(progress.eta_ms), " left");
   }
   return text;
 }
@@ -101,20 +85,6 @@ std::string NameOf(const CompactionReport& report) {
 const char* OutcomeOf(const varve_compaction_progress& progress) {
   if (progress.result == 0) return "done";
   return progress.result == ECANCELED ? "cancelled" : "failed";
-}
-
-void WriteToStandardError(absl::string_view text) {
-  fwrite(text.data(), 1, text.size(), stderr);
-  fflush(stderr);
-}
-
-uint64_t SizeOfTerminal() {
-  struct winsize size = {};
-  constexpr uint64_t kUsual = 80;
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) {
-    return kUsual;
-  }
-  return size.ws_col;
 }
 
 // By how much the store would take less of the disk, which gives whole blocks.
@@ -152,24 +122,6 @@ absl::StatusOr<uint64_t> ParseRate(absl::string_view text) {
                      text));
   }
   return number << shift;
-}
-
-std::string HumanBytes(uint64_t bytes) {
-  constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  if (bytes < 1024) return absl::StrCat(bytes, " bytes");
-  double value = static_cast<double>(bytes) / 1024;
-  size_t unit = 0;
-  // What would be rounded to 1024.0 belongs to the next one.
-  while (value >= 1023.95 && unit + 1 < std::size(kUnits)) {
-    value /= 1024;
-    ++unit;
-  }
-  return absl::StrFormat("%.1f %s", value, kUnits[unit]);
-}
-
-std::string ProgressLine(const varve_compaction_progress& progress) {
-  return absl::StrFormat("%s: %d%%, %s", PhaseName(progress.phase),
-                         Percent(progress), Figures(progress));
 }
 
 std::string ProgressBar(const varve_compaction_progress& progress,
@@ -273,31 +225,6 @@ std::string OutlookJson(const CompactionReport& report,
       IsKnown(statistics) ? Json(statistics.available_bytes) : Json(nullptr);
   json["fits"] = needed <= statistics.available_bytes;
   return JsonText(json);
-}
-
-ProgressDisplay::ProgressDisplay()
-    : is_terminal_(isatty(STDERR_FILENO) != 0), next_line_ms_(kLineEveryMs) {}
-
-void ProgressDisplay::Show(const varve_compaction_progress& progress) {
-  if (is_terminal_) {
-    // One column less: some terminals would go on in the next line.
-    WriteToStandardError(absl::StrCat(
-        "\r", ProgressBar(progress, SizeOfTerminal() - 1), "\x1b[K"));
-    bar_is_shown_ = true;
-  } else if (progress.elapsed_ms >= next_line_ms_) {
-    WriteToStandardError(absl::StrCat(ProgressLine(progress), "\n"));
-    next_line_ms_ = progress.elapsed_ms + kLineEveryMs;
-  }
-}
-
-void ProgressDisplay::Say(absl::string_view sentence) {
-  Clear();
-  WriteToStandardError(absl::StrCat("varve: ", Printable(sentence), "\n"));
-}
-
-void ProgressDisplay::Clear() {
-  if (bar_is_shown_) WriteToStandardError("\r\x1b[K");
-  bar_is_shown_ = false;
 }
 
 }  // namespace varve::tools

@@ -1,5 +1,5 @@
-// How `varve compact` shows what happens: a bar on a terminal, lines in a log,
-// sentences or JSON at the end.
+// How `varve compact` shows what happens: a bar on a terminal, sentences or
+// JSON at the end.
 
 #ifndef VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_
 #define VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_
@@ -17,13 +17,9 @@ namespace varve::tools {
 // with a sentence; 0 is no rate.
 absl::StatusOr<uint64_t> ParseRate(absl::string_view text);
 
-// "17 bytes", "1.5 GiB".
-std::string HumanBytes(uint64_t bytes);
-
-// "copying: 42%, 1.2 GiB of 2.9 GiB, 120 of 3400 files, 80.1 MiB/s, 0:21 left"
-std::string ProgressLine(const varve_compaction_progress& progress);
-
-// The same with a bar, in no more than `columns` columns.
+// "copying     [######------]  42%  1.2 GiB of 2.9 GiB, 120 of 3400 files, 80.1
+// MiB/s, 0:21 left", in no more than `columns` columns; a narrow terminal has
+// no room for the bar.
 std::string ProgressBar(const varve_compaction_progress& progress,
                         size_t columns);
 
@@ -45,26 +41,6 @@ std::string OutlookText(const CompactionReport& report,
                         const varve_statistics& statistics, bool punch);
 std::string OutlookJson(const CompactionReport& report,
                         const varve_statistics& statistics, bool punch);
-
-// Progress on standard error. Not thread-safe.
-class ProgressDisplay {
- public:
-  ProgressDisplay();
-  ~ProgressDisplay() { Clear(); }
-  ProgressDisplay(const ProgressDisplay&) = delete;
-  ProgressDisplay& operator=(const ProgressDisplay&) = delete;
-
-  void Show(const varve_compaction_progress& progress);
-  // A remark, above the bar.
-  void Say(absl::string_view sentence);
-  // Takes the bar away.
-  void Clear();
-
- private:
-  const bool is_terminal_;
-  bool bar_is_shown_ = false;
-  uint64_t next_line_ms_;  // since the compaction's start
-};
 
 }  // namespace varve::tools
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -20,6 +21,7 @@
 #include "tools/varve/host.h"
 #include "tools/varve/host_tree.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/progress.h"
 #include "tools/varve/tree_copier.h"
 #include "tools/varve/tree_path.h"
 #include "tools/varve/volume_tree.h"
@@ -57,6 +59,9 @@ struct GetArguments {
 
 absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
                      const std::string& name) {
+  // Not between the lines of what a terminal shows.
+  std::optional<Progress> progress;
+  if (isatty(fd) != 1) progress.emplace("copying");
   for (uint64_t offset = 0;;) {
     VARVE_ASSIGN_OR_RETURN(const fs::ReadReply reply,
                            volume.Read(handle, offset, kStep));
@@ -66,6 +71,7 @@ absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
           fd, {static_cast<const char*>(piece.iov_base), piece.iov_len}, name));
     }
     offset += reply.size();
+    if (progress.has_value()) progress->AddBytes(reply.size());
   }
 }
 
@@ -107,8 +113,12 @@ absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
   const uint64_t ino = place.found->ino;
   auto handle = volume.Open(ino, O_RDONLY);
   if (!handle.ok()) return Explain(handle.status(), cannot);
-  VARVE_RETURN_IF_ERROR(Explain(volume.reader().VerifyAll(ino), cannot));
-  absl::Status status;
+  absl::Status status = [&] {
+    const Progress progress(
+        absl::StrCat("verifying ", LastPartOf(arguments.path)));
+    return volume.reader().VerifyAll(ino);
+  }();
+  VARVE_RETURN_IF_ERROR(Explain(status, cannot));
   if (arguments.to_output()) {
     status = CopyOut(volume, **handle, STDOUT_FILENO, "standard output");
   } else {
@@ -197,11 +207,13 @@ struct PutArguments {
 
 absl::Status CopyIn(fs::Volume& volume, const fs::Handle& handle, int fd,
                     const std::string& name) {
+  Progress progress("copying");
   for (uint64_t offset = 0;;) {
     VARVE_ASSIGN_OR_RETURN(const std::string bytes, ReadSome(fd, kStep, name));
     if (bytes.empty()) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(volume.Write(handle, offset, bytes));
     offset += bytes.size();
+    progress.AddBytes(bytes.size());
   }
 }
 
@@ -340,7 +352,7 @@ absl::Status Put(const PutArguments& arguments) {
                             ? PutTree(*volume, arguments)
                             : Explain(PutFile(*volume, arguments, fd),
                                       Cannot("write", arguments.path));
-  status.Update(Explain(volume->Close(), "cannot close the store"));
+  status.Update(CloseVolume(*volume));
   return status;
 }
 

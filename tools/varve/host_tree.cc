@@ -234,7 +234,7 @@ class HostSourceDirectory : public SourceDirectory {
 
 // Writes what `from` has, and leaves its holes out.
 absl::Status WriteContent(int fd, uint64_t size, SourceFile& from,
-                          CopyProgress& progress) {
+                          Progress& progress) {
   uint64_t end = 0;
   while (true) {
     VARVE_ASSIGN_OR_RETURN(const auto data, from.NextData(end));
@@ -288,7 +288,7 @@ class HostTargetDirectory : public TargetDirectory {
 
   absl::Status CopyFile(const std::string& name, bool exists,
                         const Dress& dress, SourceFile& from,
-                        CopyProgress& progress) override {
+                        Progress& progress) override {
     const int flags = exists ? O_WRONLY | O_TRUNC : O_WRONLY | O_CREAT | O_EXCL;
     VARVE_ASSIGN_OR_RETURN(Descriptor fd, OpenAt(fd_.get(), name, flags, 0600));
     absl::Status status =

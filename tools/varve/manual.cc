@@ -214,6 +214,23 @@ std::string MountOptionEntry(const MountOptionText& option) {
       "\n", Sentences(text));
 }
 
+// Where the schemas of a command and of those below it are, if they print JSON.
+std::string SchemasOf(const Description& command) {
+  std::string result;
+  for (const OptionDescription& option : command.option_list) {
+    if (std::count(option.longs.begin(), option.longs.end(), "json") == 0) {
+      continue;
+    }
+    const std::string name = absl::StrReplaceAll(
+        absl::StripPrefix(command.path, "varve "), {{" ", "-"}});
+    absl::StrAppend(&result, ".TP\n\\fI/usr/share/doc/varve/json/",
+                    Escape(name), ".schema.json\\fR\n",
+                    "The JSON Schema of what \\fB\\-\\-json\\fR prints.\n");
+  }
+  for (const Description& below : command.commands) result += SchemasOf(below);
+  return result;
+}
+
 }  // namespace
 
 std::string ManualOf(const Description& verb, const std::string& prose) {
@@ -228,6 +245,8 @@ std::string ManualOf(const Description& verb, const std::string& prose) {
   if (!verb.commands.empty()) page += ".SH COMMANDS\n";
   for (const Description& command : verb.commands) page += Part(command);
   absl::StrAppend(&page, sections);
+  const std::string schemas = SchemasOf(verb);
+  if (!schemas.empty()) absl::StrAppend(&page, ".SH FILES\n", schemas);
   absl::StrAppend(&page, Example(verb),
                   ".SH EXIT STATUS\nThe numbers are listed in\n.BR varve (1).\n"
                   ".SH SEE ALSO\n.BR varve (1)\n");

@@ -18,6 +18,7 @@
 #include "tools/varve/failures.h"
 #include "tools/varve/host.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/progress.h"
 #include "tools/varve/tree_path.h"
 #include "tools/varve/volume_tree.h"
 
@@ -41,7 +42,8 @@ struct RmArguments {
 };
 
 void RemovePath(fs::Volume& volume, const std::string& path,
-                const RmArguments& arguments, Failures& failures) {
+                const RmArguments& arguments, Progress& progress,
+                Failures& failures) {
   const auto fail = [&](const absl::Status& status) {
     failures.Note(Explain(status, Cannot("remove", path)));
   };
@@ -57,7 +59,8 @@ void RemovePath(fs::Volume& volume, const std::string& path,
   if (S_ISDIR(place->found->attributes.mode) && !arguments.recursive) {
     return fail(ErrorWithNumber(EISDIR, "it is a directory; use -r"));
   }
-  RemoveTree(volume, place->parent, place->name, *place->found, path, failures);
+  RemoveTree(volume, place->parent, place->name, *place->found, path, progress,
+             failures);
 }
 
 absl::Status Rm(const RmArguments& arguments) {
@@ -66,11 +69,12 @@ absl::Status Rm(const RmArguments& arguments) {
                      "PATH is required (see varve rm --help)");
   }
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
-  Failures failures;
+  Progress progress("removing");
+  Failures failures([&progress] { progress.Clear(); });
   for (const std::string& path : arguments.paths) {
-    RemovePath(*volume, path, arguments, failures);
+    RemovePath(*volume, path, arguments, progress, failures);
   }
-  failures.Note(Explain(volume->Close(), "cannot close the store"));
+  failures.Note(CloseVolume(*volume));
   return failures.Result();
 }
 
@@ -138,7 +142,7 @@ absl::Status Mv(const MvArguments& arguments) {
           Explain(Move(*volume, old, arguments), Cannot("move", old)));
     }
   }
-  failures.Note(Explain(volume->Close(), "cannot close the store"));
+  failures.Note(CloseVolume(*volume));
   return failures.Result();
 }
 

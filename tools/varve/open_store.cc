@@ -13,9 +13,11 @@
 #include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "fs/log/store_identity.h"
+#include "fs/monitor/measured_files.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/mountinfo.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 namespace {
@@ -98,6 +100,7 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
   OpenOptions options;
   options.mode = mode;
   if (mode != OpenMode::kRead) options.lock_wait = LockWaitFor(path);
+  const Progress progress(absl::StrCat("opening ", LastPartOf(path)));
   auto store = Store::Open(path, options);
   if (store.ok()) return store;
   if (absl::IsDataLoss(store.status())) return NotAStore(store.status());
@@ -112,7 +115,10 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
   if (!options.read_only && options.lock_wait == absl::ZeroDuration()) {
     options.lock_wait = LockWaitFor(path);
   }
-  auto volume = fs::Volume::Open(path, std::move(options));
+  auto volume = [&] {
+    const Progress progress(absl::StrCat("opening ", LastPartOf(path)));
+    return fs::Volume::Open(path, std::move(options));
+  }();
   if (volume.ok()) return volume;
   if (fs::IsCutShort(volume.status())) return CutShort(volume.status());
   if (absl::IsDataLoss(volume.status())) {
@@ -134,6 +140,12 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
     PrintWarning(absl::StrCat(path, " ", kNotClosed));
   }
   return volume;
+}
+
+absl::Status CloseVolume(fs::Volume& volume) {
+  const Progress progress(
+      absl::StrCat("closing ", LastPartOf(volume.store().path())));
+  return Explain(volume.Close(), "cannot close the store");
 }
 
 absl::Status CutShort(const absl::Status& status) {
@@ -167,7 +179,13 @@ absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
       IsLocked(status)) {
     return ExplainOpenError(status, path);
   }
-  auto report = fs::RepairStore(*RealFileSystem(), path);
+  fs::FileMeter meter;
+  fs::MeasuredFiles files(*RealFileSystem(), meter);
+  auto report = [&] {
+    Progress progress(absl::StrCat("repairing ", LastPartOf(path)));
+    progress.CountBytesBy([&meter] { return meter.bytes_appended.load(); });
+    return fs::RepairStore(files, path);
+  }();
   if (report.ok()) return report;
   if (absl::IsDataLoss(report.status())) return NotAStore(report.status());
   return ExplainOpenError(report.status(), path);

@@ -1,6 +1,8 @@
 // Opening a store for a command: the failures that users run into, each as one
 // clear sentence with its exit status.
 //
+// What takes longer than a second shows so on a terminal (progress.h).
+//
 // Thread-safe: free functions without state.
 
 #ifndef VARVE_TOOLS_VARVE_OPEN_STORE_H_
@@ -30,6 +32,9 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
 // that was not closed.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
     const std::string& path);
+
+// Closes the volume at the end of a command.
+absl::Status CloseVolume(fs::Volume& volume);
 
 // What is said of a store that is cut short (Volume::cut_short()).
 absl::Status CutShort(const absl::Status& status);

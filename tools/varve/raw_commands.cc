@@ -21,6 +21,7 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/raw_tree.h"
 
@@ -35,6 +36,7 @@ struct Arguments {
   bool has_value = false;
   std::string target;  // another store, or a new key
   size_t buffer_size = size_t{64} << 10;
+  bool json = false;
 };
 
 // "There is no such key" for NOT_FOUND, else the failure itself.
@@ -172,6 +174,13 @@ absl::Status Delete(const Arguments& arguments) {
 absl::Status Info(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const auto store,
                          OpenStore(arguments.store, OpenMode::kRead));
+  if (arguments.json) {
+    return Print(JsonText(
+        {{"store", arguments.store},
+         {"store_bytes", store->file_size()},
+         {"live_entries", store->size()},
+         {"compaction_would_save_bytes", store->EstimateCompactionSavings()}}));
+  }
   return Print(
       absl::StrFormat("store: %s\nsize: %d bytes\nlive entries: %d\n"
                       "compaction would save: %d bytes\n",
@@ -186,6 +195,19 @@ absl::Status ShowMetadata(const Arguments& arguments) {
   if (!entry.ok()) return AboutKey(entry.status(), arguments);
   const EntryLocation& location = entry->location();
   const absl::Status verified = store->Verify(location);
+  if (arguments.json) {
+    VARVE_RETURN_IF_ERROR(Print(
+        JsonText({{"key", arguments.key},
+                  {"key_hash", absl::StrFormat("%016x", location.key_hash)},
+                  {"payload_offset", location.payload_offset},
+                  {"payload_bytes", location.payload_size},
+                  {"metadata_offset", location.metadata_offset()},
+                  {"bytes_on_disk", location.size_on_disk()},
+                  {"previous_tail", location.prev_tail},
+                  {"checksum", absl::StrFormat("%08x", location.crc32)},
+                  {"valid", verified.ok()}})));
+    return verified;
+  }
   VARVE_RETURN_IF_ERROR(Print(absl::StrFormat(
       "key: %s\nkey hash: %016x\npayload offset: %d\npayload size: %d bytes\n"
       "metadata offset: %d\nsize on disk: %d bytes\nprevious tail: %d\n"
@@ -222,6 +244,9 @@ class Declaration {
 
   void WithKey(CLI::App& command) {
     command.add_option("KEY", arguments_->key, "The key")->required();
+  }
+  void WithJson(CLI::App& command) {
+    command.add_flag("--json", arguments_->json, "As JSON");
   }
   void WithTarget(CLI::App& command) {
     command
@@ -290,11 +315,13 @@ void AddRawCommand(CLI::App& app, Action& action) {
 
   declare.WithKey(declare.Command("delete", "Delete a key",
                                   "delete old.store settings", &Delete));
-  declare.Command("info", "Show size and number of entries", "info old.store",
-                  &Info);
-  declare.WithKey(declare.Command("metadata", "Show where an entry lies",
-                                  "metadata old.store settings",
-                                  &ShowMetadata));
+  declare.WithJson(declare.Command("info", "Show size and number of entries",
+                                   "info old.store", &Info));
+  CLI::App& metadata =
+      declare.Command("metadata", "Show where an entry lies",
+                      "metadata old.store settings", &ShowMetadata);
+  declare.WithKey(metadata);
+  declare.WithJson(metadata);
   declare.Command("compact", "Drop what is deleted or superseded",
                   "compact old.store", &Compact);
 }

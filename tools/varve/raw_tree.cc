@@ -16,9 +16,16 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/open_store.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 namespace {
+
+absl::Status Compact(Store& store) {
+  const Progress progress(
+      absl::StrCat("compacting ", LastPartOf(store.path())));
+  return store.Compact();
+}
 
 // Whether the newest commit in the chain says so. What lies behind it was
 // written by others, into a store that was at rest.
@@ -104,7 +111,7 @@ absl::Status CompactUnderTree(const std::string& path) {
                      "been deleted or overwritten; `varve compact`, which "
                      "knows the tree, keeps it"));
   }
-  return store->Compact();
+  return Compact(*store);
 }
 
 }  // namespace
@@ -145,7 +152,7 @@ absl::Status CompactRaw(const std::string& path) {
   {
     VARVE_ASSIGN_OR_RETURN(const auto store,
                            OpenStoreForRawWriting(path, OpenMode::kReadWrite));
-    if (!fs::FindIdentityEntry(*store).ok()) return store->Compact();
+    if (!fs::FindIdentityEntry(*store).ok()) return Compact(*store);
   }
   return CompactUnderTree(path);
 }

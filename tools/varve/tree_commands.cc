@@ -118,7 +118,7 @@ absl::Status Cp(const CpArguments& arguments) {
     failures.Note(Explain(CopyPath(*volume, path, arguments, copier),
                           Cannot("copy", path)));
   }
-  failures.Note(Explain(volume->Close(), "cannot close the store"));
+  failures.Note(CloseVolume(*volume));
   return failures.Result();
 }
 
@@ -187,7 +187,7 @@ absl::Status Mkdir(const MkdirArguments& arguments) {
     failures.Note(
         Explain(MakeOne(*volume, path, mode, arguments), Cannot("make", path)));
   }
-  failures.Note(Explain(volume->Close(), "cannot close the store"));
+  failures.Note(CloseVolume(*volume));
   return failures.Result();
 }
 

@@ -22,8 +22,8 @@
 #include "absl/strings/string_view.h"
 #include "fs/format/timestamp.h"
 #include "fs/volume/volume.h"
-#include "tools/varve/copy_progress.h"
 #include "tools/varve/failures.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 
@@ -96,7 +96,7 @@ class TargetDirectory {
   // fails, no new file stays.
   virtual absl::Status CopyFile(const std::string& name, bool exists,
                                 const Dress& dress, SourceFile& from,
-                                CopyProgress& progress) = 0;
+                                Progress& progress) = 0;
   virtual absl::Status MakeSymlink(const std::string& name,
                                    const std::string& target,
                                    const Dress& dress) = 0;
@@ -154,7 +154,7 @@ class TreeCopier {
                          std::vector<Level>& levels);
 
   const CopyOptions options_;
-  CopyProgress progress_;
+  Progress progress_{"copying"};
   Failures failures_;
   // Where files with several names have been copied to.
   absl::flat_hash_map<std::pair<uint64_t, uint64_t>, std::string> copied_;

@@ -173,7 +173,7 @@ class VolumeTargetDirectory : public TargetDirectory {
 
   absl::Status CopyFile(const std::string& name, bool exists,
                         const Dress& dress, SourceFile& from,
-                        CopyProgress& progress) override {
+                        Progress& progress) override {
     return exists ? CopyIntoExisting(name, dress, from, progress)
                   : CopyIntoNew(name, dress, from, progress);
   }
@@ -212,11 +212,11 @@ class VolumeTargetDirectory : public TargetDirectory {
     return made.status();
   }
   absl::Status CopyIntoNew(const std::string& name, const Dress& dress,
-                           SourceFile& from, CopyProgress& progress);
+                           SourceFile& from, Progress& progress);
   absl::Status CopyIntoExisting(const std::string& name, const Dress& dress,
-                                SourceFile& from, CopyProgress& progress);
+                                SourceFile& from, Progress& progress);
   absl::Status WriteContent(const fs::Handle& handle, const Node& node,
-                            SourceFile& from, CopyProgress& progress);
+                            SourceFile& from, Progress& progress);
   absl::Status DressUp(uint64_t ino, const Dress& dress);
   absl::Status SetXattrs(uint64_t ino, const Xattrs& wanted);
 
@@ -228,7 +228,7 @@ class VolumeTargetDirectory : public TargetDirectory {
 absl::Status VolumeTargetDirectory::WriteContent(const fs::Handle& handle,
                                                  const Node& node,
                                                  SourceFile& from,
-                                                 CopyProgress& progress) {
+                                                 Progress& progress) {
   uint64_t end = 0;
   while (true) {
     VARVE_ASSIGN_OR_RETURN(const auto data, from.NextData(end));
@@ -261,7 +261,7 @@ absl::Status VolumeTargetDirectory::WriteContent(const fs::Handle& handle,
 absl::Status VolumeTargetDirectory::CopyIntoNew(const std::string& name,
                                                 const Dress& dress,
                                                 SourceFile& from,
-                                                CopyProgress& progress) {
+                                                Progress& progress) {
   VARVE_ASSIGN_OR_RETURN(
       auto created,
       volume_.CreateUnnamed(ino_, 0600, O_WRONLY, CurrentCaller()));
@@ -279,7 +279,7 @@ absl::Status VolumeTargetDirectory::CopyIntoNew(const std::string& name,
 absl::Status VolumeTargetDirectory::CopyIntoExisting(const std::string& name,
                                                      const Dress& dress,
                                                      SourceFile& from,
-                                                     CopyProgress& progress) {
+                                                     Progress& progress) {
   VARVE_ASSIGN_OR_RETURN(const fs::Stat stat, Find(volume_, ino_, name));
   VARVE_ASSIGN_OR_RETURN(auto handle,
                          volume_.Open(stat.ino, O_WRONLY | O_TRUNC));
@@ -353,7 +353,7 @@ std::unique_ptr<TargetDirectory> VolumeTarget(fs::Volume& volume,
 
 void RemoveTree(fs::Volume& volume, uint64_t parent, const std::string& name,
                 const fs::Stat& stat, const std::string& path,
-                Failures& failures) {
+                Progress& progress, Failures& failures) {
   struct Level {
     uint64_t parent;
     std::string name;
@@ -371,6 +371,7 @@ void RemoveTree(fs::Volume& volume, uint64_t parent, const std::string& name,
   };
   const auto remove = [&](uint64_t in, const std::string& child,
                           const fs::Stat& its, const std::string& its_path) {
+    progress.AddFile();
     if (!S_ISDIR(its.attributes.mode)) {
       note(volume.Unlink(in, child), its_path);
       return;

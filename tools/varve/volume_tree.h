@@ -22,9 +22,10 @@ std::unique_ptr<TargetDirectory> VolumeTarget(fs::Volume& volume, uint64_t ino);
 
 // Removes a name, and of a directory all that is in it. What cannot be removed
 // is told, as "cannot remove <path>", and the rest is removed nevertheless.
+// `progress` counts names.
 void RemoveTree(fs::Volume& volume, uint64_t parent, const std::string& name,
                 const fs::Stat& stat, const std::string& path,
-                Failures& failures);
+                Progress& progress, Failures& failures);
 
 }  // namespace varve::tools
 

@@ -1,0 +1,105 @@
+// How far something has come that takes longer than a second: one line on the
+// terminal, written anew several times a second. Where standard error is no
+// terminal, nothing is shown at all.
+//
+//   Progress progress("copying");
+//   for (…) {
+//     progress.AddFile();
+//     progress.AddBytes(size);
+//   }
+//
+// shows "copying: 120 files, 1.2 GiB, 0:04", and takes it away at the end. What
+// does not count, as a store that is being opened, shows the time alone.
+
+#ifndef VARVE_TOOLS_VARVE_PROGRESS_H_
+#define VARVE_TOOLS_VARVE_PROGRESS_H_
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "fs/base/wakeup.h"
+
+namespace varve::tools {
+
+// "17 bytes", "1.5 GiB".
+std::string HumanBytes(uint64_t bytes);
+
+// "0:21", "1:02:03"
+std::string HumanTime(uint64_t milliseconds);
+
+// What a Progress knows.
+struct ProgressFigures {
+  uint64_t files = 0;
+  uint64_t bytes = 0;
+  uint64_t total_bytes = 0;  // 0 if nobody knows
+  uint64_t elapsed_ms = 0;
+};
+
+// "copying: 120 files, 1.2 GiB of 2.4 GiB (50%), 0:04"
+std::string ProgressText(absl::string_view doing,
+                         const ProgressFigures& figures);
+
+// Thread-safe. On a terminal it has a thread of its own, which writes the line,
+// so that it moves even where the work says nothing; if the system has no
+// thread left, nothing is shown. Must not be alive when the process forks.
+// While a second one lives, which must end before the first, only that is
+// shown.
+class Progress {
+ public:
+  // `doing` is what is done, as "opening photos.varve".
+  explicit Progress(std::string doing);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void AddFile() { files_.fetch_add(1, std::memory_order_relaxed); }
+  void AddBytes(uint64_t bytes) {
+    bytes_.fetch_add(bytes, std::memory_order_relaxed);
+  }
+  // How many bytes there will be.
+  void SetTotalBytes(uint64_t bytes) { total_bytes_.store(bytes); }
+
+  // From now on the bytes are what `count` says, instead of those added. It is
+  // called from the thread that shows them, and not any more once this is gone.
+  void CountBytesBy(std::function<uint64_t()> count);
+
+  // From now on the line is what `line` makes for a number of columns, from the
+  // thread that shows it. It is not called any more once this is gone.
+  void ShowInstead(std::function<std::string(size_t columns)> line);
+
+  // Takes the line away, for something else to be written; it comes back.
+  void Clear();
+
+ private:
+  void Run();
+  void Show() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ClearLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  const std::string doing_;
+  const int depth_;  // how many live before it, and it
+  const fs::Wakeup::Clock::time_point start_;
+  std::atomic<uint64_t> files_{0};
+  std::atomic<uint64_t> bytes_{0};
+  std::atomic<uint64_t> total_bytes_{0};
+
+  absl::Mutex mu_;
+  std::function<uint64_t()> count_ ABSL_GUARDED_BY(mu_);
+  std::function<std::string(size_t)> line_ ABSL_GUARDED_BY(mu_);
+  bool is_shown_ ABSL_GUARDED_BY(mu_) = false;
+  // Whether to leave the line away once more: something is being written.
+  bool was_cleared_ ABSL_GUARDED_BY(mu_) = false;
+
+  std::atomic<bool> ended_{false};
+  fs::Wakeup wakeup_;
+  std::thread thread_;
+};
+
+}  // namespace varve::tools
+
+#endif  // VARVE_TOOLS_VARVE_PROGRESS_H_
