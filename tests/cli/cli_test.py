@@ -19,7 +19,7 @@ WRONG_KIND, NO_PERMISSION, NOT_CHECKED, BUSY = 6, 7, 8, 10
 NO_SPACE, EXISTS, REFUSED = 12, 13, 14
 
 COMMANDS = ("mount", "umount", "info", "ls", "get", "put", "cp", "mkdir", "rm", "mv", "check",
-            "compact", "adopt", "export", "import", "raw", "version", "help")
+            "doctor", "compact", "adopt", "export", "import", "raw", "version", "help")
 RAW_COMMANDS = ("read", "write", "copy", "move", "rename", "delete", "info", "metadata", "compact")
 GOLDEN = pathlib.Path("tests/format/golden").absolute()  # among the runfiles
 
