@@ -117,7 +117,7 @@ CommitHeader CheckpointHeader(Core& core, Timestamp now, uint64_t end)
 
 // What a checkpoint is of: the tree at one moment.
 struct Moment {
-  LogTree* tree = nullptr;
+  std::shared_ptr<LogTree> tree;
   uint64_t sequence = 0;
   uint64_t log_bytes = 0;
   TreeRoot root;
@@ -146,7 +146,7 @@ absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   absl::MutexLock lock(&core.tree_mu);
   VARVE_RETURN_IF_ERROR(AddAccessTimes(core, core.accessed));
   Moment moment;
-  moment.tree = core.log_tree.get();
+  moment.tree = core.log_tree;
   moment.sequence = core.last_sequence;
   moment.log_bytes = core.log_bytes;
   moment.root.log_begin = core.store->tail();
@@ -157,12 +157,28 @@ absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   return moment;
 }
 
-void TakeBack(Core& core, const Moment& moment)
+// Of a checkpoint that has failed, which is returned.
+absl::Status TakeBack(Core& core, const Moment& moment,
+                      const absl::Status& failure)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu) {
   absl::MutexLock commit_lock(&core.commit_mu);
-  absl::MutexLock lock(&core.tree_mu);
-  core.log_tree->live->Thaw();
-  core.accessed.insert(moment.accessed.begin(), moment.accessed.end());
+  {
+    absl::MutexLock lock(&core.tree_mu);
+    moment.tree->live->Thaw();
+    core.accessed.insert(moment.accessed.begin(), moment.accessed.end());
+    if (core.log_tree != moment.tree) return failure;
+  }
+  if (absl::IsDataLoss(failure)) {
+    VARVE_RETURN_IF_ERROR(RebuildLogTree(core, failure));
+  }
+  return failure;
+}
+
+// Whether the tree was made anew since the checkpoint was begun.
+bool IsOutdated(Core& core, const Moment& moment)
+    ABSL_LOCKS_EXCLUDED(core.tree_mu) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  return core.log_tree != moment.tree;
 }
 
 absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
@@ -224,6 +240,16 @@ absl::Status ResetLogTree(Core& core) {
   return absl::OkStatus();
 }
 
+absl::Status RebuildLogTree(Core& core, const absl::Status& damage) {
+  core.node_damage.Update(damage);
+  absl::MutexLock lock(&core.tree_mu);
+  const uint32_t next_segment = core.log_tree->next_segment;
+  VARVE_RETURN_IF_ERROR(ResetLogTree(core));
+  core.log_tree->next_segment = next_segment;
+  CopyToLog(core.tree, *core.log_tree->live);
+  return absl::OkStatus();
+}
+
 bool CheckpointIsDue(Core& core) {
   absl::MutexLock commit_lock(&core.commit_mu);
   absl::ReaderMutexLock lock(&core.tree_mu);
@@ -236,26 +262,34 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
   LogTree& tree = *moment.tree;
   SegmentWriter segments(core, now, tree.next_segment);
+  // What is written anew gets a new checksum: so each node that goes into it is
+  // compared with its own once more, whatever was found when it was read first.
+  const NodeReader nodes(&tree.segments);
   const auto root =
-      MergeOverlay(tree.live->stored(), tree.live->frozen(), &segments);
+      MergeOverlay(StoredTree(&nodes, tree.live->stored().root()),
+                   tree.live->frozen(), &segments);
   absl::Status status = root.status();
   Overlay garbage;
   if (status.ok()) {
     // There is one always: the tree has its totals.
     moment.root.root = **root;
     absl::MutexLock commit_lock(&core.commit_mu);
-    status = AppendRoot(core, now, moment, segments);
+    status = IsOutdated(core, moment)
+                 ? absl::AbortedError("nodes of the tree are damaged")
+                 : AppendRoot(core, now, moment, segments);
     if (status.ok()) {
       absl::MutexLock lock(&core.tree_mu);
       tree.live->Install(*root, &garbage);
     }
   }
-  // Those that have been written may not be used again in any case.
-  tree.next_segment = segments.next_segment();
-  if (!status.ok()) {
-    TakeBack(core, moment);
-    return status;
+  {
+    // Those that have been written may not be used again in any case.
+    absl::MutexLock lock(&core.tree_mu);
+    tree.next_segment = segments.next_segment();
+    core.log_tree->next_segment =
+        std::max(core.log_tree->next_segment, tree.next_segment);
   }
+  if (!status.ok()) return TakeBack(core, moment, status);
   absl::MutexLock commit_lock(&core.commit_mu);
   // Not before the checkpoint: what comes first in a store that was closed
   // properly must be a record.

@@ -32,6 +32,13 @@ absl::Status WriteFirstCheckpoint(Core& core, Timestamp now)
 absl::Status ResetLogTree(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
 
+// Makes the tree in the log anew from the one in memory, because nodes of it
+// are damaged: the next checkpoint writes all of it. Takes time in proportion
+// to the tree.
+absl::Status RebuildLogTree(Core& core, const absl::Status& damage)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
+        ABSL_LOCKS_EXCLUDED(core.tree_mu);
+
 // Appends an image of the store's index if so much was appended since the last
 // one that opening the store would take longer than it has to.
 absl::Status WriteIndexImageIfDue(Core& core)

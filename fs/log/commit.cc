@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/log/checkpoint.h"
 
 namespace varve::fs {
 
@@ -117,18 +118,18 @@ absl::Status Commit::Finish() {
       batch_.Add(key_hash, AsBytes(writer().payload()));
   assert(location.payload_offset == header_.position);
   // Nobody else changes the tree meanwhile: commit_mu is held.
-  std::unique_ptr<TreeEditor> editor;
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    editor.reset(new TreeEditor(core_.log_tree->live->Edit()));
-    VARVE_RETURN_IF_ERROR(Stage(location, *editor));
+  absl::StatusOr<std::unique_ptr<TreeEditor>> editor = Stage(location);
+  if (absl::IsDataLoss(editor.status())) {
+    VARVE_RETURN_IF_ERROR(RebuildLogTree(core_, editor.status()));
+    editor = Stage(location);
   }
+  VARVE_RETURN_IF_ERROR(editor.status());
   VARVE_RETURN_IF_ERROR(batch_.Commit());
   core_.last_sequence = header_.sequence;
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
-  return ApplyToTree(location, *editor);
+  return ApplyToTree(location, **editor);
 }
 
 absl::Status Commit::ForEachChange(
@@ -146,13 +147,18 @@ absl::Status Commit::ForEachChange(
   }
 }
 
-absl::Status Commit::Stage(const EntryLocation& record,
-                           TreeEditor& editor) const {
-  return Annotate(ForEachChange(record,
-                                [&](const Change& change) {
-                                  return editor.Apply(change, header_.time);
-                                }),
-                  absl::StrCat("commit ", header_.sequence));
+absl::StatusOr<std::unique_ptr<TreeEditor>> Commit::Stage(
+    const EntryLocation& record) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  std::unique_ptr<TreeEditor> editor(
+      new TreeEditor(core_.log_tree->live->Edit()));
+  VARVE_RETURN_IF_ERROR(Annotate(ForEachChange(record,
+                                               [&](const Change& change) {
+                                                 return editor->Apply(
+                                                     change, header_.time);
+                                               }),
+                                 absl::StrCat("commit ", header_.sequence)));
+  return editor;
 }
 
 absl::Status Commit::ApplyToTree(const EntryLocation& record,

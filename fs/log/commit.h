@@ -16,10 +16,12 @@
 #define VARVE_FS_LOG_COMMIT_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/store/store.h"
@@ -86,7 +88,8 @@ class Commit {
       const EntryLocation& record,
       absl::FunctionRef<absl::Status(const Change&)> visit) const;
   // Works out what becomes of the tree in the log.
-  absl::Status Stage(const EntryLocation& record, TreeEditor& editor) const;
+  absl::StatusOr<std::unique_ptr<TreeEditor>> Stage(
+      const EntryLocation& record) const;
   // Makes it true, and changes the tree in memory.
   absl::Status ApplyToTree(const EntryLocation& record, TreeEditor& editor);
 

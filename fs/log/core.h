@@ -66,6 +66,9 @@ struct Core {
   uint64_t checkpoint ABSL_GUARDED_BY(commit_mu) = 0;
   // And of the one before it: with the commits since, it gives the same tree.
   uint64_t checkpoint_before ABSL_GUARDED_BY(commit_mu) = 0;
+  // What was wrong with nodes of the tree, so that it was made anew from the
+  // one in memory; whoever reports it sets it back.
+  absl::Status node_damage ABSL_GUARDED_BY(commit_mu);
   // Bytes of commit records that are not in the newest one.
   uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
   // Whether the newest commit says that the store was closed.
@@ -73,8 +76,9 @@ struct Core {
 
   absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
   Tree tree ABSL_GUARDED_BY(tree_mu);
-  // The same tree as it lies in the log; null where it is only read.
-  std::unique_ptr<LogTree> log_tree ABSL_GUARDED_BY(tree_mu);
+  // The same tree as it lies in the log; null where it is only read. Shared
+  // with a checkpoint that is being written.
+  std::shared_ptr<LogTree> log_tree ABSL_GUARDED_BY(tree_mu);
   // Inodes without a name that somebody still has open or the kernel knows of.
   absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> orphans
       ABSL_GUARDED_BY(tree_mu);

@@ -6,9 +6,9 @@
 
 namespace varve::fs {
 
-absl::StatusOr<std::unique_ptr<LogTree>> LogTree::Open(
+absl::StatusOr<std::shared_ptr<LogTree>> LogTree::Open(
     const Store* store, std::optional<TreeRoot> root, uint64_t seed) {
-  auto tree = std::make_unique<LogTree>(store);
+  auto tree = std::make_shared<LogTree>(store);
   std::optional<NodePointer> node;
   if (root.has_value()) {
     node = root->root;

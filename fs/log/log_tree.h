@@ -24,7 +24,7 @@ namespace varve::fs {
 struct LogTree {
   // The tree that `root` leads to, or a new one that is empty. `store` must
   // outlive it; `seed` as for TreeReader. DATA_LOSS if the root is damaged.
-  static absl::StatusOr<std::unique_ptr<LogTree>> Open(
+  static absl::StatusOr<std::shared_ptr<LogTree>> Open(
       const Store* store, std::optional<TreeRoot> root, uint64_t seed);
 
   explicit LogTree(const Store* store) : segments(store), nodes(&segments) {}

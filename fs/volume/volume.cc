@@ -116,6 +116,7 @@ void Volume::SyncAndCheckpoint() {
       core_.store->durable_tail() < core_.store->tail()) {
     incidents_.Report(SyncAll());
   }
+  ReportNodeDamage();
   if (core_.store->read_only() || copy_gate_.closed()) return;
   // A checkpoint is no more than a shortcut: without it the log is longer.
   if (!CheckpointIsDue(core_) ||
@@ -125,6 +126,15 @@ void Volume::SyncAndCheckpoint() {
   const absl::Status status = WriteCheckpoint(core_, options_.now());
   checkpoint_backoff_.NoteResult(status.ok(), Wakeup::Clock::now());
   incidents_.Report(status);
+}
+
+void Volume::ReportNodeDamage() {
+  absl::Status damage;
+  {
+    absl::MutexLock lock(&core_.commit_mu);
+    std::swap(damage, core_.node_damage);
+  }
+  incidents_.Report(damage);
 }
 
 absl::Status Volume::Close() {
@@ -167,6 +177,7 @@ absl::Status Volume::Close() {
       result.Update(status);
     }
   }
+  ReportNodeDamage();
   // What the mark vouches for is durable before the mark is.
   result.Update(SyncAll());
   if (!result.ok()) return result;

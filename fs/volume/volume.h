@@ -257,6 +257,7 @@ class Volume {
   // Opens the tree and starts the threads.
   absl::Status Start(const std::string& path, const std::vector<Mend>& mends);
   void SyncAndCheckpoint() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
+  void ReportNodeDamage() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
   // volume_names.cc
   // Gives a file of CreateUnnamed() a name, with all that was written to it.

@@ -19,7 +19,7 @@ WRONG_KIND, NO_PERMISSION, NOT_CHECKED, BUSY = 6, 7, 8, 10
 NO_SPACE, EXISTS, REFUSED = 12, 13, 14
 
 COMMANDS = ("mount", "umount", "info", "ls", "get", "put", "cp", "mkdir", "rm", "mv", "check",
-            "compact", "adopt", "raw", "version", "help")
+            "doctor", "compact", "adopt", "export", "import", "raw", "version", "help")
 RAW_COMMANDS = ("read", "write", "copy", "move", "rename", "delete", "info", "metadata", "compact")
 GOLDEN = pathlib.Path("tests/format/golden").absolute()  # among the runfiles
 
@@ -593,6 +593,21 @@ class Check(CliTest):
             file.seek(offset)
             file.write(bytes([byte ^ 0x10]))
 
+    def checkpoint_end(self):
+        """Where the payload ends of the record that says where the root of the tree is."""
+        # The last entry says that the store was closed; the one before is the checkpoint.
+        return int.from_bytes(self.store.read_bytes()[-12:-4], "little") - 20
+
+    def first_commit_end(self):
+        """The same of the record that makes the tree: it begins the second entry."""
+        data = self.store.read_bytes()
+        begin = data.index(b"VRC1")
+        # The next entry follows its metadata, which says where this one began.
+        before = next(offset for offset in range(begin, len(data))
+                      if int.from_bytes(data[offset:offset + 8], "little") in (76, 84)
+                      and data[offset - 8:offset] != bytes(8))
+        return before - 8
+
     def place_of(self, path):
         text = self.output("raw", "metadata", self.store, path).decode()
         return {name: int(value) for name, value in re.findall(r"^([\w ]+): (\d+)\b", text, re.M)
@@ -643,20 +658,31 @@ class Check(CliTest):
         self.assertIn(b"problem", result.stdout)
 
     def test_a_tree_that_cannot_be_read_is_told(self):
-        # The last entry says that the store was closed; the one before holds the tree.
-        tail = int.from_bytes(self.store.read_bytes()[-12:-4], "little")
-        for offset in (tail - 20 - 1, tail - 20 - 15):  # more than can be mended
-            self.damage(offset)
+        for end in (self.checkpoint_end(), self.first_commit_end()):
+            for offset in (end - 1, end - 15):  # more than can be mended
+                self.damage(offset)
         failed = self.varve("ls", self.store, status=DAMAGE)
         self.assertIn(b"checkpoint", failed.stderr)
         result = self.varve("check", self.store, status=DAMAGE)
         self.assertIn(b"tree: the tree cannot be read: ", result.stdout)
-        self.assertIn(b"2 problems;", result.stdout)
+        self.assertIn(b"3 problems;", result.stdout)
+
+    def test_a_tree_without_its_checkpoint_is_read_from_its_commits(self):
+        listing = self.varve("ls", "-R", self.store).stdout
+        self.damage(self.checkpoint_end() - 1)
+        self.damage(self.checkpoint_end() - 15)
+        result = self.varve("ls", "-R", self.store)
+        self.assertEqual(result.stdout, listing)
+        result = self.varve("check", self.store, status=DAMAGE)
+        self.assertIn(b"1 problem;", result.stdout)
+        self.varve("check", "--repair", self.store)
+        self.varve("check", self.store)
+        self.assertEqual(self.varve("ls", "-R", self.store).stdout, listing)
 
     def test_a_repaired_store_is_sound_and_the_damaged_one_is_kept(self):
         listing = self.varve("ls", "-R", self.store).stdout
-        tail = int.from_bytes(self.store.read_bytes()[-12:-4], "little")
-        self.damage(tail - 20 - 1)
+        self.damage(self.checkpoint_end() - 1)
+        self.damage(self.first_commit_end() - 1)
         damaged = self.store.read_bytes()
         # One bit of a record is put right for those who read, and told.
         self.assertEqual(self.varve("ls", "-R", self.store).stdout, listing)

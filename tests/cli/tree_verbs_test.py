@@ -450,7 +450,7 @@ class Names(TreeTest):
         self.varve("help", "frobnicate", status=USAGE)
         about = json.loads(self.output("version", "--json"))
         self.assertEqual(about["version"], "0.9.0")
-        for library in ("libfuse", "xxhash", "abseil", "isa-l", "cli11", "spdlog"):
+        for library in ("libfuse", "xxhash", "abseil", "isa-l", "libarchive", "cli11", "spdlog"):
             self.assertRegex(about["libraries"][library], r"\A\d+\.\d+")
         self.assertEqual(about["kernel"]["release"], os.uname().release)
         self.assertIs(about["kernel"]["fuse"]["device"], os.path.exists("/dev/fuse"))

@@ -40,6 +40,7 @@ constexpr Meaning kMeanings[] = {
     {ExitStatus::kRefused, "not possible here; the message says why"},
     {ExitStatus::kTooNew, "the store needs a newer version of Varve"},
     {ExitStatus::kCutShort, "the store is cut short, or was not closed"},
+    {ExitStatus::kTrouble, "`varve doctor` has found something to mend"},
     {ExitStatus::kCancelled, "cancelled, by Ctrl-C for example"},
 };
 

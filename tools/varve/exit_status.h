@@ -33,6 +33,7 @@ enum class ExitStatus : int {
   kRefused = 14,
   kTooNew = 15,
   kCutShort = 16,
+  kTrouble = 17,
   kCancelled = 130,  // as shells say of SIGINT
 };
 

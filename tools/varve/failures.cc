@@ -20,4 +20,10 @@ void Failures::Note(const absl::Status& status) {
   if (first_.ok()) first_ = ExitError(ExitStatusOf(status), "");
 }
 
+void Failures::Warn(absl::string_view message) const {
+  before_();
+  fputs(absl::StrCat("varve: warning: ", Printable(message), "\n").c_str(),
+        stderr);
+}
+
 }  // namespace varve::tools

@@ -9,6 +9,7 @@
 #include <functional>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 
 namespace varve::tools {
 
@@ -20,6 +21,8 @@ class Failures {
 
   // Prints the message on standard error. OK is ignored.
   void Note(const absl::Status& status);
+  // Prints a warning there, which is no failure.
+  void Warn(absl::string_view message) const;
   bool any() const { return !first_.ok(); }
   // OK, or a failure that has been told already.
   absl::Status Result() const { return first_; }

@@ -77,14 +77,6 @@ std::string PathAt(const Descriptor& directory, const std::string& name) {
   return absl::StrCat("/proc/self/fd/", directory.get(), "/", name);
 }
 
-// Those that a store keeps; others are about the host.
-bool IsKept(absl::string_view name) {
-  return absl::StartsWith(name, "user.") ||
-         absl::StartsWith(name, "trusted.") ||
-         absl::StartsWith(name, "security.") || name == fs::kAccessAclName ||
-         name == fs::kDefaultAclName;
-}
-
 absl::StatusOr<std::vector<std::string>> ListXattrsOf(const std::string& path) {
   while (true) {
     ssize_t size = llistxattr(path.c_str(), nullptr, 0);
@@ -220,7 +212,7 @@ class HostSourceDirectory : public SourceDirectory {
     VARVE_ASSIGN_OR_RETURN(const auto names, ListXattrsOf(path));
     Xattrs xattrs;
     for (const std::string& xattr : names) {
-      if (!IsKept(xattr)) continue;
+      if (!IsKeptXattr(xattr)) continue;
       VARVE_ASSIGN_OR_RETURN(auto value, GetXattrOf(path, xattr));
       if (value.has_value()) xattrs.emplace_back(xattr, *std::move(value));
     }
@@ -282,7 +274,8 @@ class HostTargetDirectory : public TargetDirectory {
     return std::make_unique<HostTargetDirectory>(std::move(fd), store_, root_);
   }
 
-  absl::Status MakeDirectory(const std::string& name) override {
+  absl::Status MakeDirectory(const std::string& name,
+                             const Dress& /*dress*/) override {
     return Check(mkdirat(fd_.get(), name.c_str(), 0700));
   }
 
@@ -317,8 +310,8 @@ class HostTargetDirectory : public TargetDirectory {
     return Finish(name, dress);
   }
 
-  absl::Status Link(const std::string& earlier,
-                    const std::string& name) override {
+  absl::Status Link(const std::string& earlier, const std::string& name,
+                    const Dress& /*dress*/) override {
     return Check(
         linkat(root_->fd_.get(), earlier.c_str(), fd_.get(), name.c_str(), 0));
   }
@@ -348,7 +341,7 @@ absl::Status HostTargetDirectory::SetXattrs(const std::string& name,
   VARVE_ASSIGN_OR_RETURN(const auto names, ListXattrsOf(path));
   for (const std::string& old : names) {
     const bool goes =
-        IsKept(old) && !absl::StartsWith(old, "security.") &&
+        IsKeptXattr(old) && !absl::StartsWith(old, "security.") &&
         std::none_of(wanted.begin(), wanted.end(),
                      [&old](const auto& x) { return x.first == old; });
     if (goes && lremovexattr(path.c_str(), old.c_str()) != 0 &&

@@ -2,8 +2,10 @@
 
 #include <errno.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "fs/format/acl.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/tree_path.h"
@@ -22,6 +24,13 @@ struct TreeCopier::Level {
   size_t next = 0;
 };
 
+bool IsKeptXattr(absl::string_view name) {
+  return absl::StartsWith(name, "user.") ||
+         absl::StartsWith(name, "trusted.") ||
+         absl::StartsWith(name, "security.") || name == fs::kAccessAclName ||
+         name == fs::kDefaultAclName;
+}
+
 void TreeCopier::Copy(SourceDirectory& from, const std::string& name,
                       TargetDirectory& to, const std::string& new_name,
                       const std::string& path) {
@@ -29,7 +38,7 @@ void TreeCopier::Copy(SourceDirectory& from, const std::string& name,
   const Item root{name, new_name, path, new_name};
   failures_.Note(
       Explain(CopyOne(from, to, root, levels), Cannot("copy", path)));
-  while (!levels.empty()) {
+  while (!levels.empty() && !to.is_broken()) {
     Level& level = levels.back();
     if (level.next < level.names.size()) {
       const std::string& child = level.names[level.next++];
@@ -94,7 +103,7 @@ absl::Status TreeCopier::CopyOne(SourceDirectory& from, TargetDirectory& to,
       if (existing.has_value()) {
         VARVE_RETURN_IF_ERROR(to.Unlink(item.new_name));
       }
-      return to.Link(earlier->second, item.new_name);
+      return to.Link(earlier->second, item.new_name, dress);
     }
   }
   VARVE_RETURN_IF_ERROR(CopyLeaf(from, to, item, dress, existing));
@@ -133,7 +142,9 @@ absl::Status TreeCopier::EnterBoth(SourceDirectory& from, TargetDirectory& to,
   Level level{.item = item, .dress = dress, .is_new = !exists};
   VARVE_ASSIGN_OR_RETURN(level.from, from.Enter(item.name));
   VARVE_ASSIGN_OR_RETURN(level.names, level.from->Names());
-  if (!exists) VARVE_RETURN_IF_ERROR(to.MakeDirectory(item.new_name));
+  if (!exists) {
+    VARVE_RETURN_IF_ERROR(to.MakeDirectory(item.new_name, dress));
+  }
   VARVE_ASSIGN_OR_RETURN(level.to, to.Enter(item.new_name));
   levels.push_back(std::move(level));
   return absl::OkStatus();

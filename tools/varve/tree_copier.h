@@ -46,6 +46,9 @@ struct Node {
 // Names and values. Access control lists are among them.
 using Xattrs = std::vector<std::pair<std::string, std::string>>;
 
+// Whether it is an attribute that a store keeps; others are about the host.
+bool IsKeptXattr(absl::string_view name);
+
 // A regular file that is being read.
 class SourceFile {
  public:
@@ -56,6 +59,11 @@ class SourceFile {
   // Some of the data there, at least a byte but at the end of the file. Valid
   // until the next call.
   virtual absl::StatusOr<absl::string_view> Read(uint64_t offset) = 0;
+  // Where the data at `offset` ends. A source that cannot tell says that it
+  // never does.
+  virtual absl::StatusOr<uint64_t> NextHole(uint64_t /*offset*/) {
+    return ~uint64_t{0};
+  }
   // Of a file in the store that is written to: its bytes can be shared.
   virtual const fs::Handle* handle() const { return nullptr; }
 };
@@ -90,8 +98,11 @@ class TargetDirectory {
   virtual absl::StatusOr<std::optional<Node>> Look(const std::string& name) = 0;
   virtual absl::StatusOr<std::unique_ptr<TargetDirectory>> Enter(
       const std::string& name) = 0;
-  // For the user alone, until Finish().
-  virtual absl::Status MakeDirectory(const std::string& name) = 0;
+  // Whether nothing can be written any more: the copying ends.
+  virtual bool is_broken() const { return false; }
+  // For the user alone, until Finish(), which gets the same dress.
+  virtual absl::Status MakeDirectory(const std::string& name,
+                                     const Dress& dress) = 0;
   // A regular file that is new, or new content of one that is there. If it
   // fails, no new file stays.
   virtual absl::Status CopyFile(const std::string& name, bool exists,
@@ -103,10 +114,10 @@ class TargetDirectory {
   // A device, FIFO or socket.
   virtual absl::Status MakeSpecial(const std::string& name,
                                    const Dress& dress) = 0;
-  // Another name for a file that was copied before: its path from where the
-  // copying began.
-  virtual absl::Status Link(const std::string& earlier,
-                            const std::string& name) = 0;
+  // Another name for a file that was copied before, with the same dress:
+  // `earlier` is its path from where the copying began.
+  virtual absl::Status Link(const std::string& earlier, const std::string& name,
+                            const Dress& dress) = 0;
   // Of a directory, when all is in it.
   virtual absl::Status Finish(const std::string& name, const Dress& dress) = 0;
   virtual absl::Status Unlink(const std::string& name) = 0;

@@ -2,6 +2,7 @@
 
 #define FUSE_USE_VERSION 314
 
+#include <archive.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <gnu/libc-version.h>
 #include <isa-l.h>
@@ -76,6 +77,7 @@ Json Libraries() {
                               ABSL_LTS_RELEASE_PATCH_LEVEL)},
       {"isa-l",
        Dotted(ISAL_MAJOR_VERSION, ISAL_MINOR_VERSION, ISAL_PATCH_VERSION)},
+      {"libarchive", ARCHIVE_VERSION_ONLY_STRING},
       {"cli11", CLI11_VERSION},
       {"spdlog", Dotted(SPDLOG_VER_MAJOR, SPDLOG_VER_MINOR, SPDLOG_VER_PATCH)},
       {"nlohmann-json",

@@ -81,6 +81,10 @@ class VolumeSourceFile : public SourceFile {
     return bytes_;
   }
 
+  absl::StatusOr<uint64_t> NextHole(uint64_t offset) override {
+    return volume_.Seek(*handle_, offset, SEEK_HOLE);
+  }
+
   const fs::Handle* handle() const override { return handle_.get(); }
 
  private:
@@ -167,7 +171,8 @@ class VolumeTargetDirectory : public TargetDirectory {
     return std::make_unique<VolumeTargetDirectory>(volume_, root_, ino);
   }
 
-  absl::Status MakeDirectory(const std::string& name) override {
+  absl::Status MakeDirectory(const std::string& name,
+                             const Dress& /*dress*/) override {
     return Made(volume_.MakeDirectory(ino_, name, 0700, CurrentCaller()));
   }
 
@@ -193,8 +198,8 @@ class VolumeTargetDirectory : public TargetDirectory {
     return Finish(name, dress);
   }
 
-  absl::Status Link(const std::string& earlier,
-                    const std::string& name) override;
+  absl::Status Link(const std::string& earlier, const std::string& name,
+                    const Dress& dress) override;
 
   absl::Status Finish(const std::string& name, const Dress& dress) override {
     VARVE_ASSIGN_OR_RETURN(const fs::Stat stat, Find(volume_, ino_, name));
@@ -293,7 +298,8 @@ absl::Status VolumeTargetDirectory::CopyIntoExisting(const std::string& name,
 }
 
 absl::Status VolumeTargetDirectory::Link(const std::string& earlier,
-                                         const std::string& name) {
+                                         const std::string& name,
+                                         const Dress& /*dress*/) {
   uint64_t ino = root_;
   for (const absl::string_view part :
        absl::StrSplit(earlier, '/', absl::SkipEmpty())) {
