@@ -265,9 +265,8 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   // What is written anew gets a new checksum: so each node that goes into it is
   // compared with its own once more, whatever was found when it was read first.
   const NodeReader nodes(&tree.segments);
-  const auto root =
-      MergeOverlay(StoredTree(&nodes, tree.live->stored().root()),
-                   tree.live->frozen(), &segments);
+  const auto root = MergeOverlay(StoredTree(&nodes, tree.live->stored().root()),
+                                 tree.live->frozen(), &segments);
   absl::Status status = root.status();
   Overlay garbage;
   if (status.ok()) {

@@ -79,11 +79,11 @@ class Json(unittest.TestCase):
         self.assertEqual(result.returncode, 0, "%s: %s\n%s" % (
             " ".join(command), result.stderr.decode(), values))
 
-    def object(self, *command, status=0):
+    def object(self, *command, status=(0,)):
         """The object that a command prints, which has to be as its schema says."""
         words = 2 if command[0] == "raw" else 1
         result = varve(*command[:words], "--json", *command[words:], check=False)
-        self.assertEqual(result.returncode, status, result.stderr)
+        self.assertIn(result.returncode, status, result.stderr)
         value = json.loads(result.stdout)
         self.expect_valid(command[:words], [value])
         return value
@@ -126,6 +126,13 @@ class Json(unittest.TestCase):
         info = self.object("raw", "info", self.store)
         with self.assertRaises(AssertionError):
             self.expect_valid(("raw", "info"), [{**info, "new": 1}])
+
+    def test_doctor(self):
+        self.fill()
+        # 17 if there is something to mend on the host, which is not ours to know.
+        for what in (self.root, self.store):
+            report = self.object("doctor", what, status=(0, 17))
+            self.assertTrue(report["findings"])
 
     def test_of_a_mount(self):
         self.fill()
@@ -186,10 +193,11 @@ class Json(unittest.TestCase):
         place = self.object("raw", "metadata", self.store, "file")
         self.assertTrue(place["valid"])
         self.damage(place["payload_offset"])
-        found = self.object("check", self.store, status=DAMAGE)
+        found = self.object("check", self.store, status=(DAMAGE,))
         self.assertEqual(found["problems"][0]["files"], ["file"])
         self.assertIsNone(found["repair"])
-        self.assertFalse(self.object("raw", "metadata", self.store, "file", status=DAMAGE)["valid"])
+        place = self.object("raw", "metadata", self.store, "file", status=(DAMAGE,))
+        self.assertFalse(place["valid"])
         repaired = self.object("check", "--repair", self.store)
         self.assertEqual(repaired["problems"], found["problems"])
         self.assertEqual(repaired["repair"]["kept"], str(self.store) + ".damaged")
