@@ -11,6 +11,7 @@
 
 #include "engine/base/test_util.h"
 #include "fs/base/error.h"
+#include "fs/log/checkpoint.h"
 #include "fs/log/commit.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -31,6 +32,10 @@ class CompactionRunnerTest : public testing::Test {
     const std::string identity = core_.identity.Encode();
     {
       absl::MutexLock lock(&core_.commit_mu);
+      {
+        absl::MutexLock tree_lock(&core_.tree_mu);
+        ASSERT_THAT(ResetLogTree(core_), IsOk());
+      }
       Commit commit(core_, Timestamp::Now());
       commit.AddEntry(HashKey(Identity::Key()), {AsBytes(identity)});
       commit.Add(PutInode{.ino = kRootIno, .attributes = {.mode = 040755}});

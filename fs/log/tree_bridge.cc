@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/btree/overlay.h"
+#include "fs/tree/items.h"
 
 namespace varve::fs {
 namespace {
@@ -19,22 +23,14 @@ class Reading {
 
   absl::Status Run() {
     tree_.BeginCommit();
+    VARVE_RETURN_IF_ERROR(AddInodes());
+    for (const uint64_t directory : directories_) {
+      VARVE_RETURN_IF_ERROR(AddNames(directory));
+    }
+    for (const uint64_t ino : with_links_) {
+      VARVE_RETURN_IF_ERROR(FixFirstName(ino));
+    }
     absl::Status status;
-    VARVE_RETURN_IF_ERROR(reader_.ForEachInode([&](const InodeItem& inode) {
-      status = Add(inode);
-      return status.ok();
-    }));
-    VARVE_RETURN_IF_ERROR(status);
-    VARVE_RETURN_IF_ERROR(reader_.ForEachInode([&](const InodeItem& inode) {
-      if (inode.is_directory()) status = AddNames(inode);
-      return status.ok();
-    }));
-    VARVE_RETURN_IF_ERROR(status);
-    VARVE_RETURN_IF_ERROR(reader_.ForEachInode([&](const InodeItem& inode) {
-      status = FixFirstName(inode);
-      return status.ok();
-    }));
-    VARVE_RETURN_IF_ERROR(status);
     VARVE_RETURN_IF_ERROR(
         reader_.ForEachUnfinished([&](uint64_t begin, uint64_t end) {
           status = Apply(KeepUnfinished{.begin = begin, .end = end});
@@ -49,48 +45,89 @@ class Reading {
     return tree_.Apply(change, std::nullopt);
   }
 
-  absl::Status Add(const InodeItem& inode) {
-    VARVE_RETURN_IF_ERROR(
-        Apply(PutInode{.ino = inode.ino, .attributes = inode.attributes}));
-    if (!inode.is_directory()) VARVE_RETURN_IF_ERROR(AddContent(inode));
-    absl::Status status;
-    VARVE_RETURN_IF_ERROR(
-        reader_.ForEachXattr(inode.ino, [&](absl::string_view name) {
-          status = AddXattr(inode.ino, name);
-          return status.ok();
-        }));
-    return status;
+  // All inodes with what belongs to them, but for names: in one pass, as there
+  // are many.
+  absl::Status AddInodes() {
+    LayeredCursor cursor(&reader_.items());
+    VARVE_RETURN_IF_ERROR(cursor.Seek(InodeKey(kRootIno)));
+    while (cursor.valid()) {
+      VARVE_ASSIGN_OR_RETURN(const ItemKey key, ParseKey(cursor.key()));
+      if (key.kind != ItemKind::kInode && key.ino != ino_) {
+        return DamageError("an inode is missing, but not what belongs to it");
+      }
+      if (key.kind == ItemKind::kName || key.kind == ItemKind::kHash) {
+        VARVE_RETURN_IF_ERROR(cursor.Seek(KeyPrefix(key.ino, ItemKind::kLink)));
+        continue;
+      }
+      VARVE_RETURN_IF_ERROR(AddItem(key, cursor.value()));
+      VARVE_RETURN_IF_ERROR(cursor.Next());
+    }
+    return EndOfInode();
   }
 
-  absl::Status AddContent(const InodeItem& inode) {
-    SetContent set{.ino = inode.ino};
-    VARVE_RETURN_IF_ERROR(reader_.ForEachExtent(inode, 0, kMaxFileSize,
-                                                [&](const Extent& extent) {
-                                                  set.extents.push_back(extent);
-                                                  return true;
-                                                }));
-    return set.extents.empty() ? absl::OkStatus() : Apply(std::move(set));
+  absl::Status AddItem(const ItemKey& key, absl::string_view value) {
+    if (key.kind == ItemKind::kInode) {
+      VARVE_RETURN_IF_ERROR(EndOfInode());
+      VARVE_ASSIGN_OR_RETURN(const InodeItem inode,
+                             DecodeInode(key.ino, value));
+      return AddInode(inode);
+    }
+    if (key.kind == ItemKind::kXattr) {
+      if (key.chunk == 0) {
+        VARVE_RETURN_IF_ERROR(EndOfXattr());
+        xattr_ = std::string(key.xattr);
+      } else if (xattr_ != key.xattr) {
+        return DamageError("an attribute is without its first part");
+      }
+      absl::StrAppend(&xattr_value_, value);
+    } else if (key.kind == ItemKind::kExtent) {
+      VARVE_ASSIGN_OR_RETURN(const Extent extent,
+                             DecodeExtentItem(key.file_offset, value));
+      content_.extents.push_back(extent);
+    }
+    return absl::OkStatus();
   }
 
-  absl::Status AddXattr(uint64_t ino, absl::string_view name) {
-    VARVE_ASSIGN_OR_RETURN(const auto value, reader_.FindXattr(ino, name));
-    if (!value.has_value()) return DamageError("an attribute has no value");
-    return Apply(SetXattr{.ino = ino, .name = name, .value = *value});
+  absl::Status AddInode(const InodeItem& inode) {
+    ino_ = inode.ino;
+    if (inode.is_directory()) {
+      directories_.push_back(inode.ino);
+    } else if (inode.links > 1) {
+      with_links_.push_back(inode.ino);
+    }
+    if (inode.whole_entry.has_value()) {
+      content_.extents.push_back(inode.WholeExtent());
+    }
+    return Apply(PutInode{.ino = inode.ino, .attributes = inode.attributes});
   }
 
-  absl::Status AddNames(const InodeItem& directory) {
+  // What was gathered of the inode is whole.
+  absl::Status EndOfInode() {
+    VARVE_RETURN_IF_ERROR(EndOfXattr());
+    if (content_.extents.empty()) return absl::OkStatus();
+    content_.ino = ino_;
+    return Apply(std::exchange(content_, {}));
+  }
+  absl::Status EndOfXattr() {
+    if (xattr_.empty()) return absl::OkStatus();
+    const std::string name = std::exchange(xattr_, {});
+    const std::string value = std::exchange(xattr_value_, {});
+    return Apply(SetXattr{.ino = ino_, .name = name, .value = value});
+  }
+
+  absl::Status AddNames(uint64_t directory) {
     absl::Status status;
     VARVE_RETURN_IF_ERROR(reader_.ForEachNameAfter(
-        {.directory = directory.ino}, [&](const NameItem& name) {
-          status = Apply(PutName{
-              .parent = directory.ino, .ino = name.ino, .name = name.text});
+        {.directory = directory}, [&](const NameItem& name) {
+          status = Apply(
+              PutName{.parent = directory, .ino = name.ino, .name = name.text});
           return status.ok();
         }));
     return status;
   }
 
-  absl::Status FixFirstName(const InodeItem& inode) {
-    if (inode.is_directory() || inode.links < 2) return absl::OkStatus();
+  absl::Status FixFirstName(uint64_t ino) {
+    VARVE_ASSIGN_OR_RETURN(const InodeItem inode, reader_.GetInode(ino));
     VARVE_ASSIGN_OR_RETURN(const NameItem name,
                            reader_.GetName(inode.first_name));
     const Inode* found = tree_.Find(inode.first_name.directory);
@@ -105,6 +142,13 @@ class Reading {
   const TreeReader& reader_;
   const absl::FunctionRef<void(Change&)> look_;
   Tree& tree_;
+  std::vector<uint64_t> directories_;
+  std::vector<uint64_t> with_links_;  // inodes of several names
+  // What has been gathered so far of this inode.
+  uint64_t ino_ = 0;
+  SetContent content_;
+  std::string xattr_;  // none if that is empty
+  std::string xattr_value_;
 };
 
 // From memory into the log.

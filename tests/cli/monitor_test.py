@@ -125,8 +125,8 @@ class OfAMount(MonitorTest):
         self.assertEqual(after("varve_store_bytes"), after("varve_store_durable_bytes"))
         self.assertEqual(after("varve_inodes"), before("varve_inodes") + 1)
         self.assertGreater(after("varve_memory_bytes", kind="anonymous"), 100000)
-        # This very request is one.
-        self.assertEqual(after("varve_requests_in_progress"), 1)
+        # This very request is one, and what the kernel asks for by itself may be another.
+        self.assertGreaterEqual(after("varve_requests_in_progress"), 1)
 
     def test_reads_and_errors(self):
         self.make_store()

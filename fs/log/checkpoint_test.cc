@@ -1,0 +1,207 @@
+// Checkpoints of nodes: what they write, what goes on meanwhile, and what a
+// tree is that is read back from them.
+
+#include "fs/log/checkpoint.h"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/test_util.h"
+#include "fs/log/commit.h"
+#include "fs/log/loader.h"
+#include "fs/log/tree_root.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace varve::fs {
+namespace {
+
+using ::testing::IsEmpty;
+
+// A tree in a store, without a volume around it.
+class CheckpointTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto store = Store::Open(path_, {.mode = OpenMode::kCreate});
+    ASSERT_THAT(store, IsOk());
+    core_.store = *std::move(store);
+    core_.identity = Identity::Make(Timestamp::Now());
+    const std::string identity = core_.identity.Encode();
+    absl::MutexLock lock(&core_.commit_mu);
+    {
+      absl::MutexLock tree_lock(&core_.tree_mu);
+      ASSERT_THAT(ResetLogTree(core_), IsOk());
+    }
+    Commit commit(core_, Timestamp::Now());
+    commit.AddEntry(HashKey(Identity::Key()), {AsBytes(identity)});
+    commit.Add(PutInode{.ino = kRootIno, .attributes = {.mode = 040755}});
+    ASSERT_THAT(commit.Finish(), IsOk());
+  }
+
+  absl::Status MakeDirectory(const std::string& name) {
+    absl::MutexLock lock(&core_.commit_mu);
+    Commit commit(core_, Timestamp::Now());
+    const uint64_t ino = commit.NewIno();
+    commit.Add(PutInode{.ino = ino, .attributes = {.mode = 040755}});
+    commit.Add(PutName{.parent = kRootIno, .ino = ino, .name = name});
+    return commit.Finish();
+  }
+  absl::Status Checkpoint() { return WriteCheckpoint(core_, Timestamp::Now()); }
+  uint64_t Length() const { return core_.store->tail(); }
+
+  // The names in the root as the store has them, in their order.
+  std::vector<std::string> ReadBack() {
+    EXPECT_THAT(core_.store->Sync().status(), IsOk());
+    Core core;
+    auto store = Store::Open(path_, {.mode = OpenMode::kRead});
+    EXPECT_THAT(store, IsOk());
+    core.store = *std::move(store);
+    core.identity = core_.identity;
+    const auto loaded = LoadTree(core);
+    EXPECT_THAT(loaded, IsOk());
+    EXPECT_THAT(loaded->notes, IsEmpty());
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    return NamesIn(core.tree);
+  }
+  static std::vector<std::string> NamesIn(const Tree& tree) {
+    std::vector<std::string> names;
+    tree.root()->directory().ForEachAfter(0, [&names](const Name& name) {
+      names.emplace_back(name.text());
+      return true;
+    });
+    return names;
+  }
+  std::vector<std::string> Names() {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    return NamesIn(core_.tree);
+  }
+
+  const TemporaryDirectory directory_;
+  const std::string path_ = directory_.File("store");
+  Core core_;
+};
+
+TEST_F(CheckpointTest, TheTreeIsReadBackInItsOrder) {
+  for (int i = 0; i < 3000; ++i) {
+    ASSERT_THAT(MakeDirectory(absl::StrCat(i * 7919 % 3000)), IsOk());
+    if (i % 1000 != 777) continue;
+    ASSERT_THAT(Checkpoint(), IsOk());
+  }
+  EXPECT_EQ(ReadBack(), Names());
+  ASSERT_THAT(Checkpoint(), IsOk());
+  EXPECT_EQ(ReadBack(), Names());
+}
+
+TEST_F(CheckpointTest, WritesWhatHasChanged) {
+  for (int i = 0; i < 5000; ++i) {
+    ASSERT_THAT(MakeDirectory(absl::StrCat("some name ", i)), IsOk());
+  }
+  const uint64_t begin = Length();
+  ASSERT_THAT(Checkpoint(), IsOk());
+  const uint64_t all = Length() - begin;
+  ASSERT_THAT(MakeDirectory("one more"), IsOk());
+  const uint64_t before = Length();
+  ASSERT_THAT(Checkpoint(), IsOk());
+  EXPECT_LT(Length() - before, all / 10);
+  EXPECT_EQ(ReadBack(), Names());
+}
+
+// What is committed while a checkpoint is written lies before it in the store,
+// and is in the tree all the same.
+TEST_F(CheckpointTest, CommitsMeanwhileAreKept) {
+  std::atomic<bool> stop{false};
+  std::thread writer([this, &stop] {
+    for (int i = 0; !stop.load(); ++i) {
+      ASSERT_THAT(MakeDirectory(absl::StrCat("name ", i)), IsOk());
+    }
+  });
+  for (int i = 0; i < 40; ++i) {
+    EXPECT_THAT(Checkpoint(), IsOk());
+    if (i % 8 == 0) {
+      // Of a moment in between: a beginning of what is there later.
+      const std::vector<std::string> read = ReadBack();
+      std::vector<std::string> names = Names();
+      ASSERT_LE(read.size(), names.size());
+      names.resize(read.size());
+      EXPECT_EQ(read, names);
+    }
+  }
+  stop.store(true);
+  writer.join();
+  EXPECT_EQ(ReadBack(), Names());
+}
+
+// A node that is damaged under a mount is made up for from the tree in memory.
+TEST_F(CheckpointTest, DamagedNodesAreMadeAnew) {
+  for (int i = 0; i < 2000; ++i) {
+    ASSERT_THAT(MakeDirectory(absl::StrCat("name ", i)), IsOk());
+  }
+  ASSERT_THAT(Checkpoint(), IsOk());
+  uint64_t begin = 0;
+  uint64_t size = 0;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const Segment segment = core_.log_tree->segments.All().front();
+    begin = segment.nodes_offset;
+    size = segment.nodes_size;
+  }
+  std::string bytes = ReadWholeFile(path_);
+  std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(begin), size, '\xee');
+  WriteWholeFile(path_, bytes);
+  ASSERT_THAT(MakeDirectory("new"), IsOk());
+  const absl::Status checkpoint = Checkpoint();
+  EXPECT_TRUE(checkpoint.ok() || absl::IsDataLoss(checkpoint)) << checkpoint;
+  {
+    absl::MutexLock lock(&core_.commit_mu);
+    EXPECT_TRUE(absl::IsDataLoss(core_.node_damage)) << core_.node_damage;
+  }
+  ASSERT_THAT(Checkpoint(), IsOk());
+  EXPECT_EQ(ReadBack(), Names());
+}
+
+TEST(TreeRoot, IsWhatWasEncoded) {
+  const TreeRoot root = {
+      .root = {.segment = 7, .offset = 100, .size = 4096, .checksum = 5},
+      .previous = 1000,
+      .log_begin = 1020,
+      .first_data_id = 9,
+      .next_segment = 8,
+      .segments = {{1, 64, 5000, 5000}, {7, 8000, 4196, 1}}};
+  const std::string bytes = EncodeTreeRoot(root);
+  const auto decoded = DecodeTreeRoot(bytes);
+  ASSERT_THAT(decoded, IsOk());
+  EXPECT_EQ(*decoded, root);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_THAT(DecodeTreeRoot(absl::string_view(bytes).substr(0, size)),
+                HasCode(absl::StatusCode::kDataLoss))
+        << size;
+  }
+  EXPECT_THAT(DecodeTreeRoot(bytes + '\0'),
+              HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST(TreeRoot, ImpossibleSegmentsAreDamage) {
+  const TreeRoot sound = {.root = {.size = 1}, .next_segment = 3};
+  ASSERT_THAT(DecodeTreeRoot(EncodeTreeRoot(sound)), IsOk());
+  const std::vector<std::vector<Segment>> impossible = {
+      {{2, 64, 10, 10}, {1, 200, 10, 10}},  // out of order
+      {{1, 64, 10, 10}, {1, 64, 10, 10}},   // twice
+      {{0, 64, 10, 10}},                    // of no number
+      {{3, 64, 10, 10}},                    // never written
+      {{1, 64, 10, 11}},                    // more live than there is
+      {{1, ~uint64_t{0}, 10, 10}},          // nowhere
+  };
+  for (const std::vector<Segment>& segments : impossible) {
+    TreeRoot root = sound;
+    root.segments = segments;
+    EXPECT_THAT(DecodeTreeRoot(EncodeTreeRoot(root)),
+                HasCode(absl::StatusCode::kDataLoss));
+  }
+}
+
+}  // namespace
+}  // namespace varve::fs
