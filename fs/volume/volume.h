@@ -302,8 +302,8 @@ class Volume {
   AttributeChanges attributes_{core_, open_files_, inodes_, options_};
   FileWatch file_watch_{core_, incidents_};
   CompactionRunner compactions_;
-  Backoff checkpoint_backoff_ ABSL_GUARDED_BY(core_.commit_mu);
-  bool closed_ = true;  // nothing to close until all is open
+  Backoff checkpoint_backoff_;  // of the syncer's thread
+  bool closed_ = true;          // nothing to close until all is open
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
