@@ -12,7 +12,7 @@ namespace {
 
 // What every entry takes besides its payload, on average.
 constexpr uint64_t kEntryOverhead = 52;
-// About what a checkpoint takes for an inode and its name.
+// About what an inode and its name take in a record of the whole tree.
 constexpr uint64_t kInodeOverhead = 100;
 // Of a file that is written, that much may be in memory and not in the store.
 constexpr uint64_t kMostInMemory = uint64_t{4} << 20;
@@ -78,7 +78,15 @@ uint64_t CountContentBytes(Core& core) {
 uint64_t EstimateLiveBytes(Core& core) {
   const uint64_t content = CountContentBytes(core);
   absl::ReaderMutexLock lock(&core.tree_mu);
-  return content + core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
+  uint64_t nodes = 0;
+  if (core.log_tree != nullptr) {
+    // The others in a segment are dead, but cannot be given back by themselves.
+    for (const Segment& segment : core.log_tree->segments.All()) {
+      nodes += segment.live_bytes;
+    }
+  }
+  return content + nodes +
+         core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
 }
 
 uint64_t CountSpilledBytes(const OpenFiles& open_files) {
