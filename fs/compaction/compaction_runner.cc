@@ -17,7 +17,8 @@ namespace {
 
 // On a full disk it is punched as soon as this much has died, but not all the
 // time; and now and then in any case, for what was in use may be so no more.
-constexpr uint64_t kLeastPressurePunch = 4096;
+// One block more may be what an append has taken since.
+constexpr uint64_t kLeastPressurePunch = 2 * 4096;
 constexpr absl::Duration kPressurePause = absl::Seconds(1);
 constexpr int kPressureShare = 10;  // of the time for punching, one part in ten
 constexpr absl::Duration kVainPressurePause = absl::Minutes(1);
