@@ -1,6 +1,7 @@
 #include "fs/log/checkpoint.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -187,10 +188,12 @@ absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
   VARVE_RETURN_IF_ERROR(MarkInUse(core, now));
   Batch batch = core.store->BeginBatch();
   const uint64_t end = segments.AddLast(batch);
-  std::vector<uint32_t> retired;
-  LogTree& tree = *moment.tree;
+  NodeSegments& known = moment.tree->segments;
+  const std::vector<Segment> before = known.All();
+  const std::vector<Segment> after = segments.Update(before);
   TreeRoot& root = moment.root;
-  root.segments = segments.Update(tree.segments.All(), &retired);
+  std::copy_if(after.begin(), after.end(), std::back_inserter(root.segments),
+               [](const Segment& segment) { return segment.live_bytes > 0; });
   root.next_segment = segments.next_segment();
   CommitHeader header = CheckpointHeader(core, now, end);
   header.flags |= CommitHeader::kRoot;
@@ -205,10 +208,11 @@ absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
       std::exchange(core.checkpoint, location.metadata_offset());
   core.log_bytes -= moment.log_bytes;
   core.clean = false;  // a mark that says so is no longer the newest record
-  for (const uint32_t number : std::exchange(tree.retired, retired)) {
-    tree.segments.Remove(number);
+  for (const Segment& segment : after) known.Add(segment);
+  // The checkpoint that needed these is not the one before the last any more.
+  for (const Segment& segment : before) {
+    if (segment.live_bytes == 0) known.Remove(segment.number);
   }
-  for (const Segment& segment : root.segments) tree.segments.Add(segment);
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,6 +68,19 @@ class CheckpointTest : public testing::Test {
     absl::ReaderMutexLock lock(&core.tree_mu);
     return NamesIn(core.tree);
   }
+  // The segments as somebody knows them who opens the store for writing.
+  std::vector<Segment> SegmentsReadBack() {
+    const std::string copy = directory_.File("copy");
+    WriteWholeFile(copy, ReadWholeFile(path_));
+    Core core;
+    auto store = Store::Open(copy, {.mode = OpenMode::kReadWrite});
+    EXPECT_THAT(store, IsOk());
+    core.store = *std::move(store);
+    core.identity = core_.identity;
+    EXPECT_THAT(LoadTree(core), IsOk());
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    return core.log_tree->segments.All();
+  }
   static std::vector<std::string> NamesIn(const Tree& tree) {
     std::vector<std::string> names;
     tree.root()->directory().ForEachAfter(0, [&names](const Name& name) {
@@ -108,6 +122,29 @@ TEST_F(CheckpointTest, WritesWhatHasChanged) {
   ASSERT_THAT(Checkpoint(), IsOk());
   EXPECT_LT(Length() - before, all / 10);
   EXPECT_EQ(ReadBack(), Names());
+}
+
+// A segment is known as long as the last checkpoint or the one before needs a
+// node of it, also to who opens the store anew, and no longer.
+TEST_F(CheckpointTest, SegmentsAreForgottenWhenNoCheckpointNeedsThem) {
+  std::vector<Segment> before;
+  for (int i = 0; i < 60; ++i) {
+    ASSERT_THAT(MakeDirectory(absl::StrCat("name ", i)), IsOk());
+    ASSERT_THAT(Checkpoint(), IsOk());
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const std::vector<Segment> now = core_.log_tree->segments.All();
+    std::set<uint32_t> numbers;
+    for (const Segment& segment : now) numbers.insert(segment.number);
+    for (const Segment& segment : before) {
+      // One that was live is there still, if without a live byte.
+      EXPECT_EQ(numbers.contains(segment.number), segment.live_bytes > 0)
+          << segment.number << " after checkpoint " << i;
+    }
+    before = now;
+  }
+  // A leaf with its deltas, and as much for the checkpoint before.
+  EXPECT_LE(before.size(), 2 * (kMaxRuns + 1));
+  EXPECT_EQ(SegmentsReadBack(), before);
 }
 
 // What is committed while a checkpoint is written lies before it in the store,

@@ -57,7 +57,7 @@ class Loader {
   // Where the tree's segments are now, in a relocated store.
   void FindSegments(TreeRoot& root) const;
   // The segments that the checkpoint before needs, and this one does not.
-  std::vector<uint32_t> RetiredBy(const TreeRoot& root) const;
+  std::vector<Segment> OnlyBefore(const TreeRoot& root) const;
   absl::Status CopyToNewLogTree()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status Replay(const Record& record)
@@ -195,8 +195,8 @@ void Loader::FindSegments(TreeRoot& root) const {
   }
 }
 
-std::vector<uint32_t> Loader::RetiredBy(const TreeRoot& root) const {
-  std::vector<uint32_t> retired;
+std::vector<Segment> Loader::OnlyBefore(const TreeRoot& root) const {
+  std::vector<Segment> retired;
   const auto entry = store_.EntryEndingAt(root.previous + kMetadataSize);
   if (!entry.ok()) return retired;
   const auto header = core_.identity.AsCommit(*entry);
@@ -206,7 +206,7 @@ std::vector<uint32_t> Loader::RetiredBy(const TreeRoot& root) const {
   absl::flat_hash_set<uint32_t> now;
   for (const Segment& segment : root.segments) now.insert(segment.number);
   for (const Segment& segment : (*before)->segments) {
-    if (!now.contains(segment.number)) retired.push_back(segment.number);
+    if (!now.contains(segment.number)) retired.push_back(segment);
   }
   return retired;
 }
@@ -226,7 +226,10 @@ absl::Status Loader::LoadRoot(const Record& record) {
   result_.first_data_id = root->first_data_id;
   if (!result_.relocated) {
     core_.checkpoint_before = root->previous;
-    core_.log_tree->retired = RetiredBy(*root);
+    for (Segment segment : OnlyBefore(*root)) {
+      segment.live_bytes = 0;
+      core_.log_tree->segments.Add(segment);
+    }
     return absl::OkStatus();
   }
   // All content lies elsewhere than this tree has it.
@@ -381,11 +384,12 @@ absl::StatusOr<LoadResult> Loader::Load() {
     const absl::Status status = LoadOnce();
     if (status.ok()) {
       result_.rebuilt = !damaged_.empty();
-      if (result_.rebuilt)
+      if (result_.rebuilt) {
         result_.notes.push_back(
             absl::StrCat(first.message(),
                          "; the tree was read from an older checkpoint and "
                          "the commits since"));
+      }
       return std::move(result_);
     }
     if (first.ok()) first = status;
@@ -439,7 +443,10 @@ absl::Status Loader::LoadOnce() {
                  absl::StrCat(header.is_checkpoint() ? "checkpoint" : "commit",
                               " ", header.sequence, " at offset ",
                               record.location.payload_offset));
-    if (!replayed.ok() && !GoOn(replayed)) return replayed;
+    // Of a tree in nodes a part is worse than another way to all of it.
+    if (!replayed.ok() && (header.has_root() || !GoOn(replayed))) {
+      return replayed;
+    }
     core_.last_sequence = header.sequence;
     core_.next_ino = std::max(core_.next_ino, header.next_ino);
     next_data_id = std::max(next_data_id, header.next_data_id);

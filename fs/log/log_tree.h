@@ -9,9 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "engine/store/store.h"
 #include "fs/btree/node_reader.h"
@@ -29,12 +27,12 @@ struct LogTree {
 
   explicit LogTree(const Store* store) : segments(store), nodes(&segments) {}
 
+  // Those without a live byte are needed by the checkpoint before the last
+  // alone, and forgotten with the next one.
   NodeSegments segments;
   const NodeReader nodes;
   std::unique_ptr<LiveTree> live;
   uint32_t next_segment = 1;
-  // Numbers of segments that only the checkpoint before the last needs.
-  std::vector<uint32_t> retired;
 };
 
 }  // namespace varve::fs

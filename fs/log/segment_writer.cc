@@ -60,20 +60,15 @@ uint64_t SegmentWriter::AddLast(Batch& batch) {
   return nodes_.empty() ? batch.begin() : AddTo(batch);
 }
 
-std::vector<Segment> SegmentWriter::Update(
-    const std::vector<Segment>& before, std::vector<uint32_t>* retired) const {
-  std::vector<Segment> all = before;
-  all.insert(all.end(), written_.begin(), written_.end());
-  for (Segment& segment : all) {
+std::vector<Segment> SegmentWriter::Update(std::vector<Segment> before) const {
+  before.insert(before.end(), written_.begin(), written_.end());
+  for (Segment& segment : before) {
     const auto it = retired_.find(segment.number);
     if (it == retired_.end()) continue;
     segment.live_bytes -= static_cast<uint32_t>(
         std::min<uint64_t>(it->second, segment.live_bytes));
-    if (segment.live_bytes == 0) retired->push_back(segment.number);
   }
-  std::erase_if(all,
-                [](const Segment& segment) { return segment.live_bytes == 0; });
-  return all;
+  return before;
 }
 
 }  // namespace varve::fs

@@ -42,10 +42,9 @@ class SegmentWriter final : public NodeSink {
   // commit_mu must be held.
   uint64_t AddLast(Batch& batch);
 
-  // What the tree's segments are, once they were `before`: those without a node
-  // that is live are left out, and their numbers added to `retired`.
-  std::vector<Segment> Update(const std::vector<Segment>& before,
-                              std::vector<uint32_t>* retired) const;
+  // What the tree's segments are, once they were `before`: the same and those
+  // that were written, less what was done without.
+  std::vector<Segment> Update(std::vector<Segment> before) const;
   uint32_t next_segment() const { return number_; }
 
  private:
