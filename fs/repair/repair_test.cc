@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "fs/volume/volume_test_util.h"
 
@@ -124,6 +125,34 @@ TEST_F(RepairTest, LostCommitIsNamedAndTheRestStays) {
   EXPECT_EQ(*Read("d/changed"), "the next version");
   EXPECT_NE(Ino("last"), 0u);
   EXPECT_EQ(Ino("a-directory-of-long-name"), 0u);
+}
+
+// There is another way to the whole tree than through a node that is damaged.
+TEST_F(RepairTest, DamagedNodesCostNothing) {
+  Reopen();
+  const std::string before = Dump();
+  std::vector<EntryLocation> segments;
+  ASSERT_THAT(volume().store().ForEachInChain([&](const EntryView& entry) {
+    const auto header = volume().identity().AsCommit(entry);
+    if (header.has_value() && header->is_segment()) {
+      segments.push_back(entry.location());
+    }
+    return true;
+  }),
+              IsOk());
+  ASSERT_FALSE(segments.empty());
+  Close();
+  std::string bytes = ReadWholeFile(path());
+  for (const EntryLocation& segment : segments) {
+    bytes[segment.payload_offset + segment.payload_size / 2] ^= 0x11;
+    bytes[segment.payload_offset + segment.payload_size / 2 + 40] ^= 0x11;
+  }
+  WriteWholeFile(path(), bytes);
+  const RepairReport report = Repair();
+  EXPECT_THAT(report.notes, Contains(HasSubstr("older checkpoint")));
+  EXPECT_THAT(report.files, IsEmpty());
+  Open();
+  EXPECT_EQ(Dump(), before);
 }
 
 TEST_F(RepairTest, FileInTheWayIsLeftAlone) {
