@@ -37,7 +37,8 @@ struct TreeRoot {
   uint64_t log_begin = 0;
   // Ids of data below this were drawn before.
   uint64_t first_data_id = 1;
-  // Neither this nor a larger one was ever used.
+  // The next number: above those of all segments of this tree. There may be
+  // entries of such numbers, of a tree that was given up because of damage.
   uint32_t next_segment = 1;
   std::vector<Segment> segments;  // by number
 
