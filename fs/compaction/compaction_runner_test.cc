@@ -11,8 +11,7 @@
 
 #include "engine/base/test_util.h"
 #include "fs/base/error.h"
-#include "fs/log/checkpoint.h"
-#include "fs/log/commit.h"
+#include "fs/log/core_test_util.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -25,22 +24,7 @@ class CompactionRunnerTest : public testing::Test {
  protected:
   // A store with the root of a tree, and a file's worth of dead bytes.
   void Open(const AutoCompaction& options = {}) {
-    auto store = Store::Open(path_, {.mode = OpenMode::kCreate});
-    ASSERT_THAT(store, IsOk());
-    core_.store = *std::move(store);
-    core_.identity = Identity::Make(Timestamp::Now());
-    const std::string identity = core_.identity.Encode();
-    {
-      absl::MutexLock lock(&core_.commit_mu);
-      {
-        absl::MutexLock tree_lock(&core_.tree_mu);
-        ASSERT_THAT(ResetLogTree(core_), IsOk());
-      }
-      Commit commit(core_, Timestamp::Now());
-      commit.AddEntry(HashKey(Identity::Key()), {AsBytes(identity)});
-      commit.Add(PutInode{.ino = kRootIno, .attributes = {.mode = 040755}});
-      ASSERT_THAT(commit.Finish(), IsOk());
-    }
+    MakeCore(path_, core_);
     unnamed_.SetLimit(core_.store->tail());
     MakeRunner(options);
   }

@@ -112,15 +112,28 @@ void DecodeExtent(const RecordContext* record, WireReader& in, Extent& e) {
 
 // --- The kinds ---------------------------------------------------------------
 
+void EncodeAttributes(const Attributes& attributes, WireWriter out) {
+  out.Varint(attributes.mode);
+  out.Varint(attributes.uid);
+  out.Varint(attributes.gid);
+  out.Varint(attributes.rdev);
+  out.Varint(attributes.size);
+  out.Varint(attributes.generation);
+}
+
+void DecodeAttributes(WireReader& in, Attributes& attributes) {
+  attributes.mode = in.Varint32();
+  attributes.uid = in.Varint32();
+  attributes.gid = in.Varint32();
+  attributes.rdev = in.Varint32();
+  attributes.size = in.Varint();
+  attributes.generation = in.Varint32();
+}
+
 void PutInode::Encode(Timestamp time, WireWriter out) const {
   const Attributes& a = attributes;
   out.Varint(ino);
-  out.Varint(a.mode);
-  out.Varint(a.uid);
-  out.Varint(a.gid);
-  out.Varint(a.rdev);
-  out.Varint(a.size);
-  out.Varint(a.generation);
+  EncodeAttributes(a, out);
   const std::pair<Timestamp, uint8_t> times[] = {{a.atime, kAtime},
                                                  {a.mtime, kMtime},
                                                  {a.ctime, kCtime},
@@ -138,12 +151,7 @@ void PutInode::Encode(Timestamp time, WireWriter out) const {
 void PutInode::Decode(const RecordContext& record, WireReader& in) {
   Attributes& a = attributes;
   ino = in.Varint();
-  a.mode = in.Varint32();
-  a.uid = in.Varint32();
-  a.gid = in.Varint32();
-  a.rdev = in.Varint32();
-  a.size = in.Varint();
-  a.generation = in.Varint32();
+  DecodeAttributes(in, a);
   const uint8_t bits = in.U8();
   const std::pair<Timestamp*, uint8_t> times[] = {{&a.atime, kAtime},
                                                   {&a.mtime, kMtime},

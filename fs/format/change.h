@@ -72,6 +72,10 @@ struct Attributes {
   friend bool operator==(const Attributes&, const Attributes&) = default;
 };
 
+// All of them but the times, one behind the other.
+void EncodeAttributes(const Attributes& attributes, WireWriter out);
+void DecodeAttributes(WireReader& in, Attributes& attributes);
+
 // Makes the inode, or replaces its attributes. A size smaller than before
 // forgets the content behind it.
 struct PutInode {

@@ -244,13 +244,18 @@ absl::Status ResetLogTree(Core& core) {
   return absl::OkStatus();
 }
 
+absl::Status CopyToNewLogTree(Core& core) {
+  VARVE_RETURN_IF_ERROR(ResetLogTree(core));
+  CopyToLog(core.tree, *core.log_tree->live);
+  return absl::OkStatus();
+}
+
 absl::Status RebuildLogTree(Core& core, const absl::Status& damage) {
   core.node_damage.Update(damage);
   absl::MutexLock lock(&core.tree_mu);
   const uint32_t next_segment = core.log_tree->next_segment;
-  VARVE_RETURN_IF_ERROR(ResetLogTree(core));
+  VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core));
   core.log_tree->next_segment = next_segment;
-  CopyToLog(core.tree, *core.log_tree->live);
   return absl::OkStatus();
 }
 
@@ -304,8 +309,7 @@ absl::Status WriteFirstCheckpoint(Core& core, Timestamp now) {
     absl::MutexLock commit_lock(&core.commit_mu);
     VARVE_RETURN_IF_ERROR(WriteWholeTree(core, now));
     absl::MutexLock lock(&core.tree_mu);
-    VARVE_RETURN_IF_ERROR(ResetLogTree(core));
-    CopyToLog(core.tree, *core.log_tree->live);
+    VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core));
   }
   return WriteCheckpoint(core, now);
 }

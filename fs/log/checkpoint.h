@@ -32,9 +32,13 @@ absl::Status WriteFirstCheckpoint(Core& core, Timestamp now)
 absl::Status ResetLogTree(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
 
-// Makes the tree in the log anew from the one in memory, because nodes of it
-// are damaged: the next checkpoint writes all of it. Takes time in proportion
-// to the tree.
+// Makes the tree in the log be a new one, in core.store, of what the tree in
+// memory is: the next checkpoint writes all of it. Takes time in proportion to
+// the tree.
+absl::Status CopyToNewLogTree(Core& core)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
+
+// The same under a mount, because nodes of the tree are damaged.
 absl::Status RebuildLogTree(Core& core, const absl::Status& damage)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
         ABSL_LOCKS_EXCLUDED(core.tree_mu);

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/test_util.h"
 #include "fs/log/commit.h"
+#include "fs/log/core_test_util.h"
 #include "fs/log/loader.h"
 #include "fs/log/tree_root.h"
 #include "gmock/gmock.h"
@@ -26,22 +27,7 @@ using ::testing::IsEmpty;
 // A tree in a store, without a volume around it.
 class CheckpointTest : public testing::Test {
  protected:
-  void SetUp() override {
-    auto store = Store::Open(path_, {.mode = OpenMode::kCreate});
-    ASSERT_THAT(store, IsOk());
-    core_.store = *std::move(store);
-    core_.identity = Identity::Make(Timestamp::Now());
-    const std::string identity = core_.identity.Encode();
-    absl::MutexLock lock(&core_.commit_mu);
-    {
-      absl::MutexLock tree_lock(&core_.tree_mu);
-      ASSERT_THAT(ResetLogTree(core_), IsOk());
-    }
-    Commit commit(core_, Timestamp::Now());
-    commit.AddEntry(HashKey(Identity::Key()), {AsBytes(identity)});
-    commit.Add(PutInode{.ino = kRootIno, .attributes = {.mode = 040755}});
-    ASSERT_THAT(commit.Finish(), IsOk());
-  }
+  void SetUp() override { MakeCore(path_, core_); }
 
   absl::Status MakeDirectory(const std::string& name) {
     absl::MutexLock lock(&core_.commit_mu);

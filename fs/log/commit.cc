@@ -5,6 +5,7 @@
 #include <cassert>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
@@ -117,11 +118,13 @@ absl::Status Commit::Finish() {
   const EntryLocation location =
       batch_.Add(key_hash, AsBytes(writer().payload()));
   assert(location.payload_offset == header_.position);
+  VARVE_ASSIGN_OR_RETURN(const std::vector<Change> changes,
+                         ReadChanges(location));
   // Nobody else changes the tree meanwhile: commit_mu is held.
-  absl::StatusOr<std::unique_ptr<TreeEditor>> editor = Stage(location);
+  absl::StatusOr<std::unique_ptr<TreeEditor>> editor = Stage(changes);
   if (absl::IsDataLoss(editor.status())) {
     VARVE_RETURN_IF_ERROR(RebuildLogTree(core_, editor.status()));
-    editor = Stage(location);
+    editor = Stage(changes);
   }
   VARVE_RETURN_IF_ERROR(editor.status());
   VARVE_RETURN_IF_ERROR(batch_.Commit());
@@ -129,51 +132,48 @@ absl::Status Commit::Finish() {
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
-  return ApplyToTree(location, **editor);
+  return ApplyToTree(changes, **editor);
 }
 
-absl::Status Commit::ForEachChange(
-    const EntryLocation& record,
-    absl::FunctionRef<absl::Status(const Change&)> visit) const {
+absl::StatusOr<std::vector<Change>> Commit::ReadChanges(
+    const EntryLocation& record) const {
   VARVE_ASSIGN_OR_RETURN(
       CommitReader reader,
       CommitReader::Open(writer_->payload(), record.payload_offset,
                          record.key_hash, record.crc32));
-  Change change;
+  std::vector<Change> changes;
   while (true) {
-    VARVE_ASSIGN_OR_RETURN(const bool more, reader.Next(change));
-    if (!more) return absl::OkStatus();
-    VARVE_RETURN_IF_ERROR(visit(change));
+    VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
+    if (!change.has_value()) return changes;
+    changes.push_back(*std::move(change));
   }
 }
 
 absl::StatusOr<std::unique_ptr<TreeEditor>> Commit::Stage(
-    const EntryLocation& record) const {
+    const std::vector<Change>& changes) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   std::unique_ptr<TreeEditor> editor(
       new TreeEditor(core_.log_tree->live->Edit()));
-  VARVE_RETURN_IF_ERROR(Annotate(ForEachChange(record,
-                                               [&](const Change& change) {
-                                                 return editor->Apply(
-                                                     change, header_.time);
-                                               }),
-                                 absl::StrCat("commit ", header_.sequence)));
+  for (const Change& change : changes) {
+    VARVE_RETURN_IF_ERROR(Annotate(editor->Apply(change, header_.time),
+                                   absl::StrCat("commit ", header_.sequence)));
+  }
   return editor;
 }
 
-absl::Status Commit::ApplyToTree(const EntryLocation& record,
+absl::Status Commit::ApplyToTree(const std::vector<Change>& changes,
                                  TreeEditor& editor) {
   absl::MutexLock lock(&core_.tree_mu);
   core_.log_tree->live->Publish(editor);
   core_.tree.BeginCommit();
-  const absl::Status status = ForEachChange(record, [&](const Change& change) {
-    core_.tree_mu.AssertHeld();
-    return core_.tree.Apply(change, header_.time);
-  });
-  if (status.ok()) return status;
-  // The plan was wrong: a defect of this program, not of the store.
-  return absl::InternalError(absl::StrCat(
-      "commit ", header_.sequence, " does not apply: ", status.message()));
+  for (const Change& change : changes) {
+    const absl::Status status = core_.tree.Apply(change, header_.time);
+    if (status.ok()) continue;
+    // The plan was wrong: a defect of this program, not of the store.
+    return absl::InternalError(absl::StrCat(
+        "commit ", header_.sequence, " does not apply: ", status.message()));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace varve::fs

@@ -18,8 +18,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -84,14 +84,15 @@ class Commit {
   // ENOSPC if the store has run out of numbers for what is to be committed: a
   // record with higher ones could not be read again.
   absl::Status CheckNumbers() const;
-  absl::Status ForEachChange(
-      const EntryLocation& record,
-      absl::FunctionRef<absl::Status(const Change&)> visit) const;
+  // What the record says, with extents as they will be in the store.
+  absl::StatusOr<std::vector<Change>> ReadChanges(
+      const EntryLocation& record) const;
   // Works out what becomes of the tree in the log.
   absl::StatusOr<std::unique_ptr<TreeEditor>> Stage(
-      const EntryLocation& record) const;
+      const std::vector<Change>& changes) const;
   // Makes it true, and changes the tree in memory.
-  absl::Status ApplyToTree(const EntryLocation& record, TreeEditor& editor);
+  absl::Status ApplyToTree(const std::vector<Change>& changes,
+                           TreeEditor& editor);
 
   Core& core_;
   const absl::Status status_;  // of marking the store as in use

@@ -58,8 +58,6 @@ class Loader {
   void FindSegments(TreeRoot& root) const;
   // The segments that the checkpoint before needs, and this one does not.
   std::vector<Segment> OnlyBefore(const TreeRoot& root) const;
-  absl::Status CopyToNewLogTree()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status Replay(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status ApplyChanges(const Record& record, bool verified)
@@ -233,13 +231,7 @@ absl::Status Loader::LoadRoot(const Record& record) {
     return absl::OkStatus();
   }
   // All content lies elsewhere than this tree has it.
-  return CopyToNewLogTree();
-}
-
-absl::Status Loader::CopyToNewLogTree() {
-  VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
-  CopyToLog(core_.tree, *core_.log_tree->live);
-  return absl::OkStatus();
+  return CopyToNewLogTree(core_);
 }
 
 bool Loader::LiesInBatchOfNewest(const EntryLocation& location) const {
@@ -455,7 +447,7 @@ absl::Status Loader::LoadOnce() {
       core_.log_bytes = 0;
       if (!header.has_root()) {
         result_.first_data_id = header.next_data_id;
-        VARVE_RETURN_IF_ERROR(CopyToNewLogTree());
+        VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core_));
       }
     } else {
       core_.log_bytes += record.location.size_on_disk();

@@ -192,12 +192,7 @@ std::string EncodeInode(const InodeItem& item) {
   if (item.whole_entry.has_value()) bits |= kIsWhole;
   if (item.extent_count > 0 || item.patched > 0) bits |= kHasExtents;
   out.U8(bits);
-  out.Varint(a.mode);
-  out.Varint(a.uid);
-  out.Varint(a.gid);
-  out.Varint(a.rdev);
-  out.Varint(a.size);
-  out.Varint(a.generation);
+  EncodeAttributes(a, out);
   out.U64(a.mtime.packed());
   if ((bits & kAtimeIsMtime) == 0) out.U64(a.atime.packed());
   if ((bits & kCtimeIsMtime) == 0) out.U64(a.ctime.packed());
@@ -230,12 +225,7 @@ absl::StatusOr<InodeItem> DecodeInode(uint64_t ino, absl::string_view value) {
   Attributes& a = item.attributes;
   WireReader in(value);
   const uint8_t bits = in.U8();
-  a.mode = in.Varint32();
-  a.uid = in.Varint32();
-  a.gid = in.Varint32();
-  a.rdev = in.Varint32();
-  a.size = in.Varint();
-  a.generation = in.Varint32();
+  DecodeAttributes(in, a);
   a.mtime = Timestamp::FromPacked(in.U64());
   a.atime =
       (bits & kAtimeIsMtime) != 0 ? a.mtime : Timestamp::FromPacked(in.U64());
