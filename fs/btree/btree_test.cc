@@ -165,6 +165,34 @@ TEST(BTree, OneChangeWritesADeltaAndThePathToIt) {
   EXPECT_LT(tree.nodes().bytes() - bytes, 4 * kNodeTarget);
 }
 
+// As a directory's names are walked over, with others before and behind.
+TEST(BTree, CursorsKeepToTheirPrefix) {
+  TestTree tree;
+  for (int i = 0; i < 300; ++i) tree.Put(Key(i), absl::StrCat(i));
+  tree.Checkpoint();
+  for (int i = 0; i < 300; ++i) {
+    if (i / 10 % 3 != 1) tree.Erase(Key(i));
+  }
+  tree.Put(Key(1105), "new");
+  const LayeredTree layers = tree.layers();
+  // Of k0000NN, each ten of numbers; and of what is not there.
+  for (int ten = 0; ten < 40; ++ten) {
+    const std::string prefix = Key(10 * ten).substr(0, 8);
+    Model expected;
+    for (const auto& [key, value] : tree.model()) {
+      if (key.substr(0, 8) == prefix) expected.emplace(key, value);
+    }
+    Model found;
+    LayeredCursor cursor(&layers, prefix);
+    ASSERT_THAT(cursor.Seek(prefix), IsOk());
+    while (cursor.valid()) {
+      found.emplace(cursor.key(), cursor.value());
+      ASSERT_THAT(cursor.Next(), IsOk());
+    }
+    EXPECT_EQ(found, expected) << prefix;
+  }
+}
+
 TEST(BTree, NoChangeWritesNothing) {
   TestTree tree;
   for (int i = 0; i < 1000; ++i) tree.Put(Key(i), "v");

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "engine/base/status.h"
 
 namespace varve::fs {
@@ -101,9 +102,6 @@ absl::StatusOr<std::optional<LayeredTree::Found>> LayeredTree::FindAtOrBefore(
   }
 }
 
-LayeredCursor::LayeredCursor(const LayeredTree* tree)
-    : tree_(tree), stored_(tree->stored_) {}
-
 absl::Status LayeredCursor::Seek(absl::string_view key) {
   at_.clear();
   for (const Overlay* overlay : tree_->overlays_) {
@@ -139,8 +137,10 @@ absl::Status LayeredCursor::Settle() {
       first = stored_.key();
       value = stored_.value();
     }
-    valid_ = first.has_value() && value.has_value();
-    if (!first.has_value()) return absl::OkStatus();
+    const bool is_end =
+        !first.has_value() || !absl::StartsWith(*first, prefix_);
+    valid_ = !is_end && value.has_value();
+    if (is_end) return absl::OkStatus();
     key_.assign(first->data(), first->size());
     if (valid_) {
       value_ = *value;

@@ -76,10 +76,14 @@ class LayeredTree {
 // Walks over the items of a layered tree in the order of their keys.
 class LayeredCursor {
  public:
-  // Stands nowhere at first. `tree` must outlive it.
-  explicit LayeredCursor(const LayeredTree* tree);
+  // Over the items whose keys begin with `prefix`: others are not even passed
+  // over, of which there may be many that are erased. Stands nowhere at first.
+  // `tree` must outlive it.
+  explicit LayeredCursor(const LayeredTree* tree, absl::string_view prefix = {})
+      : tree_(tree), prefix_(prefix), stored_(tree->stored_) {}
 
-  // To the first item whose key is not below `key`; DATA_LOSS as for Get().
+  // To the first item whose key is not below `key`, which begins with the
+  // prefix or is below it; DATA_LOSS as for Get().
   absl::Status Seek(absl::string_view key);
   // To the next item. The cursor must stand at one.
   absl::Status Next();
@@ -97,6 +101,7 @@ class LayeredCursor {
   absl::Status PassOver(absl::string_view key);
 
   const LayeredTree* const tree_;
+  const std::string prefix_;
   absl::InlinedVector<Overlay::Map::const_iterator, 3> at_;
   TreeCursor stored_;
   bool valid_ = false;

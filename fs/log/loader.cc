@@ -79,6 +79,9 @@ class Loader {
   void LookAtExtents(Change& change, bool in_checkpoint);
   void Resolve(Extent& extent) const;
 
+  // Nobody changes a tree that is only read, and repair makes it anew.
+  bool keeps_log_tree() const { return !lenient_ && !store_.read_only(); }
+
   Core& core_;
   Store& store_;
   const bool lenient_;
@@ -231,7 +234,7 @@ absl::Status Loader::LoadRoot(const Record& record) {
     return absl::OkStatus();
   }
   // All content lies elsewhere than this tree has it.
-  return CopyToNewLogTree(core_);
+  return keeps_log_tree() ? CopyToNewLogTree(core_) : absl::OkStatus();
 }
 
 bool Loader::LiesInBatchOfNewest(const EntryLocation& location) const {
@@ -320,7 +323,8 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
   if (!verified) reader.VerifyAsRead();
   ChangePipe changes(std::move(reader), kLargeRecord);
   core_.tree.BeginCommit();
-  const bool in_log = !record.header.is_checkpoint() && !lenient_;
+  // The whole tree is copied when all of it is there.
+  const bool in_log = keeps_log_tree() && !record.header.is_checkpoint();
   TreeEditor editor(core_.log_tree->live->Edit());
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
@@ -447,7 +451,9 @@ absl::Status Loader::LoadOnce() {
       core_.log_bytes = 0;
       if (!header.has_root()) {
         result_.first_data_id = header.next_data_id;
-        VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core_));
+        if (keeps_log_tree()) {
+          VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core_));
+        }
       }
     } else {
       core_.log_bytes += record.location.size_on_disk();
@@ -457,8 +463,7 @@ absl::Status Loader::LoadOnce() {
   VARVE_RETURN_IF_ERROR(core_.tree.EndCycleCheck());
   core_.next_data_id.store(next_data_id);
   core_.clean = result_.clean;
-  // Nobody changes a tree that is only read, and repair makes it anew.
-  if (lenient_ || store_.read_only()) core_.log_tree = nullptr;
+  if (!keeps_log_tree()) core_.log_tree = nullptr;
   return absl::OkStatus();
 }
 

@@ -222,11 +222,9 @@ absl::Status TreeEditor::Unlink(NamePlace name, InodeItem& inode) {
   // The next one, by directory and place, goes on as the first.
   inode.first_name = {};
   const std::string prefix = KeyPrefix(inode.ino, ItemKind::kLink);
-  LayeredCursor cursor(&items_);
+  LayeredCursor cursor(&items_, prefix);
   VARVE_RETURN_IF_ERROR(cursor.Seek(prefix));
-  if (!cursor.valid() || cursor.key().substr(0, prefix.size()) != prefix) {
-    return absl::OkStatus();
-  }
+  if (!cursor.valid()) return absl::OkStatus();
   const std::string key(cursor.key());
   absl::StatusOr<ItemKey> next = ParseKey(key);
   if (!next.ok()) return next.status();

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/entry/entry.h"
@@ -41,11 +40,9 @@ absl::Status TreeReader::ForEachItem(
     absl::string_view first, absl::string_view prefix,
     absl::FunctionRef<absl::StatusOr<bool>(const ItemKey&, absl::string_view)>
         visit) const {
-  LayeredCursor cursor(items_);
+  LayeredCursor cursor(items_, prefix);
   absl::Status status = cursor.Seek(first);
-  for (;
-       status.ok() && cursor.valid() && absl::StartsWith(cursor.key(), prefix);
-       status = cursor.Next()) {
+  for (; status.ok() && cursor.valid(); status = cursor.Next()) {
     absl::StatusOr<ItemKey> key = ParseKey(cursor.key());
     if (!key.ok()) return key.status();
     const absl::StatusOr<bool> goes_on = visit(*key, cursor.value());
