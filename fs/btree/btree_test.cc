@@ -28,7 +28,11 @@ class TestTree {
   TestTree() : reader_(&nodes_) { Root({}); }
 
   void Put(const std::string& key, const std::string& value) {
-    active_->Put(key, value);
+    if (model_.contains(key)) {
+      active_->Put(key, value);
+    } else {
+      active_->PutNew(key, value);
+    }
     model_[key] = value;
   }
   void Erase(const std::string& key) {
@@ -163,6 +167,29 @@ TEST(BTree, OneChangeWritesADeltaAndThePathToIt) {
   EXPECT_EQ(tree.Contents(), tree.model());
   // Two inner nodes at most, of up to twice the target, and some bytes.
   EXPECT_LT(tree.nodes().bytes() - bytes, 4 * kNodeTarget);
+}
+
+TEST(Overlay, WhatComesAndGoesLeavesNothing) {
+  Overlay overlay;
+  overlay.Put("old", "value");
+  const size_t memory = overlay.memory();
+  for (int i = 0; i < 100; ++i) {
+    overlay.PutNew(Key(i), "value");
+    if (i % 2 == 0) overlay.Put(Key(i), "another value");
+    // As the changes of a commit come.
+    Overlay commit;
+    if (i % 3 == 0) commit.Put(Key(i), "a third");
+    commit.Erase(Key(i));
+    overlay.Absorb(std::move(commit));
+  }
+  EXPECT_EQ(overlay.items().size(), 1);
+  EXPECT_EQ(overlay.memory(), memory);
+  // What is below has to be hidden, also when it was put again meanwhile.
+  overlay.Erase("old");
+  overlay.PutNew("old", "new");
+  overlay.Erase("old");
+  ASSERT_EQ(overlay.items().size(), 1);
+  EXPECT_FALSE(overlay.items().begin()->second.value.has_value());
 }
 
 // As a directory's names are walked over, with others before and behind.

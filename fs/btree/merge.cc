@@ -139,20 +139,20 @@ absl::Status Merger::AddLeaf(const LeafRuns& runs, ChangeIterator begin,
   for (const RunItem& item : MergeRuns(runs)) {
     const std::string key = runs[item.run].key(item.index);
     for (; begin != end && begin->first < key; ++begin) {
-      if (!begin->second.has_value()) continue;
-      VARVE_RETURN_IF_ERROR(packer->Add(begin->first, *begin->second));
+      if (!begin->second.value.has_value()) continue;
+      VARVE_RETURN_IF_ERROR(packer->Add(begin->first, *begin->second.value));
     }
     absl::string_view value = runs[item.run].value(item.index);
     if (begin != end && begin->first == key) {
-      const auto& change = (begin++)->second;
+      const auto& change = (begin++)->second.value;
       if (!change.has_value()) continue;
       value = *change;
     }
     VARVE_RETURN_IF_ERROR(packer->Add(key, value));
   }
   for (; begin != end; ++begin) {
-    if (!begin->second.has_value()) continue;
-    VARVE_RETURN_IF_ERROR(packer->Add(begin->first, *begin->second));
+    if (!begin->second.value.has_value()) continue;
+    VARVE_RETURN_IF_ERROR(packer->Add(begin->first, *begin->second.value));
   }
   return absl::OkStatus();
 }
@@ -210,7 +210,7 @@ absl::StatusOr<std::optional<NodePointer>> Merger::TryDelta(
   // Half of the leaf at most: in bytes, or else reading would get slow; and in
   // items, or else leaves would stay that have hardly any left.
   for (auto it = begin; it != end; ++it) {
-    weight.Add(it->first, it->second ? it->second->size() : 0);
+    weight.Add(it->first, it->second.value ? it->second.value->size() : 0);
     if (weight.items > runs.back().count() / 2 ||
         weight.bytes > runs.back().size() / 2) {
       return nothing;
@@ -218,8 +218,8 @@ absl::StatusOr<std::optional<NodePointer>> Merger::TryDelta(
   }
   NodeBuilder builder;
   for (auto it = begin; it != end; ++it) {
-    if (it->second.has_value()) {
-      builder.Add(it->first, *it->second);
+    if (it->second.value.has_value()) {
+      builder.Add(it->first, *it->second.value);
     } else {
       builder.AddErased(it->first);
     }

@@ -16,25 +16,35 @@ constexpr size_t kItemOverhead = 128;
 
 }  // namespace
 
-void Overlay::Set(std::string key, std::optional<std::string> value) {
+void Overlay::Set(std::string key, Change change) {
   const size_t key_size = key.size();
-  bytes_ += value.has_value() ? value->size() : 0;
-  const auto [it, is_new] = items_.try_emplace(std::move(key));
-  if (is_new) {
+  const auto [it, is_added] = items_.try_emplace(std::move(key));
+  Change& there = it->second;
+  if (is_added) {
     bytes_ += key_size;
-  } else if (it->second.has_value()) {
-    bytes_ -= it->second->size();
+    there.is_new = change.is_new;
+  } else if (there.value.has_value()) {
+    bytes_ -= there.value->size();
   }
-  it->second = std::move(value);
+  if (there.is_new && !change.value.has_value()) {
+    bytes_ -= key_size;
+    items_.erase(it);
+    return;
+  }
+  // What was there before knows what is below.
+  there.value = std::move(change.value);
+  bytes_ += there.value.has_value() ? there.value->size() : 0;
 }
 
 void Overlay::Put(absl::string_view key, absl::string_view value) {
-  Set(std::string(key), std::string(value));
+  Set(std::string(key), {.value = std::string(value)});
 }
 
-void Overlay::Erase(absl::string_view key) {
-  Set(std::string(key), std::nullopt);
+void Overlay::PutNew(absl::string_view key, absl::string_view value) {
+  Set(std::string(key), {.value = std::string(value), .is_new = true});
 }
+
+void Overlay::Erase(absl::string_view key) { Set(std::string(key), {}); }
 
 void Overlay::Absorb(Overlay&& newer) {
   if (items_.empty()) {
@@ -42,7 +52,7 @@ void Overlay::Absorb(Overlay&& newer) {
     return;
   }
   // Keys of a map cannot be moved out of it.
-  for (auto& [key, value] : newer.items_) Set(key, std::move(value));
+  for (auto& [key, change] : newer.items_) Set(key, std::move(change));
   newer = Overlay();
 }
 
@@ -56,7 +66,7 @@ absl::StatusOr<std::optional<absl::string_view>> LayeredTree::Get(
     const auto it = overlay->items().find(key);
     if (it == overlay->items().end()) continue;
     std::optional<absl::string_view> value;
-    if (it->second.has_value()) value = *it->second;
+    if (it->second.value.has_value()) value = *it->second.value;
     return value;
   }
   return stored_->Get(key);
@@ -80,7 +90,7 @@ absl::StatusOr<std::optional<LayeredTree::Found>> LayeredTree::FindAtOrBefore(
       }
       found = it->first;
       value.reset();
-      if (it->second.has_value()) value = *it->second;
+      if (it->second.value.has_value()) value = *it->second.value;
     }
     TreeCursor cursor(stored_);
     VARVE_RETURN_IF_ERROR(cursor.SeekAtOrBefore(limit));
@@ -131,7 +141,7 @@ absl::Status LayeredCursor::Settle() {
       if (first.has_value() && *first <= key) continue;
       first = key;
       value.reset();
-      if (change.has_value()) value = *change;
+      if (change.value.has_value()) value = *change.value;
     }
     if (stored_.valid() && (!first.has_value() || stored_.key() < *first)) {
       first = stored_.key();

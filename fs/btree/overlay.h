@@ -24,11 +24,18 @@ namespace varve::fs {
 
 class Overlay {
  public:
-  // The new value of each key, or nothing where the item is erased.
-  using Map = absl::btree_map<std::string, std::optional<std::string>>;
+  struct Change {
+    std::optional<std::string> value;  // none: the item is erased
+    bool is_new = false;               // no layer below has an item of this key
+  };
+  using Map = absl::btree_map<std::string, Change>;
 
   // `key` has at most kMaxKeySize bytes, and `value` at most kMaxValueSize.
   void Put(absl::string_view key, absl::string_view value);
+  // The same for a key of which no layer below has an item: when it is erased,
+  // nothing is left of it. So what comes and goes between two checkpoints costs
+  // nothing to those who look for other items.
+  void PutNew(absl::string_view key, absl::string_view value);
   void Erase(absl::string_view key);
   // Lays another overlay over this one.
   void Absorb(Overlay&& newer);
@@ -39,7 +46,7 @@ class Overlay {
   size_t memory() const;
 
  private:
-  void Set(std::string key, std::optional<std::string> value);
+  void Set(std::string key, Change change);
 
   Map items_;
   size_t bytes_ = 0;  // of keys and values

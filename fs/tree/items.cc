@@ -134,7 +134,8 @@ void PutXattrItems(uint64_t ino, absl::string_view name,
   size_t at = 0;
   uint8_t chunk = 0;
   do {  // an empty value has one part, too
-    items->Put(XattrKey(ino, name, chunk++), value.substr(at, kXattrChunkSize));
+    items->PutNew(XattrKey(ino, name, chunk++),
+                  value.substr(at, kXattrChunkSize));
     at += kXattrChunkSize;
   } while (at < value.size());
 }

@@ -74,7 +74,7 @@ std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk);
 std::string ExtentKey(uint64_t ino, uint64_t file_offset);
 std::string TotalsKey();
 std::string UnfinishedKey(uint64_t begin);
-// Puts the items of an extended attribute.
+// Puts the items of an extended attribute that the inode does not have.
 void PutXattrItems(uint64_t ino, absl::string_view name,
                    absl::string_view value, Overlay* items);
 // What the keys of all items of that kind of that inode begin with.

@@ -86,7 +86,7 @@ absl::Status TreeEditor::Do(const PutInode& change, std::optional<Timestamp>) {
     made.attributes = change.attributes;
     CountContent(made, 1);
     ++totals_.inodes;
-    Put(made);
+    staged_.PutNew(InodeKey(made.ino), EncodeInode(made));
     return absl::OkStatus();
   }
   InodeItem& inode = **found;
@@ -195,13 +195,13 @@ absl::Status TreeEditor::Do(const PutName& change,
   absl::StatusOr<uint64_t> place = PlaceFor(change, hash, *parent);
   if (!place.ok()) return place.status();
   const NamePlace name = {.directory = change.parent, .place = *place};
-  staged_.Put(NameKey(name),
-              EncodeName(change.ino, inode->attributes.mode, change.name));
-  staged_.Put(NameHashKey(name, hash), "");
+  staged_.PutNew(NameKey(name),
+                 EncodeName(change.ino, inode->attributes.mode, change.name));
+  staged_.PutNew(NameHashKey(name, hash), "");
   if (inode->first_name.place == 0) {
     inode->first_name = name;
   } else {
-    staged_.Put(LinkKey(inode->ino, name), "");
+    staged_.PutNew(LinkKey(inode->ino, name), "");
   }
   ++parent->name_count;
   ++totals_.names;
@@ -276,8 +276,9 @@ absl::Status TreeEditor::Do(const DropName& change,
 // --- Content -----------------------------------------------------------------
 
 void TreeEditor::PutExtent(const Extent& extent, InodeItem& inode) {
-  staged_.Put(ExtentKey(inode.ino, extent.file_offset),
-              EncodeExtentItem(extent));
+  // Whatever was there has been cut out.
+  staged_.PutNew(ExtentKey(inode.ino, extent.file_offset),
+                 EncodeExtentItem(extent));
   ++inode.extent_count;
   inode.extent_bytes += extent.length;
 }
