@@ -1,9 +1,16 @@
 #!/usr/bin/env python3
-"""What size costs a mount of Varve: many files, a large file, a large store.
+"""What size costs Varve: many files, a large file, a large store; each on a mount.
 
     tools/bench/scale                       all of it; half an hour, and 25 GiB of disk
     tools/bench/scale --parts names         one part
     tools/bench/scale --files 100000 --file-gib 1 --store-gib 10
+
+The part `tree` is about many files without a mount, and measures what the daemon
+does to them. Its long form takes half an hour, and 15 GiB of disk; its short one
+some seconds:
+
+    tools/bench/scale --parts tree --files 10000000
+    tools/bench/scale --parts tree --files 20000
 
 Where two stores are compared, they take turns, and ratios are medians.
 """
@@ -21,6 +28,7 @@ import tempfile
 import time
 import zlib
 
+import scale_tree
 from bench_tools import BenchError, end_group
 from mount_targets import Varve
 
@@ -45,10 +53,10 @@ class Report:
     def __init__(self):
         self.rows = []
 
-    def add(self, what, value, unit, at_most=None):
+    def add(self, what, value, unit, at_most=None, **more):
         reached = None if at_most is None else value <= at_most
         self.rows.append({"what": what, "value": value, "unit": unit, "target": at_most,
-                          "reached": reached})
+                          "reached": reached, **more})
         print("%-58s %10.3g %-8s %s" % (
             what, value, unit,
             "" if reached is None else
@@ -263,7 +271,14 @@ def large_store(report, arguments, stores):
     report.add("  memory of the daemon", stores[1].memory("VmRSS") / MIB, "MiB", 200)
 
 
-PARTS = {"names": many_files, "file": large_file, "store": large_store}
+def tree_alone(report, arguments, stores):
+    scale_tree.measure(report, arguments, [store.path for store in stores])
+
+
+PARTS = {"tree": tree_alone, "names": many_files, "file": large_file, "store": large_store}
+WITHOUT_MOUNT = {"tree"}
+# Of disk for each file of the tree: it lies there twice while it is compacted.
+BYTES_PER_FILE = 1500
 
 
 # ---- The program ------------------------------------------------------------
@@ -279,8 +294,13 @@ def parse_arguments():
                         help="of what is compared (%(default)s)")
     parser.add_argument("--dir", default=None, metavar="DIR", help="where to work")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
+    parser.add_argument("--changes", type=int, default=10 * THOUSAND, metavar="N",
+                        help="before the tree's session is killed (%(default)s)")
     parser.add_argument("--varve", metavar="PROGRAM",
                         default=os.path.join(REPOSITORY, "bazel-bin", "tools", "varve", "varve"))
+    parser.add_argument("--tree-bench", metavar="PROGRAM",
+                        default=os.path.join(REPOSITORY, "bazel-bin", "tools", "bench",
+                                             "tree_bench"))
     arguments = parser.parse_args()
     if arguments.dir and not os.path.isdir(arguments.dir):
         parser.error("there is no directory %s" % arguments.dir)
@@ -289,17 +309,21 @@ def parse_arguments():
         if name not in PARTS:
             parser.error("no part %r; there are %s" % (name, ", ".join(PARTS)))
     if min(arguments.files // THOUSAND, arguments.file_gib, arguments.store_gib,
-           arguments.rounds) < 1:
+           arguments.rounds, arguments.changes) < 1:
         parser.error("at least a thousand files, 1 GiB and one round")
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and not WITHOUT_MOUNT.issuperset(arguments.parts):
         parser.error("only root can have the kernel forget names; run it as root")
     return arguments
 
 
 def run_part(name, report, arguments, folder):
-    if name == "file" and shutil.disk_usage(folder).free < (arguments.file_gib + 2) * GIB:
+    free = shutil.disk_usage(folder).free
+    if name == "file" and free < (arguments.file_gib + 2) * GIB:
         raise BenchError("%s has no room for %d GiB; choose another --dir or --file-gib" % (
             folder, arguments.file_gib))
+    if name == "tree" and free < arguments.files * BYTES_PER_FILE:
+        raise BenchError("%s has no room for %d files; choose another --dir or --files" % (
+            folder, arguments.files))
     stores = []
     for label in ("one", "two"):
         stores.append(Store(os.path.join(folder, label), arguments.varve))
