@@ -1,8 +1,10 @@
 """What format_reader.py reads fields with, and the ways in which a store can be wrong."""
 
 import struct
+import time
 
 EPOCH_SECONDS = 1 << 31
+UNIX_EPOCH = EPOCH_SECONDS << 30  # as a time of the format
 
 
 class Damage(Exception):
@@ -72,7 +74,13 @@ class Fields:
         return name
 
 
-def nanoseconds(time):
+def time_now():
+    """As a time of the format."""
+    seconds, rest = divmod(time.time_ns(), 10**9)
+    return (seconds + EPOCH_SECONDS) << 30 | rest
+
+
+def nanoseconds(timestamp):
     """Since the Unix epoch."""
-    seconds = (time >> 30) - EPOCH_SECONDS
-    return seconds * 10**9 + min(time & ((1 << 30) - 1), 10**9 - 1)
+    seconds = (timestamp >> 30) - EPOCH_SECONDS
+    return seconds * 10**9 + min(timestamp & ((1 << 30) - 1), 10**9 - 1)

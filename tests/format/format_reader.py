@@ -15,12 +15,16 @@ import zlib
 from dataclasses import dataclass, field
 
 from tests.format import tree_nodes
-from tests.format.fields import CutShort, Damage, Fields, NotAStore, TooNew, nanoseconds
+from tests.format.fields import (
+    UNIX_EPOCH, CutShort, Damage, Fields, NotAStore, TooNew, nanoseconds, time_now)
 from tests.format.xxh3 import xxh3_64
 
 METADATA_SIZE = 20
 TOMBSTONE_CRC = 0xD202EF8D
 CLEAN, CHECKPOINT, ROOT, SEGMENT = 1, 2, 4, 8
+KNOWN_FLAGS = CLEAN | CHECKPOINT | ROOT | SEGMENT
+INLINE = 2
+MAX_ID = 1 << 62
 DIGEST, ROOT_ITEM = 10, 11
 DIGEST_SIZE = 10
 IDENTITY_KEY = b"\0varve"
@@ -182,10 +186,10 @@ class Inode:
     rdev: int = 0
     size: int = 0
     generation: int = 0
-    atime: int = 0
-    mtime: int = 0
-    ctime: int = 0
-    btime: int = 0
+    atime: int = UNIX_EPOCH
+    mtime: int = UNIX_EPOCH
+    ctime: int = UNIX_EPOCH
+    btime: int = UNIX_EPOCH
     names: dict = field(default_factory=dict)  # of a directory: name -> ino
     links: list = field(default_factory=list)  # (parent, name)
     extents: list = field(default_factory=list)  # disjoint, no holes
@@ -215,8 +219,11 @@ class Record:
         self.version = self.fields.u8()
         self.flags = self.fields.u8()
         self.time = self.fields.u64()
-        (self.sequence, self.position, self.batch_begin, self.durable_tail, self.next_ino,
-         self.next_data_id, self.checkpoint) = (self.fields.varint() for _ in range(7))
+        self.sequence = self.fields.varint()
+        rest = 0 if self.version > 1 else 6
+        (self.position, self.batch_begin, self.durable_tail, self.next_ino,
+         self.next_data_id, self.checkpoint) = (
+             [self.fields.varint() for _ in range(rest)] or [0] * 6)
 
     def root(self):
         """Of a checkpoint with a root: the body of the item that says where it is."""
@@ -333,8 +340,6 @@ class Tree:
             record = Record(self.data, entry)
         except Damage:
             return None
-        if record.version <= 1 and record.flags & ~15:
-            raise TooNew("flags %d" % record.flags)
         if record.flags & SEGMENT:
             expected = self.reserved_hash(b"n", record.sequence)
         elif record.flags & CHECKPOINT:
@@ -345,7 +350,7 @@ class Tree:
 
     def _vouched_by(self, entry):
         record = self.record_in(entry)
-        if record is None or record.position != entry.start:
+        if record is None or record.version > 1 or record.position != entry.start:
             return 0
         return entry.end if record.flags & CLEAN else min(record.durable_tail, entry.end)
 
@@ -369,10 +374,10 @@ class Tree:
             needed.append(record)
             if record.version > 1:
                 continue
-            if record.flags & CHECKPOINT and entry not in self.passed_over:
+            if record.flags & CHECKPOINT and entry.metadata not in self.passed_over:
                 if not met_checkpoint:
                     stop, met_checkpoint = self._log_begin(record), True
-            elif stop is None and record.checkpoint not in (e.metadata for e in self.passed_over):
+            elif stop is None and record.checkpoint not in self.passed_over:
                 stop = record.checkpoint
         begins_with_identity = self.chain[-1].key_hash == xxh3_64(IDENTITY_KEY)
         self.is_relocated = any(
@@ -419,6 +424,8 @@ class Tree:
         self.inodes, self.unfinished = inodes, root.unfinished
 
     def _extents_at(self, value, record, offset):
+        if value[:1] == bytes([INLINE]):
+            raise Damage("an item with bytes in it")
         extents = list(self._extents(Fields(value), record))
         if len(extents) != 1 or extents[0].offset != 0 or extents[0].store_offset < 0:
             raise Damage("an item is no extent")
@@ -426,20 +433,20 @@ class Tree:
         return extents
 
     def _replay(self):
-        """7: a checkpoint that is damaged is passed over."""
-        self.passed_over = set()
+        """7: a checkpoint that is damaged or missing is passed over."""
+        self.passed_over = set()  # metadata offsets
         while True:
             try:
                 self._replay_from_newest()
                 return
             except Damage:
-                if self.first is None or self.first in self.passed_over:
+                if self.first == 0 or self.first in self.passed_over:
                     raise
                 self.passed_over.add(self.first)
                 self.inodes, self.unfinished, self.last_sequence = {1: Inode()}, [], 0
 
     def _replay_from_newest(self):
-        self.first = None
+        self.first = 0  # metadata offset of the checkpoint that counts
         records = self._find_records()
         behind = []
         for entry in self.chain:
@@ -449,9 +456,11 @@ class Tree:
                 behind.append(entry)
         records.sort(key=lambda r: (r.sequence, r.flags & CHECKPOINT, r.entry.start))
         first = max((i for i, r in enumerate(records) if r.flags & CHECKPOINT
-                     and r.entry not in self.passed_over), default=0)
+                     and r.entry.metadata not in self.passed_over), default=0)
         if records and records[first].flags & CHECKPOINT:
-            self.first = records[first].entry
+            self.first = records[first].entry.metadata
+        elif records:
+            self.first = records[-1].checkpoint
         for record in records[first:]:
             is_checkpoint = record.flags & CHECKPOINT != 0
             if is_checkpoint and record is not records[first]:
@@ -459,8 +468,10 @@ class Tree:
             if not is_checkpoint and record.sequence != self.last_sequence + 1:
                 raise Damage("commit %d is missing" % (self.last_sequence + 1))
             self.payload(record.entry)
-            if record.version > 1:
-                raise TooNew("record version %d" % record.version)
+            if record.version > 1 or record.flags & ~KNOWN_FLAGS:
+                raise TooNew("version %d, flags %d" % (record.version, record.flags))
+            if max(record.next_ino, record.next_data_id) > MAX_ID:
+                raise Damage("an impossible number")
             if record.flags & ROOT:
                 self._load_root(record)
             else:
@@ -497,8 +508,8 @@ class Tree:
         is_now = body.u8()
         for i, name in enumerate(TIMES):
             put[name] = record.time if is_now & (1 << i) else body.u64()
-        if ino == 0:
-            raise Damage("inode 0")
+        if not 0 < ino < MAX_ID:
+            raise Damage("inode %d" % ino)
         inode = self.inodes.get(ino)
         if inode is None:
             inode = self.inodes[ino] = Inode(mode=put["mode"])
@@ -557,7 +568,7 @@ class Tree:
         while body.more():
             kind = body.u8()
             extent = Extent(body.varint(), body.varint())
-            if kind == 2:
+            if kind == INLINE:
                 extent.store_offset = body.at
                 extent.key_hash, extent.crc = record.entry.key_hash, record.entry.crc
                 extent.entry_offset = body.at - record.entry.start
@@ -570,6 +581,7 @@ class Tree:
                 if kind != 3:
                     extent.entry_offset, extent.entry_size = body.varint(), body.varint()
                 if (extent.entry_offset > extent.store_offset
+                        or extent.store_offset + extent.entry_size + METADATA_SIZE >= 1 << 63
                         or extent.entry_offset + extent.length > extent.entry_size):
                     raise Damage("an extent beyond its entry")
             elif kind != 1:
@@ -625,6 +637,7 @@ class Tree:
             lain_in = self._entries_in_use()
         elif not newest:
             return
+        now = time_now()
         paths = {}
         for path, ino in self.walk():
             if stat.S_ISREG(self.inodes[ino].mode):
@@ -635,7 +648,7 @@ class Tree:
             for path, key_hash in names:
                 entry = newest.get(key_hash)
                 if entry is not None and entry.is_tombstone:
-                    if [e.key_hash for e in inode.extents] == [key_hash]:
+                    if self._whole_key(inode) == key_hash:
                         dropped.append(self._link_of(path))
                 elif self.is_relocated:
                     written.append(self._new_after_move(inode, key_hash, lain_in))
@@ -643,11 +656,14 @@ class Tree:
                     written.append(entry)
             for entry in sorted(filter(None, written), key=lambda e: e.end)[-1:]:
                 inode.size = entry.size
+                inode.mtime = inode.ctime = now
                 inode.extents = [Extent(
                     0, entry.size, entry.start, entry.key_hash, entry.crc, 0, entry.size)]
             for parent, name in dropped:
                 inode.links.remove((parent, name))
                 del self.inodes[parent].names[name]
+                directory = self.inodes[parent]
+                directory.mtime = directory.ctime = inode.ctime = now
             if not inode.links:
                 del self.inodes[ino]
 
@@ -677,14 +693,20 @@ class Tree:
         entry = self.live(key_hash)
         if entry is None or entry.start in lain_in:
             return None
-        keys = [extent.key_hash for extent in inode.extents]
-        if len(keys) == 1 and keys[0] == key_hash:
-            extent = inode.extents[0]
-            if extent.offset == 0 and extent.length == extent.entry_size == inode.size:
-                return entry
-        if inode.size > 0 and key_hash not in keys:
+        if self._whole_key(inode) == key_hash:
+            return entry
+        if inode.size > 0 and key_hash not in (extent.key_hash for extent in inode.extents):
             return None
         return None if self._is_named(entry) else entry
+
+    @staticmethod
+    def _whole_key(inode):
+        """The key hash of the one entry that is all of the file, or None."""
+        if len(inode.extents) != 1:
+            return None
+        extent = inode.extents[0]
+        is_whole = extent.offset == 0 and extent.length == extent.entry_size == inode.size
+        return extent.key_hash if is_whole else None
 
     def _is_named(self, entry):
         """Whether a record says that a file's bytes lie in an entry like that."""
