@@ -73,6 +73,14 @@ class FaultFile final : public File {
         {.op = kOpSync, .path = path_});
   }
 
+  absl::Status BeginWriteOut(uint64_t offset, uint64_t length) override {
+    VARVE_RETURN_IF_ERROR(owner_.Check(kOpWriteOut, path_));
+    return owner_.Record(
+        owner_.skips_syncs_.load() ? absl::OkStatus()
+                                   : base_->BeginWriteOut(offset, length),
+        {.op = kOpWriteOut, .path = path_, .offset = offset, .length = length});
+  }
+
   absl::Status Truncate(uint64_t size) override {
     VARVE_RETURN_IF_ERROR(owner_.Check(kOpTruncate, path_));
     return owner_.Record(base_->Truncate(size),

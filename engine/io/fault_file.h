@@ -46,7 +46,8 @@ enum FileOp : uint32_t {
   kOpSpace = 1 << 15,
   kOpReaderLock = 1 << 16,  // taken by readers, or against them
   kOpPreallocate = 1 << 17,
-  kAllOps = (1 << 18) - 1,
+  kOpWriteOut = 1 << 18,
+  kAllOps = (1 << 19) - 1,
 };
 using FileOps = uint32_t;
 
@@ -56,8 +57,9 @@ struct FileEvent {
   std::string path;    // of the file when it was opened, or the first argument
   std::string target;  // of a rename
   uint64_t offset = 0;
-  uint64_t length = 0;  // bytes written, punched or preallocated; the new size
-  std::string bytes;    // written, if asked for
+  // Bytes written, written out, punched or preallocated; the new size.
+  uint64_t length = 0;
+  std::string bytes;  // written, if asked for
 };
 
 class FaultFileSystem : public FileSystem {

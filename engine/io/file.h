@@ -106,6 +106,12 @@ class File {
   // Makes data and size durable (fdatasync).
   virtual absl::Status Sync() = 0;
 
+  // Has the host begin to write the range to the disk, and does not wait until
+  // it is there: a later Sync() will find less to do. UNIMPLEMENTED where the
+  // host cannot. After any other failure bytes may be lost, and Sync() need not
+  // say so again.
+  virtual absl::Status BeginWriteOut(uint64_t offset, uint64_t length) = 0;
+
   virtual absl::Status Truncate(uint64_t size) = 0;
 
   // Gives the blocks of the range back to the host and leaves the size as it

@@ -152,6 +152,16 @@ TEST_F(FileTest, HolesGiveSpaceBack) {
   EXPECT_EQ(file->Info()->size, 1 << 20);
 }
 
+TEST_F(FileTest, BytesCanBeWrittenOutEarly) {
+  const auto file = Open(OpenMode::kCreateNew);
+  ASSERT_THAT(WriteFully(*file, 0, Bytes(Pattern(1, 1 << 20))), IsOk());
+  const absl::Status status = file->BeginWriteOut(0, 1 << 20);
+  if (absl::IsUnimplemented(status)) GTEST_SKIP() << status;
+  EXPECT_THAT(status, IsOk());
+  EXPECT_THAT(file->BeginWriteOut(uint64_t{1} << 63, 1),
+              HasErrorNumber(EINVAL));
+}
+
 TEST_F(FileTest, BlocksCanBeHadBehindTheEndAndGivenBack) {
   const auto file = Open(OpenMode::kCreateNew);
   const std::string content = Pattern(1, 5000);

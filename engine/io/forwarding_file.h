@@ -26,6 +26,9 @@ class ForwardingFile : public File {
     return file_->WriteAt(offset, pieces);
   }
   absl::Status Sync() override { return file_->Sync(); }
+  absl::Status BeginWriteOut(uint64_t offset, uint64_t length) override {
+    return file_->BeginWriteOut(offset, length);
+  }
   absl::Status Truncate(uint64_t size) override {
     return file_->Truncate(size);
   }

@@ -95,6 +95,10 @@ class MendedFile final : public ForwardingFile {
     return ReadOnly();
   }
   absl::Status Sync() override { return ReadOnly(); }
+  absl::Status BeginWriteOut(uint64_t /*offset*/,
+                             uint64_t /*length*/) override {
+    return ReadOnly();
+  }
   absl::Status Truncate(uint64_t /*size*/) override { return ReadOnly(); }
   absl::Status PunchHole(uint64_t /*offset*/, uint64_t /*length*/) override {
     return ReadOnly();

@@ -67,6 +67,7 @@ class MemoryFile final : public File {
     return Refuse();
   }
   absl::Status Sync() override { return Refuse(); }
+  absl::Status BeginWriteOut(uint64_t, uint64_t) override { return Refuse(); }
   absl::Status Truncate(uint64_t) override { return Refuse(); }
   absl::Status PunchHole(uint64_t, uint64_t) override { return Refuse(); }
   absl::Status Preallocate(uint64_t, uint64_t) override { return Refuse(); }

@@ -15,6 +15,10 @@ namespace {
 // Keys that ReadBatch() looks up together.
 constexpr size_t kReadBlock = 32;
 
+// Without a message, for which memory would have to be got and given back:
+// that takes many times as long as the look-up. The caller knows the key.
+absl::Status Absent() { return absl::Status(absl::StatusCode::kNotFound, ""); }
+
 std::vector<uint64_t> HashesOf(absl::Span<const EntryKey> keys) {
   std::vector<uint64_t> hashes;
   hashes.reserve(keys.size());
@@ -86,7 +90,7 @@ absl::StatusOr<EntryView> Store::Read(const EntryKey& key) const {
         const std::optional<uint64_t> offset = generation.Find(key_hash);
         if (!offset.has_value()) {
           VARVE_RETURN_IF_ERROR(generation.CheckIndexWhole());
-          return NoSuchKey(key_hash);
+          return Absent();
         }
         return generation.ViewOf(key_hash, *offset);
       });

@@ -7,7 +7,8 @@
 //
 // Thread rules: every method may be called from any thread at any time. One
 // writer lock serialises appends (it is held across the write system call);
-// readers take no lock that an append holds.
+// readers take no lock that an append holds. A store that much is appended to
+// has a thread of its own, which has the host begin to write it to the disk.
 //
 // Durability: an append survives the death of the process once it has
 // returned, and a power cut once a later Sync() has returned.
@@ -175,7 +176,8 @@ class Store {
       std::function<uint64_t()> fallback_key_hash);
 
   // Makes everything appended so far durable, and returns the length of the
-  // durable prefix. Concurrent callers share one system call. After a failure
+  // durable prefix. Concurrent callers share one system call; there is none
+  // if nothing is new. After a failure, which may be one of writing out early,
   // every further write and sync fails and the store only serves reads.
   absl::StatusOr<uint64_t> Sync();
   // Length of the prefix that is known to be durable.
@@ -200,7 +202,8 @@ class Store {
 
   // --- Reading -------------------------------------------------------------
 
-  // The newest entry of the key. NOT_FOUND if it is absent or deleted.
+  // The newest entry of the key. NOT_FOUND, without a message, if it is absent
+  // or deleted: asking for what is not there costs next to nothing.
   absl::StatusOr<EntryView> Read(const EntryKey& key) const;
   // Nothing where a key is absent; all answers are of one moment's index.
   std::vector<std::optional<EntryView>> ReadBatch(

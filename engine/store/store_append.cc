@@ -88,6 +88,7 @@ absl::Status StoreImpl::WriteBytes(Append& append, bool may_use_reserve) {
     return status;
   }
   generation_->set_written_end(append.end());
+  write_out_.NoteEnd(append.end());
   return absl::OkStatus();
 }
 
@@ -106,6 +107,7 @@ absl::Status StoreImpl::Commit(PendingAppend& pending) {
 
 void StoreImpl::CutBackTo(uint64_t end) {
   generation_->set_written_end(end);
+  write_out_.NoteEnd(end);
   // If the file has become shorter than that, this would make it longer.
   must_cut_back_ = !CheckLength(*generation_, end).ok() ||
                    !generation_->file().Truncate(end).ok();

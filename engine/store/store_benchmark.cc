@@ -133,6 +133,35 @@ void RandomFinds(benchmark::State& state) {
 }
 BENCHMARK(RandomFinds)->Arg(1000)->Arg(1000000);
 
+void AbsentReads(benchmark::State& state) {
+  const Scratch scratch;
+  const auto count = static_cast<uint64_t>(state.range(0));
+  const std::unique_ptr<Store> store = Filled(scratch, count, 8);
+  std::mt19937_64 random(1);
+  for (auto _ : state) {
+    const auto view =
+        store->Read(EntryKey::OfHash(KeyHash(count + 1 + random() % count)));
+    if (view.ok()) std::abort();
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(AbsentReads)->Arg(1000)->Arg(1000000);
+
+void AbsentFinds(benchmark::State& state) {
+  const Scratch scratch;
+  const auto count = static_cast<uint64_t>(state.range(0));
+  const std::unique_ptr<Store> store = Filled(scratch, count, 8);
+  std::mt19937_64 random(1);
+  for (auto _ : state) {
+    if (store->Exists(
+            EntryKey::OfHash(KeyHash(count + 1 + random() % count)))) {
+      std::abort();
+    }
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(AbsentFinds)->Arg(1000)->Arg(1000000);
+
 void BatchReads(benchmark::State& state) {
   const Scratch scratch;
   constexpr uint64_t kCount = 1000000;

@@ -163,6 +163,7 @@ absl::Status StoreImpl::CheckNotReplaced() {
 }
 
 void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
+  write_out_.Restart(next->written_end());
   {
     absl::MutexLock lock(&sync_mutex_);
     // Before the switch: whoever syncs the new generation must not find the

@@ -1,6 +1,9 @@
 // Failing I/O: a failed append changes nothing, and after a failed sync there
 // are no more writes.
 
+#include <unistd.h>
+
+#include <atomic>
 #include <cerrno>
 #include <sstream>
 #include <string>
@@ -10,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "engine/store/store_test_fixture.h"
 
 namespace varve {
@@ -260,6 +264,75 @@ TEST_F(StoreFaultTest, ConcurrentSyncsShareOneCall) {
   // One for "a", and one for all who wanted "b".
   EXPECT_EQ(file_system_.Count(kOpSync), 2);
   EXPECT_EQ(store_->durable_tail(), store_->tail());
+}
+
+// Whether the thread waits for something.
+bool IsAsleep(pid_t thread) {
+  const std::string stat =
+      ReadWholeFile(absl::StrCat("/proc/self/task/", thread, "/stat"));
+  return stat[stat.rfind(')') + 2] == 'S';
+}
+
+TEST_F(StoreFaultTest, WhoeverIsDurableDoesNotWaitForTheNextSync) {
+  constexpr int kThreads = 8;
+  for (int round = 0; round < 20 && !HasFailure(); ++round) {
+    Write("a", "x");
+    int syncs = 0;
+    std::thread::id second;  // who does the second one
+    absl::Notification begun;
+    absl::Notification go_on;
+    absl::BlockingCounter others_left(kThreads - 1);
+    absl::Notification all_left;
+    file_system_.Inject(
+        {.ops = kOpSync, .times = 3, .before = [&] {
+           ++syncs;
+           if (syncs == 1) {
+             begun.Notify();
+             go_on.WaitForNotification();
+           } else if (syncs == 2) {
+             second = std::this_thread::get_id();
+           } else {
+             EXPECT_TRUE(
+                 all_left.WaitForNotificationWithTimeout(absl::Seconds(20)));
+           }
+         }});
+    std::thread first([&] { EXPECT_THAT(store_->Sync(), IsOk()); });
+    begun.WaitForNotification();
+    Write("b", "y");
+    std::vector<std::atomic<pid_t>> ids(kThreads);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        ids[i] = gettid();
+        EXPECT_THAT(store_->Sync(), IsOk());
+        if (second != std::this_thread::get_id()) {
+          others_left.DecrementCount();
+          return;
+        }
+        // Those who were served with it must not wait for this one.
+        Write("c", "z");
+        EXPECT_THAT(store_->Sync(), IsOk());
+      });
+    }
+    // They know what they want to be durable, and wait for the first sync.
+    for (const std::atomic<pid_t>& id : ids) {
+      while (id == 0 || !IsAsleep(id)) std::this_thread::yield();
+    }
+    go_on.Notify();
+    others_left.Wait();
+    all_left.Notify();
+    for (std::thread& thread : threads) thread.join();
+    first.join();
+    EXPECT_EQ(syncs, 3);
+  }
+}
+
+TEST_F(StoreFaultTest, SyncWithNothingNewCallsNothing) {
+  Write("a", "x");
+  ASSERT_THAT(store_->Sync(), IsOk());
+  const int calls = file_system_.Count(kAllOps);
+  EXPECT_THAT(store_->Sync(), IsOk());
+  EXPECT_EQ(file_system_.Count(kAllOps), calls);
 }
 
 }  // namespace

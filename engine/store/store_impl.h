@@ -7,6 +7,7 @@
 //     Generation::publish_mutex_      held while the index changes
 //       Generation::Moment::mutex_
 //     StoreImpl::sync_mutex_          never held across a system call
+//     WriteOut::mutex_                the same
 //
 // Readers take none of them, but for Moment::mutex_ and, after losing several
 // races, publish_mutex_.
@@ -36,6 +37,7 @@
 #include "engine/store/append.h"
 #include "engine/store/generation.h"
 #include "engine/store/store.h"
+#include "engine/store/write_out.h"
 
 namespace varve {
 
@@ -234,6 +236,7 @@ class StoreImpl {
   // For the store whose file this one's is to be. `reserve` gets that of it.
   std::shared_ptr<Generation> TakeGeneration(Reserve& reserve)
       ABSL_LOCKS_EXCLUDED(writer_mutex_) {
+    write_out_.Stop();
     absl::MutexLock lock(&writer_mutex_);
     reserve_.HandOver(reserve);
     return generation_;
@@ -274,6 +277,7 @@ class StoreImpl {
   void Fail(const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_);
   absl::Status SyncNow(const Generation& generation, bool sync_directory);
+  absl::Status BeginWriteOut(uint64_t offset, uint64_t length);
 
   // A new file with mode, owner and attributes of the store's, in place of one
   // that may be there.
@@ -326,6 +330,9 @@ class StoreImpl {
   bool must_sync_directory_ ABSL_GUARDED_BY(sync_mutex_);
   // Why nothing can be written or synced any more.
   absl::Status failure_ ABSL_GUARDED_BY(sync_mutex_);
+
+  // The last, for its thread uses the others.
+  WriteOut write_out_;
 };
 
 // What a Batch is made of.

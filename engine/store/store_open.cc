@@ -196,12 +196,17 @@ StoreImpl::StoreImpl(Opened opened)
       durable_tail_(recovery_.durable_tail),
       // It may just have been created, or have taken another file's place in a
       // compaction that was killed before it could say so for good.
-      must_sync_directory_(!read_only()) {
+      must_sync_directory_(!read_only()),
+      write_out_([this](uint64_t offset, uint64_t length) {
+        return BeginWriteOut(offset, length);
+      }) {
+  write_out_.Restart(recovery_.tail);
   // On a full disk there will be none, or a small one.
   if (!read_only()) reserve_.Renew(generation_->file(), recovery_.tail);
 }
 
 StoreImpl::~StoreImpl() {
+  write_out_.Stop();
   // One more attempt, so that the next open finds a clean end.
   absl::MutexLock lock(&writer_mutex_);
   FinishCuttingBack().IgnoreError();

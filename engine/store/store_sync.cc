@@ -1,4 +1,4 @@
-// Durability: the group commit of StoreImpl.
+// Durability: the group commit of StoreImpl, and what it has written ahead.
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,13 @@ uint64_t StoreImpl::durable_tail() const {
 
 absl::Status StoreImpl::SyncNow(const Generation& generation,
                                 bool sync_directory) {
-  VARVE_RETURN_IF_ERROR(generation.file().Sync());
+  // That bytes are durable means nothing if they are gone.
+  VARVE_RETURN_IF_ERROR(CheckLength(generation, generation.tail()));
+  const uint64_t end = generation.written_end();
+  absl::Status synced = write_out_.BeginSync();
+  if (synced.ok()) synced = generation.file().Sync();
+  write_out_.EndSync(synced.ok() ? end : 0);
+  VARVE_RETURN_IF_ERROR(synced);
   if (!sync_directory) return absl::OkStatus();
   const absl::Status status = options_.file_system->SyncDirectoryOf(file_path_);
   // Who may not read the directory cannot sync it. What he made in it must be
@@ -24,6 +30,12 @@ absl::Status StoreImpl::SyncNow(const Generation& generation,
     return absl::OkStatus();
   }
   return status;
+}
+
+absl::Status StoreImpl::BeginWriteOut(uint64_t offset, uint64_t length) {
+  // Kept open until then, whatever a compaction does meanwhile.
+  const std::shared_ptr<const Generation> generation = Pin();
+  return generation->file().BeginWriteOut(offset, length);
 }
 
 void StoreImpl::Fail(const absl::Status& status) {
@@ -41,10 +53,13 @@ void StoreImpl::GiveReserveBack() {
 absl::StatusOr<uint64_t> StoreImpl::Sync() {
   const std::shared_ptr<const Generation> generation = Pin();
   const uint64_t wanted = generation->tail();
-  // That bytes are durable means nothing if they are gone.
-  VARVE_RETURN_IF_ERROR(CheckLength(*generation, wanted));
   bool sync_directory = false;
   {
+    // Whoever has been served leaves, whether or not the next one has begun.
+    const auto may_go_on = [this,
+                            wanted]() ABSL_SHARED_LOCKS_REQUIRED(sync_mutex_) {
+      return !syncing_ || (durable_tail_ >= wanted && !must_sync_directory_);
+    };
     absl::MutexLock lock(&sync_mutex_);
     while (true) {
       if (!failure_.ok()) return failure_;
@@ -57,8 +72,7 @@ absl::StatusOr<uint64_t> StoreImpl::Sync() {
       if (!syncing_) break;
       // That sync may have begun before our bytes were written. When it is over
       // they are durable, or one of those who wait syncs for all of them.
-      sync_mutex_.Await(absl::Condition(
-          +[](bool* syncing) { return !*syncing; }, &syncing_));
+      sync_mutex_.Await(absl::Condition(&may_go_on));
     }
     syncing_ = true;
     sync_directory = must_sync_directory_;
