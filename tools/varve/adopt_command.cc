@@ -46,7 +46,7 @@ absl::StatusOr<std::vector<std::string>> ReadKeys(const Arguments& arguments) {
       ReadHostFile(from_input ? "/dev/stdin" : arguments.keys_file));
   std::vector<std::string> keys =
       absl::StrSplit(text, arguments.null_separated ? '\0' : '\n');
-  // What comes after the last separator.
+  // The part after the last separator.
   if (!keys.empty() && keys.back().empty()) keys.pop_back();
   return keys;
 }

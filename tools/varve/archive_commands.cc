@@ -88,8 +88,8 @@ absl::Status CheckForm(const Arguments& arguments, absl::string_view command) {
   return absl::OkStatus();
 }
 
-// What is to be copied, and what a copy of it is called: "." of a directory, so
-// that the copy is of what is in it.
+// The source, and the name of its copy: "." for a directory, so that its
+// content is copied.
 struct Source {
   std::unique_ptr<SourceDirectory> from;
   std::string name;
@@ -165,7 +165,7 @@ absl::Status Export(const Arguments& arguments) {
                                : ExportTar(arguments, *source);
 }
 
-// The directory that is to be filled; it is made if need be.
+// The directory to fill. Makes it if necessary.
 absl::StatusOr<uint64_t> FindTarget(fs::Volume& volume,
                                     const Arguments& arguments) {
   const uint32_t mode = 0777 & ~CurrentUmask();
@@ -211,7 +211,7 @@ absl::Status ImportTar(fs::Volume& volume, const Arguments& arguments, int fd) {
 
 absl::Status Import(const Arguments& arguments) {
   VARVE_RETURN_IF_ERROR(CheckForm(arguments, "import"));
-  // Before a store is made for it.
+  // Check this before making a store.
   Descriptor file;
   if (!arguments.tar.empty() && !arguments.is_stream()) {
     VARVE_ASSIGN_OR_RETURN(file, OpenForReading(arguments.tar));
@@ -231,7 +231,7 @@ absl::Status Import(const Arguments& arguments) {
   return status;
 }
 
-// The options that both have.
+// The options of both commands.
 void AddForms(CLI::App& command, const std::string& path_help,
               const std::string& tar_help, const std::string& directory_help,
               Arguments& arguments) {

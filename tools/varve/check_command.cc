@@ -148,7 +148,8 @@ std::string RepairText(const Arguments& arguments,
   return text;
 }
 
-// Tells what was found before it begins, unless all is to be one object.
+// Prints the problems before the repair begins, unless the output is one JSON
+// object.
 absl::Status Repair(const Arguments& arguments, const CheckResult& result) {
   if (!arguments.json) VARVE_RETURN_IF_ERROR(Print(Report(arguments, result)));
   const absl::StatusOr<fs::RepairReport> repair =
@@ -176,7 +177,7 @@ absl::Status Check(const Arguments& arguments) {
   VARVE_RETURN_IF_ERROR(
       Print(arguments.json ? JsonReport(arguments, *result, /*repair=*/nullptr)
                            : Report(arguments, *result)));
-  // All has been said.
+  // Everything has been printed.
   if (!result->problems.empty()) return ExitError(ExitStatus::kDamage, "");
   return result->incomplete.empty() ? absl::OkStatus()
                                     : ExitError(ExitStatus::kCutShort, "");

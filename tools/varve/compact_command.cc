@@ -47,7 +47,7 @@ Example:
   varve compact --limit 50M --json photos.varve
 )";
 
-// How often progress is looked at, which is how often the bar moves.
+// How often to ask for progress and move the bar.
 constexpr absl::Duration kShowEvery = absl::Milliseconds(100);
 
 struct Arguments {
@@ -58,14 +58,15 @@ struct Arguments {
   bool json = false;
 };
 
-// Signals that ask this command to end, taken as requests to cancel. To be made
-// before any thread, as threads inherit what is blocked.
+// Takes signals that ask this command to end as requests to cancel. Must be
+// made before any thread, as threads inherit the blocked signals.
 class StopSignals {
  public:
   StopSignals() {
     sigemptyset(&signals_);
     for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-      // Who starts a command with nohup(1) or in the background means it.
+      // Leave signals ignored for a command that was started by nohup(1) or in
+      // the background.
       struct sigaction action = {};
       if (sigaction(number, nullptr, &action) == 0 &&
           action.sa_handler != SIG_IGN) {
@@ -78,13 +79,13 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  // Waits for one of them, not longer than `limit`; returns whether one came.
+  // Waits for a signal for up to `limit`; returns whether one came.
   bool Wait(absl::Duration limit) const {
     const struct timespec timeout = absl::ToTimespec(limit);
     return sigtimedwait(&signals_, nullptr, &timeout) > 0;
   }
 
-  // From now on they do what they always do.
+  // Restores the usual effect of the signals.
   void Release() {
     pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
     sigemptyset(&signals_);
@@ -94,7 +95,7 @@ class StopSignals {
   sigset_t signals_;
 };
 
-// What there is too little of, in figures.
+// Says in figures which space is missing.
 std::string TooLittleSpace(CompactionTarget& target) {
   const auto statistics = target.GetStatistics();
   if (!statistics.ok()) return "there is too little free space on the disk";
@@ -110,8 +111,8 @@ std::string TextOf(int number, absl::string_view message) {
   return strerror_r(number, buffer, sizeof(buffer));
 }
 
-// What is told of a failure, and what can be done about it. `message` may be
-// empty.
+// The message about a failure, with what the user can do about it. `message`
+// may be empty.
 absl::Status Failure(CompactionTarget& target, int number,
                      absl::string_view message) {
   const std::string cannot =
@@ -174,7 +175,7 @@ void Remark(absl::string_view sentence) {
   fputs(absl::StrCat("varve: ", Printable(sentence), "\n").c_str(), stderr);
 }
 
-// Shows how far it is until it has ended, and cancels it if a signal says so.
+// Shows progress until the compaction has ended, and cancels it on a signal.
 absl::StatusOr<varve_compaction_progress> Follow(CompactionTarget& target,
                                                  bool joined,
                                                  StopSignals& signals) {
@@ -190,7 +191,7 @@ absl::StatusOr<varve_compaction_progress> Follow(CompactionTarget& target,
     display.ShowInstead(
         [progress](size_t columns) { return ProgressBar(progress, columns); });
     if (!signals.Wait(kShowEvery)) continue;
-    // Who asks a second time does not want to wait.
+    // A user who asks a second time does not want to wait.
     signals.Release();
     VARVE_RETURN_IF_ERROR(target.Cancel());
   }

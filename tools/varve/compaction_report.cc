@@ -38,12 +38,12 @@ const char* PhaseName(uint32_t phase) {
   }
 }
 
-// How much space there is.
+// The free space, in words.
 bool IsKnown(const varve_statistics& statistics) {
   return statistics.available_bytes != VARVE_SPACE_UNKNOWN;
 }
 
-// From 0 to 1. That all is done is only said when it has ended.
+// From 0 to 1. It reaches 1 only when the compaction has ended.
 double Fraction(const varve_compaction_progress& progress) {
   if (progress.bytes_total == 0) return 0;
   return std::min(0.99, static_cast<double>(progress.bytes_done) /
@@ -87,7 +87,7 @@ const char* OutcomeOf(const varve_compaction_progress& progress) {
   return progress.result == ECANCELED ? "cancelled" : "failed";
 }
 
-// By how much the store would take less of the disk, which gives whole blocks.
+// How much disk space the store would save, in whole blocks.
 uint64_t WouldWin(const varve_statistics& statistics) {
   constexpr uint64_t kBlock = 4096;
   const uint64_t live = (statistics.live_bytes + kBlock - 1) / kBlock * kBlock;
@@ -149,7 +149,7 @@ std::string ResultText(const CompactionReport& report,
   std::string text = absl::StrCat(NameOf(report), ": ",
                                   HumanBytes(progress.bytes_reclaimed), " won");
   if (punch) {
-    // What it went over may have been punched before.
+    // Earlier runs may have punched what this run went over.
     absl::StrAppend(&text, " by punching");
   } else {
     absl::StrAppend(&text, "; copied ", HumanBytes(progress.bytes_done), " of ",

@@ -59,7 +59,7 @@ struct GetArguments {
 
 absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
                      const std::string& name) {
-  // Not between the lines of what a terminal shows.
+  // Do not write it between the lines of output on a terminal.
   std::optional<Progress> progress;
   if (isatty(fd) != 1) progress.emplace("copying");
   for (uint64_t offset = 0;;) {
@@ -75,14 +75,15 @@ absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
   }
 }
 
-// A directory of the host, also by way of a link unless `flags` say otherwise.
+// Whether the path leads to a directory of the host. Follows a link unless
+// `flags` say otherwise.
 bool IsHostDirectory(const std::string& path, int flags = 0) {
   struct stat stat;
   return fstatat(AT_FDCWD, path.c_str(), &stat, flags) == 0 &&
          S_ISDIR(stat.st_mode);
 }
 
-// Where FILE says that what is called `name` goes, following cp(1).
+// Where a copy of `name` goes if the user says FILE, by the rules of cp(1).
 std::string HostTargetOf(const GetArguments& arguments,
                          const std::string& name) {
   if (arguments.no_directory || !IsHostDirectory(arguments.file)) {
@@ -135,7 +136,7 @@ absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
   return status;
 }
 
-// That there is nothing at the path; and why, if that can be seen.
+// Says that nothing exists at the path and, if possible, why.
 absl::Status NothingThere(fs::Volume& volume, const GetArguments& arguments) {
   const absl::Status status =
       Explain(fs::PosixError(ENOENT), Cannot("read", arguments.path));
@@ -230,14 +231,14 @@ absl::StatusOr<PathEntry> FindTarget(fs::Volume& volume,
       arguments.from_input() || arguments.no_directory) {
     return place;
   }
-  // A tree's own name, as of "..", says that what is in it is meant.
+  // If a tree has no name of its own, as "..", copy what is in it.
   const std::string name = LastPartOf(arguments.file);
   return FindPathEntry(
       volume, JoinPath(arguments.path, IsRealName(name) ? name : "."),
       arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
 }
 
-// Without a name until it is whole, so that one commit makes all of it.
+// The file has no name until it is whole, so that one commit makes all of it.
 absl::Status PutNew(fs::Volume& volume, const PathEntry& place, uint32_t mode,
                     int fd, const std::string& name) {
   if (place.is_directory) return fs::PosixError(ENOTDIR);
@@ -296,7 +297,7 @@ absl::Status PutTree(fs::Volume& volume, const PutArguments& arguments) {
       !IsHostDirectory(file, AT_SYMLINK_NOFOLLOW)) {
     return Explain(fs::PosixError(ENOTDIR), Cannot("write", arguments.path));
   }
-  // A slash at the end asks for the directory that a link leads to.
+  // A slash at the end asks for the directory to which a link leads.
   const bool enter = absl::EndsWith(file, "/");
   VARVE_ASSIGN_OR_RETURN(
       const auto from,
@@ -307,7 +308,8 @@ absl::Status PutTree(fs::Volume& volume, const PutArguments& arguments) {
   return copier.failures().Result();
 }
 
-// Why FILE cannot be opened; and if it is PATH that is here, what to do.
+// Says why FILE cannot be opened. If PATH names a file of the host instead,
+// says what to do.
 absl::Status NoSuchSource(const PutArguments& arguments,
                           const absl::Status& status) {
   if (SystemErrorNumber(status) != ENOENT) return status;

@@ -45,7 +45,7 @@ struct Arguments {
   bool json = false;
 };
 
-// A directory, or where a dead mount is, which cannot be looked at.
+// Whether this is a directory or a dead mount, whose root cannot be examined.
 bool IsDirectoryOrMount(const std::string& path) {
   const auto real = RealPathOfLast(path);
   const auto mounts = ReadMountInfo();

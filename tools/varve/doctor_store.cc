@@ -1,4 +1,4 @@
-// What can be wrong with a store.
+// The problems that a store can have.
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -31,13 +31,14 @@
 namespace varve::tools {
 namespace {
 
-// Below this, a mount is short of room: it keeps up to 8 MiB back to delete
-// with.
+// With less free space than this, a mount is short of room: it keeps up to 8
+// MiB back for deletions.
 constexpr uint64_t kLittleRoom = uint64_t{32} << 20;
-// Compaction is due if it would win so much, and so much of the whole.
+// Compaction is due if it would reclaim so many bytes and such a part of the
+// store.
 constexpr uint64_t kMuchDead = uint64_t{16} << 20;
 constexpr double kDeadShare = 0.5;
-// How much is compared with its checksums.
+// How many bytes to compare with their checksums.
 constexpr uint64_t kSampleEntries = 1000;
 constexpr uint64_t kSampleBytes = uint64_t{64} << 20;
 
@@ -85,7 +86,7 @@ void ExamineRoom(const std::string& path, Findings& findings) {
   }
 }
 
-// Whether somebody has it open for writing.
+// Whether a process has it open for writing.
 bool ExamineLock(const std::string& path, const std::string& real,
                  Findings& findings) {
   constexpr char kLock[] = "lock";
@@ -122,7 +123,7 @@ bool ExamineLock(const std::string& path, const std::string& real,
 }
 
 void ExamineTail(fs::Volume& volume, bool is_in_use, Findings& findings) {
-  // Of one that is in use, its end is being written.
+  // A process is still writing the end of a store that is in use.
   if (is_in_use) return;
   const RecoveryReport& recovery = volume.store().recovery();
   if (recovery.torn_bytes > 0) {

@@ -120,7 +120,7 @@ ExitStatus ExitStatusOf(const absl::Status& status) {
       return static_cast<ExitStatus>(number);
     }
   }
-  // Damage is damage, whatever number a reader of the bytes would be given.
+  // Damage counts as damage, whatever errno a reader of the bytes would get.
   const std::optional<int> number = SystemErrorNumber(status);
   if (number.has_value() && !absl::IsDataLoss(status)) {
     return FromErrorNumber(*number);

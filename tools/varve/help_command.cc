@@ -22,7 +22,7 @@ struct Arguments {
   std::vector<std::string> words;
 };
 
-// main.cc has made another command of it.
+// main.cc has turned it into another command.
 absl::Status Help(const Arguments&) { return absl::OkStatus(); }
 
 }  // namespace

@@ -101,7 +101,7 @@ absl::StatusOr<Json> Describe(const std::string& path) {
     });
   }
   json["unnamed_entries"] = volume->Unnamed().size();
-  // Of a store that is mounted they would speak of its present use.
+  // For a mounted store they would describe its present use.
   const bool in_use =
       json.contains("mounted_at") && !json["mounted_at"].empty();
   json["notes"] = in_use ? std::vector<std::string>() : volume->notes();

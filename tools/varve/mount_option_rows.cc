@@ -31,8 +31,7 @@ absl::Status InFuse(const MountOptionWord&, MountOptions& options) {
   return absl::OkStatus();
 }
 
-// Hands the option on to kernel and libfuse as it is, in the place of its
-// opposite.
+// Passes the option on to kernel and libfuse as it is, instead of its opposite.
 absl::Status Pass(const MountOptionWord& word, MountOptions& options) {
   absl::string_view name = word.text;
   const std::string opposite = absl::ConsumePrefix(&name, "no")
@@ -52,7 +51,7 @@ void TakeBack(MountOptions& options, absl::string_view option) {
   std::erase(options.fuse.mount_options, option);
 }
 
-// For what is so anyway, unless one has asked for the opposite.
+// For an option that is the default: removes its opposite.
 absl::Status AllowExecution(const MountOptionWord&, MountOptions& options) {
   TakeBack(options, "noexec");
   return absl::OkStatus();
@@ -74,7 +73,7 @@ absl::Status ReadAndWrite(const MountOptionWord&, MountOptions& options) {
   return absl::OkStatus();
 }
 
-// Each option that calls this decides about access times alone.
+// Of the options about access times that call this, only the last one counts.
 template <fs::AccessTimes kAccessTimes>
 absl::Status SetAccessTimes(const MountOptionWord&, MountOptions& options) {
   options.volume.access_times = kAccessTimes;
@@ -112,7 +111,7 @@ absl::Status SetMaxRead(const MountOptionWord& word, MountOptions& options) {
 }
 
 absl::Status SetIoUring(const MountOptionWord& word, MountOptions& options) {
-  // The first one is how libfuse calls it, too.
+  // libfuse also uses the first name.
   const bool yes = !word.has_value || word.value == "yes";
   if (!yes && word.value != "no") {
     return BadMountOption(word, "needs yes or no");
@@ -121,13 +120,13 @@ absl::Status SetIoUring(const MountOptionWord& word, MountOptions& options) {
   return absl::OkStatus();
 }
 
-// "auto", "never", or the part of a store that has to be dead.
+// "auto", "never", or the part of the store that must be dead.
 std::optional<fs::AutoCompaction> ParseAutoCompaction(absl::string_view value) {
   using Mode = fs::AutoCompaction::Mode;
   if (value == "auto") return fs::AutoCompaction{.mode = Mode::kAuto};
   if (value == "never") return fs::AutoCompaction{.mode = Mode::kNever};
   double ratio = 0;
-  // Not a number is not between any two, either.
+  // Also refuses "not a number", which is between no two numbers.
   if (!absl::SimpleAtod(value, &ratio) || !(ratio > 0 && ratio < 1)) {
     return std::nullopt;
   }
@@ -288,8 +287,8 @@ constexpr MountOptionRow kRows[] = {
     {.name = "auto_unmount",
      .set = &Pass,
      .help = "as mount(8) and mount.fuse3(8) describe them"},
-    // Behind the last help, and so untold: defaults, by which the last word
-    // takes back one of those above; what security modules pass on.
+    // Rows behind the last help are not shown to users: defaults, which revoke
+    // one of the options above, and options that security modules pass on.
     {.name = "suid", .set = &Pass, .flag = {MS_NOSUID, false}},
     {.name = "dev", .set = &Pass, .flag = {MS_NODEV, false}},
     {.name = "exec", .set = &AllowExecution, .flag = {MS_NOEXEC, false}},

@@ -88,7 +88,7 @@ Example:
 
 struct MvArguments {
   std::string store;
-  std::vector<std::string> paths;  // the last one is where to
+  std::vector<std::string> paths;  // the last one is the target
   bool no_directory = false;
   bool no_clobber = false;
 };

@@ -57,13 +57,14 @@ struct Arguments {
   bool json = false;
 };
 
-// Of the daemon's answer, at the least.
+// The longest head of the daemon's answer that is accepted.
 constexpr size_t kMaxHead = 4096;
 
-// What is printed is printed at once, so nothing is left to be done.
+// Output is not buffered, so there is nothing left to do.
 void OnEndSignal(int) { _exit(static_cast<int>(ExitStatus::kOk)); }
 
-// From now on, what ends most commands is how this one is meant to end.
+// From now on, signals that abort other commands are the usual way to end this
+// one.
 void EndBySignals() {
   struct sigaction action = {};
   action.sa_handler = OnEndSignal;
@@ -118,7 +119,7 @@ absl::StatusOr<Descriptor> Connect(const std::string& addresses) {
                      "namespace, mount with -o metrics=PATH");
 }
 
-// One line for people; as it is if it is not what it should be.
+// Formats one line for people; returns it as it is if it is malformed.
 std::string ToText(const std::string& line) {
   const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return Printable(line) + "\n";
@@ -148,7 +149,7 @@ class Stream {
  public:
   explicit Stream(Descriptor fd) : fd_(std::move(fd)) {}
 
-  // The head of the answer must say that all is well.
+  // The head of the answer must report success.
   absl::Status ReadHead() {
     size_t end;
     while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
@@ -166,7 +167,7 @@ class Stream {
         absl::StrCat("the daemon refuses: ", head.substr(0, head.find('\r'))));
   }
 
-  // The next lines, whole ones; none at the end.
+  // The next whole lines; none at the end.
   absl::StatusOr<std::vector<std::string>> Next() {
     size_t end;
     while ((end = buffer_.rfind('\n')) == std::string::npos) {
@@ -180,7 +181,7 @@ class Stream {
   }
 
  private:
-  // False at the end.
+  // Returns false at the end.
   absl::StatusOr<bool> ReadMore() {
     char bytes[size_t{64} << 10];
     const ssize_t got = recv(fd_.get(), bytes, sizeof(bytes), 0);

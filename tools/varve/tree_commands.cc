@@ -40,7 +40,7 @@ Example:
 
 struct CpArguments {
   std::string store;
-  std::vector<std::string> paths;  // the last one is where to
+  std::vector<std::string> paths;  // the last one is the target
   bool recursive = false;
   bool archive = false;
   bool preserve = false;
@@ -50,7 +50,7 @@ struct CpArguments {
   bool copies_trees() const { return recursive || archive; }
 };
 
-// Whether the directory is, or lies in, the one that has `ino`.
+// Whether the directory is the one with `ino` or lies in it.
 absl::StatusOr<bool> LiesIn(fs::Volume& volume, uint64_t directory,
                             uint64_t ino) {
   while (directory != ino) {
@@ -80,7 +80,7 @@ absl::Status CopyPath(fs::Volume& volume, const std::string& path,
                          FindPathEntry(volume, target, LastLink::kFollow));
   if (!arguments.no_directory && to.found.has_value() &&
       S_ISDIR(to.found->attributes.mode)) {
-    // What "." or ".." leads to is copied for what is in it.
+    // "." and ".." mean the content of the directory.
     const std::string name = LastPartOf(path);
     VARVE_ASSIGN_OR_RETURN(
         to,
@@ -157,7 +157,8 @@ absl::StatusOr<uint32_t> ParseMode(const std::string& text) {
 absl::Status MakeOne(fs::Volume& volume, const std::string& path, uint32_t mode,
                      const MkdirArguments& arguments) {
   if (arguments.parents) {
-    // As mkdir(1): what is on the way can be entered and filled by the caller.
+    // As with mkdir(1), the caller can enter and fill the directories on the
+    // way.
     VARVE_RETURN_IF_ERROR(
         MakeParents(volume, path, (0777 & ~CurrentUmask()) | 0300));
   }
