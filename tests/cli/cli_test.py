@@ -125,7 +125,7 @@ class Usage(CliTest):
             (("raw", "frobnicate"), "unknown command: frobnicate (see varve raw --help)"),
             (("frobnicate", "--help"), "unknown command: frobnicate (see varve --help)"),
             (("raw", "frobnicate", "--help"), "frobnicate (see varve raw --help)"),
-            (("compact", "--limit", "50X", "s"), "--limit needs bytes a second"),
+            (("compact", "--limit", "50X", "s"), "--limit needs bytes per second"),
             (("compact", "--limit", "1M", "--punch", "s"), "excludes"),
             ((), "a command is missing"),
             (("raw",), "a command is missing"),

@@ -146,7 +146,7 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
         {.kind = Problem::Kind::kContent,
          .message =
              absl::StrCat("the content at file offset ", extent.file_offset,
-                          " lies in an entry that is not there"),
+                          " lies in an entry that does not exist"),
          .offset = offset,
          .key_hash = extent.key_hash,
          .files = {file}});

@@ -29,17 +29,17 @@ namespace varve::tools {
 namespace {
 
 constexpr char kDetails[] =
-    R"(Copies what is live into a new file, which then takes the store's place. A
-store that is mounted stays in use meanwhile: its mount does the work, and this
-command shows how far it is. Until the end both files need room on the disk.
-With --punch, what is dead is given back to the disk where it lies: that wins
-less, but needs no room and little time.
+    R"(Copies all live data into a new file, which then replaces the store. A mounted
+store stays in use meanwhile: its mount does the work, and this command shows
+the progress. Until the end both files need space on the disk. With --punch, the
+space of dead data is returned to the disk in place: that reclaims less, but
+needs no free space and little time.
 
-If a compaction is running there already, this joins it and waits for its end.
-Ctrl-C (or SIGTERM) cancels the compaction, also one that was joined; the store
-then is what it was, and the exit status 130.
+If a compaction is already running, this command joins it and waits for its end.
+Ctrl-C (or SIGTERM) cancels the compaction, even one that was joined. The store
+is then as it was before, and the exit status is 130.
 
-RATE is in bytes a second: 500K, 50M, 1G (powers of 1024).
+RATE is in bytes per second: 500K, 50M, 1G (powers of 1024).
 
 Example:
   varve compact ~/photos
@@ -127,7 +127,8 @@ absl::Status Failure(CompactionTarget& target, int number,
       if (!is_mounted) break;
       return ExitError(
           ExitStatus::kNoPermission,
-          absl::StrCat(cannot, "only who mounted it may do that, and root"));
+          absl::StrCat(cannot,
+                       "only root and the user who mounted it may do that"));
     case EROFS:
       if (!is_mounted) break;
       return ExitError(
@@ -141,7 +142,7 @@ absl::Status Failure(CompactionTarget& target, int number,
           absl::StrCat(
               cannot,
               message.empty() ? TooLittleSpace(target) : std::string(message),
-              "; make room (--punch does, if much in the store is dead)"));
+              "; free some space (--punch does, if much of the store is dead)"));
     case EOPNOTSUPP:
       return ExitError(
           ExitStatus::kRefused,
@@ -153,7 +154,7 @@ absl::Status Failure(CompactionTarget& target, int number,
       return ExitError(
           ExitStatus::kRefused,
           absl::StrCat(cannot,
-                       "the mount is of a version that does not know how; "
+                       "the version of its daemon does not support that; "
                        "unmount and mount it again"));
     case ENOTCONN:
     case ECONNABORTED:
@@ -251,23 +252,23 @@ absl::Status Compact(const Arguments& arguments) {
 }  // namespace
 
 void AddCompactCommand(CLI::App& app, Action& action) {
-  CLI::App& command = AddCommand(
-      app, "compact", "Win back the space of what is deleted", kDetails);
+  CLI::App& command =
+      AddCommand(app, "compact", "Reclaim the space of deleted data", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command
       .add_option("PATH", arguments->path,
                   "A store, or a directory where one is mounted")
       ->required();
-  CLI::Option* const punch =
-      command.add_flag("--punch", arguments->punch,
-                       "Give dead space back where it lies, without copying");
+  CLI::Option* const punch = command.add_flag(
+      "--punch", arguments->punch,
+      "Return dead space to the disk in place, without copying");
   command
       .add_option("--limit", arguments->limit,
-                  "Copy no more than RATE bytes a second")
+                  "Copy at most RATE bytes per second")
       ->type_name("RATE")
       ->excludes(punch);
   command.add_flag("-n,--dry-run", arguments->dry_run,
-                   "Only tell what would be won, and what it needs");
+                   "Only report what it would reclaim and what it needs");
   command.add_flag("--json", arguments->json, "As JSON, at the end");
   OnCommand(command, action, std::move(arguments), &Compact);
 }

@@ -32,14 +32,14 @@ namespace {
 constexpr uint64_t kStep = uint64_t{1} << 20;
 
 constexpr char kGetDetails[] =
-    R"(If FILE is a directory, the copy comes to lie in it. With -r, PATH may be a
-directory, and what is copied gets all that belongs to it: owner, mode, times,
-links, extended attributes, access control lists, holes; an ordinary user owns
-what he makes. A path that ends in "/." stands for what is in the directory. A
-failure is told, and the rest is copied nevertheless.
+    R"(If FILE is a directory, the copy is made in it. With -r, PATH may be a
+directory, and copies get all attributes: owner, mode, times, links, extended
+attributes, access control lists, holes. Copies that an ordinary user makes
+belong to that user. A path that ends in "/." stands for the contents of the
+directory. Failures are printed, and the rest is copied.
 
 Content is compared with its checksums before any of it is written. Works while
-the store is mounted, and gives what has been committed.
+the store is mounted, and copies what has been committed.
 
 Example:
   varve get photos.varve 2023/summer/1.jpg .
@@ -178,12 +178,12 @@ absl::Status Get(const GetArguments& arguments) {
 }
 
 constexpr char kPutDetails[] =
-    R"(A file that exists gets the new content and keeps everything else. If PATH is
-a directory, the file comes to lie in it. Until all is written, nothing has
-changed. With -r, FILE may be a directory, and what is copied gets all that
-belongs to it: owner, mode, times, links, extended attributes, access control
-lists, holes, devices. A path that ends in "/." stands for what is in the
-directory. A failure is told, and the rest is copied nevertheless.
+    R"(An existing file gets the new content and keeps everything else. If PATH is a
+directory, the file is made in it. The file does not change before all its
+content is written. With -r, FILE may be a directory, and copies get all
+attributes: owner, mode, times, links, extended attributes, access control
+lists, holes, devices. A path that ends in "/." stands for the contents of the
+directory. Failures are printed, and the rest is copied.
 
 Example:
   varve put photos.varve 2023/summer/1.jpg 1.jpg
@@ -365,11 +365,11 @@ void AddGetCommand(CLI::App& app, Action& action) {
       AddCommand(app, "get", "Copy a file or tree out of a store", kGetDetails);
   auto get_arguments = std::make_shared<GetArguments>();
   get.add_option("STORE", get_arguments->store, "The store")->required();
-  get.add_option("PATH", get_arguments->path, "What to copy")->required();
+  get.add_option("PATH", get_arguments->path, "The file to copy")->required();
   get.add_option("FILE", get_arguments->file,
                  "Where to write it (-, standard output)");
   get.add_flag("-r,-R,--recursive", get_arguments->recursive,
-               "Directories with all that is in them");
+               "Directories with all their contents");
   get.add_flag("-T,--no-target-directory", get_arguments->no_directory,
                "Take FILE as a name even if it is a directory");
   OnCommand(get, action, std::move(get_arguments), &Get);
@@ -385,7 +385,7 @@ void AddPutCommand(CLI::App& app, Action& action) {
   put.add_option("FILE", put_arguments->file,
                  "What to copy (-, standard input)");
   put.add_flag("-r,-R,--recursive", put_arguments->recursive,
-               "Directories with all that is in them");
+               "Directories with all their contents");
   put.add_flag("-p,--parents", put_arguments->parents,
                "Make directories on the way as needed");
   put.add_flag("-T,--no-target-directory", put_arguments->no_directory,

@@ -154,7 +154,7 @@ std::string WithoutNames(std::string message,
     }
   }
   if (message.find_first_of("/\"") == std::string::npos) return message;
-  return "why is told by the command itself; the message names files";
+  return "the command itself gives the reason; the message names files";
 }
 
 }  // namespace varve::tools

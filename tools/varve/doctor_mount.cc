@@ -77,7 +77,7 @@ void NoAnswer(const MountInfo& mount, Findings& findings) {
                    pid.has_value() ? absl::StrCat(", pid ", *pid, ",") : "",
                    " does not answer within ",
                    absl::FormatDuration(kAnswerTime)),
-      "wait for the disk of the store (dmesg tells of its errors), or give up "
+      "wait for the disk of the store (dmesg shows its errors), or give up "
       "what is not written: varve umount --force DIR");
 }
 
@@ -181,7 +181,7 @@ void ExamineWriting(const MountInfo& mount, const Json& status,
     findings.Trouble("scrub",
                      absl::StrCat(NumberOf(status, "scrub_found_damaged"),
                                   " entries are damaged"),
-                     "varve check STORE tells which files they are in");
+                     "varve check STORE says which files they are in");
   }
 }
 
@@ -234,12 +234,12 @@ void ExamineErrors(const std::string& text, Findings& findings) {
                                    " writes to the store failed"));
   }
   if (serious.empty()) {
-    findings.Ok(kErrors, "no request has failed by a fault of the disk");
+    findings.Ok(kErrors, "no request has failed because of the disk");
   } else {
     findings.Note(
         kErrors,
         absl::StrCat("since it was mounted: ", absl::StrJoin(serious, ", ")),
-        "journalctl -t varve tells of each");
+        "journalctl -t varve shows each");
   }
 }
 

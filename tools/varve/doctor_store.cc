@@ -148,13 +148,14 @@ void ExamineTail(fs::Volume& volume, bool is_in_use, Findings& findings) {
 void ExamineDamage(fs::Volume& volume, Findings& findings) {
   const Store& store = volume.store();
   if (const size_t mends = store.recovery().mends.size(); mends > 0) {
-    findings.Trouble("chain",
-                     absl::StrCat(mends,
-                                  " of its records are damaged, and mended for "
-                                  "reading"),
-                     "varve check --repair STORE");
+    findings.Trouble(
+        "chain",
+        absl::StrCat(mends,
+                     " of its records are damaged and were mended for "
+                     "reading"),
+        "varve check --repair STORE");
   } else {
-    findings.Ok("chain", "its records lead from the end to the begin");
+    findings.Ok("chain", "its records lead from the end to the beginning");
   }
   uint64_t entries = 0, bytes = 0, damaged = 0;
   store.ForEach([&](const EntryView& entry) {
@@ -171,7 +172,7 @@ void ExamineDamage(fs::Volume& volume, Findings& findings) {
     findings.Trouble(
         "checksums",
         absl::StrCat(damaged, " of ", sample, " do not match their checksums"),
-        "varve check STORE tells which files they are; restore "
+        "varve check STORE says which files they are in; restore "
         "those from a backup");
   } else {
     findings.Ok("checksums", absl::StrCat(sample,
@@ -187,7 +188,7 @@ void ExamineDead(fs::Volume& volume, Findings& findings) {
   const uint64_t all = std::max<uint64_t>(store.recovery().file_size, 1);
   const double share = static_cast<double>(dead) / static_cast<double>(all);
   const std::string text = absl::StrFormat(
-      "a compaction would win back %s, %.0f %%", HumanBytes(dead), 100 * share);
+      "a compaction would reclaim %s, %.0f %%", HumanBytes(dead), 100 * share);
   if (dead >= kMuchDead && share >= kDeadShare) {
     findings.Trouble(kDead, text, "varve compact STORE");
   } else {
@@ -217,8 +218,7 @@ void ExamineStore(const std::string& path, Findings& findings) {
   if (::stat(path.c_str(), &stat) != 0) {
     const bool is_missing = errno == ENOENT || errno == ENOTDIR;
     findings.Trouble(
-        kExists,
-        is_missing ? "there is no such file" : "it cannot be looked at",
+        kExists, is_missing ? "there is no such file" : "it cannot be examined",
         is_missing ? "find where it is; varve mount STORE DIR "
                      "would make a new one"
                    : "sudo varve doctor STORE");

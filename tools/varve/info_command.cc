@@ -31,9 +31,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Of a store, which may be mounted at the same time: what it holds. Of the
-directory where one is mounted: what its daemon says, which is also to be read
-in .varve/status there.
+    R"(For a store, which may be mounted at the same time, shows what it holds. For
+the directory where one is mounted, shows the status from its daemon, which is
+also in .varve/status there.
 
 Example:
   varve info photos.varve
@@ -125,7 +125,7 @@ absl::Status Info(const Arguments& arguments) {
 
 void AddInfoCommand(CLI::App& app, Action& action) {
   CLI::App& command =
-      AddCommand(app, "info", "Tell about a store or a mount", kDetails);
+      AddCommand(app, "info", "Show what a store or a mount holds", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command
       .add_option("PATH", arguments->path,

@@ -34,11 +34,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Names that begin with a dot are shown with -a or -A only. With -l, each line
+    R"(Names that begin with a dot are shown only with -a or -A. With -l, each line
 has type and permissions, number of links, user and group by number, size in
 bytes, time of the last change in local time, and name. With --json, prints an
-array with one object a line; what a line would not show is left out there, too.
-Works while the store is mounted, and shows what has been committed.
+array with one object per line, for the same names. Works while the store is
+mounted, and shows what has been committed.
 
 Example:
   varve ls -lR photos.varve 2023/summer
@@ -334,7 +334,7 @@ void AddLsCommand(CLI::App& app, Action& action) {
   command.add_flag("-R,--recursive", arguments->recursive,
                    "Directories in it, too");
   command.add_flag("-d,--directory", arguments->itself,
-                   "A directory itself, not what is in it");
+                   "A directory itself, not its contents");
   command.set_help_flag("--help", "Print this help message and exit");
   command.add_flag("-h,--human-readable", arguments->human,
                    "With -l, sizes as 1.5K, 2M, 3G");

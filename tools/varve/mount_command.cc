@@ -26,7 +26,7 @@ namespace {
 
 // The help behind the options for -o.
 constexpr char kDetails[] =
-    R"(default_permissions is always on. What fstab(5) uses is accepted and ignored.
+    R"(default_permissions is always on. Options for fstab(5) are accepted and ignored.
 
 Example:
   varve mount photos.varve ~/photos

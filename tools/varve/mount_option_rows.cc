@@ -191,52 +191,51 @@ constexpr MountOptionRow kRows[] = {
      .help = "when to compact by itself: auto (the default), never, or when "
              "this part of the store is dead",
      .details =
-         "This wins back the space of what is deleted or overwritten, in the "
+         "This reclaims the space of deleted and overwritten data in the "
          "background. With auto, once 64 MiB are dead: if that is more than a "
-         "quarter of what the store takes on the disk, by punching holes into "
-         "it; if it is more than half and the disk has room, by copying what "
-         "is live. A RATIO between 0 and 1 takes the place of that half. Holes "
-         "are punched when the store is mounted, too, and when it is "
+         "quarter of the space that the store takes on the disk, by punching "
+         "holes into it; if it is more than half and the disk has room, by "
+         "copying live data. A RATIO between 0 and 1 replaces that half. Holes "
+         "are also punched when the store is mounted, and when it is "
          "unmounted, for no longer than writing took while it was mounted. See "
-         "varve-compact(1) for doing it by hand."},
+         "varve-compact(1) for compacting by hand."},
     {.name = "threads",
      .value = "N",
      .set = &SetThreads,
      .help = "threads that answer requests",
-     .details = "With io_uring they are spread over the processors, one for "
-                "each at least."},
+     .details = "With io_uring they are spread over the processors, with at "
+                "least one for each."},
     {.name = "io_uring",
      .value = "[yes|no]",
      .set = &SetIoUring,
-     .help = "have requests come through io_uring, if the kernel offers it; "
+     .help = "receive requests through io_uring if the kernel offers it; "
              "the default is no",
      .details =
-         "Without it they come through /dev/fuse. On a machine with little "
-         "else to do it makes deleting, small transactions and large writes "
-         "faster, and unpacking slower; on a busy one, small operations become "
-         "several times faster. The kernel offers it from Linux 6.14 on, once "
-         "root has written Y to /sys/module/fuse/parameters/enable_uring; "
-         "where it does not, the log says so, and /dev/fuse is used. The "
-         "member transport of .varve/status tells which one it is."},
+         "Otherwise requests come through /dev/fuse. On an otherwise idle "
+         "machine io_uring makes deleting, small transactions and large writes "
+         "faster, and unpacking slower; on a busy one it makes small "
+         "operations several times faster. The kernel offers it from Linux "
+         "6.14 on, once root has written Y to "
+         "/sys/module/fuse/parameters/enable_uring. If it does not, the log "
+         "says so, and /dev/fuse is used. The line transport of .varve/status "
+         "shows which one is in use."},
     {.name = "poll",
      .value = "MICROSECONDS",
      .set = &SetPoll,
-     .help = "how long to look out for the next request before sleeping, while "
-             "that pays; 0 for never",
+     .help = "how long to poll for the next request before sleeping, while "
+             "that pays off; 0 means never",
      .details =
-         "The daemon does so only while most requests come within that time, "
-         "so that an idle mount takes no time of the processor. On a machine "
-         "of one processor it never does, and what comes through io_uring "
-         "needs none of it."},
+         "The daemon polls only while many requests come within that time, so "
+         "an idle mount takes no processor time. It never polls on a machine "
+         "with one processor, or with io_uring."},
     {.name = "metrics",
      .value = "PATH",
      .set = &SetMetrics,
-     .help = "serve metrics for Prometheus on a Unix socket there, too",
+     .help = "also serve metrics for Prometheus on a Unix socket at this path",
      .details =
-         "The same is to be read in .varve/metrics. The socket speaks HTTP: "
-         "`curl --unix-socket PATH http://varve/metrics`. Whoever can reach "
-         "the "
-         "path may read them. A name behind an @ is in the abstract "
+         "The file .varve/metrics has the same text. The socket speaks HTTP: "
+         "`curl --unix-socket PATH http://varve/metrics`. Anybody who can "
+         "reach the path may read them. A name behind an @ is in the abstract "
          "namespace."},
     {.name = "debug",
      .set = &InFuse<&FuseOptions::debug, true>,
@@ -251,18 +250,18 @@ constexpr MountOptionRow kRows[] = {
      .set = &Pass,
      .flag = {MS_NODEV, true},
      .help = "set-user-ID bits and device nodes of the store have no effect; "
-             "always on unless root mounts, whose default is suid,dev as with "
-             "any file system",
+             "always on unless root mounts, when the default is suid,dev as "
+             "with any file system",
      .details = "Mount a store that you do not trust with nosuid,nodev."},
     {.name = "remount",
      .set = &SetRemount,
-     .help = "change a mount that is there: ro, rw, nosuid and other flags of "
+     .help = "change an existing mount: ro, rw, nosuid and other flags of "
              "the kernel; for root only",
      .details =
-         "What is named is changed: ro, rw, nosuid, nodev, noexec, sync, "
-         "dirsync, noatime and their opposites. All other options belong to "
-         "the daemon, and stay as they were when it was started; they are "
-         "accepted, as mount(8) repeats those of fstab(5). A mount that began "
+         "These options can be changed: ro, rw, nosuid, nodev, noexec, sync, "
+         "dirsync, noatime and their opposites. All others belong to the "
+         "daemon and stay as they were when it was started; they are accepted, "
+         "because mount(8) repeats those of fstab(5). A mount that began "
          "read-only cannot become writable."},
     {.name = "noatime",
      .set = &SetAccessTimes<AccessTimes::kNever>,

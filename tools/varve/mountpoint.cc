@@ -212,7 +212,7 @@ std::vector<std::string> WhatWillBeHidden(const std::string& directory) {
   std::error_code error;
   if (std::filesystem::is_empty(directory, error) || error) return {};
   return {absl::StrCat(directory,
-                       " is not empty; what is in it is hidden until the store "
+                       " is not empty; its contents are hidden until the store "
                        "is unmounted")};
 }
 

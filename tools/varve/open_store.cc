@@ -150,10 +150,11 @@ absl::Status CloseVolume(fs::Volume& volume) {
 }
 
 absl::Status CutShort(const absl::Status& status) {
-  return ExitError(ExitStatus::kCutShort,
-                   absl::StrCat(status.message(),
-                                ". What is left can be looked at with `varve "
-                                "raw read`, or mounted, which is read-only"));
+  return ExitError(
+      ExitStatus::kCutShort,
+      absl::StrCat(status.message(),
+                   ". What is left can be read with `varve "
+                   "raw read`, or in a mount, which is read-only"));
 }
 
 bool IsInUse(const std::string& path) {

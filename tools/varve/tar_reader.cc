@@ -254,7 +254,7 @@ absl::StatusOr<TargetDirectory*> Reader::DirectoryFor(const Parts& parts) {
           ENOTDIR, absl::StrCat("\"", name,
                                 S_ISLNK(existing->mode)
                                     ? "\" on the way is a symbolic link"
-                                    : "\" on the way is no directory"));
+                                    : "\" on the way is not a directory"));
     }
     VARVE_ASSIGN_OR_RETURN(auto directory, at->Enter(name));
     open_.push_back({name, std::move(directory)});
@@ -292,7 +292,7 @@ absl::Status Reader::ReadHardLink(const Parts& parts,
   if (!linked.ok()) return Explain(linked.status(), explained);
   if (!linked->has_value()) {
     return ErrorWithNumber(ENOENT,
-                           absl::StrCat(explained, ", which is not there"));
+                           absl::StrCat(explained, ", which does not exist"));
   }
   VARVE_ASSIGN_OR_RETURN(parent, DirectoryFor(parts));
   VARVE_ASSIGN_OR_RETURN(const auto existing, parent->Look(parts.back()));

@@ -39,13 +39,13 @@ using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Shows what a mount does at present, anew each second: requests by kind and how
-long they take, bytes, what waits to be committed, how much of the store is
-dead, a compaction. Ctrl-C ends it. Half of the requests of a kind took up
-to the time under p50, 99 of a hundred up to that under p99; times are powers of
-two of a microsecond.
+    R"(Shows what a mount does, updated each second: requests by kind and how long
+they take, bytes read and written, uncommitted bytes, the dead part of the
+store, and a running compaction. Ctrl-C ends it. Half of the requests of a kind
+took at most the time under p50, and 99 of a hundred at most that under p99;
+times are powers of two of a microsecond.
 
-Where standard output is no terminal, it shows one second, as with --once.
+If standard output is not a terminal, it shows one second, as with --once.
 
 Example:
   varve top ~/photos
@@ -269,7 +269,7 @@ void AddTopCommand(CLI::App& app, Action& action) {
       ->required();
   command
       .add_option("--interval", arguments->interval_seconds,
-                  "Seconds from one picture to the next; 1 by default")
+                  "Seconds between updates; 1 by default")
       ->type_name("SECONDS");
   command.add_flag("--once", arguments->once, "Show one interval, and end");
   command.add_flag("--json", arguments->json,

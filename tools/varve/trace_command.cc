@@ -37,12 +37,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Shows each request that a mount answers, from now on: when it came, the process
-that made it, what it asked for, the path, what came of it, and how long it took.
-What the kernel answers from its cache is no request. Ctrl-C ends it, and so does
+    R"(Shows each request that a mount answers from now on: its time, the process that
+made it, its kind, the path, the result, and how long it took. Calls that the
+kernel answers from its cache are not requests. Ctrl-C ends it, and so does
 unmounting, which it does not hold up. For root and the user of the daemon only.
 
-If this cannot keep up, no request waits for it: how many were left out is told.
+Requests never wait for this command. If it cannot keep up, it says how many
+requests it has left out.
 
 Example:
   varve trace ~/photos
@@ -233,7 +234,7 @@ void AddTraceCommand(CLI::App& app, Action& action) {
       ->type_name("PID");
   command
       .add_option("--op", arguments->operations,
-                  "Only those of this kind: as lookup, open, read; may be "
+                  "Only those of this kind, such as lookup, open, read; may be "
                   "repeated")
       ->type_name("OP")
       ->expected(1)
@@ -241,7 +242,7 @@ void AddTraceCommand(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   command
       .add_option("--slower-than", arguments->slower_than,
-                  "Only those that took at least so long, as 10ms or 1.5s")
+                  "Only those that took at least so long, such as 10ms or 1.5s")
       ->type_name("TIME");
   command.add_flag("--json", arguments->json, "A line of JSON for each");
   OnCommand(command, action, std::move(arguments), &Trace);

@@ -30,18 +30,18 @@ namespace {
 
 constexpr char kDetails[] =
     R"(Returns when the store has been closed, so that it can be copied or mounted
-again at once. A mount that has lost its daemon is taken away, too.
+again at once. Also unmounts a mount that has lost its daemon.
 
-A store stays open as long as it is mounted anywhere else, too: by a bind mount,
-or in the mount namespace of a container or sandbox that was started meanwhile.
-After two seconds this command says where that is, and goes on waiting.
+A store stays open as long as it is mounted anywhere else: by a bind mount, or
+in the mount namespace of a container or sandbox that was started meanwhile.
+After two seconds this command says where that is, and continues to wait.
 
-  --lazy   takes the mount out of sight here even if it is in use, and does not
-           wait. The store is closed when the last user is gone.
-  --force  ends the daemon. It saves what programs have written, also to files
-           that are still open, and closes the store; they get errors from then
-           on, wherever they see the mount. A daemon that does not answer is cut
-           off instead (by root): what it has acknowledged is in the store.
+  --lazy   hides the mount here even if it is in use, and does not wait. The
+           store is closed when the last user is gone.
+  --force  ends the daemon. It saves everything that programs have written, even
+           to files that are still open, and closes the store. From then on
+           these programs get errors. If the daemon does not answer, root can
+           cut it off instead: what it has acknowledged is in the store.
 
 Example:
   varve umount ~/photos
@@ -208,10 +208,11 @@ absl::Status Unmounting::Terminate(const Daemon& daemon) const {
   const pid_t pid = *daemon.state.pid;
   if (SendSignal(daemon.process, SIGTERM) != 0 && errno != ESRCH) {
     if (errno == EPERM) {
-      return ExitError(ExitStatus::kNoPermission,
-                       absl::StrCat("only root, and who mounted it, may end "
-                                    "the daemon of ",
-                                    mount_.directory, ", pid ", pid));
+      return ExitError(
+          ExitStatus::kNoPermission,
+          absl::StrCat("only root and the user who mounted it may end "
+                       "the daemon of ",
+                       mount_.directory, ", pid ", pid));
     }
     return SystemError(errno, absl::StrCat("cannot end pid ", pid));
   }
@@ -276,11 +277,12 @@ void AddUmountCommand(CLI::App& app, Action& action) {
                        "Unmount even if it is in use, and do not wait");
   command
       .add_flag("-f,--force", arguments->force,
-                "End the daemon, whoever is using the mount")
+                "End the daemon, even if the mount is in use")
       ->excludes(lazy);
   command
-      .add_option("--timeout", arguments->timeout_seconds,
-                  "Seconds to wait at most; without it, as long as it takes")
+      .add_option(
+          "--timeout", arguments->timeout_seconds,
+          "The longest wait in seconds; without it, as long as it takes")
       ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber);
   OnCommand(command, action, std::move(arguments), &Umount);

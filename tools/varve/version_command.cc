@@ -124,9 +124,9 @@ absl::Status ShowVersion(const Arguments& arguments) {
 }  // namespace
 
 void AddVersionCommand(CLI::App& app, Action& action) {
-  CLI::App& command =
-      AddCommand(app, "version",
-                 "Tell which Varve this is, and what it finds here", kDetails);
+  CLI::App& command = AddCommand(
+      app, "version", "Show the version of Varve and what this system offers",
+      kDetails);
   auto arguments = std::make_shared<Arguments>();
   command.add_flag("--json", arguments->json,
                    "As JSON, with libraries and what the kernel offers");
