@@ -137,12 +137,12 @@ absl::Status Failure(CompactionTarget& target, int number,
                        "the mount is read-only; unmount it, and compact ",
                        target.store()));
     case ENOSPC:
-      return ExitError(
-          ExitStatus::kNoSpace,
-          absl::StrCat(
-              cannot,
-              message.empty() ? TooLittleSpace(target) : std::string(message),
-              "; free some space (--punch does, if much of the store is dead)"));
+      return ExitError(ExitStatus::kNoSpace,
+                       absl::StrCat(cannot,
+                                    message.empty() ? TooLittleSpace(target)
+                                                    : std::string(message),
+                                    "; free some space (--punch does, if much "
+                                    "of the store is dead)"));
     case EOPNOTSUPP:
       return ExitError(
           ExitStatus::kRefused,
