@@ -54,7 +54,7 @@ def read_events(path):
 
 
 def last_results(events):
-    """Test results by target, run and shard: of each the last attempt."""
+    """Test results by target, run and shard, each from the last attempt."""
     results = {}
     for event in events:
         key = event.get("id", {}).get("testResult")

@@ -48,7 +48,7 @@ TAIL = "  </g>\n</svg>\n"
 
 
 def make_home(home):
-    """What is there before the session begins."""
+    """Makes the files that exist before the session begins."""
     (home / "holiday").mkdir()
     (home / "photos").mkdir()
     for name, size in (("beach.jpg", 300_000), ("etna.jpg", 500_000)):
@@ -56,7 +56,7 @@ def make_home(home):
 
 
 def run(command, home, binaries):
-    """What a terminal shows of a command."""
+    """The text that a terminal shows for a command."""
     controller, terminal = pty.openpty()
     environment = {
         "HOME": str(home), "PATH": "%s:%s" % (binaries, os.environ["PATH"]),

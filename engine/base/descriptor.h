@@ -1,6 +1,6 @@
 // Descriptor: an owned file descriptor.
 //
-// A value of one thread at a time.
+// Not thread-safe.
 
 #ifndef VARVE_ENGINE_BASE_DESCRIPTOR_H_
 #define VARVE_ENGINE_BASE_DESCRIPTOR_H_
@@ -15,7 +15,8 @@ class Descriptor {
  public:
   // Owns nothing.
   Descriptor() = default;
-  // Takes `fd`; a negative number is nothing, as open() has it when it fails.
+  // Takes ownership of `fd`. A negative number, which open() returns when it
+  // fails, means no descriptor.
   explicit Descriptor(int fd) : fd_(fd) {}
   Descriptor(Descriptor&& other) noexcept : fd_(other.Release()) {}
   Descriptor& operator=(Descriptor&& other) noexcept {
@@ -27,10 +28,11 @@ class Descriptor {
   int get() const { return fd_; }
   bool valid() const { return fd_ >= 0; }
 
-  // Hands the descriptor over to the caller, who has to close it.
+  // Hands the descriptor over to the caller, which must close it.
   int Release() { return std::exchange(fd_, -1); }
-  // Closes what it owns, if anything, and takes `fd`. An error of closing is
-  // dropped: what has to be durable is synced, or Release()d and closed.
+  // Closes the descriptor that it owns, if any, and takes `fd`. An error from
+  // close() is dropped: a caller that needs durability syncs first, or calls
+  // Release() and closes the descriptor itself.
   void Reset(int fd = -1) {
     const int old = std::exchange(fd_, fd);
     if (old >= 0) close(old);

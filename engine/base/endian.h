@@ -1,7 +1,7 @@
 // Little-endian loads and stores at any address.
 //
-// The file is used in place, through a map, so Varve runs on little-endian
-// hosts only; that is asserted here, once.
+// Varve uses the store file in place, through a mapping, so it runs on
+// little-endian hosts only. This header asserts that, once for all.
 
 #ifndef VARVE_ENGINE_BASE_ENDIAN_H_
 #define VARVE_ENGINE_BASE_ENDIAN_H_

@@ -1,4 +1,4 @@
-// What fuzz targets of several layers need. Not thread-safe.
+// Helpers that fuzz targets of several layers share. Not thread-safe.
 
 #ifndef VARVE_ENGINE_BASE_FUZZ_TEST_UTIL_H_
 #define VARVE_ENGINE_BASE_FUZZ_TEST_UTIL_H_
@@ -10,8 +10,8 @@
 
 namespace varve {
 
-// A directory in memory, where the host has one, for one store at a time. It is
-// removed at the end. Aborts the process if the host does not do what is asked.
+// A directory for one store at a time, in memory where the host offers that.
+// The destructor removes it. If a call to the host fails, the process aborts.
 class FuzzDirectory {
  public:
   FuzzDirectory();
@@ -19,7 +19,8 @@ class FuzzDirectory {
   FuzzDirectory(const FuzzDirectory&) = delete;
   FuzzDirectory& operator=(const FuzzDirectory&) = delete;
 
-  // Empties the directory, and makes a file of these bytes in it; its path.
+  // Empties the directory, creates a file with these bytes in it, and returns
+  // the path of the file.
   std::string MakeStore(absl::string_view bytes) const;
 
  private:

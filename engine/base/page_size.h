@@ -1,4 +1,4 @@
-// Thread-safe: a function without state of the caller's.
+// The size of a memory page. Thread-safe.
 
 #ifndef VARVE_ENGINE_BASE_PAGE_SIZE_H_
 #define VARVE_ENGINE_BASE_PAGE_SIZE_H_
@@ -9,8 +9,8 @@
 
 namespace varve {
 
-// Bytes of a page of memory. The first call computes it; a signal handler may
-// call it after that.
+// The size of a memory page in bytes. The first call asks the system for it. A
+// signal handler may call it once some other code has.
 inline uint64_t PageSize() {
   static const auto size = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   return size;

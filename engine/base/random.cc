@@ -9,8 +9,8 @@ namespace varve {
 
 uint64_t RandomWord() {
   uint64_t word = 0;
-  // Requests of this size are never cut short, and interrupted only before the
-  // kernel has gathered its first randomness after booting.
+  // The kernel never cuts a request of this size short, and interrupts it only
+  // before it has gathered its first randomness after booting.
   while (getrandom(&word, sizeof(word), 0) != sizeof(word)) {
     if (errno != EINTR) std::abort();  // a kernel without the call
   }

@@ -1,4 +1,4 @@
-// Random numbers that nobody can foresee.
+// Random numbers that nobody can predict. Thread-safe.
 
 #ifndef VARVE_ENGINE_BASE_RANDOM_H_
 #define VARVE_ENGINE_BASE_RANDOM_H_
@@ -7,7 +7,8 @@
 
 namespace varve {
 
-// From the kernel; a system call, so not for inner loops.
+// Returns a random number from the kernel. It takes a system call, so it is not
+// for inner loops.
 uint64_t RandomWord();
 
 }  // namespace varve

@@ -1,8 +1,8 @@
-// ReadSections: lets readers use a shared object without a lock, and a writer
-// that has replaced the object wait until nobody can be using the old one.
+// ReadSections: lets readers use a shared object without a lock. A writer that
+// has replaced the object can wait until no reader uses the old one any more.
 //
-// A reader never waits. It marks itself in a counter of its own cache line, so
-// that readers on different cores do not slow each other down.
+// A reader never waits. It counts itself in a counter that has a cache line of
+// its own, so that readers on different cores do not slow each other down.
 
 #ifndef VARVE_ENGINE_BASE_READ_SECTIONS_H_
 #define VARVE_ENGINE_BASE_READ_SECTIONS_H_
@@ -18,8 +18,9 @@ namespace varve {
 
 class ReadSections {
  public:
-  // While one lives, nothing that was published before it began is given back.
-  // To be held for moments only: Synchronize() spins until it is gone.
+  // While a section lives, Synchronize() does not return, so the object that
+  // the reader found stays valid. Hold it only briefly: Synchronize() spins
+  // until it ends.
   class Section {
    public:
     explicit Section(const ReadSections& sections)
@@ -37,9 +38,9 @@ class ReadSections {
     std::atomic<uint32_t>& counter_;
   };
 
-  // Returns when every section that began before the call has ended. To be
-  // called after the new object has been published with a sequentially
-  // consistent store. One caller at a time.
+  // Returns when every section that began before the call has ended. Call it
+  // after publishing the new object with a sequentially consistent store. One
+  // caller at a time.
   void Synchronize() {
     // Twice, once for each phase: sections that begin during the wait count in
     // the other phase, so that a steady stream of them cannot hold it up, and

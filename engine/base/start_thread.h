@@ -1,4 +1,4 @@
-// Threads that one can do without, where the system has none left.
+// Starting threads that the program can do without if the system refuses one.
 
 #ifndef VARVE_ENGINE_BASE_START_THREAD_H_
 #define VARVE_ENGINE_BASE_START_THREAD_H_
@@ -9,8 +9,8 @@
 
 namespace varve {
 
-// Starts `thread`, which runs nothing yet, with `work`. False if the system
-// refuses: a limit on processes, or no memory.
+// Makes `thread`, which must not be running, run `work`. Returns false if the
+// system refuses, because of a limit on processes or for lack of memory.
 template <typename Work>
 bool StartThread(std::thread& thread, Work work) {
   try {

@@ -13,8 +13,8 @@ namespace {
 
 constexpr absl::string_view kPayloadType = "varve/errno";
 
-// Abseil's mapping, but for the numbers for which Varve's headers promise a
-// code of their own.
+// Abseil's mapping, except for the numbers for which Varve's headers promise
+// another code.
 absl::StatusCode CodeOf(int error_number) {
   switch (error_number) {
     case EWOULDBLOCK:

@@ -1,9 +1,9 @@
 // How errors travel in Varve.
 //
-// Every fallible function returns absl::Status or absl::StatusOr. A failed
-// system call keeps its number as a payload of the status, so that the one
-// place that must hand a number to somebody else (the FUSE edge, the command's
-// exit status) can hand on exactly what the kernel said.
+// Every fallible function returns absl::Status or absl::StatusOr. The status of
+// a failed system call carries its error number as a payload. So the places
+// that must report a number (the FUSE edge, the command's exit status) can
+// report exactly what the kernel said.
 //
 // Thread-safe: free functions without state.
 
@@ -27,20 +27,20 @@ absl::Status SystemError(int error_number, absl::string_view what);
 // own words instead of the system's text.
 absl::Status ErrorWithNumber(int error_number, absl::string_view message);
 
-// The same with a code of the caller's choice, where an interface promises one
-// that the error number alone does not say.
+// Like ErrorWithNumber, but with a code of the caller's choice, for interfaces
+// that promise a code which does not follow from the error number.
 absl::Status ErrorWithCode(absl::StatusCode code, int error_number,
                            absl::string_view message);
 
-// The number that a SystemError or ErrorWithNumber was made of, also after it
-// was annotated. Nothing for a status that came from elsewhere, and for OK.
+// The error number with which the status was made, which Annotate() keeps.
+// Returns nothing for OK and for a status that was made without a number.
 std::optional<int> SystemErrorNumber(const absl::Status& status);
 
-// Whether it says that the disk is full, or the quota used up.
+// Whether the status says that the disk is full or the quota exhausted.
 bool IsOutOfSpace(const absl::Status& status);
 
-// The same status (code, payloads) with "<context>: " before its message. OK
-// stays OK.
+// Returns the same status (code, payloads) with "<context>: " before its
+// message. OK stays OK.
 absl::Status Annotate(const absl::Status& status, absl::string_view context);
 
 }  // namespace varve

@@ -27,7 +27,7 @@ class TemporaryDirectory {
 
   const std::string& path() const { return path_; }
   std::string File(absl::string_view name) const;
-  // The names of the files in it, sorted, each followed by a blank.
+  // The names of the files in it, sorted, each followed by a space.
   std::string Listing() const;
 
  private:
@@ -62,7 +62,7 @@ MATCHER_P(HasCode, code, "") {
   return StatusOf(arg).code() == code;
 }
 
-// A failed system call with this error number.
+// Matches the status of a failed system call with this error number.
 MATCHER_P(HasErrorNumber, number, "") {
   *result_listener << StatusOf(arg).ToString();
   return SystemErrorNumber(StatusOf(arg)) == number;

@@ -1,4 +1,4 @@
-// Payloads of nothing but zeros.
+// Recognises payloads that consist of zeros. Thread-safe.
 
 #ifndef VARVE_ENGINE_BASE_ZEROS_H_
 #define VARVE_ENGINE_BASE_ZEROS_H_
@@ -11,8 +11,9 @@
 
 namespace varve {
 
-// Whether there is no other byte than zeros. The original of the format takes a
-// value like that for an error when it compacts a store.
+// Whether all bytes are zero, which is true of no bytes at all. The original
+// implementation of the format fails when it compacts a store with such a
+// value.
 inline bool IsAllZeros(absl::Span<const std::byte> bytes) {
   // Each byte is compared with the next one.
   return bytes.empty() ||

@@ -34,9 +34,9 @@ class FileSource final : public ByteSource {
     if (!IsBuffered(offset, length)) {
       uint64_t begin = offset;
       uint64_t end = offset + length;
-      // Small pieces close to each other come from walking a chain or copying
-      // entries, which goes on in the same direction. Others come from looking
-      // at random places, and must not cost a window each.
+      // Small reads close to each other come from walking a chain or copying
+      // entries, which continues in the same direction, so a window pays off.
+      // Other reads are at random places and must not cost a window each.
       if (length <= kSmall && offset < buffer_offset_ &&
           buffer_offset_ - offset < kWindow) {
         begin = end > kWindow ? end - kWindow : 0;
@@ -59,7 +59,7 @@ class FileSource final : public ByteSource {
     while (length > 0) {
       const auto chunk =
           absl::MakeSpan(crc_buffer_).first(std::min<uint64_t>(length, kChunk));
-      // Inverting what has been computed so far is as good as any wrong value.
+      // The inverse of the checksum so far is as good as any wrong value.
       if (!ReadExactly(file_, offset, chunk).ok()) return ~crc;
       crc = Crc32(crc, chunk);
       offset += chunk.size();

@@ -1,10 +1,10 @@
-// ByteSource: how recovery looks at a file, either through the map or by
-// reading.
+// ByteSource: the bytes of a file as recovery looks at them, either through a
+// mapping or by reading.
 //
-// A writer looks through its map, which is fast and safe: it holds the lock, so
-// nobody shortens the file. A reader without the lock must read instead: bytes
-// beyond the committed tail may be cut off at any moment, and touching them in
-// a map would then be a signal.
+// A writer uses its mapping, which is fast. It is also safe, because the writer
+// holds the lock and nobody else shortens the file. A reader without the lock
+// must read instead: a writer may cut off bytes beyond the committed tail at
+// any moment, and touching them in a mapping would then raise a signal.
 //
 // Not thread-safe.
 
@@ -25,7 +25,8 @@ namespace varve {
 
 class ByteSource {
  public:
-  // Neither is owned; both must live on. `size` is that of the file.
+  // Neither argument is owned; both must outlive the result. `size` is the
+  // file's.
   static std::unique_ptr<ByteSource> FromMapping(const Mapping& mapping,
                                                  uint64_t size);
   static std::unique_ptr<ByteSource> FromFile(File& file, uint64_t size);
@@ -33,30 +34,30 @@ class ByteSource {
   virtual ~ByteSource() = default;
   uint64_t size() const { return size_; }
 
-  // A number that was found in the file as an offset in it; nothing if it lies
-  // elsewhere.
+  // Turns a number that was found in the file into an offset; nothing if the
+  // offset lies outside of the file.
   std::optional<CheckedOffset> Check(uint64_t number) const {
     return CheckedOffset::In(size_, number);
   }
 
-  // The bytes [offset, offset + length); they stay valid until the next call.
-  // nullptr if they do not lie in the file, or cannot be read.
+  // The bytes [offset, offset + length), which stay valid until the next call.
+  // Returns nullptr if they do not lie in the file or cannot be read.
   const std::byte* At(CheckedOffset offset, size_t length) {
     return Holds(offset, length) ? DoAt(offset.value(), length) : nullptr;
   }
 
-  // Continues `crc` over the bytes of the range. Leaves what At() returned
-  // valid. Bytes that are not there or cannot be read give a checksum that
-  // matches nothing by design.
+  // Continues `crc` over the bytes of the range. The result of an earlier At()
+  // stays valid. If bytes are missing or cannot be read, the result is wrong on
+  // purpose, so that it matches no expected checksum.
   uint32_t Crc32Of(uint32_t crc, CheckedOffset offset, uint64_t length) {
     return Holds(offset, length) ? DoCrc32Of(crc, offset.value(), length)
                                  : ~crc;
   }
 
-  // The entry whose metadata ends at `end`, going by its bounds; nothing where
-  // there is none, or it cannot be read. All of what it says lies in the file.
+  // The entry whose metadata ends at `end`, judged by its bounds alone; nothing
+  // if there is none or it cannot be read. The entry lies wholly in the file.
   std::optional<EntryLocation> EntryEndingAt(CheckedOffset end);
-  // Whether the payload of an entry matches its checksum. False for what lies
+  // Whether the payload of an entry matches its checksum. False if it lies
   // outside of the file.
   bool HasValidChecksum(const EntryLocation& entry) {
     const auto payload = Check(entry.payload_offset);

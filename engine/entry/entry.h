@@ -1,5 +1,6 @@
-// The entry format: constants, metadata and views. docs/format.md is the
-// normative text; this header and entry.cc are its only code.
+// The entry format: constants, metadata and views. docs/format.md is normative;
+// only this header, layout.h and entry.cc implement it. Thread rules: free
+// functions are thread-safe, other types say their own.
 //
 //   entry     = pad to align64(prev_tail) | payload | metadata
 //   tombstone =                             0x00    | metadata
@@ -26,20 +27,19 @@ inline constexpr uint64_t kPayloadAlignment = 64;
 inline constexpr uint64_t kMetadataSize = 20;
 inline constexpr uint64_t kTombstoneSize = 1 + kMetadataSize;
 
-// `offset` rounded up to a multiple of 64. Of numbers that have no such
-// multiple above them it is the largest number there is, which lies in no file:
-// it never wraps.
+// `offset` rounded up to a multiple of 64. It never wraps: if there is no such
+// multiple, the result is the largest number there is, which lies in no file.
 constexpr uint64_t Align64(uint64_t offset) {
   if (offset > UINT64_MAX - (kPayloadAlignment - 1)) return UINT64_MAX;
   return (offset + (kPayloadAlignment - 1)) & ~(kPayloadAlignment - 1);
 }
 
-// XXH3_64bits with seed 0: the name that an entry bears.
+// XXH3_64bits with seed 0: the hash by which an entry is known.
 uint64_t HashKey(absl::string_view key);
 // XXH3_64bits with another seed; nothing at the entry level uses it.
 uint64_t HashWithSeed(absl::string_view bytes, uint64_t seed);
 
-// HashKey() of bytes that come in pieces, one behind the other.
+// Computes HashKey() of bytes that come in pieces. Not thread-safe.
 class PiecewiseHash {
  public:
   PiecewiseHash();
@@ -48,7 +48,7 @@ class PiecewiseHash {
   PiecewiseHash& operator=(const PiecewiseHash&) = delete;
 
   void Add(absl::string_view piece);
-  // Of all pieces so far.
+  // The hash of all pieces so far.
   uint64_t value() const;
 
  private:
@@ -60,15 +60,16 @@ class PiecewiseHash {
 // original does it (little-endian).
 uint64_t HashNamespacedKey(absl::string_view name_space, absl::string_view key);
 
-// What an entry is found by. The store knows keys by their hash alone, so it is
-// that which is kept; where it comes from does not matter.
+// The key of an entry. The store knows keys by their hash alone, so this holds
+// only the hash, whether it was made from bytes, from a namespace and a key, or
+// from a hash. Immutable.
 class EntryKey {
  public:
-  // Of the bytes of a key. Implicit, so that callers name keys as text.
+  // From the bytes of a key. Implicit, so that callers can write keys as text.
   EntryKey(absl::string_view bytes) : hash_(HashKey(bytes)) {}
   EntryKey(const std::string& bytes) : hash_(HashKey(bytes)) {}
   EntryKey(const char* bytes) : hash_(HashKey(bytes)) {}
-  // A number is a hash only for a caller that says so.
+  // A number is not taken for a hash unless the caller says so, with OfHash().
   EntryKey(int) = delete;
   EntryKey(uint64_t) = delete;
 
@@ -87,7 +88,7 @@ class EntryKey {
   uint64_t hash_;
 };
 
-// The same bytes, as payloads are given. Valid as long as `text` is.
+// The same bytes as a span, as payloads are passed. Valid as long as `text`.
 inline absl::Span<const std::byte> AsBytes(absl::string_view text) {
   return {reinterpret_cast<const std::byte*>(text.data()), text.size()};
 }
@@ -101,8 +102,8 @@ struct Metadata {
   uint32_t crc32 = 0;
 };
 
-// Both deal with exactly kMetadataSize bytes. (Here and not in entry.cc, as
-// walking a chain is not much more than decoding.)
+// Both handle exactly kMetadataSize bytes. They are inline because walking a
+// chain consists of little else than decoding.
 inline void EncodeMetadata(const Metadata& metadata, std::byte* out) {
   StoreLittle64(metadata.key_hash, out);
   StoreLittle64(metadata.prev_tail, out + 8);
@@ -131,9 +132,9 @@ struct EntryLocation {
 };
 
 // One entry of a store, pinned: its bytes stay valid and unchanged as long as
-// any copy of the view lives, also through compaction and after the Store is
-// gone; but not where somebody else cuts the file short, or its disk fails: see
-// bus_guard.h. Copies are cheap. Immutable, hence thread-safe.
+// any copy of the view lives, even across a compaction and after the Store is
+// gone. This does not hold if another program truncates the file or the disk
+// fails: see bus_guard.h. Copies are cheap. Immutable, hence thread-safe.
 class EntryView {
  public:
   EntryView() = default;
@@ -155,9 +156,9 @@ class EntryView {
   uint32_t checksum() const { return location_.crc32; }
   bool is_tombstone() const { return location_.is_tombstone; }
 
-  // Whether the payload still matches its checksum. Reads all of it, from the
-  // map: on a host whose disk fails this may raise SIGBUS; Store::Verify reads
-  // through the seam instead and reports an error.
+  // Whether the payload still matches its checksum. Reads all of it through the
+  // mapping, which may raise SIGBUS if the disk fails. Store::Verify() reads
+  // through the seam instead and returns an error.
   bool HasValidChecksum() const;
 
  private:

@@ -1,5 +1,5 @@
-// Where an entry's parts lie, derived from its metadata: the bounds rules that
-// readers, recovery and iteration share.
+// Where the parts of an entry lie, derived from its metadata. These are the
+// bounds rules that readers, recovery and iteration share. Thread-safe.
 
 #ifndef VARVE_ENGINE_ENTRY_LAYOUT_H_
 #define VARVE_ENGINE_ENTRY_LAYOUT_H_
@@ -17,11 +17,12 @@ namespace varve {
 // CRC-32 of the payload of every tombstone, a single zero byte.
 inline constexpr uint32_t kTombstoneCrc32 = 0xd202ef8d;
 
-// The shape that an entry with metadata at `metadata_offset` has.
+// What an entry can be, judged by the bounds of its metadata.
 enum class EntryShape { kInvalid, kValue, kTombstone };
 
-// `byte_before` is the byte before the metadata, which tells a tombstone from a
-// value of one byte. No file has metadata beyond kMaxFileOffset.
+// The shape of an entry with metadata at `metadata_offset`. `byte_before` is
+// the byte before the metadata, which distinguishes a tombstone from a value of
+// one byte. No file has metadata beyond kMaxFileOffset.
 constexpr EntryShape ShapeOf(uint64_t prev_tail, uint64_t metadata_offset,
                              std::byte byte_before) {
   if (prev_tail >= metadata_offset || metadata_offset > kMaxFileOffset) {
@@ -34,11 +35,11 @@ constexpr EntryShape ShapeOf(uint64_t prev_tail, uint64_t metadata_offset,
                                               : EntryShape::kInvalid;
 }
 
-// The entry with metadata at `metadata_offset` (at least 1), of which
-// `before_metadata` points at the byte before it. Nothing if its bounds cannot
-// be those of an entry. The checksum is not looked at. All zeros are refused:
-// they are what a lost page leaves, and would claim everything before them as
-// the payload of the first entry.
+// The entry with metadata at `metadata_offset`, which must be at least 1.
+// `before_metadata` points at the byte before the metadata. Returns nothing if
+// no entry can have such bounds. Does not look at the checksum. Refuses
+// metadata of zeros: that is what a lost page leaves, and it would claim
+// everything before it as the payload of the first entry.
 inline std::optional<EntryLocation> LocateEntry(
     const std::byte* before_metadata, uint64_t metadata_offset) {
   const Metadata metadata = DecodeMetadata(before_metadata + 1);
@@ -60,8 +61,8 @@ inline std::optional<EntryLocation> LocateEntry(
                        .is_tombstone = is_tombstone};
 }
 
-// The same for the entry that ends at `end` in a file of which `file` is
-// mapped. Any number will do: nothing where no entry can end.
+// The entry that ends at `end` in the mapped file `file`. `end` may be any
+// number: where no entry can end, the result is nothing.
 inline std::optional<EntryLocation> LocateEntryEndingAt(
     absl::Span<const std::byte> file, uint64_t end) {
   // An entry has no fewer bytes than a tombstone.
@@ -69,7 +70,8 @@ inline std::optional<EntryLocation> LocateEntryEndingAt(
   return LocateEntry(file.data() + (end - kTombstoneSize), end - kMetadataSize);
 }
 
-// The same for the entry with metadata at this offset.
+// The entry with metadata at `metadata_offset` in the mapped file `file`,
+// likewise.
 inline std::optional<EntryLocation> LocateEntryAt(
     absl::Span<const std::byte> file, uint64_t metadata_offset) {
   if (metadata_offset > kMaxFileOffset) return std::nullopt;

@@ -21,7 +21,7 @@ constexpr size_t kHugePageThreshold = size_t{4} << 20;
 
 struct Secret {
   const uint64_t masks[2] = {RandomWord(), RandomWord()};
-  // Odd, for an even factor would lose bits.
+  // Odd, because an even factor would lose bits.
   const uint64_t factors[2] = {RandomWord() | 1, RandomWord() | 1};
 };
 
@@ -77,7 +77,7 @@ uint64_t Index::Probe(const Table& table, uint64_t key_hash) {
     const Slot& slot = table.slots[i];
     const uint64_t offset = slot.offset.load(std::memory_order_acquire);
     if (offset == kEmpty) return kEmpty;
-    // Acquired, as the check of the table that follows must not move up.
+    // Acquire, because the check of the table below must not move up.
     if (slot.key_hash.load(std::memory_order_acquire) == key_hash) {
       return offset;
     }
@@ -89,8 +89,8 @@ std::optional<uint64_t> Index::Find(uint64_t key_hash) const {
   const Table* table = table_.load(std::memory_order_acquire);
   while (table != nullptr) {
     const uint64_t offset = Probe(*table, key_hash);
-    // If the table was replaced meanwhile, its memory may have been taken away
-    // under the probe, and what was found means nothing.
+    // If the table was replaced meanwhile, its memory may have been released
+    // during the probe, and the result means nothing.
     const Table* const now = table_.load(std::memory_order_acquire);
     if (now == table) {
       if (offset == kEmpty) break;
@@ -169,9 +169,9 @@ absl::Status Index::Grow(size_t keys_wanted) {
   if (memory == MAP_FAILED)
     return SystemError(errno, "no memory for the index");
   if (table->bytes() >= kHugePageThreshold) {
-    madvise(memory, table->bytes(), MADV_HUGEPAGE);  // a wish only
+    madvise(memory, table->bytes(), MADV_HUGEPAGE);  // only a hint
   }
-  // Fresh pages are zero, which is what empty slots are made of.
+  // Fresh pages are zero, and a zero slot is empty.
   table->slots = static_cast<Slot*>(memory);
 
   Table* const old = table_.load(std::memory_order_relaxed);
@@ -190,7 +190,7 @@ absl::Status Index::Grow(size_t keys_wanted) {
   tables_.push_back(std::move(table));
   if (old != nullptr) {
     void* const slots = static_cast<void*>(old->slots);
-    // A huge page that is left at an edge must not draw its neighbours back.
+    // A huge page at an edge must not bring its neighbours back.
     madvise(slots, old->bytes(), MADV_NOHUGEPAGE);
     madvise(slots, old->bytes(), MADV_DONTNEED);
   }

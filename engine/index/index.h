@@ -1,19 +1,19 @@
 // Index: key hash -> offset of the newest metadata of the key.
 //
-// One writer, any number of readers. A reader takes no lock and never waits:
-// the table is open addressing over slots of two atomics, and growing builds a
-// new table beside the old one, which readers under way notice and start again.
+// One writer, any number of readers. A reader takes no lock and never waits.
+// The table uses open addressing over slots of two atomics. To grow, the writer
+// builds a new table beside the old one; a reader that was searching the old
+// one notices and starts again.
 //
-// The hash is mixed with a random secret of the process before it chooses a
-// slot, so that a program that makes up the contents of a store cannot make
-// keys collide.
+// The slot of a key depends on its hash and on a random secret of the process,
+// so that a maker of a hostile store cannot choose keys that collide.
 //
 // Below the table there may be a base: an image of the index that was written
-// into the store (index_image.h). What the table says of a key, be it that the
-// key is deleted, hides what the base says.
+// into the store (index_image.h). If the table knows a key, even as deleted,
+// the base is not asked about it.
 //
-// Memory: 20 to 32 bytes per live key of the table, plus the deleted keys since
-// the last growth, plus those of the base that are deleted.
+// Memory: 20 to 32 bytes for each live key of the table, for each key deleted
+// since the last growth, and for each deleted key of the base.
 
 #ifndef VARVE_ENGINE_INDEX_INDEX_H_
 #define VARVE_ENGINE_INDEX_INDEX_H_
@@ -30,14 +30,13 @@
 
 namespace varve {
 
-// How many cache misses to have on their way at once: about as many as a core
-// can.
+// How many cache misses to have in flight at once: about as many as a core can.
 inline constexpr size_t kPrefetchAhead = 16;
 
 class Index {
  public:
-  // Stands for the offset of a key that is known to be deleted. Offsets are
-  // less than this, and more than 0.
+  // Stands for the offset of a key that is known to be deleted. Real offsets
+  // are greater than 0 and less than this.
   static constexpr uint64_t kDeleted = ~uint64_t{0};
 
   Index();
@@ -49,48 +48,49 @@ class Index {
 
   std::optional<uint64_t> Find(uint64_t key_hash) const;
 
-  // Fetches what a Find() of the key will look at into the cache.
+  // Prefetches the memory that Find() of the key will look at.
   void Prefetch(uint64_t key_hash) const;
 
-  // The offsets of all keys that are present, in no order. What the writer
-  // changes meanwhile may or may not be seen.
+  // The offsets of all keys that are present, in no order. A change that the
+  // writer makes during the call may or may not be included.
   std::vector<uint64_t> Offsets() const;
 
   // The number of keys that are present.
   size_t size() const { return live_.load(std::memory_order_relaxed); }
 
-  // What the table lies on; null if there is nothing.
+  // The base; null if there is none.
   const IndexImage* base() const { return base_.get(); }
 
-  // Bytes of memory in use, without the base: it lies in the file.
+  // Bytes of memory in use. The base lies in the file and is not counted.
   size_t memory() const;
 
   // --- For the writer, one thread at a time --------------------------------
 
-  // Makes room for `count` further keys, so that that many calls of Set() or
-  // SetIfUnknown() cannot fail. RESOURCE_EXHAUSTED (ENOMEM).
+  // Makes room for `count` further keys, so that as many calls of Set() or
+  // SetIfUnknown() cannot fail. RESOURCE_EXHAUSTED (ENOMEM) on failure.
   absl::Status Reserve(size_t count);
 
-  // Needs room, see Reserve().
+  // Sets the offset of the key. Needs room, see Reserve().
   void Set(uint64_t key_hash, uint64_t offset);
 
-  // For filling the index newest entry first: does nothing if the key has been
-  // seen, present or deleted. `offset` may be kDeleted. Needs room. From the
-  // first call on all deleted keys are remembered, until ForgetDeleted().
+  // For filling the index from the newest entry to the oldest: does nothing if
+  // the key is known, as present or as deleted. `offset` may be kDeleted. Needs
+  // room. From the first call until ForgetDeleted(), the index remembers all
+  // deleted keys.
   void SetIfUnknown(uint64_t key_hash, uint64_t offset);
   void ForgetDeleted() { remembers_deleted_ = false; }
 
-  // Puts what has been filled in on top of an older index. Readers must not be
-  // around.
+  // Lays the table on top of an older index. There must be no readers.
   void SetBase(std::unique_ptr<const IndexImage> base);
 
-  // Returns whether the key was present. With a base it needs room, as Set().
+  // Deletes the key and returns whether it was present. With a base this needs
+  // room, as Set() does.
   bool Erase(uint64_t key_hash);
 
   // All keys that are present and their offsets, in the order of their hashes.
   std::vector<IndexedKey> SortedKeys() const;
 
-  // Forgets everything. Readers must not be around.
+  // Forgets everything. There must be no readers.
   void Clear();
 
  private:
@@ -103,7 +103,7 @@ class Index {
   static Slot& SlotFor(const Table& table, uint64_t key_hash);
 
   absl::Status Grow(size_t keys_wanted);
-  // Whether a new table takes over what the old one says of a key.
+  // Whether a new table takes over a slot of the old one.
   bool MustKeep(const Slot& slot) const;
   size_t KeysToKeep() const;
   bool IsInBase(uint64_t key_hash) const;
@@ -114,12 +114,12 @@ class Index {
   std::atomic<Table*> table_{nullptr};
   std::atomic<size_t> live_{0};
 
-  // For the writer. Former tables have given their memory back, but keep their
+  // For the writer. Former tables have released their memory but keep their
   // addresses, so that a late reader finds empty slots there.
   std::vector<std::unique_ptr<Table>> tables_;
   bool remembers_deleted_ = false;  // growing keeps them
 
-  // Constant while readers are around.
+  // Constant while there are readers.
   std::unique_ptr<const IndexImage> base_;
 };
 

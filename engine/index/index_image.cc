@@ -26,12 +26,14 @@ constexpr size_t kPrevTailAt = 16;
 constexpr size_t kCountAt = 24;
 constexpr size_t kBeforeAt = 32;
 
-// Keys that are summed up and compared while they are in the cache.
+// The number of keys to sum up and then compare, so that they stay in the cache
+// between the two.
 constexpr size_t kKeysAtOnce = 4096;
-// From here on, which is a megabyte, two threads check a half each.
+// Images with at least so many keys, which is a megabyte, are checked by two
+// threads.
 constexpr size_t kKeysWorthAThread = size_t{1} << 16;
-// Entries that are looked for where the image says they are. It takes few to
-// find that another program has moved entries about.
+// How many entries to look for where the image says they are. A few suffice to
+// notice that another program has moved entries.
 constexpr size_t kSample = 16;
 
 // Hashes are spread evenly unless somebody has chosen them: interpolation then

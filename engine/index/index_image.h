@@ -1,10 +1,10 @@
-// IndexImage: an index that was written into the store as an entry, and is used
-// where it lies in the map (docs/format.md, "Index image"). It holds every key
-// that was live when it was written, and never changes.
+// IndexImage: an index that was written into the store as an entry and is used
+// in place, through the mapping (docs/format.md, "Index image"). It holds every
+// key that was live when it was written, and never changes.
 //
-// Whatever its bytes, a look-up ends after a number of steps that is
-// logarithmic in its size, and yields offsets of metadata below the image only.
-// Whether the entry of that key lies there is for the reader of it to see.
+// Whatever its bytes are, a look-up takes a number of steps that is logarithmic
+// in its size, and the resulting offset of metadata lies below the image. The
+// caller must check that the entry there has that key.
 //
 // Immutable, hence thread-safe.
 
@@ -23,7 +23,7 @@
 
 namespace varve {
 
-// A key in an image, as it lies in the file: both little-endian.
+// A key of an image, as it lies in the file: both fields are little-endian.
 struct IndexedKey {
   uint64_t key_hash = 0;
   uint64_t metadata_offset = 0;
@@ -33,34 +33,34 @@ class IndexImage {
  public:
   static constexpr uint64_t kHeaderSize = 64;
 
-  // The image that `entry` is, which lies in `mapping` as all that is below it
-  // does. Null if it is none, is damaged, or was written for another place or
-  // for other entries before it. Reads all of it.
+  // The image that `entry` holds. `mapping` must cover the file up to the end
+  // of `entry`. Returns null if `entry` is no image, is damaged, or was written
+  // for another place or for other entries before it. Reads all of it.
   static std::unique_ptr<const IndexImage> Load(
       std::shared_ptr<const Mapping> mapping, const EntryLocation& entry);
 
-  // What precedes the keys in the payload of an image that is to follow the
-  // entry that ends at `tail`, in `mapping`. The payload is these bytes, and
-  // then `count` keys in the order of their hashes, none twice.
+  // The header of an image that will follow the entry that ends at `tail`, in
+  // `mapping`. The payload of the image is this header and then `count` keys in
+  // the order of their hashes, without duplicates.
   static std::string Header(const Mapping& mapping, uint64_t tail,
                             uint64_t count);
 
   std::optional<uint64_t> Find(uint64_t key_hash) const;
-  // Fetches what Find() is likely to look at first into the cache.
+  // Prefetches the memory that Find() is likely to look at first.
   void Prefetch(uint64_t key_hash) const;
 
   size_t size() const { return count_; }
-  // `position` is less than size(). The offset may be out of bounds only where
-  // the disk has failed since; see IsValid().
+  // `position` must be less than size(). The offset may be out of bounds if the
+  // disk has failed since Load(); see IsValid().
   IndexedKey At(size_t position) const;
   bool IsValid(const IndexedKey& key) const;
 
-  // Where the image itself lies. What it knows of ends at its prev_tail.
+  // Where the image itself lies. It knows the entries below its prev_tail.
   const EntryLocation& location() const { return location_; }
-  // Whether bytes of it are gone, so that an answer may be wrong.
+  // Whether bytes of the image are lost, so that an answer may be wrong.
   bool HasLostBytes() const;
-  // Whether all of it is what it was when it was loaded, which a disk can
-  // change. Reads all of it.
+  // Whether the image is still as it was when it was loaded, which a failing
+  // disk can change. Reads all of it.
   bool IsIntact() const;
 
  private:

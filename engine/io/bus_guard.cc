@@ -21,16 +21,17 @@ namespace {
 
 using bus_guard_internal::lost_pages;
 
-// A handler can take no lock and allocate nothing: hence tables of fixed size.
+// A signal handler must not take locks or allocate memory, so the tables have a
+// fixed size.
 constexpr int kSlots = 128;
 constexpr int kRanges = 128;
 
-// Runs of lost pages of one mapping. Runs are only added and only grow, so that
-// whoever finds a page in them may rely on it. All zeros at first.
+// Runs of lost pages of one mapping. Runs are only added and only grow, so a
+// page that was found in a run stays in it. All zeros at first.
 class LostRanges {
  public:
-  // Returns false if all of the mapping counts as lost from now on, as there
-  // are more runs than can be noted.
+  // Returns false if there are more runs than the table can hold. The whole
+  // mapping then counts as lost.
   bool Add(uint64_t page) {
     if (page >= kMaxPage) {
       all_.store(true);
@@ -98,8 +99,8 @@ struct AddressRange {
 
 // One mapping, or room for one.
 struct Slot {
-  // The mapping; nothing while it comes or goes. Never misses one that somebody
-  // is reading from, as that one neither comes nor goes.
+  // The mapping; nothing while it is being registered or removed, which never
+  // happens while a thread reads from it.
   std::optional<AddressRange> Find() const {
     const uint32_t before = version.load();
     const AddressRange range = {begin.load(), end.load()};
@@ -122,23 +123,23 @@ struct Slot {
   LostRanges lost;
 };
 
-// Of static storage: all zeros before anything runs.
+// Static storage: all zeros before any code runs.
 Slot slots[kSlots];
 // Slots from here on have never been used.
 std::atomic<int> used_slots;
 struct sigaction previous_action;
 
 bool MapZeros(uintptr_t begin, uintptr_t end) {
-  // POSIX does not list mmap among what a handler may call. On Linux it is a
-  // system call and takes no lock of this process, unless a sanitizer has put
-  // its own in the place of the library's.
+  // POSIX does not allow a handler to call mmap. On Linux it is a system call
+  // that takes no lock of this process, unless a sanitizer replaces the
+  // library's function by its own.
   return static_cast<uintptr_t>(syscall(
              SYS_mmap, begin, end - begin, PROT_READ,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0)) ==
          begin;
 }
 
-// Puts zeros where `address` lies, if that is in a guarded mapping.
+// Replaces the page at `address` by zeros, if it lies in a guarded mapping.
 bool ReplacePage(uintptr_t address) {
   const int used = used_slots.load();
   for (int i = 0; i < used; ++i) {
@@ -150,7 +151,8 @@ bool ReplacePage(uintptr_t address) {
     }
     const uint64_t page = (address - mapping->begin) / PageSize();
     const bool is_noted = slot.lost.Add(page);
-    // Noted first: whoever reads zeros finds out.
+    // First note, then replace: a thread that reads the zeros must find the
+    // note.
     lost_pages.fetch_add(1);
     if (!is_noted) return MapZeros(mapping->begin, mapping->end);
     const uintptr_t begin = mapping->begin + page * PageSize();
@@ -165,8 +167,9 @@ void OnBusError(int number, siginfo_t* info, void* /*context*/) {
   if (!from_kernel ||
       !ReplacePage(reinterpret_cast<uintptr_t>(info->si_addr))) {
     sigaction(number, &previous_action, nullptr);
-    // On return the faulty access is made again, and has the effect that it
-    // would have had without us. A signal that was sent must be sent again.
+    // When the handler returns, the thread repeats the faulty access, which now
+    // has the effect that it would have had without the guard. A signal that a
+    // process sent must be raised again.
     if (!from_kernel) raise(number);
   }
   errno = saved_errno;
@@ -216,12 +219,12 @@ GuardedMapping::~GuardedMapping() {
 
 void InstallBusGuard() {
   static const bool installed = [] {
-    PageSize();  // the handler finds it computed
+    PageSize();  // so that the handler need not compute it
     struct sigaction action = {};
     action.sa_sigaction = OnBusError;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
     sigemptyset(&action.sa_mask);
-    // Known before the handler can need it.
+    // Stored before the handler can need it.
     if (sigaction(SIGBUS, nullptr, &previous_action) != 0) return false;
     return sigaction(SIGBUS, &action, nullptr) == 0;
   }();

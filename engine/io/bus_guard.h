@@ -1,15 +1,15 @@
-// What happens when a mapped file cannot be read: it was cut short by somebody
-// else, or its disk fails. The kernel then sends SIGBUS to the thread that
-// touches the page, which ends the process, and with it a mount of many files
-// for the sake of one page.
+// Protection against SIGBUS. If a page of a mapped file cannot be read, because
+// another program has truncated the file or because the disk fails, the kernel
+// sends SIGBUS to the thread that touches the page. Without a handler that ends
+// the process, and so a whole mount for the sake of one page.
 //
-// InstallBusGuard() has such pages replaced by zeros instead, which read as
-// damage wherever bounds or checksums are looked at. As zeros are not what the
-// file held, every place that hands mapped bytes on asks HasLostBytes() once it
-// has read them.
+// InstallBusGuard() installs a handler that replaces such pages by zeros. Code
+// that checks bounds or checksums takes the zeros for damage. All other code
+// that passes mapped bytes on must call HasLostBytes() after it has read them.
 //
-// The engine installs nothing by itself, as a signal's handler belongs to the
-// whole process: programs that want it do so as they start.
+// The engine does not install the handler by itself, as signal handlers belong
+// to the whole process. Programs that want it call InstallBusGuard() when they
+// start.
 
 #ifndef VARVE_ENGINE_IO_BUS_GUARD_H_
 #define VARVE_ENGINE_IO_BUS_GUARD_H_
@@ -22,14 +22,14 @@
 
 namespace varve {
 
-// Handles SIGBUS from now on, for mappings of RealFileSystem(). Any other
-// SIGBUS has the effect that it had before. Calls after the first do nothing.
-// Thread-safe.
+// Installs the handler, for mappings made by RealFileSystem(). Any other SIGBUS
+// has the effect that it had before. Further calls do nothing. Thread-safe.
 void InstallBusGuard();
 
-// Tells the guard of a mapping as long as it lives: from after the mapping has
-// been made until before it is unmapped. There is room for more mappings than a
-// program has stores; those beyond it are not guarded. Thread-safe.
+// Registers a mapping with the guard for as long as this object lives.
+// Construct it after mapping and destroy it before unmapping. The table has
+// room for more mappings than a program has stores; mappings that find no room
+// are not guarded. Thread-safe.
 class GuardedMapping {
  public:
   GuardedMapping(const void* address, uint64_t length);
@@ -46,9 +46,10 @@ extern std::atomic<uint64_t> lost_pages;
 bool LookForLostBytes(absl::Span<const std::byte> bytes);
 }  // namespace bus_guard_internal
 
-// Whether any of these bytes lie in a page that was replaced. For bytes that
-// were copied or summed up just before: false means that they were the file's.
-// Costs a load as long as nothing was ever replaced. Thread-safe.
+// Whether any of these bytes lie in a page that was replaced. Call it right
+// after copying the bytes or computing their checksum: false means that they
+// were the file's own. Costs one load as long as no page was ever replaced.
+// Thread-safe.
 inline bool HasLostBytes(absl::Span<const std::byte> bytes) {
   // The compiler must not look before the bytes are read. (Another thread's
   // guard notes a page before it replaces it.)

@@ -55,7 +55,7 @@ class FaultFile final : public File {
     const auto verdict = owner_.Judge(kOpWrite);
     if (!verdict.has_value()) return WriteAndRecord(offset, pieces);
     const bool fails = verdict->error_number != 0;
-    // A write without progress is no short write.
+    // A write that makes no progress is not a short write.
     const size_t limit =
         fails ? *verdict->limit : std::max<size_t>(1, *verdict->limit);
     const std::vector<struct iovec> some = FirstBytes(pieces, limit);

@@ -51,10 +51,10 @@ enum FileOp : uint32_t {
 };
 using FileOps = uint32_t;
 
-// One call that has succeeded, perhaps in part.
+// One call that succeeded, perhaps in part.
 struct FileEvent {
   FileOp op = kOpOpen;
-  std::string path;    // of the file when it was opened, or the first argument
+  std::string path;    // with which the file was opened, or the first argument
   std::string target;  // of a rename
   uint64_t offset = 0;
   // Bytes written, written out, punched or preallocated; the new size.
@@ -66,12 +66,12 @@ class FaultFileSystem : public FileSystem {
  public:
   struct Fault {
     FileOps ops = kAllOps;
-    // The first call that is hit, counting those of `ops` from now on, from 1.
+    // The first call that is hit: 1 is the next call that `ops` includes.
     int nth = 1;
     int times = 1;  // how many calls are hit, from there on
     // If 0, a read or write is shortened instead of failing.
     int error_number = 0;
-    // A write writes, and a read reads, at most so many bytes before that.
+    // How many bytes at most a read or write transfers before it fails.
     size_t partial_bytes = 0;
     // Called when a call is hit, before anything is done. May be empty.
     std::function<void()> before;
@@ -81,7 +81,7 @@ class FaultFileSystem : public FileSystem {
   explicit FaultFileSystem(FileSystem* base = RealFileSystem());
   ~FaultFileSystem() override;
 
-  // Replaces the fault that was set before, and counts anew.
+  // Replaces the fault that was set before and starts counting anew.
   void Inject(Fault fault) ABSL_LOCKS_EXCLUDED(mutex_);
   void Heal() ABSL_LOCKS_EXCLUDED(mutex_);
   // The number of calls hit since Inject().
@@ -89,14 +89,14 @@ class FaultFileSystem : public FileSystem {
   // The number of calls of these kinds since the beginning.
   int Count(FileOps ops) const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Larger mappings fail with ENOMEM.
+  // Makes mappings larger than `length` fail with ENOMEM.
   void set_max_mapping(uint64_t length) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // From now on syncs do nothing, and take no time: for files that are looked
-  // at and thrown away.
+  // Makes syncs do nothing and take no time, for files that the test will throw
+  // away.
   void SkipSyncs() { skips_syncs_.store(true); }
 
-  // From now on, keeps the events, with the bytes of writes.
+  // Starts keeping the events, with the bytes of writes.
   void StartRecording() ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<FileEvent> events() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -114,14 +114,14 @@ class FaultFileSystem : public FileSystem {
  private:
   friend class FaultFile;
 
-  // What is to be done instead of a call.
+  // What to do instead of a call.
   struct Verdict {
     int error_number = 0;
     std::optional<size_t> limit;  // bytes to write or read all the same
   };
-  // Counts a call. Nothing if it is to go ahead.
+  // Counts a call. Returns nothing if the call is to go ahead.
   std::optional<Verdict> Judge(FileOp op) ABSL_LOCKS_EXCLUDED(mutex_);
-  // The same for calls that cannot be done in part.
+  // Like Judge(), for calls that cannot be done in part.
   absl::Status Check(FileOp op, const std::string& path)
       ABSL_LOCKS_EXCLUDED(mutex_);
   bool MappingIsTooLarge(uint64_t length) const ABSL_LOCKS_EXCLUDED(mutex_);

@@ -31,7 +31,7 @@ namespace {
 
 constexpr auto kLockPoll = std::chrono::milliseconds(20);
 
-// Calls `call` until it is not interrupted by a signal.
+// Repeats `call` while signals interrupt it.
 template <typename Call>
 auto Retry(const Call& call) {
   while (true) {
@@ -58,13 +58,13 @@ class RealMapping final : public Mapping {
         address_(address),
         guard_(std::in_place, address, length) {}
   ~RealMapping() override {
-    // First: once it is unmapped, the addresses may be another mapping's.
+    // Before unmapping: afterwards the addresses may belong to another mapping.
     guard_.reset();
     munmap(address_, length());
   }
 
   void ReleasePages() const override {
-    // That it fails, nobody need know: it is for the sake of accounting.
+    // A failure does no harm: this only affects how memory is accounted.
     madvise(address_, length(), MADV_DONTNEED);
   }
 
@@ -95,11 +95,12 @@ class RealFile final : public File {
             : pwritev(fd_.get(), pieces.data(), static_cast<int>(pieces.size()),
                       at);
     if (count >= 0) return static_cast<size_t>(count);
-    // They were mapped, and the caller has made no mistake.
+    // The caller's pages were mapped, so the fault is not the caller's: a page
+    // of a mapped file cannot be read.
     if (errno == EFAULT) {
       return ErrorWithCode(
           absl::StatusCode::kDataLoss, EIO,
-          absl::StrCat("cannot read what is to be written to ", path_));
+          absl::StrCat("cannot read the bytes to write to ", path_));
     }
     return Error("cannot write ");
   }
@@ -147,7 +148,7 @@ class RealFile final : public File {
                               static_cast<off_t>(length));
            }) == 0
                ? absl::OkStatus()
-               : Error("cannot get space on the disk for ");
+               : Error("cannot allocate space for ");
   }
 
   absl::StatusOr<FileInfo> Info() override {
@@ -222,7 +223,7 @@ class RealFile final : public File {
   }
 
   absl::Status IsLocked() {
-    // Takes a look at every open file of the system.
+    // This looks at every open file of the system, so it comes last.
     const std::optional<pid_t> holder = FindLockHolder(fd_.get());
     return ErrorWithNumber(
         EWOULDBLOCK,
@@ -242,7 +243,7 @@ class RealFile final : public File {
   absl::StatusOr<bool> TryLockOutReaders() override {
     if (flock(fd_.get(), LOCK_EX | LOCK_NB) == 0) return true;
     if (errno == EWOULDBLOCK) return false;
-    return Error("cannot keep readers out of ");
+    return Error("cannot lock readers out of ");
   }
 
   void LetReadersIn() override { flock(fd_.get(), LOCK_UN); }
@@ -257,8 +258,8 @@ class RealFile final : public File {
   const std::string path_;
 };
 
-// Opens with flags that may create the file, without the umask. Fails with
-// EPERM where a thread cannot have an umask of its own.
+// Opens with flags that may create the file, unaffected by the umask. Fails
+// with EPERM where a thread cannot have a umask of its own.
 int OpenWithoutUmask(const std::string& path, int flags, mode_t permissions) {
   int fd = -1;
   int error = 0;
@@ -312,8 +313,8 @@ class HostFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path,
                                              OpenMode mode,
                                              uint32_t permissions) override {
-    // Looked at before it is opened: opening a device may set it going, and
-    // opening a FIFO waits.
+    // Check the type before opening: opening a device may start it, and opening
+    // a FIFO waits.
     struct stat info;
     const bool exists = stat(path.c_str(), &info) == 0;
     if (exists) {
@@ -328,7 +329,7 @@ class HostFileSystem final : public FileSystem {
     if (fstat(fd.get(), &info) != 0) {
       return SystemError(errno, absl::StrCat("cannot stat ", path));
     }
-    // Once more, as it may have been replaced in between.
+    // Check again, as the file may have been replaced in between.
     VARVE_RETURN_IF_ERROR(CheckRegular(info, path));
     return std::make_unique<RealFile>(std::move(fd), path);
   }
@@ -377,7 +378,7 @@ class HostFileSystem final : public FileSystem {
     const Descriptor fd(Retry([&] {
       return open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     }));
-    // Some file systems know no sync of a directory, and say EINVAL.
+    // Some file systems cannot sync a directory and return EINVAL.
     if (fd.valid() && (fsync(fd.get()) == 0 || errno == EINVAL)) {
       return absl::OkStatus();
     }

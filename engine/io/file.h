@@ -1,9 +1,10 @@
-// The I/O seam: the only way by which Varve touches a store file.
+// The I/O seam: the only interface through which Varve touches a store file.
 //
 // The interface is as narrow and as raw as the system calls behind it: reads
-// and writes may be short, and may fail with EINTR, so that a test's
-// implementation can fail, shorten or record any single call. io_util.h holds
-// the loops on top. RealFileSystem() is the implementation for use.
+// and writes may be short, and may fail with EINTR. So a test can make any
+// single call fail, shorten it or record it. io_util.h has the loops that read
+// and write whole ranges. RealFileSystem() is the implementation that programs
+// use.
 //
 // Errors are SystemError statuses (status.h) that name the path.
 
@@ -25,20 +26,20 @@
 
 namespace varve {
 
-// A read-only shared mapping of a file, made over `length` bytes of address
-// space, which may reach far beyond the end of the file: bytes become readable
-// as the file grows over them. Unmapped by the destructor. Immutable, hence
-// thread-safe. For what happens where the file has become shorter or cannot be
-// read, see bus_guard.h.
+// A read-only shared mapping of a file. It covers `length` bytes of address
+// space and may reach far beyond the end of the file: bytes become readable as
+// the file grows over them. The destructor unmaps it. Immutable, hence
+// thread-safe. bus_guard.h says what happens where the file has become shorter
+// or cannot be read.
 class Mapping {
  public:
   virtual ~Mapping() = default;
   const std::byte* data() const { return data_; }
   uint64_t length() const { return length_; }
 
-  // Takes its pages out of the memory of the process. The host still has them
-  // in its cache, and a thread that touches one next gets it back. For any
-  // thread.
+  // Removes the mapping's pages from the memory of the process. They stay in
+  // the host's cache, from where a thread that touches one gets it back.
+  // Thread-safe.
   virtual void ReleasePages() const {}
 
  protected:
@@ -50,32 +51,33 @@ class Mapping {
   const uint64_t length_;
 };
 
-// What a file is, at the moment of the call.
+// The attributes of a file at the moment of the call.
 struct FileInfo {
   uint64_t device = 0;
   uint64_t inode = 0;
   uint64_t size = 0;       // bytes
-  uint64_t allocated = 0;  // bytes that the host has given to it
+  uint64_t allocated = 0;  // bytes that the host has allocated
   uint32_t mode = 0;       // type and permission bits, as st_mode
   uint32_t owner = 0;
   uint32_t group = 0;
   uint64_t links = 1;  // names that lead to it; 0 once it is deleted
 };
 
-// Whether both are of one file, whatever names lead to it.
+// Whether both describe the same file, whatever names lead to it.
 inline bool IsSameFile(const FileInfo& a, const FileInfo& b) {
   return a.device == b.device && a.inode == b.inode;
 }
 
-// The file system that a file lies on.
+// The space of the file system that a file is on.
 struct SpaceOnDisk {
   uint64_t total = 0;      // bytes
   uint64_t free = 0;       // for root
   uint64_t available = 0;  // for us
 
-  // Some hosts do not tell (network file systems, ramfs): all is zero then.
+  // Some file systems do not say (network file systems, ramfs). All fields are
+  // zero then.
   bool is_known() const { return total > 0; }
-  // As far as is known.
+  // Whether so many bytes fit; true if the space is unknown.
   bool HasRoomFor(uint64_t bytes) const {
     return !is_known() || bytes <= available;
   }
@@ -87,8 +89,8 @@ struct FileXattr {
   std::string value;
 };
 
-// One open file. Thread-safe. The destructor closes it, and with it gives up
-// its lock.
+// One open file. Thread-safe. The destructor closes it and so gives up its
+// lock.
 class File {
  public:
   virtual ~File() = default;
@@ -114,19 +116,21 @@ class File {
 
   virtual absl::Status Truncate(uint64_t size) = 0;
 
-  // Gives the blocks of the range back to the host and leaves the size as it
-  // is. UNIMPLEMENTED where the host file system cannot.
+  // Releases the blocks of the range to the host and leaves the size as it is.
+  // UNIMPLEMENTED where the host file system cannot do this.
   virtual absl::Status PunchHole(uint64_t offset, uint64_t length) = 0;
 
-  // Has the host keep blocks for the range, which may lie behind the end of the
-  // file; leaves size and bytes as they are. Truncate(), to the present size
-  // too, gives back what lies behind the end. UNIMPLEMENTED where the host file
-  // system cannot. After another failure there may be blocks for a part of it.
+  // Has the host allocate blocks for the range, which may lie behind the end of
+  // the file. Size and bytes stay as they are. Truncate() releases the blocks
+  // behind the end, even if it leaves the size as it is. UNIMPLEMENTED where
+  // the host file system cannot do this. After any other failure a part of the
+  // range may have blocks.
   virtual absl::Status Preallocate(uint64_t offset, uint64_t length) = 0;
 
   virtual absl::StatusOr<FileInfo> Info() = 0;
-  // Its size alone, which is cheaper: after a look at the times of a file,
-  // Linux gives the next write a time of its own, and writes the inode for it.
+  // The size alone, which is cheaper than Info(): once somebody has looked at
+  // the times of a file, Linux gives the next write a time of its own and has
+  // to write the inode.
   virtual absl::StatusOr<uint64_t> Size();
 
   // Gives the file to another user and group (fchown).
@@ -136,20 +140,22 @@ class File {
   virtual absl::StatusOr<std::vector<FileXattr>> Xattrs() = 0;
   virtual absl::Status SetXattr(const FileXattr& xattr) = 0;
 
-  // Maps the first `length` bytes of address space from offset 0.
+  // Maps `length` bytes of the file from offset 0.
   virtual absl::StatusOr<std::unique_ptr<Mapping>> Map(uint64_t length) = 0;
 
-  // Takes the exclusive (OFD) lock, waiting for it for up to `patience`.
-  // FAILED_PRECONDITION (with EWOULDBLOCK) if another open file holds it still;
-  // the message names the pid of the holder where it can be found out.
+  // Takes the exclusive (OFD) lock, waiting for up to `patience`.
+  // FAILED_PRECONDITION (with EWOULDBLOCK) if another open file still holds it;
+  // the message names the pid of the holder if that can be found out.
   virtual absl::Status LockExclusive(absl::Duration patience) = 0;
 
-  // Readers need no lock for what they see to be consistent. This one (flock)
-  // says that they are there, as long as the file is open, to those who would
-  // take away bytes that nobody should need. Waits while somebody keeps readers
-  // out; does nothing where the host has no such locks.
+  // Takes a shared lock (flock) for as long as the file is open. Readers see a
+  // consistent store without it. The lock tells a writer that they exist,
+  // before it punches holes into payloads that only a reader of an earlier
+  // state can still need. Waits while a writer locks readers out. Does nothing
+  // where the host has no such locks.
   virtual absl::Status LockForReading() = 0;
-  // Keeps new readers waiting until LetReadersIn(). False if there are readers.
+  // Makes new readers wait until LetReadersIn(). Returns false if there are
+  // readers now.
   virtual absl::StatusOr<bool> TryLockOutReaders() = 0;
   virtual void LetReadersIn() = 0;
 };
@@ -179,7 +185,8 @@ class FileSystem {
   virtual absl::Status Link(const std::string& from, const std::string& to) = 0;
   virtual absl::Status Remove(const std::string& path) = 0;
 
-  // Makes creations, renames and removals in the directory of `path` durable.
+  // Makes earlier creations, renames and removals in the directory of `path`
+  // durable.
   virtual absl::Status SyncDirectoryOf(const std::string& path) = 0;
 };
 

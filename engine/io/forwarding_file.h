@@ -1,5 +1,5 @@
-// ForwardingFile: a file that hands every call on to another one. For files
-// that change some of the calls: they override those.
+// ForwardingFile: a file that forwards every call to another one. It is a base
+// for classes that change some of the calls: they override those.
 
 #ifndef VARVE_ENGINE_IO_FORWARDING_FILE_H_
 #define VARVE_ENGINE_IO_FORWARDING_FILE_H_

@@ -19,14 +19,14 @@ namespace varve {
 absl::StatusOr<size_t> ReadFully(File& file, uint64_t offset,
                                  absl::Span<std::byte> out);
 
-// The same, but the end of the file before `out` is full is an error
-// (OUT_OF_RANGE).
+// Like ReadFully(), but it is an error (OUT_OF_RANGE) if the file ends before
+// `out` is full.
 absl::Status ReadExactly(File& file, uint64_t offset,
                          absl::Span<std::byte> out);
 
 // Writes all pieces one after the other at `offset`, with as few calls as
 // possible: one for up to IOV_MAX pieces unless the kernel writes less. Changes
-// `pieces` on the way. After an error any part may have been written.
+// `pieces` on the way. After an error any part of them may have been written.
 absl::Status WriteFully(File& file, uint64_t offset,
                         absl::Span<struct iovec> pieces);
 absl::Status WriteFully(File& file, uint64_t offset,
@@ -35,11 +35,11 @@ absl::Status WriteFully(File& file, uint64_t offset,
 // Gives `file` to the owner and group of `original` if they differ.
 absl::Status KeepOwner(const FileInfo& original, File& file);
 
-// Gives `file` the extended attributes of `original`. Those that only a
-// privileged process can set are left out where it is none.
+// Gives `file` the extended attributes of `original`. A process that is not
+// privileged leaves out those that only a privileged one can set.
 absl::Status KeepXattrs(File& original, File& file);
 
-// The iovec of constant bytes, which no callee of ours writes to.
+// An iovec for constant bytes. Only for calls that do not write through it.
 struct iovec PieceOf(absl::Span<const std::byte> bytes);
 
 }  // namespace varve

@@ -9,10 +9,10 @@
 
 namespace varve {
 
-// The process that holds a lock on the file that `descriptor` has open. Nothing
-// if there is none, or if it cannot be seen from here: the kernel does not tell
-// the owner of an OFD lock, so this looks into /proc, where other users'
-// processes and other containers are hidden.
+// The process that holds a lock on the file behind `descriptor`. Returns
+// nothing if there is none, or if this process cannot see it: the kernel does
+// not tell who owns an OFD lock, so this searches /proc, which hides the
+// processes of other users and containers.
 std::optional<pid_t> FindLockHolder(int descriptor);
 
 }  // namespace varve

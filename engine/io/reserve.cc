@@ -10,13 +10,13 @@ namespace varve {
 namespace {
 
 constexpr uint64_t kBlock = 4096;
-// Steps in which room for ordinary appends is got: a part of what the store
-// has, and of what the disk has left.
+// Room for ordinary appends is allocated in steps: a part of the store's size,
+// limited by a part of what the disk has left.
 constexpr uint64_t kLeastStep = uint64_t{256} << 10;
 constexpr uint64_t kShareOfStore = 8;
 constexpr uint64_t kShareOfSpace = 16;
 constexpr uint64_t kSmallestStep = uint64_t{64} << 10;
-// Less than this is not worth keeping.
+// Smaller reserves are not worth keeping.
 constexpr uint64_t kLeastReserve = uint64_t{16} << 10;
 
 constexpr uint64_t RoundUp(uint64_t offset) {
@@ -46,11 +46,12 @@ absl::Status Reserve::Extend(File& file, uint64_t begin, uint64_t end) {
       const absl::Status status = Allocate(file, begin, RoundUp(end + step));
       if (status.ok() || unsupported_) return status;
     }
-    // Some hosts keep what they have got together before they fail. A file that
-    // does not fit must not take all space from others, and from its deletion.
+    // Some hosts keep the blocks that they allocated before they failed. A file
+    // that does not fit must not take the space that others need, nor the space
+    // for its own deletion.
     if (needed > kSize && space->free < needed) {
-      return SystemError(
-          ENOSPC, absl::StrCat("cannot get space on the disk for ", path_));
+      return SystemError(ENOSPC,
+                         absl::StrCat("cannot allocate space for ", path_));
     }
   }
   const absl::Status status = Allocate(file, begin, RoundUp(end));
@@ -67,7 +68,7 @@ absl::Status Reserve::MakeRoom(File& file, uint64_t begin, uint64_t end,
   absl::Status status = Extend(file, begin, end + kSize);
   is_short_ = IsOutOfSpace(status);
   if (is_short_ && may_use_reserve) status = Allocate(file, begin, end);
-  // Of other failures the write itself will tell, if they are any.
+  // If this failure matters, the write itself will fail, too.
   return IsOutOfSpace(status) ? status : absl::OkStatus();
 }
 
@@ -76,7 +77,8 @@ void Reserve::TopUp(File& file, uint64_t end) {
   is_short_ = false;
   if (end + kSize <= end_) return;
   is_short_ = IsOutOfSpace(Extend(file, end, end + kSize));
-  // A part of it is better than none. (Some hosts have kept one anyway.)
+  // A part of the reserve is better than none. (Some hosts have kept a part
+  // anyway.)
   for (uint64_t size = kSize / 2; is_short_ && size >= kLeastReserve;
        size /= 2) {
     if (Allocate(file, end, RoundUp(end + size)).ok()) break;
@@ -92,11 +94,11 @@ void Reserve::Renew(File& file, uint64_t end) {
 void Reserve::GiveBack(File& file, uint64_t end) {
   end_ = 0;
   if (!may_hold_) return;
-  // Never more than that: should somebody have changed the file, its length is
-  // not ours to correct.
+  // Only if the length is what we expect: if another program has changed the
+  // file, we must not correct its length.
   const absl::StatusOr<FileInfo> info = file.Info();
   if (!info.ok() || info->size != end) return;
-  // If it fails, the blocks are given back by the next one to open the store.
+  // If this fails, the next open for writing releases the blocks.
   may_hold_ = !file.Truncate(end).ok();
 }
 

@@ -1,15 +1,15 @@
-// Reserve: blocks that the host keeps for a store behind what is written, so
-// that a deletion can be appended when the disk is full to the last block.
+// Reserve: blocks that the host has allocated for a store behind its end, so
+// that a deletion can be appended even when no block of the disk is free.
 //
-// Ordinary appends leave the last kSize bytes of it untouched: what they need
-// is got from the host before they write, in steps, and an append that would
-// eat into the reserve fails before it has written anything. Appends by which
-// space becomes free may use it.
+// Ordinary appends leave the last kSize bytes of the blocks untouched. They
+// allocate the space that they need before they write, in steps; an append that
+// would have to use the reserve fails before it writes anything. Appends that
+// free space may use the reserve.
 //
-// The blocks lie behind the end of the file and read as nothing. A crash leaves
-// them to the file; the next open gives them back.
+// The blocks lie behind the end of the file, so nobody reads them. After a
+// crash the file still has them; the next open for writing releases them.
 //
-// Not thread-safe: for the writer of the store.
+// Not thread-safe: only the writer of the store may use it.
 
 #ifndef VARVE_ENGINE_IO_RESERVE_H_
 #define VARVE_ENGINE_IO_RESERVE_H_
@@ -25,54 +25,55 @@ namespace varve {
 
 class Reserve {
  public:
-  // For four thousand deletions and more.
+  // Enough for more than four thousand deletions.
   static constexpr uint64_t kSize = uint64_t{1} << 20;
-  // What is kept ready for ordinary appends besides is at most this.
+  // The most that is allocated ahead for ordinary appends, besides the reserve.
   static constexpr uint64_t kMostAhead = uint64_t{7} << 20;
 
-  // `path` is that of the store, for finding out how much space there is.
-  // `file_system` is not owned.
+  // `path` is the store's, for asking how much space is free. `file_system` is
+  // not owned.
   Reserve(FileSystem* file_system, std::string path)
       : file_system_(file_system), path_(std::move(path)) {}
   Reserve(const Reserve&) = delete;
   Reserve& operator=(const Reserve&) = delete;
 
-  // Forgets what is held, gives back what an earlier holder may have left
-  // behind `end`, where the file ends, and makes the reserve, or as much of it
-  // as there is space for.
+  // Forgets which blocks are held, releases those that an earlier process may
+  // have left behind `end`, the end of the file, and allocates the reserve, or
+  // as much of it as there is space for.
   void Renew(File& file, uint64_t end);
 
-  // To be called before an append from `begin`, where the file ends, to `end`.
-  // ENOSPC or EDQUOT if there is no room for it. Hosts that cannot preallocate,
-  // or fail otherwise, are no obstacle.
+  // Call it before an append from `begin`, the end of the file, to `end`.
+  // Returns ENOSPC or EDQUOT if there is no room for it. Returns OK where the
+  // host cannot preallocate or fails in another way: the append itself will
+  // tell.
   absl::Status MakeRoom(File& file, uint64_t begin, uint64_t end,
                         bool may_use_reserve);
-  // Completes the reserve as far as possible.
+  // Fills the reserve up as far as possible.
   void TopUp(File& file, uint64_t end);
-  // Whether there was not enough space when some was last asked for.
+  // Whether the last attempt to allocate found too little space.
   bool is_short() const { return is_short_; }
 
-  // A truncation has taken the blocks away.
+  // Notes that a truncation has released the blocks.
   void Lose() { end_ = 0; }
-  // Gives the blocks back to the host, if the file ends at `end` indeed.
+  // Releases the blocks to the host, provided that the file ends at `end`.
   void GiveBack(File& file, uint64_t end);
-  // The file, with its reserve, has become another store's.
+  // Passes the reserve on, together with its file, to another store.
   void HandOver(Reserve& to);
 
-  // Bytes that are held behind `end`, where the file ends.
+  // The number of bytes that are allocated behind `end`, the end of the file.
   uint64_t HeldBehind(uint64_t end) const;
 
  private:
-  // Makes blocks of [begin, end) that there are none for yet, and of more if
-  // there is plenty.
+  // Allocates blocks for the part of [begin, end) that has none yet, and for
+  // more if there is plenty of space.
   absl::Status Extend(File& file, uint64_t begin, uint64_t end);
   absl::Status Allocate(File& file, uint64_t begin, uint64_t end);
 
   FileSystem* const file_system_;
   const std::string path_;
-  // Up to where there are blocks, as far as known; 0 if it is not.
+  // The end of the blocks as far as known; 0 if unknown.
   uint64_t end_ = 0;
-  bool may_hold_ = false;     // blocks behind the end of the file
+  bool may_hold_ = false;     // there may be blocks behind the end
   bool unsupported_ = false;  // by the host
   bool is_short_ = false;
 };

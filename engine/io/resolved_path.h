@@ -1,4 +1,4 @@
-// Where a path leads to.
+// Resolving symbolic links. Thread-safe.
 
 #ifndef VARVE_ENGINE_IO_RESOLVED_PATH_H_
 #define VARVE_ENGINE_IO_RESOLVED_PATH_H_
@@ -7,9 +7,9 @@
 
 namespace varve {
 
-// The absolute path of the same file without symbolic links; `path` itself if
-// there is no such file. For a caller that replaces the file and not a link to
-// it, and because the working directory may change.
+// The absolute path of the same file, without symbolic links; `path` itself if
+// there is no such file. A caller that replaces a file needs it so as not to
+// replace a link, and so as not to depend on the working directory.
 std::string ResolvedPath(const std::string& path);
 
 }  // namespace varve

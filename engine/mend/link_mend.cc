@@ -14,8 +14,8 @@ namespace {
 
 constexpr uint64_t kPrevTailOffset = 8;  // in the metadata
 
-// Entries above a break that are tried. A link that leads astray can make a few
-// places below the damaged entry look like entries, not many.
+// How many entries above a break to try. A wrong link can make a few places
+// below the damaged entry look like entries, but not many.
 constexpr size_t kMaxCandidates = 64;
 constexpr size_t kMaxAstray = 4;
 
@@ -46,7 +46,8 @@ std::optional<Metadata> MetadataAt(ByteSource& bytes, CheckedOffset offset) {
   return DecodeMetadata(data);
 }
 
-// The entry with metadata there, if it is whole once its link leads to `tail`.
+// The entry with metadata there, provided that it is whole once its link leads
+// to `tail`.
 std::optional<Mend> ProvedMend(ByteSource& bytes, CheckedOffset at,
                                CheckedOffset checked_tail) {
   const uint64_t metadata_offset = at.value();
@@ -77,8 +78,8 @@ bool IsWholeEntryEnd(ByteSource& bytes, CheckedOffset end) {
   return entry.has_value() && bytes.HasValidChecksum(*entry);
 }
 
-// Where the metadata of entries above a break lies, as far as the chain leads
-// down from `at.upper`: the lowest last.
+// The metadata offsets of the entries above a break that the chain from
+// `at.upper` reaches, the lowest last.
 std::vector<CheckedOffset> MetadataAbove(ByteSource& bytes, const Break& at) {
   std::vector<CheckedOffset> above;
   auto end = bytes.Check(at.upper);
@@ -92,7 +93,7 @@ std::vector<CheckedOffset> MetadataAbove(ByteSource& bytes, const Break& at) {
   return above;
 }
 
-// Whether it changes no more than one bit.
+// Whether the mend changes no more than one bit.
 bool IsOneBit(ByteSource& bytes, const Mend& mend) {
   const auto offset = bytes.Check(mend.offset);
   if (!offset.has_value()) return false;
@@ -110,9 +111,9 @@ bool IsOneBit(ByteSource& bytes, const Mend& mend) {
 }  // namespace
 
 std::optional<uint64_t> FindFlippedBit(uint32_t difference, uint64_t length) {
-  // Both checksums of a byte string are advanced by each further byte in the
-  // same way, so that the difference is, too. Here it goes the way back: byte
-  // by byte to the one at which it is that of a single bit.
+  // Each byte advances both checksums in the same way, and so their difference,
+  // too. This loop goes backwards, byte by byte, until the difference is that
+  // of a single bit.
   constexpr uint32_t kPolynomial = 0xedb88320;  // reflected
   std::array<uint32_t, 8> of_bit{};  // what each bit of the last byte changes
   std::array<uint32_t, 256> table{};
@@ -149,8 +150,8 @@ std::optional<Mend> FindLinkMend(ByteSource& bytes, const Break& at) {
     auto mend = ProvedMend(bytes, *it, *tail);
     if (mend.has_value() && (at.certain || IsOneBit(bytes, *mend))) return mend;
   }
-  // There may be a further break between the two. Where the walk ended is
-  // either the entry with the wrong link or where that has led.
+  // There may be another break between the two. The walk ended either at the
+  // entry with the wrong link or at the place to which that link led.
   for (size_t i = 0; i < std::min(above.size(), kMaxAstray); ++i) {
     const CheckedOffset last = above[above.size() - 1 - i];
     if (auto mend = FindFlippedLink(bytes, last)) return mend;
@@ -169,7 +170,7 @@ std::optional<Mend> FindFlippedLink(ByteSource& bytes,
   const auto metadata = MetadataAt(bytes, metadata_offset);
   if (!metadata.has_value()) return std::nullopt;
   // Entries that end within the same 64 bytes have the same payload behind
-  // them, so that the checksum alone does not tell which it is.
+  // them, so the checksum alone does not tell which of them it is.
   const auto linked = bytes.Check(metadata->prev_tail);
   if (linked.has_value() &&
       ProvedMend(bytes, metadata_offset, *linked).has_value() &&

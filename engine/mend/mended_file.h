@@ -1,4 +1,4 @@
-// A file with mends laid over it.
+// A file with mends laid over it. Thread-safe, as all files are.
 
 #ifndef VARVE_ENGINE_MEND_MENDED_FILE_H_
 #define VARVE_ENGINE_MEND_MENDED_FILE_H_
@@ -11,8 +11,9 @@
 
 namespace varve {
 
-// `file` as it is with `mends` made: reads and mappings show them, and whatever
-// would change the file fails with EROFS. Mappings do not grow with the file.
+// Returns `file` with `mends` laid over it. Reads and mappings show the mends.
+// Calls that would change the file fail with EROFS. Mappings do not grow with
+// the file.
 std::unique_ptr<File> MakeMendedFile(std::unique_ptr<File> file,
                                      std::vector<Mend> mends);
 

@@ -1,9 +1,10 @@
-// Entry parser, checksums and the scans of recovery, on any bytes.
+// Runs the entry parser, the checksums and the scans of recovery on arbitrary
+// bytes.
 //
-// Each is compared with what docs/format.md says, written down here as plainly
-// as can be: no wrapping arithmetic, no table, one position at a time. All
-// bytes lie in a block of exact size, so that the address sanitizer sees reads
-// past it.
+// Each result is compared with that of a plain implementation of docs/format.md
+// in this file: no wrapping arithmetic, no tables, one position at a time. All
+// bytes lie in a block of exactly their size, so that the address sanitizer
+// notices reads beyond it.
 
 #include <algorithm>
 #include <cstddef>
@@ -25,7 +26,7 @@
 namespace varve {
 namespace {
 
-// Comparing all positions with all of what lies before them takes the square.
+// Comparing each position with everything before it takes quadratic time.
 constexpr size_t kMaximumBytes = 1024;
 constexpr uint64_t kWord = 8;
 constexpr uint64_t kLargestFile = INT64_MAX;
@@ -91,7 +92,7 @@ void CheckEntry(const std::byte* before_metadata, uint64_t m) {
         "the metadata is not what was read");
 }
 
-// What is added to these, or taken off, tends to wrap.
+// Numbers near which additions and subtractions tend to wrap.
 std::vector<uint64_t> Extremes(uint64_t size) {
   constexpr uint64_t kMost = ~uint64_t{0};
   return {1,
@@ -111,7 +112,7 @@ std::vector<uint64_t> Extremes(uint64_t size) {
           kMost};
 }
 
-// Wherever an entry is looked for, nothing outside of the file is read.
+// Wherever we look for an entry, nothing outside of the file is read.
 void CheckExtremes(absl::Span<const std::byte> bytes, uint64_t number) {
   if (number > bytes.size()) {
     Check(!LocateEntryEndingAt(bytes, number).has_value(),
@@ -149,7 +150,7 @@ void CheckEntries(absl::Span<const std::byte> bytes, uint64_t far) {
                near->payload_offset == ending->payload_offset),
           "an entry depends on how it is asked for");
     CheckEntry(before, end - kMetadataSize);
-    // As if the bytes stood somewhere in a large file.
+    // As if the bytes lay somewhere in a large file.
     CheckEntry(before, std::clamp<uint64_t>(far, 1, kLargestFile));
   }
 }

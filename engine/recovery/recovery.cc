@@ -16,13 +16,13 @@
 namespace varve {
 namespace {
 
-// Entries whose index slots are fetched into the cache together.
+// How many entries to prefetch index slots for at a time.
 constexpr size_t kBlock = 64;
 
 // How far a walk of the chain has come.
 struct Walk {
-  // The first entry of the chain; nothing if the chain breaks before, or an
-  // image of the index has made it needless to go on.
+  // The first entry of the chain; nothing if the chain breaks before it, or if
+  // an image of the index ended the walk.
   std::optional<EntryLocation> first;
   bool has_image = false;
   uint64_t indexed = 0;
@@ -30,8 +30,8 @@ struct Walk {
   bool is_whole() const { return first.has_value() || has_image; }
 };
 
-// Fills `index` with the chain that ends at `tail`, the newest entry of each
-// key winning.
+// Fills `index` with the newest entry of each key in the chain that ends at
+// `tail`.
 absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
                                 Index& index) {
   const absl::Span<const std::byte> file(input.mapping->data(),
@@ -48,8 +48,8 @@ absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
       block[count++] = *entry;
       tail = entry->prev_tail;
       index.Prefetch(entry->key_hash);
-      // Each is looked at once, so that all of them together cost no more than
-      // reading the file does.
+      // Each image is looked at once, so all together cost no more than reading
+      // the file.
       if (entry->key_hash == input.index_image_key) {
         image = IndexImage::Load(input.mapping, *entry);
       }
@@ -116,14 +116,14 @@ class Recovery {
     return {input_.mapping->data(), static_cast<size_t>(input_.file_size)};
   }
 
-  // Tail by structure and last checksum alone; 0 if there is none. Fills the
-  // index.
+  // Finds the tail by structure and by the last checksum alone, and fills the
+  // index. Returns 0 if there is no tail.
   absl::StatusOr<uint64_t> FindTail() {
     if (finder_.LastEntryIsWhole()) {
       VARVE_ASSIGN_OR_RETURN(const Walk walk,
                              IndexChain(input_, input_.file_size, index_));
       Note(walk);
-      // Who wrote the image had come from the start of the file.
+      // The writer of the image had walked from the start of the file.
       if (walk.has_image ||
           (walk.first.has_value() && finder_.BeginsTheFile(*walk.first))) {
         return input_.file_size;
@@ -147,23 +147,24 @@ class Recovery {
     return walk.is_whole() ? absl::OkStatus() : Changed();
   }
 
-  // The chain has been walked before: only a file that changes under us, or a
-  // disk that answers differently each time, comes to this.
+  // The chain was walked before. This happens only if the file changes
+  // meanwhile, or if the disk returns different bytes each time.
   absl::Status Changed() const {
     return ErrorWithCode(
         absl::StatusCode::kDataLoss, EIO,
         absl::StrCat(input_.path, " changed while it was being opened"));
   }
 
-  // Length of the durable prefix that a whole entry vouches for.
+  // The longest durable prefix that an entry with a valid checksum declares.
   uint64_t VouchedBy(const EntryLocation& entry) const {
     return std::min(input_.durable_tail(EntryView(input_.mapping, entry)),
                     entry.end());
   }
 
-  // A torn write leaves nothing behind it that was synced. If something behind
-  // the tail knows of more, the chain is damaged there, and cutting would lose
-  // what is good. The same is so if the last entry is whole but for its link.
+  // Nothing behind a torn write was synced. So if an entry behind the tail
+  // declares a longer durable prefix, the chain is damaged, and cutting it
+  // would lose good entries. The same is true if the last entry is whole except
+  // for its link.
   absl::StatusOr<std::optional<Mend>> FindMend(uint64_t tail) {
     auto mend =
         FindLinkMend(*probe_, {.tail = tail, .upper = input_.file_size});
@@ -187,12 +188,12 @@ class Recovery {
                      vouched, " once. Nothing has been changed"));
   }
 
-  // Verifies what is not known to have been synced, and drops it from the first
-  // entry on that did not reach the disk.
+  // Verifies the entries that are not known to have been synced, and drops
+  // everything from the first one that did not reach the disk.
   absl::StatusOr<RecoveredTail> CutAtTornEntry(uint64_t tail) {
     RecoveredTail result{.tail = tail};
     for (uint64_t end = tail; end > result.durable_tail;) {
-      // IndexChain() has been here, or has seen an image above.
+      // IndexChain() has walked here, or has found an image above.
       const std::optional<EntryLocation> found =
           LocateEntryEndingAt(file(), end);
       if (!found.has_value()) return Changed();
@@ -204,8 +205,8 @@ class Recovery {
         result.durable_tail = VouchedBy(entry);
       }
     }
-    // What was vouched for is kept even where the tail was cut into it: that
-    // happens only if the vouched length is no tail of the chain.
+    // Keep the declared prefix even if the tail was cut below its end. That
+    // happens only if the declared length is not a tail of the chain.
     result.durable_tail = std::min(result.durable_tail, result.tail);
     if (result.tail < tail) VARVE_RETURN_IF_ERROR(IndexAnew(result.tail));
     return result;
@@ -228,8 +229,8 @@ absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input,
   Recovery recovery(input, index);
   absl::StatusOr<RecoveredTail> result = recovery.Run();
   if (result.ok() || !recovery.used_image()) return result;
-  // What is wrong may lie below an image, where nobody has looked. All of the
-  // chain says more.
+  // The damage may lie below an image, where the walk has not looked. Walking
+  // the whole chain finds more.
   index.Clear();
   RecoveryInput thorough = input;
   thorough.index_image_key.reset();

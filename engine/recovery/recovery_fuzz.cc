@@ -1,4 +1,4 @@
-// Recovery of files that are made of sound entries and of damage of all kinds.
+// Recovers files that consist of sound entries and of damage of all kinds.
 //
 // Each input is a script: two bytes per step say what is added to the file or
 // done to it. Whatever comes out, recovery must not touch bytes outside of the
@@ -38,7 +38,8 @@ void Check(bool condition, const char* what) {
 
 class MemoryMapping final : public Mapping {
  public:
-  // A copy of exact size, so that the address sanitizer sees reads past it.
+  // A copy of exactly the size, so that the address sanitizer notices reads
+  // beyond it.
   explicit MemoryMapping(const std::string& bytes)
       : MemoryMapping(std::make_unique<std::byte[]>(bytes.size()), bytes) {}
 
@@ -50,7 +51,7 @@ class MemoryMapping final : public Mapping {
   const std::unique_ptr<std::byte[]> memory_;
 };
 
-// Can be read, and that is all.
+// A file that can only be read.
 class MemoryFile final : public File {
  public:
   explicit MemoryFile(const std::string& bytes) : bytes_(bytes) {}
@@ -94,7 +95,7 @@ class MemoryFile final : public File {
 // A file under construction.
 class Script {
  public:
-  // What is known to be sound, whatever follows: where an undamaged chain ends.
+  // The end of an undamaged chain, which must survive whatever follows.
   uint64_t sound_tail() const { return sound_tail_; }
   const std::string& file() const { return file_; }
   bool is_written() const { return is_written_; }
@@ -199,8 +200,8 @@ class Script {
     if (file_.empty()) return;
     const size_t at = (how * 131 + 7) % file_.size();
     file_[at] ^= static_cast<char>(1 + how % 255);
-    // Below the newest entry, damage to payloads is not looked for, and a
-    // flipped link may lead anywhere: nothing is promised any more.
+    // Recovery does not look for damage to payloads below the newest entry, and
+    // a flipped link may lead anywhere. So from here on nothing is promised.
     if (at < sound_tail_) sound_tail_ = 0;
   }
 
@@ -222,7 +223,8 @@ absl::StatusOr<RecoveredTail> RecoverFrom(
                  index);
 }
 
-// The chain from `tail` reaches 0, and the index says what it says.
+// Checks that the chain from `tail` reaches 0 and that the index agrees with
+// it.
 void CheckChain(const Mapping& mapping, uint64_t tail, const Index& index) {
   absl::flat_hash_map<uint64_t, uint64_t> newest;  // 0 for a tombstone
   size_t live = 0;

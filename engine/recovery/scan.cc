@@ -32,7 +32,8 @@ __m128i Load16(const std::byte* at) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
 }
 
-// The number of high bytes that every word below `limit` has zero, at most 4.
+// The number of high bytes, at most 4, that are zero in every word below
+// `limit`.
 int ZeroHighBytes(uint64_t limit) {
   const int zero_bits = limit == 0 ? 64 : std::countl_zero(limit - 1);
   return zero_bits >= 32 ? 4 : zero_bits / 8;

@@ -1,4 +1,4 @@
-// The two scans of recovery over raw bytes, at several GB/s.
+// The two scans of recovery over raw bytes, at several GB/s. Thread-safe.
 
 #ifndef VARVE_ENGINE_RECOVERY_SCAN_H_
 #define VARVE_ENGINE_RECOVERY_SCAN_H_
@@ -12,10 +12,10 @@ namespace varve {
 // `needle`; `count` if there is none. Reads data[0..count+7).
 size_t FindWord(const std::byte* data, size_t count, uint64_t needle);
 
-// Among the positions [0, count), the last one at which metadata could lie,
-// going by its prev_tail field alone: one that is less than `limit`. A position
-// with 20 zero bytes is none, whatever the limit. Returns -1 if there is none.
-// Reads data[0..count+19).
+// The last of the positions [0, count) at which metadata could lie, judged by
+// its prev_tail field alone, which must be less than `limit`. Twenty zero bytes
+// are not metadata, whatever the limit. Returns -1 if there is no such
+// position. Reads data[0..count+19).
 ptrdiff_t FindLastCandidate(const std::byte* data, size_t count,
                             uint64_t limit);
 

@@ -20,9 +20,9 @@ constexpr size_t kMaximumDeferred = 64;
 // most fifteen steps, and memory stays small for stores of any size.
 constexpr uint64_t kSampledSteps = 16;
 
-// So many bytes scanned forwards cost as much as one step of a walk. When more
-// steps have led nowhere than the scan from the start would cost, made-up bytes
-// are likelier than a store.
+// Scanning so many bytes forwards costs as much as one step of a walk. Once the
+// steps that led nowhere have cost more than a scan from the start would, the
+// bytes are probably made up.
 constexpr uint64_t kBytesPerStep = 256;
 constexpr uint64_t kBytesPerReadingStep = 4096;
 constexpr uint64_t kFreeSteps = uint64_t{1} << 16;
@@ -58,11 +58,12 @@ template <typename Visit>
 void TailFinder::ForEachCandidate(uint64_t low, const Visit& visit) {
   const uint64_t size = scan_.size();
   if (size < kTombstoneSize || size - kTombstoneSize < low) return;
-  // Metadata offsets from `low` + 1 up to, not including, `end` are to be seen.
+  // The metadata offsets to visit go from `low` + 1 up to, but not including,
+  // `end`.
   uint64_t end = size - kMetadataSize + 1;
   while (end > low + 1) {
     const uint64_t begin = end - low - 1 > kWindow ? end - kWindow : low + 1;
-    // With the byte before the first position, and all of the last metadata.
+    // Includes the byte before the first position and all of the last metadata.
     const auto first = scan_.Check(begin - 1);
     const std::byte* const before =
         first.has_value() ? scan_.At(*first, end - begin + kMetadataSize)
@@ -106,7 +107,7 @@ bool TailFinder::BeginsTheFile(const EntryLocation& first) {
   if (first.prev_tail != 0) return false;
   const auto known = known_chains_.find(first.end());
   if (known != known_chains_.end()) return known->second;
-  // Whoever makes up many of them gets no more than this.
+  // A store that was made up to have many of them gets no more than this.
   bool begins = checksummed_ + first.payload_size <=
                 kFreeChecksums + kChecksumsPerScanned * scan_.size();
   if (begins) {
@@ -114,7 +115,8 @@ bool TailFinder::BeginsTheFile(const EntryLocation& first) {
     begins = probe_.HasValidChecksum(first);
   }
   if (!begins) {
-    // Damaged, or not the first. If it is not, the first is to be found.
+    // The entry is damaged, or it is not the first; then the first must be
+    // found.
     if (!first_end_.has_value()) first_end_ = EndOfNext(0);
     begins = !first_end_->has_value() || **first_end_ >= first.end();
   }
@@ -156,8 +158,9 @@ bool TailFinder::ChainIsSound(uint64_t tail) {
 uint64_t TailFinder::FindBase() {
   uint64_t base = 0;
   ForEachCandidate(0, [&](const EntryLocation& entry) {
-    // What the metadata of a small entry and the pad behind it look like from a
-    // few bytes further on. If it is an entry, it will be found from another.
+    // The metadata of a small entry and the pad behind it look like this from a
+    // few bytes further on. If this is an entry after all, the scan finds it
+    // from another position.
     if (entry.crc32 == 0) return true;
     if (!ChainIsSound(entry.prev_tail)) {
       return wasted_steps_ < wasted_steps_limit_;
@@ -192,8 +195,8 @@ std::optional<uint64_t> TailFinder::EndOfNext(uint64_t tail) {
   }
   uint32_t crc = 0;
   uint64_t crc_end = start;  // crc covers the bytes from start to here
-  // Windows end at multiples of their size, so that the next entry is looked
-  // for in bytes that have been read already.
+  // Windows end at multiples of their size, so that the search for the next
+  // entry uses bytes that have been read already.
   for (uint64_t at = start + 1; at + kMetadataSize <= size;) {
     const size_t count =
         std::min(kWindow - at % kWindow, size - kMetadataSize + 1 - at);
@@ -207,7 +210,8 @@ std::optional<uint64_t> TailFinder::EndOfNext(uint64_t tail) {
       if (i >= count) break;
       const size_t zeros_end = EndOfZeros(data, i, readable);
       if (zeros_end >= i + kMetadataSize) {
-        // Zeros are never metadata, though the first entry's tail is 0.
+        // Zeros are never metadata, even though the prev_tail of the first
+        // entry is 0.
         i = zeros_end - kMetadataSize;
         continue;
       }
@@ -233,8 +237,9 @@ uint64_t TailFinder::FollowForward(uint64_t tail) {
 
 uint64_t TailFinder::FindTail() {
   uint64_t tail = FollowForward(FindBase());
-  // Bytes inside a huge last entry may have been made to look like the end of
-  // a small one. The huge one is newer, and worth its checksum after all.
+  // Somebody may have made bytes inside a huge last entry look like the end of
+  // a small one. The huge entry is newer, so its checksum is worth computing
+  // after all.
   const uint64_t budget = checksummed_ + kFreeChecksums + 2 * scan_.size();
   for (const EntryLocation& entry : deferred_) {
     if (entry.end() <= tail) break;

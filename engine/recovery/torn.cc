@@ -32,7 +32,8 @@ absl::StatusOr<Sidecar> CreateSidecar(FileSystem& file_system,
   }
 }
 
-// Pieces in which bytes are moved where there is no room for all of them twice.
+// The size of the pieces in which bytes are moved if the disk has no room for
+// two copies of them all.
 constexpr uint64_t kLargestPiece = uint64_t{1} << 20;
 constexpr uint64_t kLeastPiece = 4096;
 
@@ -41,9 +42,8 @@ bool IsZero(absl::Span<const std::byte> bytes) {
                      [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-// Copies [begin, end) of `from` into `to`, in which offset 0 is that of `base`
-// in `from`. Zeros become holes: what a crash leaves behind is often a hole
-// itself, of any size.
+// Copies [begin, end) of `from` into `to`, where offset 0 stands for `base` in
+// `from`. Zeros become holes, because a crash often leaves a hole of any size.
 absl::Status CopyRange(File& from, uint64_t begin, uint64_t end, uint64_t base,
                        File& to) {
   std::vector<std::byte> buffer(std::min<uint64_t>(kChunk, end - begin));
@@ -65,9 +65,9 @@ absl::Status CopyAll(File& from, uint64_t begin, uint64_t end, File& to) {
   return to.Sync();
 }
 
-// Moves them piece by piece, from the end, so that a disk that is full has to
-// have room for one piece only. What has been moved when this fails, or a crash
-// cuts it short, is in `to` alone; what is left ends at `end`.
+// Moves the bytes piece by piece, from the end, so that a full disk needs room
+// for one piece only. If this fails or crashes midway, the bytes that have been
+// moved are only in `to`, and the others are in the store, up to `end`.
 absl::Status MoveInPieces(FileSystem& file_system, const std::string& path,
                           File& from, uint64_t begin, uint64_t& end, File& to) {
   VARVE_RETURN_IF_ERROR(file_system.SyncDirectoryOf(path));
@@ -102,14 +102,15 @@ absl::StatusOr<std::string> MoveTornBytes(FileSystem& file_system,
   };
   absl::StatusOr<Sidecar> sidecar = create();
   if (IsOutOfSpace(sidecar.status())) {
-    // The blocks that it keeps behind its end are for cases like this.
+    // The blocks behind the end of the file are for cases like this.
     VARVE_RETURN_IF_ERROR(Annotate(file.Truncate(file_size), what));
     sidecar = create();
   }
   if (!sidecar.ok()) return Annotate(sidecar.status(), what);
-  // Only root can give files away. Anyone else has at least saved the bytes.
+  // Only root can give files away. For other users the bytes are saved all the
+  // same.
   KeepOwner(info, *sidecar->file).IgnoreError();
-  uint64_t end = file_size;  // of what is not moved
+  uint64_t end = file_size;  // of the bytes that have not been moved
   absl::Status status = CopyAll(file, tail, end, *sidecar->file);
   if (status.ok()) status = file_system.SyncDirectoryOf(path);
   if (status.ok()) status = file.Truncate(tail);
@@ -121,7 +122,7 @@ absl::StatusOr<std::string> MoveTornBytes(FileSystem& file_system,
     }
   }
   if (!status.ok()) {
-    // Half a copy would mislead. If it cannot be removed, so be it.
+    // Half a copy would mislead, so remove it if possible.
     if (end == file_size) file_system.Remove(sidecar->path).IgnoreError();
     return Annotate(status, what);
   }

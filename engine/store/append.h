@@ -1,8 +1,8 @@
-// Append: the bytes of one append, put together in memory, and what they will
-// do to the index once they are written.
+// Append: the bytes of one append, assembled in memory, and the changes to the
+// index that take effect once they are written.
 //
-// Payloads are referred to, not copied, but for small ones: a piece of its own
-// costs the kernel more than copying them next to their metadata costs us.
+// Large payloads are referred to and not copied. Small ones are copied next to
+// their metadata, which costs less than a piece of their own costs the kernel.
 //
 // Not thread-safe.
 
@@ -27,11 +27,11 @@ namespace varve {
 
 using PayloadPieces = absl::Span<const absl::Span<const std::byte>>;
 
-// CRC-32 of the concatenation.
+// The CRC-32 of the concatenated pieces.
 uint32_t Crc32OfPieces(PayloadPieces pieces);
 
-// Refuses a payload that the format cannot hold: an empty one, and a single NUL
-// byte, which reads as a tombstone.
+// INVALID_ARGUMENT for a payload that the format cannot hold: an empty one, and
+// a single NUL byte, which would read as a tombstone.
 absl::Status CheckPayload(PayloadPieces pieces);
 
 class Append {
@@ -40,9 +40,9 @@ class Append {
   Append(const Append&) = delete;
   Append& operator=(const Append&) = delete;
 
-  // To be called first. The first entry follows the one that ends at `tail`.
-  // The first byte goes to `write_offset`: the same, or the end of the stream
-  // that lies there.
+  // Must be called first. The first entry follows the one that ends at `tail`.
+  // The first byte goes to `write_offset`, which is `tail` or the end of the
+  // stream that lies there.
   void Start(uint64_t tail, uint64_t write_offset);
 
   uint64_t tail() const { return tail_; }  // once written
@@ -51,21 +51,22 @@ class Append {
   bool empty() const { return pieces_.empty(); }
   absl::Span<const IndexUpdate> updates() const { return updates_; }
 
-  // Adds an entry. The payload must be valid, and live on until Write().
+  // Adds an entry. The payload must pass CheckPayload() and stay valid until
+  // Write() has returned.
   EntryLocation Add(uint64_t key_hash, PayloadPieces payload, uint32_t crc32);
   EntryLocation AddTombstone(uint64_t key_hash);
 
-  // Makes an entry of the bytes of a stream that lie between Align64(tail())
-  // and end() already.
+  // Makes an entry of the bytes of a stream that already lie between
+  // Align64(tail()) and end().
   EntryLocation AddEndOfStream(uint64_t key_hash, uint32_t crc32);
 
-  // Adds the first or further bytes of a stream. No entry can follow. The
-  // stream's first byte lies at Align64(tail()).
+  // Adds the first or further bytes of a stream, whose first byte lies at
+  // Align64(tail()). No entry can follow.
   void AddStreamBytes(absl::Span<const std::byte> bytes, bool is_first);
 
-  // Writes it all. After an error any part may have been written. DATA_LOSS,
-  // and nothing is written, if the payloads lie in a map whose bytes are lost:
-  // they would be zeros with a checksum that matches.
+  // Writes everything. After an error any part may have been written.
+  // DATA_LOSS, with nothing written, if payloads lie in a mapping and bytes of
+  // it are lost: the store would get zeros with a checksum that matches.
   absl::Status Write(File& file);
 
  private:
@@ -73,22 +74,22 @@ class Append {
   static constexpr size_t kFirstChunk = kCopiedSize + 128;
   static constexpr size_t kFurtherChunk = size_t{64} << 10;
 
-  // Adds `size` bytes for the caller to fill in at once.
+  // Adds `size` bytes, which the caller must fill in at once.
   std::byte* AddSpace(size_t size);
   void AddPad();
   void AddBytes(absl::Span<const std::byte> bytes);
-  // Adds the metadata, and the update of the index.
+  // Adds the metadata and the update of the index.
   void AddMetadata(const EntryLocation& entry);
 
   uint64_t tail_ = 0;
   uint64_t write_offset_ = 0;
   uint64_t end_ = 0;
-  bool has_lost_bytes_ = false;  // among those that were copied
+  bool has_lost_bytes_ = false;  // among the copied bytes
   absl::InlinedVector<struct iovec, 4> pieces_;
   absl::InlinedVector<IndexUpdate, 2> updates_;
 
-  // What is copied, is padding or is metadata lies in chunks, which do not
-  // move. Most appends need the first one only.
+  // Copied payloads, padding and metadata lie in chunks, which do not move.
+  // Most appends need the first one only.
   std::byte first_chunk_[kFirstChunk];
   std::vector<std::unique_ptr<std::byte[]>> further_chunks_;
   absl::Span<std::byte> space_ =

@@ -120,8 +120,8 @@ absl::StatusOr<EntryView> Generation::ViewOf(uint64_t key_hash,
     return NoEntryHere(key_hash, metadata_offset);
   }
   VARVE_RETURN_IF_ERROR(CheckNotLost(metadata_offset + kMetadataSize));
-  // The bounds were valid when the offset entered the index; checked again, as
-  // the page may have been read from a failing disk since.
+  // The bounds were valid when the offset entered the index. Check them again,
+  // because the page may have been read from a failing disk since.
   const std::byte* const before = pin->data() + metadata_offset - 1;
   const std::optional<EntryLocation> location =
       LocateEntryAt({pin->data(), pin->length()}, metadata_offset);
@@ -198,7 +198,7 @@ void Generation::Publish(absl::Span<const IndexUpdate> updates, uint64_t tail) {
   const uint64_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
   for (size_t i = 0; i < updates.size(); ++i) {
-    // The first ones have been fetched already, see StoreImpl::WriteBytes().
+    // The first ones have been prefetched, see StoreImpl::WriteBytes().
     if (i + kPrefetchAhead < updates.size()) {
       index_.Prefetch(updates[i + kPrefetchAhead].key_hash);
     }
@@ -215,7 +215,8 @@ void Generation::Apply(const IndexUpdate& update) {
         index_.Find(update.key_hash).value_or(Index::kDeleted);
     absl::MutexLock lock(&moment->mutex_);
     moment->replaced_.try_emplace(update.key_hash, before);
-    // Set before the index changes: whoever sees the change sees this as well.
+    // Set before the index changes, so that a reader that sees the change also
+    // sees this.
     moment->has_replaced_.store(true, std::memory_order_release);
   }
   if (update.metadata_offset == Index::kDeleted) {
@@ -240,7 +241,8 @@ Generation::Moment::~Moment() {
 
 bool Generation::Moment::WasLive(uint64_t key_hash,
                                  uint64_t metadata_offset) const {
-  // Entries from before the moment that are the newest now were so then.
+  // An entry from before the moment that is the newest of its key now was the
+  // newest then, too.
   if (generation_.Find(key_hash) == metadata_offset) return true;
   if (!has_replaced_.load(std::memory_order_acquire)) return false;
   absl::MutexLock lock(&mutex_);

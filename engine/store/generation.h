@@ -1,9 +1,10 @@
 // Generation: one file that serves as the store, with its mapping, its index
-// and how far it has been written. Compaction replaces the whole generation;
-// whoever still uses the old one keeps it alive.
+// and its tail. Compaction replaces the whole generation; users of the old one
+// keep it alive.
 //
-// Readers may call everything that is not said to be for the writer. The writer
-// is the thread that holds the store's writer lock.
+// Any thread may call the methods in the first part, and only the writer those
+// marked "For the writer". The writer is the thread that holds the store's
+// writer lock.
 
 #ifndef VARVE_ENGINE_STORE_GENERATION_H_
 #define VARVE_ENGINE_STORE_GENERATION_H_
@@ -33,15 +34,15 @@ struct IndexUpdate {
   uint64_t metadata_offset = 0;
 };
 
-// Maps `file` over far more than `needed` bytes, or less if there is not enough
-// address space; at least `needed`.
+// Maps `file` over at least `needed` bytes, and over far more if there is
+// enough address space.
 absl::StatusOr<std::shared_ptr<const Mapping>> MapGenerously(File& file,
                                                              uint64_t needed);
 
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
-  // A moment of the index, told apart from what is written afterwards. While
-  // one lives, the writer notes what it replaces.
+  // A moment of the index, unaffected by later writes. While one lives, the
+  // writer notes the offsets that it replaces.
   class Moment {
    public:
     explicit Moment(const Generation& generation);
@@ -50,7 +51,8 @@ class Generation : public std::enable_shared_from_this<Generation> {
     Moment& operator=(const Moment&) = delete;
 
     uint64_t tail() const { return tail_; }
-    // Whether the metadata at this offset was the newest of its key.
+    // Whether the metadata at this offset was the newest of its key at the
+    // moment.
     bool WasLive(uint64_t key_hash, uint64_t metadata_offset) const;
 
    private:
@@ -76,46 +78,50 @@ class Generation : public std::enable_shared_from_this<Generation> {
     return written_end_.load(std::memory_order_acquire);
   }
 
-  // From where on bytes are known to have been cut off the file by somebody
-  // else: beyond the tail as long as there are none.
+  // The offset from which on bytes are lost, because another program has
+  // truncated the file. Beyond the tail as long as nothing is known to be lost.
   uint64_t lost_from() const {
     return lost_from_.load(std::memory_order_relaxed);
   }
   void NoteLostFrom(uint64_t offset) const;
-  // DATA_LOSS (EIO) if bytes below `end` are.
+  // DATA_LOSS (EIO) if bytes below `end` are lost.
   absl::Status CheckNotLost(uint64_t end) const;
 
-  // The mapping in use. To be loaded after the offset or end that is to be read
-  // through it. The reference is valid as long as the generation.
+  // The mapping in use. Load the offset or end first and the mapping after it,
+  // so that the mapping covers them. The reference is valid as long as the
+  // generation.
   const std::shared_ptr<const Mapping>& mapping() const {
     return *mapping_.load(std::memory_order_acquire);
   }
 
-  // The newest entry of the key, not pinned. Nothing if it is absent; an entry
-  // that cannot be one is DATA_LOSS.
+  // The metadata offset of the newest entry of the key; nothing if it is
+  // absent.
   std::optional<uint64_t> Find(uint64_t key_hash) const {
     return index_.Find(key_hash);
   }
-  // DATA_LOSS (EIO) if what says that a key is absent cannot be read any more.
+  // DATA_LOSS (EIO) if a part of the index image cannot be read any more, so
+  // that a key may only seem to be absent.
   absl::Status CheckIndexWhole() const;
-  // The same, and that the rest of the image is what it was when the store was
-  // opened. Reads the image: for a caller that is about to destroy what the
-  // index does not know of. What it said before the call can be relied on then.
+  // Also checks that the image is as it was when the store was opened, for
+  // which it reads all of it. For a caller that is about to destroy what the
+  // index does not know. If this returns OK, all answers from before the call
+  // were right.
   absl::Status CheckIndexIntact() const;
   absl::StatusOr<EntryView> ViewOf(uint64_t key_hash,
                                    uint64_t metadata_offset) const;
-  // The entry that ends at `end`, at most the tail; DATA_LOSS if none can.
+  // The entry that ends at `end`, which is at most the tail; DATA_LOSS if none
+  // can end there.
   absl::StatusOr<EntryView> EntryEndingAt(uint64_t end) const;
 
-  // Calls Find() for each key, all at one moment.
+  // Does the same as Find() for each key, for all at the same moment.
   void FindAll(absl::Span<const uint64_t> key_hashes,
                absl::Span<uint64_t> offsets) const;
 
   // The metadata offsets of all live entries, as of one moment, in no order.
   std::vector<uint64_t> LiveOffsets() const;
 
-  // Metadata offset of the newest image of the index, 0 if none is known, and
-  // how many changes of the index were appended since.
+  // The metadata offset of the newest image of the index, 0 if none is known,
+  // and the number of changes of the index since then.
   uint64_t newest_image() const {
     return newest_image_.load(std::memory_order_relaxed);
   }
@@ -130,22 +136,24 @@ class Generation : public std::enable_shared_from_this<Generation> {
     changes_since_image_.store(changes_since, std::memory_order_relaxed);
   }
 
-  // For filling the index before anyone reads it.
+  // For filling the index before any reader uses it.
   Index& mutable_index() { return index_; }
 
   // Makes the mapping cover `end`.
   absl::Status EnsureMapped(uint64_t end);
-  // Makes Publish() of that many updates unable to fail.
+  // Makes room in the index, so that Publish() of that many updates cannot
+  // fail.
   absl::Status Reserve(size_t updates) { return index_.Reserve(updates); }
 
   void set_written_end(uint64_t end) {
     written_end_.store(end, std::memory_order_release);
   }
-  // Puts bytes that have been written into effect: index first, then tail.
+  // Makes written bytes take effect: first in the index, then in the tail.
   void Publish(absl::Span<const IndexUpdate> updates, uint64_t tail);
 
  private:
-  // Calls `look`, perhaps several times; the last time, nothing is published.
+  // Calls `look`, perhaps several times. During the last call nothing is
+  // published.
   template <typename Look>
   void AtOneMoment(const Look& look) const;
   void Apply(const IndexUpdate& update)
@@ -160,18 +168,19 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::atomic<uint64_t> newest_image_{0};
   std::atomic<uint64_t> changes_since_image_{0};
 
-  // Only ever falls.
+  // Never grows.
   mutable std::atomic<uint64_t> lost_from_{UINT64_MAX};
 
-  // Every mapping made so far, for the writer: they are few, and readers may be
-  // using any of them. The pointer to the last one is what readers load.
+  // Every mapping made so far. They are few, and readers may be using any of
+  // them. Only the writer changes the list; readers load the pointer to the
+  // last one.
   std::vector<std::unique_ptr<std::shared_ptr<const Mapping>>> mappings_;
   std::atomic<const std::shared_ptr<const Mapping>*> mapping_{nullptr};
 
   // Odd while the index is being changed.
   std::atomic<uint64_t> version_{0};
-  // Held while the index is being changed, never across a system call (though
-  // the base of the index may have to be read from the disk again).
+  // Held while the index is being changed, never across a system call. (Though
+  // the page fault that touches the base of the index may read from the disk.)
   mutable absl::Mutex publish_mutex_;
   mutable std::vector<Moment*> moments_ ABSL_GUARDED_BY(publish_mutex_);
 };

@@ -1,27 +1,28 @@
-// Store: a key/value store in one append-only file, of the format of the Rust
-// crate simd-r-drive (0.15 and later). Usable without the mount.
+// Store: a key/value store in one append-only file, in the format of the Rust
+// crate simd-r-drive (0.15 and later). It can be used without the mount.
 //
-// The store knows keys only by their 64-bit hash. Two keys with one hash are
-// one key to it: the newer write wins, and reads of either return it. Callers
-// that cannot live with that must keep names of their own, as fs/ does.
+// The store knows keys only by their 64-bit hash. Two keys with the same hash
+// are one key to it: the newer write wins, and reads of either key return it.
+// Callers that cannot accept that must keep names of their own, as fs/ does.
 //
 // Thread rules: every method may be called from any thread at any time. One
 // writer lock serialises appends (it is held across the write system call);
 // readers take no lock that an append holds. A store that much is appended to
 // has a thread of its own, which has the host begin to write it to the disk.
 //
-// Durability: an append survives the death of the process once it has
+// Durability: an append survives the death of the process once the call has
 // returned, and a power cut once a later Sync() has returned.
 //
-// Errors common to all writes: FAILED_PRECONDITION (EROFS) if the store is
-// open read-only or a sync has failed before; INVALID_ARGUMENT for an empty
-// payload or one that is a single NUL byte (it could not be told from a
-// tombstone); otherwise the SystemError of the seam. A failed append changes
-// nothing: neither the file up to its tail, nor index, nor tail.
+// Errors common to all writes: FAILED_PRECONDITION (EROFS) if the store is open
+// read-only or a sync has failed before; INVALID_ARGUMENT for a payload that is
+// empty or a single NUL byte (which would look like a tombstone); otherwise the
+// SystemError of the seam. A failed append changes nothing: neither the file up
+// to its tail, nor the index, nor the tail.
 //
-// A full disk: while a store is open for writing it has the host keep some
-// blocks behind its end (reserve.h), so that what frees space can be appended
-// still: deletions, and batches that say so. All other appends fail first.
+// A full disk: while a store is open for writing, the host keeps some blocks
+// for it behind its end (reserve.h). Appends that free space, which are
+// deletions and batches that call UseReserve(), can still use these blocks when
+// all other appends fail.
 
 #ifndef VARVE_ENGINE_STORE_STORE_H_
 #define VARVE_ENGINE_STORE_STORE_H_
@@ -53,23 +54,23 @@ struct OpenOptions {
   // How long to wait for another writer's lock before giving up.
   absl::Duration lock_wait = absl::ZeroDuration();
   FileSystem* file_system = RealFileSystem();  // not owned
-  // Tells recovery what is known to have been synced: if `entry` (whose
-  // checksum has been verified) vouches for a durable prefix of the file,
-  // returns the length of that prefix, else 0. When set, entries above the
-  // newest prefix vouched for are verified at open, and the store is cut at
-  // the first bad one; when not set, only the last entry is verified.
+  // Tells recovery what is known to have been synced: returns the length of the
+  // prefix that `entry` declares to be durable, or 0 if it declares nothing.
+  // The checksum of `entry` has been verified. If set, opening verifies the
+  // entries above the longest such prefix, and cuts the store at the first bad
+  // one. If not set, opening verifies the last entry only.
   std::function<uint64_t(const EntryView& entry)> durable_tail;
-  // The key hash of index images (WriteIndexImage) that are to be trusted: it
-  // must be one that nobody else can choose. The newest image that is sound
-  // spares opening all entries below it. What is damaged there is found when it
-  // is read, or by ForEachInChain(). When not set, or with mends, the whole
-  // chain is walked.
+  // The key hash of the index images (WriteIndexImage) to trust. It must be a
+  // hash that nobody else can choose. Opening then walks the chain down to the
+  // newest sound image only. Damage below it is found when an entry is read, or
+  // by ForEachInChain(). If not set, or if there are mends, opening walks the
+  // whole chain.
   std::optional<uint64_t> index_image_key;
-  // Other bytes than those of the file; only for stores that are read.
+  // Mends to lay over the file. For read-only opens only.
   std::vector<Mend> mends;
-  // Told whenever an append finds the disk or the quota full, be it that it
-  // fails or that it uses the reserve. Called with the writer lock held: must
-  // not call the store, nor wait. May be empty.
+  // Called whenever an append finds the disk or the quota full, whether it
+  // fails or uses the reserve. The writer lock is held during the call, so the
+  // function must not call the store, nor wait. May be empty.
   std::function<void()> on_shortage = nullptr;
 };
 
@@ -80,14 +81,14 @@ struct RecoveryReport {
   uint64_t torn_bytes = 0;    // file_size - tail
   std::string sidecar;        // where the torn bytes went; empty if none did
   uint64_t durable_tail = 0;  // as vouched for by entries
-  std::vector<Mend> mends;    // those given, and those of links
+  std::vector<Mend> mends;  // those given, and those of links found by recovery
 };
 
-// What has become of the name under which a store was opened.
+// What has become of the path under which a store was opened.
 enum class FileLocation {
-  kInPlace,  // leads to the store's file
-  kMoved,    // does not; the file has another one
-  kDeleted,  // does not; the file has none, and is gone once it is closed
+  kInPlace,  // it leads to the store's file
+  kMoved,    // it does not; the file has another name
+  kDeleted,  // it does not; the file has no name and is gone once closed
 };
 
 struct BatchItem {
@@ -104,14 +105,15 @@ class StreamState;
 class Store {
  public:
   // Opens, creates and, where needed, recovers a store (docs/format.md,
-  // "Recovery"). A read-only open never writes, never truncates, takes no
-  // lock that a writer waits for, and sees the committed prefix at the time of
-  // the open. Errors: NOT_FOUND, ALREADY_EXISTS; FAILED_PRECONDITION
-  // (EWOULDBLOCK) naming the pid of the writer that holds the lock; DATA_LOSS
-  // if the file is not empty and holds no valid entry, or is damaged where
-  // writing on would hide it (it is left untouched); SystemError.
+  // "Recovery"). A read-only open never writes or truncates, takes no lock that
+  // a writer waits for, and sees what had been committed at the time of the
+  // open. Errors: NOT_FOUND, ALREADY_EXISTS; FAILED_PRECONDITION (EWOULDBLOCK)
+  // naming the pid of the writer that holds the lock; DATA_LOSS if the file is
+  // not empty and holds no valid entry, or if it is damaged and further appends
+  // would hide the damage (the file stays untouched); SystemError.
   //
-  // A read-only open mends damaged links in memory; recovery() tells.
+  // A read-only open mends damaged links in memory and lists them in
+  // recovery().
   static absl::StatusOr<std::unique_ptr<Store>> Open(const std::string& path,
                                                      OpenOptions options);
   ~Store();
@@ -120,14 +122,14 @@ class Store {
 
   const RecoveryReport& recovery() const;
   const std::string& path() const;
-  // The same with symbolic links resolved, as of the open: where the file is.
+  // The same path with symbolic links resolved at the time of the open.
   const std::string& file_path() const;
-  // Where a compaction writes the file that is to replace this one.
+  // Where a compaction writes the file that will replace this one.
   std::string replacement_path() const;
-  bool read_only() const;  // opened so, or turned so by a failure()
-  // Why the store serves only reads although it was opened for writing, or why
-  // it cannot serve all of them: a sync has failed, or the file is shorter than
-  // it was.
+  bool read_only() const;  // opened so, or made so by a failure()
+  // Why the store refuses writes although it was opened for writing, or why it
+  // cannot serve all reads: a sync has failed, or the file has become shorter.
+  // OK if there was no failure.
   absl::Status failure() const;
 
   // --- Writing -------------------------------------------------------------
@@ -139,39 +141,42 @@ class Store {
   absl::Status WriteBatch(absl::Span<const BatchItem> items);
 
   // Appends everything that `source` yields until its end as one entry. If
-  // another append needs the tail meanwhile, what has been read so far would
-  // have to be sealed; instead the pieces are joined again by one copy, so
-  // that the entry is always whole. Nothing is left behind when `source` is
-  // empty, yields just one NUL, or fails (DATA_LOSS).
+  // another append needs the tail meanwhile, the bytes so far become a piece,
+  // and the pieces are joined by one copy at the end, so that the entry is
+  // always whole. Leaves nothing behind if `source` is empty, yields just one
+  // NUL, or fails (DATA_LOSS).
   absl::StatusOr<EntryLocation> WriteStream(const EntryKey& key,
                                             std::istream& source);
 
   // Copies the payload to `to` and deletes `from`, in one append. NOT_FOUND if
-  // `from` is absent; INVALID_ARGUMENT if both have one hash.
+  // `from` is absent; INVALID_ARGUMENT if both have the same hash.
   absl::Status Rename(const EntryKey& from, const EntryKey& to);
 
-  // Copies one entry into another store; Transfer then deletes it here.
-  // NOT_FOUND if absent. INVALID_ARGUMENT if `target` is this store.
+  // Copy() copies one entry into another store. Transfer() does the same and
+  // then deletes it here. NOT_FOUND if the key is absent. INVALID_ARGUMENT if
+  // `target` is this store.
   absl::Status Copy(const EntryKey& key, Store& target);
   absl::Status Transfer(const EntryKey& key, Store& target);
 
-  // Appends a tombstone for each key that is present; absent keys write
-  // nothing. Returns the number of keys deleted.
+  // Appends a tombstone for each key that is present. Absent keys write
+  // nothing. Returns the number of deleted keys.
   absl::StatusOr<size_t> Delete(const EntryKey& key);
   absl::StatusOr<size_t> DeleteBatch(absl::Span<const EntryKey> keys);
 
   // Takes the writer lock and starts an append of any mix of entries and
-  // tombstones that is all or nothing. The lock is held until the batch is
-  // committed or destroyed. An active stream other than `finishing` (may be
-  // null) is sealed first; an error in sealing is returned by Commit().
+  // tombstones that happens as a whole or not at all. The batch holds the lock
+  // until it is committed or destroyed. Seals the active stream first, unless
+  // that is `finishing` (which may be null). Commit() returns an error that
+  // sealing met.
   Batch BeginBatch(Stream* finishing = nullptr);
 
-  // Starts an entry of unknown length. At most one stream is active: it is
-  // sealed, under the hash that `fallback_key_hash` returns (called with the
-  // writer lock held; may look keys up, and must not call the store for
-  // anything else), when any other append needs the tail, and goes on as a
-  // further piece. The stream must not outlive the
-  // store.
+  // Starts an entry of unknown length. At most one stream is active, which
+  // means that it has bytes at the tail. When another append needs the tail,
+  // the stream is sealed: its bytes so far become a piece, an entry under the
+  // hash that `fallback_key_hash` returns, and the stream continues behind that
+  // append. `fallback_key_hash` is called with the writer lock held; it may
+  // look up keys, and must not call the store for anything else. The stream
+  // must not outlive the store.
   std::unique_ptr<Stream> BeginStream(
       std::function<uint64_t()> fallback_key_hash);
 
@@ -180,24 +185,25 @@ class Store {
   // if nothing is new. After a failure, which may be one of writing out early,
   // every further write and sync fails and the store only serves reads.
   absl::StatusOr<uint64_t> Sync();
-  // Length of the prefix that is known to be durable.
+  // The length of the prefix that is known to be durable.
   uint64_t durable_tail() const;
 
-  // Appends the index as it is, as an entry of its own under `key_hash`, for
-  // callers that open the store with OpenOptions::index_image_key. An active
-  // stream is sealed. Takes 16 bytes of the file for each live key, and holds
-  // the writer lock for about 0.1 s for each million of them.
+  // Appends an image of the present index as an entry under `key_hash`, for
+  // callers that open the store with OpenOptions::index_image_key. Seals an
+  // active stream. Takes 16 bytes of the file for each live key, and holds the
+  // writer lock for about 0.1 s for each million keys.
   absl::Status WriteIndexImage(uint64_t key_hash);
-  // Entries and tombstones since the newest image of the index that is known,
-  // or of all the store: what opening it would have to index.
+  // The number of entries and tombstones that opening the store would have to
+  // index: those above the newest known image, or all if there is none.
   uint64_t entries_since_image() const;
-  // The image that this store's own index lies on. As long as the store is open
-  // it must stay as it is, though it may be superseded.
+  // The image that is the base of this store's index. Its bytes must not be
+  // punched while the store is open, even if a newer image has superseded it.
   std::optional<EntryLocation> index_image_in_use() const;
-  // That what the index has said so far was so: look-ups go by an image of it
-  // in the file, which the disk may have spoilt since it was checked. For a
-  // caller that is about to destroy what it did not find. DATA_LOSS if it is;
-  // the store has to be opened anew then. Reads all of the image.
+  // Checks that all answers of the index so far were right: look-ups use an
+  // image in the file, which the disk may have damaged since it was checked.
+  // For a caller that is about to destroy what it did not find in the index.
+  // DATA_LOSS if the image is damaged; the store must then be opened anew.
+  // Reads all of the image.
   absl::Status CheckIndex() const;
 
   // --- Reading -------------------------------------------------------------
@@ -205,24 +211,27 @@ class Store {
   // The newest entry of the key. NOT_FOUND, without a message, if it is absent
   // or deleted: asking for what is not there costs next to nothing.
   absl::StatusOr<EntryView> Read(const EntryKey& key) const;
-  // Nothing where a key is absent; all answers are of one moment's index.
+  // Like Read() for each key, with nothing where a key is absent. All answers
+  // are from the same moment.
   std::vector<std::optional<EntryView>> ReadBatch(
       absl::Span<const EntryKey> keys) const;
-  // The last entry of the chain, whatever it is. NOT_FOUND in an empty store.
+  // The last entry of the chain, whether value or tombstone. NOT_FOUND in an
+  // empty store.
   absl::StatusOr<EntryView> ReadLastEntry() const;
   absl::StatusOr<Metadata> ReadMetadata(const EntryKey& key) const;
   bool Exists(const EntryKey& key) const;
-  // Metadata offset of the newest entry of the key; nothing if it is absent.
+  // The metadata offset of the newest entry of the key; nothing if it is
+  // absent.
   std::optional<uint64_t> Find(const EntryKey& key) const;
 
-  // The entry whose metadata ends at `end`. OUT_OF_RANGE beyond the tail,
-  // DATA_LOSS where the bytes cannot be an entry. Not checked: whether the
-  // chain passes there, and the checksum.
+  // The entry whose metadata ends at `end`. OUT_OF_RANGE beyond the tail;
+  // DATA_LOSS if the bytes cannot be an entry. Checks neither the checksum nor
+  // whether the entry is in the chain.
   absl::StatusOr<EntryView> EntryEndingAt(uint64_t end) const;
 
-  // Any bytes of the store, pinned: also those of a stream still being
-  // written. OUT_OF_RANGE beyond what has been written. Bytes of a stream that
-  // is given up afterwards, unsealed, are cut off the file: touching them then
+  // Any bytes of the store, pinned, including those of a stream that is still
+  // being written. OUT_OF_RANGE beyond what has been written. If a stream is
+  // given up later, its unsealed bytes are cut off the file: touching them then
   // raises SIGBUS, pinned or not.
   struct PinnedBytes {
     std::shared_ptr<const Mapping> pin;
@@ -230,26 +239,26 @@ class Store {
   };
   absl::StatusOr<PinnedBytes> View(uint64_t offset, uint64_t length) const;
 
-  // Says that so many bytes are about to be read through the map. What has been
-  // read so counts as memory of the process, so now and then its pages are
-  // released: at most some 100 MiB are there at a time.
+  // Announces that the caller is about to read so many bytes through the
+  // mapping. Pages that were read count as memory of the process, so the store
+  // releases them now and then: at most some 100 MiB are resident at a time.
   void NoteServed(uint64_t bytes) const;
 
-  // Looks whether somebody else has cut the file short: then the store turns
-  // read-only, for good, and what is gone is DATA_LOSS (EIO) to every read.
-  // Returns that, too, if the file is shorter than `end`, which must be that of
-  // something that has been written. To be called once bytes of View() were
-  // used, as behind the end of a file a map may well show zeros (a page of
-  // which nothing is left raises SIGBUS; see bus_guard.h). Takes one lseek().
+  // Checks whether another program has truncated the file. If so, the store
+  // turns read-only for good, and reads of the lost bytes fail with DATA_LOSS
+  // (EIO). Returns that error if the file is shorter than `end`, up to which
+  // the store must have been written. Call it after using bytes of View():
+  // behind the end of a file, the rest of the last page reads as zeros (a page
+  // wholly behind the end raises SIGBUS; see bus_guard.h). Takes one lseek().
   absl::Status CheckLength(uint64_t end = 0);
-  // Where the file is now.
+  // Whether the path still leads to the store's file.
   absl::StatusOr<FileLocation> LocateFile() const;
 
-  // Reads the payload through the seam (never by the map, so that a failing
-  // disk is an error and not a signal) and compares its checksum. DATA_LOSS
-  // (EIO) naming key hash and offsets if it does not match. OUT_OF_RANGE where
-  // no entry can be. Compact() moves entries: a location from before means
-  // nothing afterwards.
+  // Reads the payload and compares its checksum. Reads through the seam and not
+  // through the mapping, so that a failing disk gives an error and not a
+  // signal. DATA_LOSS (EIO), naming key hash and offsets, if it does not match.
+  // OUT_OF_RANGE where no entry can be. Compact() moves entries, so a location
+  // from before it means nothing afterwards.
   absl::Status Verify(const EntryLocation& entry) const;
 
   // The number of live keys; tombstones never count.
@@ -258,63 +267,68 @@ class Store {
   uint64_t file_size() const;  // bytes of the file that are committed: the tail
   uint64_t tail() const { return file_size(); }
 
-  // Calls `visit` for live entries, newest first, as of the time of the call,
-  // until it returns false. Ends early if the disk has damaged the chain since
-  // it was opened; ForEachInChain() tells.
+  // Calls `visit` for the entries that are live at the time of the call, newest
+  // first, until it returns false. Ends early if the disk has damaged the chain
+  // since the store was opened; ForEachInChain() reports such damage.
   void ForEach(const std::function<bool(const EntryView&)>& visit) const;
-  // The same entries in no order, on all cores; `visit` must be thread-safe.
+  // Calls `visit` for the same entries in no order, on all cores. `visit` must
+  // be thread-safe.
   void ForEachParallel(
       const std::function<void(const EntryView&)>& visit) const;
-  // Every entry of the chain, tombstones and superseded ones too, newest
-  // first, from the tail at the time of the call, until `visit` returns false.
-  // DATA_LOSS, naming the offset, if the chain is broken somewhere.
+  // Calls `visit` for every entry of the chain, including tombstones and
+  // superseded entries, newest first, from the tail at the time of the call,
+  // until it returns false. DATA_LOSS, naming the offset, if the chain is
+  // broken.
   absl::Status ForEachInChain(
       const std::function<bool(const EntryView&)>& visit) const;
 
   // --- Compaction ----------------------------------------------------------
 
-  // Bytes that Compact() would save.
+  // The number of bytes that Compact() would save.
   uint64_t EstimateCompactionSavings() const;
 
-  // Replaces the file by one that holds just the live entries, oldest first,
-  // each verified on the way (DATA_LOSS, and the store is as before, if one is
-  // damaged). Durable when it returns; a crash leaves the old or the new file.
-  // Writers wait, readers do not; views stay valid. An active stream is sealed.
-  // FAILED_PRECONDITION if another file has taken the store's place.
+  // Replaces the file by one that holds just the live entries, oldest first.
+  // Verifies each on the way; if one is damaged, the result is DATA_LOSS and
+  // the store is as before. The new file is durable when this returns; a crash
+  // leaves the old or the new file. Writers wait, readers do not, and views
+  // stay valid. Seals an active stream. FAILED_PRECONDITION if another file has
+  // taken the store's place.
   absl::Status Compact();
 
-  // For a compaction that knows more of the entries than the store does:
-  // makes an empty store in a file beside this one's, named after it with
-  // ".compact" behind, with its mode, owner and extended attributes. What is
-  // there already is removed: the caller says that it may be.
+  // The next three are for a compaction that knows more about the entries than
+  // the store does. This one creates an empty store beside this one, in a file
+  // of the same name with ".compact" appended, with the same mode, owner and
+  // extended attributes. Removes a file that has that name already: the caller
+  // must have made sure that it may.
   absl::StatusOr<std::unique_ptr<Store>> MakeReplacement();
-  // Lets that one's file take the place of this one's. It must have been
-  // synced, and no other use may be made of it; it is gone in any case. Writers
-  // wait, readers do not, and views stay valid; locations from before mean
-  // nothing afterwards. The pieces of streams are found again by their key
-  // hashes. FAILED_PRECONDITION if another file has taken the store's place, or
-  // a stream is active (see Seal()). On failure this store is as it was, and
-  // the other file removed. That it is durable which file is the store, the
-  // next Sync() says: if not, it fails.
+  // Puts the file of `replacement` in the place of this store's file.
+  // `replacement` must have been synced, and nobody else may be using it; it is
+  // destroyed in any case. Writers wait, readers do not, and views stay valid;
+  // locations from before mean nothing afterwards. The pieces of streams are
+  // found again by their key hashes. FAILED_PRECONDITION if another file has
+  // taken the store's place, or if a stream is active (see Seal()). On failure
+  // this store is as it was, and the file of `replacement` is removed. The
+  // exchange is durable once the next Sync() has succeeded.
   absl::Status ReplaceBy(std::unique_ptr<Store> replacement);
-  // Removes a replacement that is not wanted.
+  // Destroys a replacement that is not wanted, and removes its file.
   void Abandon(std::unique_ptr<Store> replacement);
 
   // Seals the active stream, if there is one.
   absl::Status Seal();
 
-  // Keeps programs that would open the store for reading waiting, until
-  // LetReadersIn(). False if one has it open so: what is dead by now may
-  // be what it reads.
+  // Makes programs that want to open the store for reading wait, until
+  // LetReadersIn(). Returns false if a program has it open for reading now:
+  // that program may still read entries that have died since.
   absl::StatusOr<bool> TryLockOutReaders();
   void LetReadersIn();
-  // Gives the blocks of a range back to the host, where they read as zeros
-  // then. The range must lie within one dead payload, and readers be kept out.
-  // UNIMPLEMENTED where the host cannot do that.
+  // Releases the blocks of a range to the host; the range reads as zeros
+  // afterwards. It must lie within one dead payload, and readers must be locked
+  // out. UNIMPLEMENTED where the host cannot do this.
   absl::Status Punch(uint64_t offset, uint64_t length);
-  // As the host has it, without the blocks that are kept behind the end.
+  // The attributes of the file. The blocks that are kept behind its end are not
+  // counted.
   absl::StatusOr<FileInfo> Info() const;
-  // Of the host file system that the store lies on.
+  // The space of the host file system that the store lies on.
   absl::StatusOr<SpaceOnDisk> Space() const;
 
  private:
@@ -322,36 +336,36 @@ class Store {
   const std::unique_ptr<StoreImpl> impl_;
 };
 
-// An append under construction; see Store::BeginBatch. Holds the writer lock.
-// Not thread-safe. Payload bytes are not copied: they must stay valid until
-// Commit() has returned.
+// An append under construction; see Store::BeginBatch(). Holds the writer lock.
+// Not thread-safe. Does not copy payloads: they must stay valid until Commit()
+// has returned.
 class Batch {
  public:
   Batch(Batch&&) noexcept;
   Batch& operator=(Batch&&) = delete;
-  ~Batch();  // without Commit(): nothing is appended
+  ~Batch();  // without Commit(), appends nothing
 
   // The offset at which the first entry of this batch starts (its prev_tail).
   uint64_t begin() const;
 
-  // Adds one entry; its payload is the concatenation of `pieces`. Returns
-  // where it will lie once committed. An invalid payload (empty, single NUL)
-  // makes Commit() fail.
+  // Adds one entry, whose payload is the concatenation of `pieces`. Returns
+  // where it will lie once committed. An invalid payload (empty or a single
+  // NUL) makes Commit() fail.
   EntryLocation Add(uint64_t key_hash,
                     absl::Span<const absl::Span<const std::byte>> pieces);
   EntryLocation Add(uint64_t key_hash, absl::Span<const std::byte> payload);
   EntryLocation AddTombstone(uint64_t key_hash);
 
-  // Ends the `finishing` stream of BeginBatch as an entry of `key_hash`. Must
-  // come before any Add. Nothing if the stream has no unsealed bytes. If the
-  // batch is not committed in the end, the stream goes on as it was.
+  // Ends the `finishing` stream of BeginBatch() as an entry of `key_hash`. Must
+  // come before any Add. Returns nothing if the stream has no unsealed bytes.
+  // If the batch is never committed, the stream stays as it was.
   std::optional<EntryLocation> FinishStream(uint64_t key_hash);
 
-  // Says that the append frees space, or is part of what does: it may use the
-  // blocks that are kept for that when the disk is full.
+  // Declares that the append frees space or is part of an operation that does.
+  // It may then use the reserve when the disk is full.
   void UseReserve();
 
-  // Appends all with one write, then updates index and tail, and gives up the
+  // Appends everything with one write, updates index and tail, and releases the
   // lock. On failure nothing has changed.
   absl::Status Commit();
 
@@ -361,32 +375,33 @@ class Batch {
   std::unique_ptr<BatchState> state_;
 };
 
-// An entry being written piece by piece; see Store::BeginStream. Not
-// thread-safe itself, but may be used concurrently with all of Store.
+// An entry that is being written bit by bit; see Store::BeginStream(). Not
+// thread-safe itself, but other threads may use the store at the same time.
 class Stream {
  public:
-  // Unfinished, unsealed bytes are cut off again. Takes the writer lock: not
-  // while this thread holds a Batch.
+  // Cuts unsealed bytes off the file again. Takes the writer lock, so the
+  // thread must not hold a Batch.
   ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  // Appends bytes. Returns the absolute offset in the store at which they lie
-  // for good (Store::View can read them at once). On failure the stream is as
-  // long as before, and the call may be repeated.
+  // Appends bytes. Returns their offset in the store, which does not change
+  // until a compaction (Store::View() can read them at once). On failure the
+  // stream is as long as before, and the call may be repeated.
   //
   // INVALID_ARGUMENT for no bytes, and for a single NUL byte while
-  // unsealed_size() is 0: sealed, that would read as a tombstone. As another
-  // append may seal the stream at any time, callers keep a single byte back
-  // and write it together with the next ones, or keep it elsewhere if it is the
-  // last.
+  // unsealed_size() is 0, which would look like a tombstone if it were sealed.
+  // Another append may seal the stream at any time. So callers hold back a
+  // single byte and write it together with the next ones, or store it elsewhere
+  // if it is the last.
   absl::StatusOr<uint64_t> Write(absl::Span<const std::byte> bytes);
 
-  // The pieces that have been sealed so far, in order, as they lie now
-  // (Compact() moves them). Those ended by Batch::FinishStream are not among
-  // them. These three may be called while this thread holds a Batch.
+  // The pieces that have been sealed so far, in order, where they lie now
+  // (Compact() moves them). An entry made by Batch::FinishStream() is not among
+  // them. A thread may call this and the two functions below while it holds a
+  // Batch.
   std::vector<EntryLocation> sealed() const;
-  // Bytes written that are not in a sealed piece, and where they start.
+  // The number of bytes that are in no sealed piece, and where they start.
   uint64_t unsealed_size() const;
   uint64_t unsealed_offset() const;
 

@@ -1,4 +1,4 @@
-// StoreImpl: every way to append, but for streams.
+// StoreImpl: all ways to append except streams.
 
 #include <algorithm>
 #include <cerrno>
@@ -23,10 +23,11 @@ absl::Status NoSuchKey(uint64_t key_hash) {
 absl::Status StoreImpl::CheckWritable() const {
   if (!read_only()) return absl::OkStatus();
   return ErrorWithNumber(
-      EROFS, options_.mode == OpenMode::kRead
-                 ? absl::StrCat(path_, " is open for reading only")
-                 : absl::StrCat(path_, " serves only reads since this: ",
-                                failure().message()));
+      EROFS,
+      options_.mode == OpenMode::kRead
+          ? absl::StrCat(path_, " is open for reading only")
+          : absl::StrCat(path_, " serves only reads because of this failure: ",
+                         failure().message()));
 }
 
 void StoreImpl::StartAppend(PendingAppend& pending,
@@ -41,7 +42,7 @@ void StoreImpl::EndActiveStream(PendingAppend& pending, uint64_t key_hash) {
   static constexpr std::byte kOne[] = {std::byte{1}};
   const StreamState::Unsealed unsealed = active_->unsealed();
   uint32_t crc = unsealed.crc32;
-  // Those of WriteFrom() are values of somebody's, and exact.
+  // Streams of WriteFrom() hold a caller's value, which must stay exact.
   if (active_->fate() == PieceFate::kLive &&
       IsAllZeros({generation_->mapping()->data() + unsealed.offset,
                   static_cast<size_t>(unsealed.size)})) {
@@ -57,9 +58,9 @@ void StoreImpl::SealActiveStream(PendingAppend& pending) {
   EndActiveStream(pending,
                   is_live ? active_->FallbackKeyHash() : UnusedKeyHash());
   pending.ended_by_sealing = true;
-  // In the same write, so that a dead piece is never seen as an entry. (Only a
-  // crash that tears the write apart right here could leave it as one, under a
-  // key that means nothing.)
+  // The tombstone is in the same write, so that nobody sees a dead piece as an
+  // entry. (A crash that tears the write apart right here could leave it as
+  // one, under a key that means nothing.)
   if (!is_live) pending.append.AddTombstone(pending.ended_entry.key_hash);
 }
 
@@ -68,10 +69,10 @@ absl::Status StoreImpl::WriteBytes(Append& append, bool may_use_reserve) {
   // A write behind the end of the file would leave zeros in between.
   VARVE_RETURN_IF_ERROR(CheckLength(*generation_, append.write_offset()));
   VARVE_RETURN_IF_ERROR(FinishCuttingBack());
-  // Whatever else can fail comes before the first byte is written.
+  // Everything else that can fail happens before the first byte is written.
   VARVE_RETURN_IF_ERROR(generation_->Reserve(append.updates().size()));
   VARVE_RETURN_IF_ERROR(generation_->EnsureMapped(append.end()));
-  // The cache misses of the index pass while the kernel copies.
+  // So the cache misses of the index happen while the kernel copies.
   for (const IndexUpdate& update : append.updates().first(
            std::min(append.updates().size(), kPrefetchAhead))) {
     generation_->index().Prefetch(update.key_hash);
@@ -115,10 +116,10 @@ void StoreImpl::CutBackTo(uint64_t end) {
   if (!must_cut_back_) reserve_.TopUp(generation_->file(), end);
 }
 
-// What was left behind must be gone before anything is written over its start:
-// a crash could otherwise leave an old entry right behind a new one that
-// happens to be as long as the one that failed, and it would be taken for an
-// entry of the store.
+// The remains of a failed append must be gone before anything is written over
+// their start. Otherwise, if the new entry happens to be as long as the first
+// one that failed, a crash could leave an old entry right behind it, which
+// would be taken for an entry of the store.
 absl::Status StoreImpl::FinishCuttingBack() {
   if (!must_cut_back_) return absl::OkStatus();
   const uint64_t end = generation_->written_end();
@@ -200,8 +201,8 @@ absl::Status StoreImpl::Rename(uint64_t from, uint64_t to) {
                          generation_->ViewOf(from, *offset));
   PendingAppend pending;
   StartAppend(pending);
-  // The old checksum, as in CopyTo(): if the payload is damaged, a new checksum
-  // would hide it for ever.
+  // Keep the old checksum, as in CopyTo(): if the payload is damaged, a new
+  // checksum would hide that for ever.
   pending.append.Add(to, {entry.payload()}, entry.checksum());
   pending.append.AddTombstone(from);
   return Commit(pending);
@@ -225,7 +226,8 @@ absl::Status StoreImpl::CopyTo(uint64_t key_hash, StoreImpl& target,
             .status());
     if (!remove) return absl::OkStatus();
     absl::MutexLock lock(&writer_mutex_);
-    // If it was written again meanwhile, the copy is not what would be deleted.
+    // If the key was written again meanwhile, the copy is not the entry that
+    // would be deleted.
     if (generation_ != source || generation_->Find(key_hash) != offset) {
       continue;
     }

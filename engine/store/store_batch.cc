@@ -1,4 +1,4 @@
-// Batch, and the locking that goes with it.
+// Batch and its locking.
 
 #include <utility>
 
@@ -10,8 +10,8 @@ namespace varve {
 Batch::Batch(std::unique_ptr<BatchState> state) : state_(std::move(state)) {}
 Batch::Batch(Batch&&) noexcept = default;
 
-// The analysis cannot follow a lock that an object takes in one function and
-// gives up in another; the state's `locked` does.
+// The thread-safety analysis cannot follow a lock that an object takes in one
+// function and releases in another. The state keeps track in `locked`.
 Batch Store::BeginBatch(Stream* finishing) ABSL_NO_THREAD_SAFETY_ANALYSIS {
   StoreImpl& store = *impl_;
   store.writer_mutex().Lock();

@@ -49,7 +49,7 @@ class EntryCopier {
   uint64_t tail() const { return tail_; }
   const std::vector<IndexUpdate>& index() const { return index_; }
 
-  // Copies the entry, verifying it.
+  // Copies the entry and verifies it on the way.
   absl::Status Copy(uint64_t metadata_offset) {
     const std::optional<EntryLocation> entry =
         LocateEntryAt({mapping_->data(), static_cast<size_t>(source_->size())},
@@ -57,8 +57,8 @@ class EntryCopier {
     if (!entry.has_value()) return Damaged(metadata_offset);
 
     static constexpr std::byte kZeros[kPayloadAlignment] = {};
-    // Without a pad in front of it, a single NUL is a tombstone. No writer of
-    // ours appends one, but in another's store it may be a value.
+    // Without a pad in front of it, a single NUL is a tombstone. Varve never
+    // writes such a value, but another program's store may hold one.
     if (entry->payload_size == 1 && entry->crc32 == kTombstoneCrc32 &&
         Align64(tail_) == tail_) {
       VARVE_RETURN_IF_ERROR(AddTombstone(entry->key_hash));
@@ -121,11 +121,13 @@ class EntryCopier {
 
 absl::StatusOr<std::shared_ptr<Generation>> StoreImpl::BuildCompacted() {
   const Generation& from = *generation_;
-  // From the index and not from the chain, which may have broken since opening.
+  // The offsets come from the index and not from the chain, which may have
+  // broken since opening.
   std::vector<uint64_t> offsets = from.index().Offsets();
   VARVE_RETURN_IF_ERROR(from.CheckIndexIntact());
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeReplacementFile());
-  // Before it becomes the store, so that no other writer can get in between.
+  // Lock the file before it becomes the store, so that no other writer can get
+  // in between.
   VARVE_RETURN_IF_ERROR(file->LockExclusive(absl::ZeroDuration()));
 
   // Images of the index are of no use in another file.
@@ -166,15 +168,15 @@ void StoreImpl::SwitchTo(std::shared_ptr<Generation> next) {
   write_out_.Restart(next->written_end());
   {
     absl::MutexLock lock(&sync_mutex_);
-    // Before the switch: whoever syncs the new generation must not find the
-    // figures of the old one.
+    // Before the switch: a thread that syncs the new generation must not find
+    // the figures of the old one.
     synced_generation_ = next.get();
     durable_tail_ = next->tail();
     must_sync_directory_ = false;
   }
   current_.store(next.get(), std::memory_order_seq_cst);
   sections_.Synchronize();
-  // Those who pinned the old generation or a view keep what they need of it.
+  // Readers that have pinned the old generation or a view keep it alive.
   generation_ = std::move(next);
   must_cut_back_ = false;
   reserve_.Lose();
@@ -187,14 +189,14 @@ absl::Status StoreImpl::PutInPlace(const std::string& path,
                                    absl::Status* synced) {
   FileSystem& file_system = *options_.file_system;
   VARVE_RETURN_IF_ERROR(CheckNotReplaced());
-  // What was gone while it was copied may have been copied as zeros.
+  // Bytes that were lost during the copy may have been copied as zeros.
   VARVE_RETURN_IF_ERROR(CheckLength(*generation_, generation_->tail()));
   VARVE_RETURN_IF_ERROR(file_system.Rename(path, file_path_));
-  // From here on the new file is the store, whatever happens.
+  // From here on the new file is the store, even if a later step fails.
   *synced = file_system.SyncDirectoryOf(file_path_);
   SwitchTo(std::move(next));
   if (!synced->ok()) {
-    // A power cut may bring the old file back, without what would be appended.
+    // A power cut may bring the old file back, without the appends that follow.
     absl::MutexLock lock(&sync_mutex_);
     Fail(*synced);
   }
@@ -207,7 +209,7 @@ absl::Status StoreImpl::Compact() {
   VARVE_RETURN_IF_ERROR(SealLocked());
 
   const std::string path = replacement_path();
-  // Whose it is cannot be told.
+  // The file may belong to anybody.
   const absl::Status there = options_.file_system->Info(path).status();
   if (there.ok()) return InTheWay(path);
   if (!absl::IsNotFound(there)) return there;
@@ -215,7 +217,7 @@ absl::Status StoreImpl::Compact() {
   absl::Status status = next.status();
   absl::Status synced;
   if (status.ok()) status = PutInPlace(path, *std::move(next), &synced);
-  // A link that leads nowhere.
+  // A symbolic link that leads nowhere.
   if (absl::IsAlreadyExists(status)) return InTheWay(path);
   if (!status.ok()) {
     options_.file_system->Remove(path).IgnoreError();

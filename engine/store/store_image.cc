@@ -36,13 +36,13 @@ absl::Status Store::CheckIndex() const {
 
 absl::Status StoreImpl::WriteIndexImage(uint64_t key_hash) {
   absl::MutexLock lock(&writer_mutex_);
-  // First, as the image is to know of the piece.
+  // Before the image is made, so that it includes the piece.
   PendingAppend seal;
   StartAppend(seal);
   VARVE_RETURN_IF_ERROR(Commit(seal));
 
   const std::vector<IndexedKey> keys = generation_->index().SortedKeys();
-  // A key that is missing from the new one would be gone for good.
+  // A key that is missing from the new image would be gone for good.
   VARVE_RETURN_IF_ERROR(generation_->CheckIndexIntact());
   const std::string header = IndexImage::Header(
       *generation_->mapping(), generation_->tail(), keys.size());

@@ -9,8 +9,8 @@
 //     StoreImpl::sync_mutex_          never held across a system call
 //     WriteOut::mutex_                the same
 //
-// Readers take none of them, but for Moment::mutex_ and, after losing several
-// races, publish_mutex_.
+// Readers take none of these locks except Moment::mutex_ and, after losing
+// several races, publish_mutex_.
 
 #ifndef VARVE_ENGINE_STORE_STORE_IMPL_H_
 #define VARVE_ENGINE_STORE_STORE_IMPL_H_
@@ -52,10 +52,10 @@ enum class PieceFate {
   kDead,  // deleted in the same append; pinned until they are joined
 };
 
-// A stream, as it is shared between its user and the writers that seal it.
+// The state of a stream, which its user shares with the writers that seal it.
 class StreamState {
  public:
-  // The bytes that belong to no entry yet.
+  // Bytes that belong to no entry yet.
   struct Unsealed {
     uint64_t offset = 0;
     uint64_t size = 0;
@@ -65,7 +65,7 @@ class StreamState {
 
   StreamState(StoreImpl& store, std::function<uint64_t()> fallback_key_hash,
               PieceFate fate);
-  // Cuts off what is unsealed.
+  // Cuts the unsealed bytes off the file.
   ~StreamState();
   StreamState(const StreamState&) = delete;
   StreamState& operator=(const StreamState&) = delete;
@@ -76,12 +76,13 @@ class StreamState {
 
   Unsealed unsealed() const;
   std::vector<EntryLocation> sealed() const;
-  // Payloads of the sealed pieces of a stream with kDead.
+  // The payloads of the sealed pieces of a stream with kDead.
   std::vector<EntryView> sealed_views() const;
 
   // For the writer.
   void set_unsealed(const Unsealed& unsealed);
-  // The unsealed bytes have become an entry; `is_piece` if by sealing.
+  // Notes that the unsealed bytes have become an entry. `is_piece` says that it
+  // was by sealing.
   void End(const EntryView& entry, bool is_piece);
   // Finds sealed pieces again after compaction has moved them.
   void Relocate(const Generation& generation);
@@ -97,19 +98,19 @@ class StreamState {
   std::vector<EntryView> sealed_views_ ABSL_GUARDED_BY(mutex_);
 };
 
-// An append, and the stream whose bytes it makes an entry of.
+// An append, and the stream whose bytes it makes an entry, if any.
 struct PendingAppend {
   Append append;
   StreamState* ended_stream = nullptr;
   EntryLocation ended_entry;
   bool ended_by_sealing = false;
-  // Whether it frees space, or is part of what does.
+  // Whether it frees space, or is part of an operation that does.
   bool may_use_reserve = false;
 };
 
 class StoreImpl {
  public:
-  // What opening found out, to start from.
+  // The results of opening, from which a StoreImpl starts.
   struct Opened {
     std::string path;
     OpenOptions options;
@@ -129,14 +130,15 @@ class StoreImpl {
   // --- Reading (any thread, without a lock) --------------------------------
 
   // Calls `use` with the generation in use, which stays alive during the call.
-  // For moments only: compaction spins until the call is over.
+  // Must be brief: compaction spins until the call is over.
   template <typename Use>
   auto WithGeneration(const Use& use) const {
     const ReadSections::Section section(sections_);
     return use(*current_.load(std::memory_order_seq_cst));
   }
 
-  // The generation in use, kept alive for as long as the caller likes.
+  // The generation in use, which stays alive as long as the caller keeps the
+  // pointer.
   std::shared_ptr<const Generation> Pin() const {
     return WithGeneration([](const Generation& generation) {
       return generation.shared_from_this();
@@ -158,7 +160,7 @@ class StoreImpl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   void SealActiveStream(PendingAppend& pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
-  // Writes it and puts it into effect, or changes nothing.
+  // Writes the append and makes it take effect, or changes nothing.
   absl::Status Commit(PendingAppend& pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
 
@@ -197,7 +199,7 @@ class StoreImpl {
                                          absl::Span<const std::byte> bytes)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
   void AddStream(StreamState* stream) ABSL_LOCKS_EXCLUDED(streams_mutex_);
-  // Cuts off what is unsealed, and forgets the stream.
+  // Cuts the unsealed bytes off the file and forgets the stream.
   void RemoveStream(StreamState* stream) ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
   // --- Durability ----------------------------------------------------------
@@ -208,7 +210,7 @@ class StoreImpl {
   // --- The file as others leave it (store_intact.cc) -----------------------
 
   void NoteServed(uint64_t bytes);
-  // See Store. `generation` is the one in use, or one that was.
+  // See Store. `generation` is the one in use or a former one.
   absl::Status CheckLength(const Generation& generation, uint64_t end)
       ABSL_LOCKS_EXCLUDED(sync_mutex_);
   absl::Status failure() const ABSL_LOCKS_EXCLUDED(sync_mutex_);
@@ -233,7 +235,8 @@ class StoreImpl {
   void RemoveReplacement(StoreImpl& replacement);
   const std::string& file_path() const { return file_path_; }
   std::string replacement_path() const;
-  // For the store whose file this one's is to be. `reserve` gets that of it.
+  // Called on a replacement by the store whose file it replaces. The reserve
+  // moves to `reserve`.
   std::shared_ptr<Generation> TakeGeneration(Reserve& reserve)
       ABSL_LOCKS_EXCLUDED(writer_mutex_) {
     write_out_.Stop();
@@ -249,20 +252,21 @@ class StoreImpl {
   absl::StatusOr<SpaceOnDisk> Space() const;
 
  private:
-  // Cuts off what lies behind `end` in the file, after a failed or given-up
-  // append. If that fails, it is tried again before the next append.
+  // Cuts everything behind `end` off the file, after an append that failed or
+  // was given up. If that fails, the next append first tries again.
   void CutBackTo(uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   absl::Status FinishCuttingBack() ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   absl::StatusOr<EntryLocation> WriteWithChecksum(
       uint64_t key_hash, absl::Span<const std::byte> payload, uint32_t crc32)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
-  // Writes, and only that; cuts back what a failure has left.
+  // Writes the bytes without making them take effect. After a failure cuts off
+  // what was written.
   absl::Status WriteBytes(Append& append, bool may_use_reserve)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   void TellShortage() const {
     if (options_.on_shortage) options_.on_shortage();
   }
-  // Gives the reserve back, unless an append is on its way.
+  // Releases the reserve, unless an append is under way.
   void GiveReserveBack() ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
   // A random hash that no key of the store has.
@@ -272,19 +276,19 @@ class StoreImpl {
                                            absl::Span<const std::byte> rest)
       ABSL_LOCKS_EXCLUDED(writer_mutex_);
 
-  // The store serves only reads from now on. The first failure is the reason
-  // that is told.
+  // Makes the store serve only reads from now on. failure() keeps the first
+  // reason.
   void Fail(const absl::Status& status)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mutex_);
   absl::Status SyncNow(const Generation& generation, bool sync_directory);
   absl::Status BeginWriteOut(uint64_t offset, uint64_t length);
 
-  // A new file with mode, owner and attributes of the store's, in place of one
-  // that may be there.
+  // Creates the file of a replacement, with the mode, owner and attributes of
+  // the store's file. Removes a file that is there already.
   absl::StatusOr<std::unique_ptr<File>> MakeReplacementFile();
-  // Renames the file at `path`, which is that of `next`, over the store's, and
-  // goes over to it. On failure nothing has changed. Whether it is durable
-  // which file is the store, `synced` says.
+  // Renames the file at `path`, which belongs to `next`, over the store's file
+  // and makes `next` the generation in use. On failure nothing has changed.
+  // `synced` gets the result of making the rename durable.
   absl::Status PutInPlace(const std::string& path,
                           std::shared_ptr<Generation> next,
                           absl::Status* synced)
@@ -309,12 +313,13 @@ class StoreImpl {
 
   mutable absl::Mutex writer_mutex_;
   std::shared_ptr<Generation> generation_ ABSL_GUARDED_BY(writer_mutex_);
-  // The stream that has bytes at the tail that belong to no entry yet.
+  // The stream with bytes at the tail that belong to no entry yet.
   StreamState* active_ ABSL_GUARDED_BY(writer_mutex_) = nullptr;
-  // The file may be longer than what is written to it.
+  // Whether the file may be longer than what is committed to it.
   bool must_cut_back_ ABSL_GUARDED_BY(writer_mutex_) = false;
 
-  // Bytes of the map that have been read since its pages were released.
+  // Bytes that have been read through the mapping since its pages were last
+  // released.
   std::atomic<uint64_t> served_{0};
   Reserve reserve_ ABSL_GUARDED_BY(writer_mutex_);
 
@@ -323,25 +328,26 @@ class StoreImpl {
 
   mutable absl::Mutex sync_mutex_ ABSL_ACQUIRED_AFTER(writer_mutex_);
   bool syncing_ ABSL_GUARDED_BY(sync_mutex_) = false;
-  // The generation that durable_tail_ is about, for comparison only.
+  // The generation to which durable_tail_ belongs, for comparison only.
   const Generation* synced_generation_ ABSL_GUARDED_BY(sync_mutex_);
   uint64_t durable_tail_ ABSL_GUARDED_BY(sync_mutex_);
-  // A new file's name is not durable before its directory is.
+  // Whether the directory must be synced, too: the name of a new file is
+  // durable only then.
   bool must_sync_directory_ ABSL_GUARDED_BY(sync_mutex_);
-  // Why nothing can be written or synced any more.
+  // Why the store can no longer write or sync; OK if it can.
   absl::Status failure_ ABSL_GUARDED_BY(sync_mutex_);
 
   // The last, for its thread uses the others.
   WriteOut write_out_;
 };
 
-// What a Batch is made of.
+// The inside of a Batch.
 struct BatchState {
   BatchState(StoreImpl& store_in, StreamState* finishing_in)
       : store(store_in), finishing(finishing_in) {}
 
   void Unlock();
-  // Seals a stream that could have been finished, but was not.
+  // Seals the `finishing` stream if it has bytes and was not finished.
   void SealIfUnfinished();
 
   StoreImpl& store;

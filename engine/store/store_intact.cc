@@ -1,5 +1,5 @@
-// Whether the store's file is still what the store has made of it: others can
-// cut it short, delete it, or put another one in its place.
+// Checks that the store's file is as the store has left it. Other programs can
+// truncate it, delete it, or put another file in its place.
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,7 @@ absl::Status Truncated(const std::string& path, uint64_t size, uint64_t end) {
   return ErrorWithCode(
       absl::StatusCode::kDataLoss, EIO,
       absl::StrCat(path, " was truncated by somebody else: it has ", size,
-                   " bytes, and must have ", end));
+                   " bytes and must have ", end));
 }
 
 }  // namespace
@@ -33,11 +33,11 @@ absl::StatusOr<FileLocation> Store::LocateFile() const {
 }
 
 void StoreImpl::NoteServed(uint64_t bytes) {
-  // A page that is touched brings its neighbours with it.
+  // Touching a page also maps its neighbours.
   constexpr uint64_t kAround = uint64_t{64} << 10;
   constexpr uint64_t kMostResident = uint64_t{64} << 20;
   const uint64_t served = bytes + kAround;
-  // One of the threads that come here at once gets beyond the limit.
+  // If several threads reach the limit at once, only one of them goes on.
   const uint64_t before = served_.fetch_add(served, std::memory_order_relaxed);
   if (before >= kMostResident || before + served < kMostResident) return;
   Pin()->mapping()->ReleasePages();
@@ -51,15 +51,16 @@ absl::Status StoreImpl::failure() const {
 
 absl::Status StoreImpl::CheckLength(const Generation& generation,
                                     uint64_t end) {
-  // Read before the file is looked at: it is never shorter than an earlier
-  // tail. Beyond the tail, streams come and go.
+  // Load the tail before asking for the length: the file is never shorter than
+  // an earlier tail. Beyond the tail, streams come and go.
   const uint64_t tail = generation.tail();
   const absl::StatusOr<uint64_t> found = generation.file().Size();
-  // A disk that fails cannot be asked. What follows will say so, or can do
-  // without it: the host may have in memory what is to be read.
+  // If the disk fails, the length is unknown. The caller's next step then
+  // fails, too, or succeeds because the host has the bytes in memory.
   const uint64_t size = found.value_or(UINT64_MAX);
   if (size < tail) {
-    // Whatever may be written there later is not what was there.
+    // Lost for good: bytes that are written there later are not those that were
+    // there.
     generation.NoteLostFrom(size);
     absl::MutexLock lock(&sync_mutex_);
     Fail(Truncated(path_, size, tail));

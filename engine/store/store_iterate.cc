@@ -19,13 +19,13 @@
 namespace varve {
 namespace {
 
-// Entries whose index slots are fetched into the cache together.
+// How many entries to prefetch index slots for at a time.
 constexpr size_t kBlock = 64;
-// Entries that a worker takes at a time.
+// How many entries a worker takes at a time.
 constexpr size_t kLot = 4096;
 constexpr size_t kVerifyChunk = size_t{256} << 10;
 
-// Where the disk has damaged the chain below the base of the index, that still
+// If the disk has damaged the chain below the base of the index, the base still
 // knows the live entries that end at or before `end`.
 template <typename Visit>
 void VisitBase(const Generation& generation, const Generation::Moment& moment,
@@ -62,8 +62,8 @@ void WalkLive(const Generation& generation, const Visit& visit) {
     bool broken = false;
     while (end > 0 && count < kBlock) {
       const std::optional<EntryLocation> entry = LocateEntryEndingAt(file, end);
-      // Opening has walked here, or has passed over it: ForEachInChain() is the
-      // way to find out.
+      // The chain has been damaged since it was opened, or below an image.
+      // ForEachInChain() reports that.
       broken = !entry.has_value();
       if (broken) break;
       end = entry->prev_tail;
@@ -104,8 +104,7 @@ absl::Status Damaged(const EntryLocation& entry, absl::string_view what) {
                       entry.metadata_offset(), what));
 }
 
-// Reads bytes of an entry: those beyond the end of the file are not there any
-// more.
+// Reads bytes of an entry. If the file ends before them, they are lost.
 absl::Status ReadEntry(File& file, uint64_t offset, absl::Span<std::byte> out) {
   const absl::Status status = ReadExactly(file, offset, out);
   if (!absl::IsOutOfRange(status)) return status;
@@ -128,7 +127,8 @@ void StoreImpl::ForEachParallel(
   const std::vector<uint64_t> offsets = generation->LiveOffsets();
   std::atomic<size_t> next{0};
   const auto work = [&] {
-    // A count of references of its own, which no other thread writes to.
+    // Each worker has a reference count of its own, which no other thread
+    // writes to.
     const auto own = std::make_shared<const std::shared_ptr<const Mapping>>(
         generation->mapping());
     const std::shared_ptr<const Mapping> pin(own, own->get());
@@ -175,8 +175,8 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
         absl::StrFormat("no entry of the store lies at [%d, +%d)",
                         entry.payload_offset, entry.payload_size));
   }
-  // What lies behind the payload is read with it where that takes no further
-  // call: most entries are small.
+  // Most entries are small, so one call can read the payload and the bytes
+  // behind it.
   std::vector<std::byte> buffer(
       std::min<uint64_t>(kVerifyChunk, entry.payload_size + kMetadataSize));
   std::optional<Metadata> metadata;
@@ -215,8 +215,8 @@ uint64_t StoreImpl::EstimateCompactionSavings() const {
       [](const Generation& current) { return current.newest_image(); });
   ForEach([&](const EntryView& view) {
     if (view.location().metadata_offset() == image) return true;  // not copied
-    // An entry begins at a multiple of 64, so that each takes a multiple of 64,
-    // but for the last one, which the walk meets first.
+    // Entries begin at multiples of 64. So each takes a multiple of 64, except
+    // the last one, which the walk meets first.
     const uint64_t size = view.size() + kMetadataSize;
     needed += needed == 0 ? size : Align64(size);
     return true;

@@ -1,4 +1,5 @@
-// Opening: the lock, recovery, and what a StoreImpl starts from.
+// Opening a store: the lock, recovery, and the state from which a StoreImpl
+// starts.
 
 #include <algorithm>
 #include <cerrno>
@@ -20,7 +21,7 @@
 namespace varve {
 namespace {
 
-// Each takes a recovery of its own; a store with more is beyond help.
+// Each mend takes another recovery. A store that needs more is beyond help.
 constexpr size_t kMaxBrokenLinks = 64;
 
 struct LockedFile {
@@ -41,8 +42,8 @@ absl::StatusOr<LockedFile> OpenAndLock(const std::string& path,
     VARVE_RETURN_IF_ERROR(file->LockExclusive(
         std::max(absl::ZeroDuration(), options.lock_wait - waited)));
     VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
-    // While we waited, compaction may have put another file in its place; the
-    // lock on this one would protect nothing.
+    // While this waited, a compaction may have put another file in its place. A
+    // lock on the old file would protect nothing.
     const absl::StatusOr<FileInfo> named = file_system.Info(path);
     if (named.ok() && IsSameFile(*named, info)) {
       return LockedFile{std::move(file), info};
@@ -62,7 +63,7 @@ absl::StatusOr<StoreImpl::Opened> OpenForReading(const std::string& path,
   const std::vector<Mend> mends = options.mends;
   if (!mends.empty()) file = MakeMendedFile(std::move(file), mends);
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, file->Info());
-  // No more than there is: nothing will be added through this store.
+  // Map no more than there is: this store will not grow.
   VARVE_ASSIGN_OR_RETURN(std::shared_ptr<const Mapping> mapping,
                          file->Map(std::max<uint64_t>(info.size, 1)));
   return StoreImpl::Opened{
@@ -84,11 +85,11 @@ absl::StatusOr<StoreImpl::Opened> OpenForWriting(const std::string& path,
                            .recovery = {.file_size = locked.info.size}};
 }
 
-// Whether recovery has seen the file as it is. What could not be read must not
-// be taken for a torn end, and moved aside.
+// Checks that recovery has seen the file as it is. Bytes that could not be read
+// must not be taken for a torn end and moved aside.
 absl::Status CheckRead(const StoreImpl::Opened& opened, uint64_t tail) {
   const Generation& generation = *opened.generation;
-  // A writer may cut off what lies behind the tail while we read.
+  // A writer may cut off bytes behind the tail while we read.
   const uint64_t end =
       opened.options.mode == OpenMode::kRead ? tail : opened.recovery.file_size;
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation.file().Info());
@@ -101,12 +102,12 @@ absl::Status CheckRead(const StoreImpl::Opened& opened, uint64_t tail) {
                    info.size < end ? "it was truncated" : "its disk fails"));
 }
 
-// If it returns a mend, the store has to be opened again with it.
+// If this returns a mend, the store must be opened again with it.
 absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   Generation& generation = *opened.generation;
   RecoveryReport& report = opened.recovery;
   const bool is_locked = opened.options.mode != OpenMode::kRead;
-  // Of a store that is known to be damaged, nothing is passed over.
+  // In a store that is known to be damaged, walk the whole chain.
   const std::optional<uint64_t> image_key = opened.options.mends.empty()
                                                 ? opened.options.index_image_key
                                                 : std::nullopt;
@@ -139,8 +140,8 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   return std::nullopt;
 }
 
-// The store as it is with the mends of `options`, or the mend that it needs
-// besides.
+// Opens the store with the mends of `options`. Returns the store, or another
+// mend that it needs.
 absl::StatusOr<std::variant<StoreImpl::Opened, Mend>> TryOpen(
     const std::string& path, const OpenOptions& options) {
   VARVE_ASSIGN_OR_RETURN(StoreImpl::Opened opened,
@@ -152,7 +153,7 @@ absl::StatusOr<std::variant<StoreImpl::Opened, Mend>> TryOpen(
   return opened;
 }
 
-// Opens a store to be read whose chain needs `mend`, and maybe more.
+// Opens a store for reading whose chain needs `mend`, and perhaps more mends.
 absl::StatusOr<StoreImpl::Opened> OpenMended(const std::string& path,
                                              OpenOptions options, Mend mend) {
   const size_t most = options.mends.size() + kMaxBrokenLinks;

@@ -1,5 +1,5 @@
-// Replacement of the store's file by another one, and what else compactions by
-// those above need.
+// Replacing the store's file by another one, and other functions for the
+// compactions of upper layers.
 
 #include <algorithm>
 #include <utility>
@@ -49,7 +49,7 @@ absl::StatusOr<SpaceOnDisk> StoreImpl::Space() const {
   FileSystem& file_system = *options_.file_system;
   const absl::StatusOr<SpaceOnDisk> space = file_system.Space(file_path_);
   if (!absl::IsNotFound(space.status())) return space;
-  // The file was deleted or moved: most likely, not to another disk.
+  // The file was deleted or moved, most likely on the same disk.
   const size_t slash = file_path_.rfind('/');
   return file_system.Space(
       slash == std::string::npos ? "." : file_path_.substr(0, slash + 1));
@@ -58,7 +58,7 @@ absl::StatusOr<SpaceOnDisk> StoreImpl::Space() const {
 absl::Status StoreImpl::Punch(uint64_t offset, uint64_t length) {
   VARVE_RETURN_IF_ERROR(Pin()->file().PunchHole(offset, length));
   absl::MutexLock lock(&writer_mutex_);
-  // Before somebody else takes what has become free.
+  // Before another program takes the blocks that have become free.
   if (reserve_.is_short() && !must_cut_back_) {
     reserve_.TopUp(generation_->file(), generation_->written_end());
   }
@@ -94,8 +94,8 @@ absl::StatusOr<std::unique_ptr<File>> StoreImpl::MakeReplacementFile() {
   const std::string path = replacement_path();
   const std::shared_ptr<const Generation> generation = Pin();
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, generation->file().Info());
-  // Nobody else may write what a crash has left there, as the store's lock is
-  // ours. A link that leads nowhere is not what it leaves.
+  // We hold the store's lock, so no other process is writing the leftover of a
+  // crash. A symbolic link that leads nowhere is not such a leftover.
   const absl::Status there = file_system.Info(path).status();
   if (there.ok()) {
     VARVE_RETURN_IF_ERROR(file_system.Remove(path));
@@ -108,7 +108,7 @@ absl::StatusOr<std::unique_ptr<File>> StoreImpl::MakeReplacementFile() {
   absl::Status status = KeepOwner(info, *file);
   if (status.ok()) status = KeepXattrs(generation->file(), *file);
   if (status.ok()) return file;
-  file_system.Remove(path).IgnoreError();  // the first error is the one to tell
+  file_system.Remove(path).IgnoreError();  // the caller gets the first error
   return status;
 }
 
@@ -124,7 +124,7 @@ absl::StatusOr<std::unique_ptr<Store>> StoreImpl::MakeReplacement() {
 }
 
 void StoreImpl::RemoveReplacement(StoreImpl& replacement) {
-  // If it cannot be removed, the next compaction or mount tries again.
+  // If that fails, the next compaction or mount tries again.
   options_.file_system->Remove(replacement.file_path_).IgnoreError();
 }
 

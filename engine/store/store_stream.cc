@@ -115,7 +115,7 @@ absl::StatusOr<uint64_t> StoreImpl::WriteToStream(
   absl::MutexLock lock(&writer_mutex_);
   const bool is_first = active_ != &stream;
   if (is_first && bytes.size() == 1 && bytes[0] == std::byte{0}) {
-    // Could not be sealed: as an entry it would read as a tombstone.
+    // It could not be sealed, because as an entry it would read as a tombstone.
     return absl::InvalidArgumentError(
         "a piece of a stream cannot begin with a single NUL byte");
   }
@@ -186,7 +186,7 @@ absl::StatusOr<EntryLocation> StoreImpl::JoinStream(
   };
   for (const EntryView& view : views) add(view.payload(), view.checksum());
   if (active_ == &stream) {
-    // About to be sealed by the same append.
+    // The same append is about to seal it.
     const StreamState::Unsealed last = stream.unsealed();
     add({generation_->mapping()->data() + last.offset,
          static_cast<size_t>(last.size)},

@@ -24,8 +24,9 @@ absl::Status StoreImpl::SyncNow(const Generation& generation,
   VARVE_RETURN_IF_ERROR(synced);
   if (!sync_directory) return absl::OkStatus();
   const absl::Status status = options_.file_system->SyncDirectoryOf(file_path_);
-  // Who may not read the directory cannot sync it. What he made in it must be
-  // there for good all the same, but what was there before most likely is.
+  // A process that may not read the directory cannot sync it. That is an error
+  // only if the file is new: the name of an older file is most likely durable
+  // already.
   if (recovery_.file_size > 0 && SystemErrorNumber(status) == EACCES) {
     return absl::OkStatus();
   }
@@ -44,7 +45,8 @@ void StoreImpl::Fail(const absl::Status& status) {
 }
 
 void StoreImpl::GiveReserveBack() {
-  // Whoever syncs may hold the lock himself; closing gives it back, too.
+  // The calling thread may hold the writer lock itself. Closing the store
+  // releases the reserve, too.
   if (!writer_mutex_.TryLock()) return;
   reserve_.GiveBack(generation_->file(), generation_->written_end());
   writer_mutex_.Unlock();
@@ -63,8 +65,8 @@ absl::StatusOr<uint64_t> StoreImpl::Sync() {
     absl::MutexLock lock(&sync_mutex_);
     while (true) {
       if (!failure_.ok()) return failure_;
-      // A new generation is durable from the start, and so is what it was made
-      // of.
+      // A new generation is durable from the start, with everything that was
+      // copied into it.
       const bool is_durable =
           synced_generation_ != generation.get() ||
           (durable_tail_ >= wanted && !must_sync_directory_);
@@ -89,8 +91,8 @@ absl::StatusOr<uint64_t> StoreImpl::Sync() {
       }
       return durable_tail_;
     }
-    // What the kernel could not write it may have forgotten: a later sync would
-    // succeed, and mean nothing.
+    // The kernel may have dropped the pages that it could not write. A later
+    // sync would then succeed and mean nothing.
     Fail(status);
   }
   GiveReserveBack();

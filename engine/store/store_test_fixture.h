@@ -1,4 +1,4 @@
-// What the tests of the store share: an open store, with verbs.
+// The fixture that tests of the store share: an open store and verbs for it.
 
 #ifndef VARVE_ENGINE_STORE_STORE_TEST_FIXTURE_H_
 #define VARVE_ENGINE_STORE_STORE_TEST_FIXTURE_H_

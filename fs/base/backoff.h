@@ -1,4 +1,4 @@
-// Backoff: for how long something is not tried again that has failed. Each
+// Backoff: how long to wait before trying again something that has failed. Each
 // failure in a row doubles the pause; a success ends it.
 //
 // Not thread-safe.
@@ -23,7 +23,7 @@ class Backoff {
 
   bool MayTry(TimePoint now) const { return now >= next_; }
 
-  // Says how a try went that has ended now.
+  // Notes the result of an attempt that ended at `now`.
   void NoteResult(bool ok, TimePoint now) {
     pause_ = ok ? absl::ZeroDuration() : std::clamp(2 * pause_, least_, most_);
     next_ = Wakeup::Later(now, pause_);

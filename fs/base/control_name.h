@@ -1,5 +1,5 @@
-// The name `.varve`: below it, in its root, a mount shows what it knows of
-// itself. No entry of a tree may have it there.
+// The name `.varve` in the root of a mount. Below it the mount shows its own
+// state. No entry in the root of a tree may have this name.
 
 #ifndef VARVE_FS_BASE_CONTROL_NAME_H_
 #define VARVE_FS_BASE_CONTROL_NAME_H_

@@ -45,7 +45,7 @@ int ErrnoOf(const absl::Status& status) {
 }
 
 absl::Status WithFile(absl::Status status, absl::string_view path) {
-  // Of OK nothing is kept.
+  // An OK status keeps no payload.
   status.SetPayload(kFilePayload, absl::Cord(path));
   return status;
 }

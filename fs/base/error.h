@@ -1,5 +1,6 @@
-// The errors of fs/: statuses that say which POSIX error they stand for. Below
-// the FUSE edge nobody looks at the number; ErrnoOf is the one crossing.
+// The errors of fs/: statuses that carry the POSIX error which they stand for.
+// Code below the FUSE edge does not look at the number; ErrnoOf() is the only
+// place that turns a status into one. Thread-safe.
 
 #ifndef VARVE_FS_BASE_ERROR_H_
 #define VARVE_FS_BASE_ERROR_H_
@@ -13,21 +14,21 @@
 namespace varve::fs {
 
 // A failure of the caller's request, by its POSIX number (ENOENT, ENOTEMPTY…).
-// Made without text: these are answers, not incidents.
+// It has no text, because it is an answer and not an incident.
 absl::Status PosixError(int number);
 
-// Damage or an inconsistency in the store: reported as EIO, and worth a log
-// line; the message names what is damaged.
+// Damage or an inconsistency in the store. The caller's request fails with EIO,
+// and the failure is worth a log line; the message names what is damaged.
 absl::Status DamageError(absl::string_view message);
 
-// The number to answer a request with: that which the status carries, else the
-// closest to its code. 0 for OK.
+// The errno to answer a request with: the number that the status carries, or
+// else the one closest to its code. 0 for OK.
 int ErrnoOf(const absl::Status& status);
 
-// The same failure, which also says of which file it is, for logs that keep
-// such things apart from the message. OK stays OK.
+// Returns the same failure with the path of the file that it concerns, for logs
+// that keep the path apart from the message. OK stays OK.
 absl::Status WithFile(absl::Status status, absl::string_view path);
-// Nothing if it does not say so.
+// The path that WithFile() added; nothing if there is none.
 std::optional<std::string> PathOfFailure(const absl::Status& status);
 
 }  // namespace varve::fs

@@ -1,5 +1,6 @@
-// IdlePriority: as long as it lives, what its thread reads and writes waits for
-// everybody else's.
+// IdlePriority: while it lives, the disk I/O of its thread has idle priority
+// and so waits for the I/O of all other threads. It must be destroyed by the
+// thread that constructed it.
 
 #ifndef VARVE_FS_BASE_IDLE_PRIORITY_H_
 #define VARVE_FS_BASE_IDLE_PRIORITY_H_
@@ -16,14 +17,14 @@ class IdlePriority {
     if (idle_) Set(IOPRIO_CLASS_IDLE);
   }
   ~IdlePriority() {
-    if (idle_) Set(IOPRIO_CLASS_NONE);  // as the process has it
+    if (idle_) Set(IOPRIO_CLASS_NONE);  // the process's own class
   }
   IdlePriority(const IdlePriority&) = delete;
   IdlePriority& operator=(const IdlePriority&) = delete;
 
  private:
   static void Set(int priority_class) {
-    // Where the host has no such thing, it does without.
+    // Has no effect where the host does not support it.
     syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
             IOPRIO_PRIO_VALUE(priority_class, 0));
   }

@@ -1,5 +1,5 @@
-// Incidents: where failures go that no caller hears of: those of background
-// work, and of what follows a close.
+// Incidents: reports failures that no caller learns of, because they happen in
+// background work or after a close.
 //
 // Thread-safe, if the listener is.
 
@@ -20,7 +20,7 @@ class Incidents {
   // `listener` is called from any thread; it may be empty.
   explicit Incidents(Listener listener) : listener_(std::move(listener)) {}
 
-  // Tells the listener, unless `status` is OK.
+  // Calls the listener, unless `status` is OK.
   void Report(const absl::Status& status) const {
     if (!status.ok() && listener_) listener_(status);
   }

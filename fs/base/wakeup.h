@@ -1,4 +1,5 @@
-// Wakeup: lets a thread sleep until a time, or until somebody wakes it.
+// Wakeup: lets a thread sleep until a deadline or until another thread wakes
+// it.
 
 #ifndef VARVE_FS_BASE_WAKEUP_H_
 #define VARVE_FS_BASE_WAKEUP_H_
@@ -12,13 +13,13 @@
 
 namespace varve::fs {
 
-// Thread-safe. It goes by a clock that nobody sets. Waits of absl::Mutex go by
-// the time of day: once that is set back they last too long.
+// Thread-safe. It uses the monotonic clock. The waits of absl::Mutex use the
+// time of day, so they last too long if that is set back.
 class Wakeup {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // The moment that is so far behind `begin`, or now; a century at the most.
+  // The moment `delay` after `begin`, or after now; at most a century later.
   static Clock::time_point Later(Clock::time_point begin,
                                  absl::Duration delay) {
     return begin +
@@ -28,7 +29,7 @@ class Wakeup {
     return Later(Clock::now(), delay);
   }
 
-  // Ends the wait that is going on, or else the next one.
+  // Ends the current wait or, if no thread waits, the next one.
   void Wake() {
     {
       const std::lock_guard<std::mutex> lock(mu_);
@@ -37,7 +38,7 @@ class Wakeup {
     changed_.notify_one();
   }
 
-  // For one thread.
+  // Returns at `deadline` or after a Wake(). For one thread at a time.
   void WaitUntil(Clock::time_point deadline) {
     std::unique_lock<std::mutex> lock(mu_);
     changed_.wait_until(lock, deadline, [this] { return woken_; });

@@ -18,8 +18,8 @@ constexpr uint16_t kOther = 0x20;
 
 constexpr uint32_t kBits = 07;  // of one class
 
-// Leaves of an entry's permissions what the mode grants to its class, and of
-// the mode's class what the entry grants.
+// Removes from an entry the permissions that the mode does not grant to its
+// class, and from the mode's class those that the entry does not grant.
 void Meet(uint16_t& permissions, uint32_t& mode, int shift) {
   permissions &= static_cast<uint16_t>((mode >> shift) & kBits);
   mode &= (uint32_t{permissions} << shift) | ~(kBits << shift);

@@ -1,8 +1,8 @@
 // POSIX access control lists, as the extended attributes
 // system.posix_acl_access and system.posix_acl_default hold them. The kernel
-// checks and obeys them; what follows from them for modes and for new files is
-// computed here. The rules are those of POSIX 1003.1e draft 17 as Linux follows
-// them: acl(5).
+// checks permissions against them. This code computes what they mean for modes
+// and for new files. The rules are those of POSIX 1003.1e draft 17 as Linux
+// implements them: acl(5).
 //
 // Thread-safe: values and free functions.
 
@@ -23,16 +23,18 @@ inline constexpr absl::string_view kDefaultAclName = "system.posix_acl_default";
 
 class Acl {
  public:
-  // Decodes an attribute's value. Nothing if it is not a list in the kernel's
-  // form: version 2, entries in order, and the ones that a list must have.
+  // Decodes the value of an attribute. Returns nothing unless it is a list in
+  // the kernel's form: version 2, entries in order, with all entries that a
+  // list must have.
   static std::optional<Acl> Decode(absl::string_view value);
   std::string Encode() const;
 
-  // The permission bits of `mode` as the list has them; the rest as it was.
+  // Returns `mode` with the permission bits that the list implies. Other bits
+  // stay as they are.
   uint32_t ApplyToMode(uint32_t mode) const;
-  // Whether the permission bits say everything that the list says.
+  // Whether the permission bits of a mode can express the whole list.
   bool IsJustMode() const;
-  // What becomes of the access list of a file by a chmod to `mode`.
+  // Changes the access list of a file as a chmod to `mode` does.
   void ChangeMode(uint32_t mode);
   // Makes a copy of a directory's default list the access list of a new file
   // in it that is created with `mode`; returns the mode that the file gets.
@@ -45,7 +47,7 @@ class Acl {
     uint32_t id;
   };
 
-  // The entry of that tag; there is one for each tag that is asked for.
+  // The entry with that tag. The list must have one.
   Entry* Find(uint16_t tag);
   const Entry* Find(uint16_t tag) const;
   // The entry that stands for the group bits of the mode.

@@ -1,7 +1,7 @@
-// Access control lists, decoded from any bytes, as setxattr(2) takes them from
-// any user. A list that was decoded has every entry that is asked for, is
-// encoded as the bytes that it came from, and stays a list whatever modes are
-// put into it.
+// Decodes access control lists from arbitrary bytes, as any user can pass them
+// to setxattr(2). A decoded list must have every mandatory entry, must encode
+// to the bytes that it came from, and must stay a valid list whatever modes are
+// applied to it.
 
 #include <sys/stat.h>
 
@@ -52,7 +52,8 @@ void RunInput(absl::string_view input) {
   const size_t head = std::min(input.size(), sizeof(mode));
   std::copy_n(input.data(), head, reinterpret_cast<char*>(&mode));
   input.remove_prefix(head);
-  // In a block of exact size, so that reads past it are seen.
+  // In a block of exactly the size, so that the sanitizer notices reads beyond
+  // it.
   const auto memory = std::make_unique<char[]>(input.size());
   std::copy_n(input.data(), input.size(), memory.get());
   const absl::string_view value(memory.get(), input.size());

@@ -14,7 +14,7 @@ enum ExtentKind : uint8_t {
   kData = 0,
   kHole = 1,
   kInline = 2,
-  kWholeEntry = 3,  // all of one entry, which is this file's own
+  kWholeEntry = 3,  // all of one entry, which belongs to this file alone
   kShared = 4,      // bytes of an entry that belongs to another file
 };
 
@@ -50,8 +50,8 @@ void DecodeLocation(uint8_t kind, WireReader& in, Extent& e) {
 
 void DecodeExtents(const RecordContext& record, WireReader& in,
                    ExtentList& extents) {
-  // Holes take little room in a record and much in memory. Of so many, with no
-  // data in between, no writer can have known.
+  // Holes take little room in a record and much in memory. No writer produces
+  // so many without data in between.
   constexpr int kMostHoles = 1 << 22;
   int holes = 0;
   while (in.ok() && !in.at_end()) {
@@ -256,7 +256,7 @@ void KeepUnfinished::Decode(const RecordContext&, WireReader& in) {
   end = in.Varint();
 }
 
-// --- All of them -------------------------------------------------------------
+// --- All kinds -------------------------------------------------------------
 
 namespace {
 

@@ -1,12 +1,13 @@
-// The changes that a commit record holds. Each says what becomes true of the
-// tree; a list of them, applied in order, is one operation.
+// The changes that a commit record holds. Each states what becomes true of the
+// tree. A list of them, applied in order, is one operation.
 //
-// A change has its kind number and its encoding with it, and names its extents
-// in a list called `extents`; all other code folds over `Change`. A new kind is
-// a struct here, its encoding in change.cc, and its meaning, Tree::Do().
+// Each struct has its kind number and its encoding, and a member `extents` if
+// it names extents. All other code visits the variant `Change`. CONTRIBUTING.md
+// says what a new kind needs.
 //
 // Strings are views into memory that the maker of the change owns: the record
-// they were decoded from, or the arguments of the operation being planned.
+// from which they were decoded, or the arguments of the operation that is being
+// planned. Changes are values: not thread-safe.
 
 #ifndef VARVE_FS_FORMAT_CHANGE_H_
 #define VARVE_FS_FORMAT_CHANGE_H_
@@ -24,37 +25,39 @@
 
 namespace varve::fs {
 
-// Limits that a reader enforces, so that a hostile record is an error.
+// Limits that readers enforce, so that a hostile record is an error.
 inline constexpr size_t kMaxNameSize = 255;
 inline constexpr size_t kMaxXattrNameSize = 255;
 inline constexpr size_t kMaxXattrValueSize = 65536;
 inline constexpr uint64_t kMaxFileSize = INT64_MAX;
-// Numbers of inodes and of data ids are below this one.
+// Inode numbers and data ids are less than this.
 inline constexpr uint64_t kMaxId = uint64_t{1} << 62;
 // The number of the root's inode.
 inline constexpr uint64_t kRootIno = 1;
 
-// The record that a change is read from, which its encoding may refer to.
+// The record from which a change is read. The encoding of a change may refer to
+// it.
 struct RecordContext {
-  absl::string_view payload;  // in which the body of the change lies
-  // Those of the entry, so that bytes in the record can be given as an extent.
+  absl::string_view payload;  // contains the body of the change
+  // From the entry, so that bytes in the record can become an extent.
   uint64_t payload_offset = 0;
   uint64_t key_hash = 0;
   uint32_t crc32 = 0;
   Timestamp time;  // of the commit
 };
 
-// Stands where a change has its kind: what follows is the record's digest.
+// In the place of a change's kind: announces the digest of the record.
 inline constexpr uint8_t kDigestKind = 10;
-// And of what a checkpoint has instead of changes.
+// In the place of a change's kind: announces the root, which a checkpoint has
+// instead of changes.
 inline constexpr uint8_t kRootKind = 11;
 
 // Every change has:
 //
-//   kKind     its number in records. Never changed, and never used again.
-//   Encode()  appends its body to `out`; `time` is that of its commit.
-//   Decode()  sets it from its body, which is all that is left of `in`. Fails
-//             `in` if the body is malformed.
+//   kKind     its number in records, which is never changed and never reused.
+//   Encode()  appends its body to `out`; `time` is the time of its commit.
+//   Decode()  sets it from its body, which is the rest of `in`. Calls
+//             in.Fail() if the body is malformed.
 
 // The attributes of an inode that are stored. Link counts follow from names.
 struct Attributes {
@@ -72,12 +75,12 @@ struct Attributes {
   friend bool operator==(const Attributes&, const Attributes&) = default;
 };
 
-// All of them but the times, one behind the other.
+// Encode and decode all attributes except the times.
 void EncodeAttributes(const Attributes& attributes, WireWriter out);
 void DecodeAttributes(WireReader& in, Attributes& attributes);
 
-// Makes the inode, or replaces its attributes. A size smaller than before
-// forgets the content behind it.
+// Creates the inode or replaces its attributes. A smaller size than before
+// drops the content behind it.
 struct PutInode {
   static constexpr uint8_t kKind = 1;
 
@@ -114,7 +117,7 @@ struct PutName {
   friend bool operator==(const PutName&, const PutName&) = default;
 };
 
-// Takes a name away; the same times change as with PutName.
+// Removes a name. Changes the same times as PutName.
 struct DropName {
   static constexpr uint8_t kKind = 4;
 
@@ -128,10 +131,11 @@ struct DropName {
 
 using ExtentList = absl::InlinedVector<Extent, 1>;
 
-// An extent as it stands in records, and in items of the tree.
+// Encodes an extent as it stands in records and in items of the tree.
 void EncodeExtent(const Extent& extent, WireWriter out);
-// The same back; fails `in` if there is none that can be. `record` is what it
-// is read from; null if it may not be one whose bytes lie in the record itself.
+// Decodes an extent. Calls `in.Fail()` if it is malformed. `record` is the
+// record from which it is read; null if an extent with its bytes in the record
+// is not allowed.
 void DecodeExtent(const RecordContext* record, WireReader& in, Extent& extent);
 
 // Replaces all content of the inode. Does not change its size.
@@ -146,7 +150,7 @@ struct SetContent {
   friend bool operator==(const SetContent&, const SetContent&) = default;
 };
 
-// Lays the extents (holes count) over the content of the inode.
+// Lays the extents, holes included, over the content of the inode.
 struct PatchContent {
   static constexpr uint8_t kKind = 6;
 
@@ -159,7 +163,7 @@ struct PatchContent {
 };
 
 // Appends the body of a PatchContent whose bytes lie in the body itself, at its
-// end. It is read as one extent.
+// end. A reader decodes it as one extent.
 void EncodeInlinePatch(uint64_t ino, uint64_t file_offset,
                        absl::string_view bytes, WireWriter out);
 
@@ -186,8 +190,8 @@ struct DropXattr {
   friend bool operator==(const DropXattr&, const DropXattr&) = default;
 };
 
-// Data ids in [begin, end) belong to entries that an unclean stop left without
-// a commit; they are shown among the unnamed ones.
+// The data ids in [begin, end) belong to entries that an unclean stop left
+// without a commit. The mount shows them among the unnamed entries.
 struct KeepUnfinished {
   static constexpr uint8_t kKind = 9;
 
@@ -203,17 +207,18 @@ struct KeepUnfinished {
 using Change = std::variant<PutInode, DropInode, PutName, DropName, SetContent,
                             PatchContent, SetXattr, DropXattr, KeepUnfinished>;
 
-// Appends the body of the change to `out`, and returns its kind. `time` is that
-// of its commit.
+// Appends the body of the change to `out` and returns its kind. `time` is the
+// time of its commit.
 uint8_t EncodeChange(const Change& change, Timestamp time, WireWriter out);
 
-// Makes `change` the one of that kind whose body `in` is, and fails `in` if the
-// body is malformed. False, and nothing is touched, if there is no such kind.
+// Decodes a change of that kind, whose body is `in`, into `change`. Calls
+// `in.Fail()` if the body is malformed. Returns false and touches nothing if
+// there is no such kind.
 bool DecodeChange(uint8_t kind, const RecordContext& record, WireReader& in,
                   Change& change);
 
-// The extents that a change names; null if its kind names none. To be changed,
-// if the change is.
+// The extents that a change names; null if its kind names none. Mutable if
+// `change` is.
 template <typename AnyChange>
 requires std::is_same_v<std::remove_const_t<AnyChange>, Change>
 auto* ExtentsOf(AnyChange& change) {

@@ -11,7 +11,7 @@ ChangePipe::ChangePipe(CommitReader reader, size_t min_size)
     : reader_(std::move(reader)) {
   if (reader_.payload_size() < min_size) return;
   for (Batch& batch : batches_) batch.changes.resize(kBatchSize);
-  // Without it, whoever takes the changes decodes them.
+  // Without a thread, the caller of Next() decodes the changes.
   StartThread(decoder_, [this] { DecodeAll(); });
 }
 
@@ -35,8 +35,8 @@ void ChangePipe::Fill(Batch& batch) {
 }
 
 void ChangePipe::DecodeAll() {
-  // Once all are full, not before half of them are free: waking a thread takes
-  // as long as some hundred changes.
+  // Once all are full, wait until half of them are free: waking a thread takes
+  // as long as decoding some hundred changes.
   bool full = false;
   const auto may_go_on = [this, &full] {
     mu_.AssertReaderHeld();
@@ -78,7 +78,7 @@ absl::StatusOr<Change*> ChangePipe::Next() {
   }
   while (batch_ == nullptr || next_ == batch_->count) {
     if (batch_ != nullptr && !batch_->status.ok()) {
-      // What can be gone on with is said once.
+      // Report an error after which reading can continue only once.
       return batch_->last ? batch_->status
                           : std::exchange(batch_->status, absl::OkStatus());
     }

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kMagic = 0x31435256;  // "VRC1"
 
-// Of the last item of a record: kind, size and XXH3.
+// The size of the last item of a record: kind, size and XXH3.
 constexpr size_t kDigestSize = 1 + 1 + 8;
 
 }  // namespace
@@ -67,8 +67,8 @@ namespace {
 absl::StatusOr<CommitHeader> ParseHeader(WireReader& in) {
   CommitHeader header;
   if (in.U32() != kMagic) return DamageError("not a commit record");
-  // These are the same in all versions, so that any reader can tell a record
-  // that it cannot read from bytes that are none.
+  // These fields are the same in all versions, so that any reader can
+  // distinguish a record that it cannot read from bytes that are no record.
   header.version = in.U8();
   header.flags = in.U8();
   header.time = Timestamp::FromPacked(in.U64());
@@ -86,20 +86,20 @@ absl::StatusOr<CommitHeader> ParseHeader(WireReader& in) {
 
 }  // namespace
 
-// Checksum and digest of what has been read, and of some more: what is summed
-// up is then in the cache when it is read.
+// The checksum and the digest of the bytes that have been read and of some
+// bytes beyond, which are then in the cache when they are read.
 class CommitReader::Sums {
  public:
-  // The record begins with a header, which is longer than the digest.
+  // A record begins with a header, which is longer than the digest.
   explicit Sums(absl::string_view record)
       : record_(record), digested_(record.size() - kDigestSize) {}
 
-  // To be called with positions that never decrease.
+  // Positions must not decrease from call to call.
   void AddUpTo(size_t position) {
     while (position >= end_ && end_ < record_.size()) AddPiece();
   }
 
-  // To be called at the end of the record.
+  // Must be called at the end of the record.
   uint32_t crc32() const { return crc32_; }
   uint64_t digest() const { return digest_.value(); }
 
@@ -109,7 +109,7 @@ class CommitReader::Sums {
   void AddPiece() {
     const absl::string_view piece = record_.substr(end_, kPiece);
     crc32_ = Crc32(crc32_, AsBytes(piece));
-    // The digest is not of itself.
+    // The digest does not cover itself.
     if (end_ < digested_) digest_.Add(piece.substr(0, digested_ - end_));
     end_ += piece.size();
   }

@@ -1,8 +1,8 @@
-// Records: the entries in which the tree lies in the log. A commit holds the
-// changes of one operation, a checkpoint all of the tree or the root of it, and
-// a segment nodes of it. The bytes are specified in docs/format.md ("Commit
-// record"); this is their only code, with change.h, which has those of the
-// changes.
+// Records: the entries that hold the tree in the log. A commit holds the
+// changes of one operation, a checkpoint holds the whole tree or its root, and
+// a segment holds nodes of the tree. docs/format.md specifies the bytes
+// ("Commit record"). Only this file and change.h, for the changes, read and
+// write them. Not thread-safe.
 
 #ifndef VARVE_FS_FORMAT_COMMIT_RECORD_H_
 #define VARVE_FS_FORMAT_COMMIT_RECORD_H_
@@ -36,12 +36,12 @@ struct CommitHeader {
 
   uint8_t version = kRecordVersion;
   uint8_t flags = 0;
-  uint64_t sequence = 0;  // of a segment: its number
+  uint64_t sequence = 0;  // in a segment: its number
   Timestamp time;
-  uint64_t position = 0;  // where the record was written: its payload's offset
+  uint64_t position = 0;      // the offset at which its payload was written
   uint64_t batch_begin = 0;   // tail of the store before this commit's entries
   uint64_t durable_tail = 0;  // length known to have been synced by then
-  uint64_t next_ino = 0;      // neither ever used before
+  uint64_t next_ino = 0;      // neither id was ever used before
   uint64_t next_data_id = 0;
   uint64_t checkpoint = 0;  // metadata offset of the checkpoint it builds on; 0
                             // for none
@@ -58,21 +58,22 @@ class CommitWriter {
  public:
   explicit CommitWriter(const CommitHeader& header);
 
-  // Makes room for a record of about so many bytes.
+  // Allocates memory for a record of about so many bytes.
   void Reserve(size_t size) { payload_.reserve(size); }
 
-  // Ends the record with a digest of all that is in it. Once, at the end.
+  // Ends the record with a digest of everything in it. Must be called once,
+  // last.
   void AddDigest();
 
   void Add(const Change& change);
-  // Of a checkpoint with the flag kRoot: the encoded root.
+  // For a checkpoint with the flag kRoot: adds the encoded root.
   void AddRoot(absl::string_view root);
-  // Of a segment: nodes, one behind the other.
+  // For a segment: adds nodes, one after the other.
   void AddNodes(absl::string_view nodes) {
     payload_.append(nodes.data(), nodes.size());
   }
-  // Adds a patch whose bytes lie in the record itself, and returns where they
-  // are, as an offset in the payload.
+  // Adds a patch whose bytes lie in the record itself, and returns their offset
+  // in the payload.
   size_t AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
 
   const std::string& payload() const { return payload_; }
@@ -88,11 +89,11 @@ class CommitWriter {
 // Reads one record, change by change.
 class CommitReader {
  public:
-  // `payload` must outlive the reader and the changes it gives out.
-  // `payload_offset`, `key_hash` and `crc32` are those of the entry, so that
-  // extents inside the record can be given as extents of the store. DATA_LOSS
-  // if it is not a record; UNIMPLEMENTED if it needs a newer version of the
-  // program, or has flags that are not known.
+  // `payload` must outlive the reader and the changes that it returns.
+  // `payload_offset`, `key_hash` and `crc32` are the entry's; the reader needs
+  // them to return bytes inside the record as extents of the store. DATA_LOSS
+  // if `payload` is not a record; UNIMPLEMENTED if it needs a newer version of
+  // the program or has unknown flags.
   static absl::StatusOr<CommitReader> Open(absl::string_view payload,
                                            uint64_t payload_offset,
                                            uint64_t key_hash, uint32_t crc32);
@@ -101,32 +102,33 @@ class CommitReader {
   CommitReader& operator=(CommitReader&&) noexcept;
   ~CommitReader();
 
-  // For a record that nobody has verified, before the first Next(): it is
-  // compared with its entry's checksum while it is read, and in the place of
-  // its end there is DATA_LOSS if that is another one. A large one comes from
-  // memory once then; verified before, and its digest at the end, thrice.
+  // For a record that nobody has verified; must be called before the first
+  // Next(). The reader then computes the entry's checksum while it reads, and
+  // returns DATA_LOSS instead of the end if it does not match. So a large
+  // record is fetched from memory once and not three times: for the checksum,
+  // for the changes and for the digest.
   void VerifyAsRead();
 
-  // Just the header. Of a record of a newer version, only the fields up to the
-  // sequence number are set.
+  // Reads just the header. For a record of a newer version, sets only the
+  // fields up to the sequence number.
   static absl::StatusOr<CommitHeader> ReadHeader(absl::string_view payload);
 
   const CommitHeader& header() const { return header_; }
-  // Of a checkpoint with the flag kRoot: the encoded root. Of a segment: its
-  // nodes. Neither has changes.
+  // The encoded root of a checkpoint with the flag kRoot, or the nodes of a
+  // segment. Neither has changes.
   absl::string_view body() const { return body_; }
   size_t payload_size() const { return record_.payload.size(); }
 
-  // Whether the whole record, whose form is not looked at otherwise, ends with
-  // a digest that is that of the rest.
+  // Whether the payload ends with the digest of all bytes before it. Looks at
+  // nothing else of its form.
   static bool HasValidDigest(absl::string_view payload);
 
   // The next change, or nothing at the end. DATA_LOSS for a malformed change.
   // UNIMPLEMENTED for a kind that this version does not know; the next call
-  // goes on behind it.
+  // continues behind it.
   absl::StatusOr<std::optional<Change>> Next();
-  // The same into a change that is there already, which is quicker for many:
-  // whether there was another one.
+  // Decodes the next change into `change`, which is faster for many changes.
+  // Returns false at the end.
   absl::StatusOr<bool> Next(Change& change);
 
  private:
@@ -135,7 +137,7 @@ class CommitReader {
 
   class Sums;
 
-  // How much of the record has been read.
+  // How many bytes of the record have been read.
   size_t position() const { return payload_size() - in_.rest().size(); }
   absl::Status ReadBody();
   absl::Status VerifyDigest();
@@ -145,7 +147,7 @@ class CommitReader {
   WireReader in_;
   CommitHeader header_;
   absl::string_view body_;
-  std::unique_ptr<Sums> sums_;  // if it is verified as it is read
+  std::unique_ptr<Sums> sums_;  // set by VerifyAsRead()
 };
 
 }  // namespace varve::fs

@@ -1,6 +1,6 @@
 // Extent: where a range of a file's bytes lies in the store. ExtentMap: all
-// extents of one file, in order; what no extent covers is a hole and reads as
-// zeros.
+// extents of one file, in order. A range that no extent covers is a hole and
+// reads as zeros.
 
 #ifndef VARVE_FS_FORMAT_EXTENT_H_
 #define VARVE_FS_FORMAT_EXTENT_H_
@@ -13,7 +13,7 @@
 namespace varve::fs {
 
 struct Extent {
-  // In place of store_offset: the range is a hole.
+  // The value of store_offset for a hole.
   static constexpr uint64_t kHole = ~uint64_t{0};
 
   uint64_t file_offset = 0;
@@ -24,9 +24,10 @@ struct Extent {
   uint64_t key_hash = 0;
   uint64_t entry_offset = 0;
   uint64_t entry_size = 0;
-  // The checksum of that entry: tells it from another one of the same key.
+  // The checksum of that entry, which distinguishes it from others of the same
+  // key.
   uint32_t entry_crc32 = 0;
-  // The entry belongs to another file too, which decides about its key.
+  // The entry belongs to another file, too, which owns its key.
   bool shared = false;
 
   bool is_hole() const { return store_offset == kHole; }
@@ -35,17 +36,17 @@ struct Extent {
   uint64_t entry_metadata_offset() const {
     return payload_offset() + entry_size;
   }
-  // Whether it is all of an entry that belongs to this file alone.
+  // Whether this is all of an entry that belongs to this file alone.
   bool owns_entry() const {
     return !is_hole() && !shared && entry_offset == 0 && length == entry_size;
   }
 
-  // Whether `next` goes on where this stops, in the file and in the same entry,
-  // so that the two can be one.
+  // Whether `next` begins where this ends, in the file and in the same entry,
+  // so that the two can become one.
   bool IsContinuedBy(const Extent& next) const;
 
-  // `count` bytes of this extent, from its byte `skip` on, as what lies at
-  // offset `at` of a file. The extent must have so many.
+  // An extent of `count` bytes of this one, from byte `skip` on, at offset `at`
+  // of a file. This extent must have so many bytes.
   Extent Part(uint64_t skip, uint64_t count, uint64_t at) const;
 
   // The part of this extent that lies in [begin, end) of the file; the two
@@ -63,10 +64,10 @@ struct Extent {
 // Not thread-safe.
 class ExtentMap {
  public:
-  // Makes the range of `extent` be what it says; a hole removes what was there.
-  // Neighbours that continue each other in file and store become one.
+  // Replaces the range of `extent` by it; a hole removes what was there. Joins
+  // neighbours that continue each other in file and store.
   void Overlay(const Extent& extent);
-  // Forgets everything from file offset `size` on.
+  // Drops everything from file offset `size` on.
   void Truncate(uint64_t size);
   void Clear() {
     extents_.clear();
@@ -77,14 +78,14 @@ class ExtentMap {
   using Map = absl::btree_map<uint64_t, Extent>;
   const Map& extents() const { return extents_; }
   bool empty() const { return extents_.empty(); }
-  // Bytes that are not holes.
+  // The number of bytes that are not in holes.
   uint64_t data_bytes() const { return data_bytes_; }
 
-  // Data and holes, in order, that together cover [begin, end).
+  // The data and holes, in order, that together cover [begin, end).
   std::vector<Extent> Cover(uint64_t begin, uint64_t end) const;
 
-  // The first offset at or after `offset` that is data (or a hole); `size` if
-  // there is none before it.
+  // The first offset at or after `offset` that is in data (or in a hole);
+  // `size` if there is none below that.
   uint64_t NextData(uint64_t offset, uint64_t size) const;
   uint64_t NextHole(uint64_t offset, uint64_t size) const;
 

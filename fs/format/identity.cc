@@ -24,11 +24,11 @@ absl::string_view AsText(const std::array<uint8_t, N>& bytes) {
 
 template <size_t N>
 void FillRandomly(std::array<uint8_t, N>& bytes) {
-  // Up to 256 bytes are never short and never interrupted.
+  // The kernel never shortens or interrupts a request of up to 256 bytes.
   if (getrandom(bytes.data(), N, 0) != static_cast<ssize_t>(N)) std::abort();
 }
 
-// Whether mending would take one for the other.
+// Whether mending could take one for the other.
 bool IsNearly(uint64_t key_hash, uint64_t other) {
   return std::popcount(key_hash ^ other) <= 1;
 }

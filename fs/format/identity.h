@@ -1,6 +1,8 @@
-// Identity: what makes a store the home of a tree. One entry under the key
-// "\0varve", written when a tree is first made in a store; and the reserved
-// keys, which only a program that knows the secret in it can produce.
+// Identity: the entry under the key "\0varve" that marks a store as one that
+// holds a tree. It is written when a tree is first made in the store. It holds
+// a secret, and only a program that knows the secret can compute the reserved
+// keys, under which records lie. Immutable values and free functions:
+// thread-safe.
 
 #ifndef VARVE_FS_FORMAT_IDENTITY_H_
 #define VARVE_FS_FORMAT_IDENTITY_H_
@@ -18,14 +20,15 @@
 
 namespace varve::fs {
 
-// More ids than these are not tried, which takes some seconds, to tell whether
-// hashes are those of their keys.
+// The most data ids to try, which takes some seconds, when looking for the id
+// whose key has a given hash.
 inline constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
 
 struct Identity {
   // The key of the identity's own entry. No path has a NUL in it.
   static absl::string_view Key() { return absl::string_view("\0varve", 6); }
-  // Bytes of the encoded identity, without and with the least length.
+  // The size of the encoded identity in bytes, without and with the least
+  // length.
   static constexpr size_t kEncodedSize = 4 + 4 + 16 + 16 + 8 + 8;
   static constexpr size_t kLongSize = kEncodedSize + 8;
 
@@ -33,14 +36,14 @@ struct Identity {
   std::array<uint8_t, 16> secret{};
   Timestamp created;
   uint64_t features = 0;
-  // How long the file has to be at least, if it holds no record: so long it was
-  // when it came from a compaction. Nothing where that was never written.
+  // The least length that the file must have if it holds no record: the length
+  // that it had when a compaction made it. Nothing if no compaction made it.
   std::optional<uint64_t> least_length;
 
-  // A new one, with random uuid and secret.
+  // Makes a new identity, with random uuid and secret.
   static Identity Make(Timestamp now);
   std::string Encode() const;
-  // DATA_LOSS if it is malformed, UNIMPLEMENTED if it asks for features that
+  // DATA_LOSS if it is malformed; UNIMPLEMENTED if it requires features that
   // this version does not know.
   static absl::StatusOr<Identity> Decode(absl::string_view payload);
 
@@ -52,34 +55,35 @@ struct Identity {
   uint64_t SegmentKeyHash(uint64_t number) const;
   uint64_t IndexImageKeyHash() const;
 
-  // No header of a record is longer: so much of a payload tells what it is.
+  // At least the size of any record's header. So many bytes of a payload
+  // suffice to see whether it is a record.
   static constexpr size_t kRecordHead = 128;
 
-  // Whether an entry of that key, whose payload begins with `head`, is not to
-  // be anything but the tree's own: its key is that of the identity, of
-  // checkpoints or of index images, or what it holds would make it a record
-  // (`head` is all of the payload, or kRecordHead bytes and more). As mending
-  // puts a flipped bit of such a key right, keys that differ from one in a
-  // single bit are the tree's, too. Data keys are not looked at.
+  // Whether only the tree itself may write an entry with this key whose payload
+  // begins with `head`, which is the whole payload or at least kRecordHead
+  // bytes of it. That is so if the key is the one of the identity, of
+  // checkpoints or of index images, or if the payload would make the entry a
+  // record. It is also so if the key differs in one bit from such a key,
+  // because mending would correct that bit. Does not look at data keys.
   bool Reserves(uint64_t key_hash, absl::string_view head) const;
 
-  // The secret seed of the hashes that names are found by.
+  // The secret seed of the hashes by which names are found.
   uint64_t NameSeed() const;
 
-  // The hash of the reserved key that a record calls for.
+  // The hash of the reserved key under which a record with this header lies.
   uint64_t KeyHashFor(const CommitHeader& header) const;
-  // Whether `payload` begins as an identity does.
+  // Whether `payload` begins like an identity.
   static bool LooksLikeOne(absl::string_view payload);
 
-  // The header of the record in `entry`, if it is one: of the right form, and
-  // under the key that its kind and its number call for. The
-  // checksum is not looked at.
+  // The header of the record in `entry`. Returns nothing unless the entry has
+  // the right form and lies under the key that belongs to its kind and number.
+  // Does not look at the checksum.
   std::optional<CommitHeader> AsCommit(const EntryView& entry) const;
 };
 
-// The hash of the key of a file with this path. Of the paths whose own hash is
-// that of the identity's key it is another one: a program that may choose names
-// must not be able to put a file in the place of the identity, or to delete it.
+// The hash of the key of a file with this path. A path whose own hash equals
+// that of the identity's key gets another hash, so that a user who chooses
+// names cannot put a file in the place of the identity, or delete it.
 uint64_t KeyHashOfPath(absl::string_view path);
 
 }  // namespace varve::fs

@@ -19,11 +19,11 @@ class Timestamp {
 
   constexpr Timestamp() = default;
 
-  // Times outside the range become the nearest one inside.
+  // A time outside the range becomes the nearest one inside.
   static Timestamp From(const struct timespec& time) {
     int64_t seconds = time.tv_sec;
     int64_t nanoseconds = std::clamp<int64_t>(time.tv_nsec, 0, 999'999'999);
-    // At the limits without a fraction, as the kernel does it.
+    // At the limits the fraction is dropped, as the kernel does it.
     if (seconds <= kMinSeconds || seconds >= kMaxSeconds) {
       seconds = std::clamp(seconds, kMinSeconds, kMaxSeconds);
       nanoseconds = 0;

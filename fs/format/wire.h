@@ -1,6 +1,7 @@
-// Reading and writing of the primitive fields of fs/ records: fixed-width
-// little-endian integers, LEB128 varints, and byte strings. Readers check every
-// bound and fail for good at the first bad field.
+// Reads and writes the primitive fields of records of fs/: little-endian
+// integers of fixed width, LEB128 varints, and byte strings. Readers check
+// every bound, and after the first bad field they fail for good. Not
+// thread-safe.
 
 #ifndef VARVE_FS_FORMAT_WIRE_H_
 #define VARVE_FS_FORMAT_WIRE_H_
@@ -46,7 +47,7 @@ class WireWriter {
   std::string* out_;
 };
 
-// After the first failed read, `ok()` is false and every read gives 0 or an
+// After the first failed read, ok() is false and every read returns 0 or an
 // empty string.
 class WireReader {
  public:
@@ -61,7 +62,7 @@ class WireReader {
   uint32_t U32() { return Fixed<uint32_t>(); }
   uint64_t U64() { return Fixed<uint64_t>(); }
   uint64_t Varint() {
-    // Most are of one byte.
+    // Most have one byte.
     if (!in_.empty() && static_cast<uint8_t>(in_[0]) < 0x80) {
       const auto value = static_cast<uint8_t>(in_[0]);
       in_.remove_prefix(1);

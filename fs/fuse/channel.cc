@@ -19,21 +19,23 @@ namespace {
 thread_local fuse_in_header last_request = {};
 thread_local bool drops_privileges = false;
 thread_local AnswerSent answer_sent;
-// The unique number of the INIT request while its answer is awaited; the kernel
-// sends one INIT per connection, before anything else.
+// The unique number of the INIT request while its answer is outstanding. The
+// kernel sends one INIT per connection, before anything else.
 thread_local uint64_t init_unique = 0;
 
-// Agreed on with the kernel in addition to what libfuse asks for.
+// Flags to negotiate in addition to those of libfuse.
 constexpr uint32_t kAddedFlags = FUSE_HANDLE_KILLPRIV_V2 | FUSE_SETXATTR_EXT;
-// Which of them were; set once, before the kernel sends anything else.
+// Those that the kernel agreed to. Set once, before the kernel sends anything
+// else.
 std::atomic<uint32_t> agreed_flags{0};
 thread_local fuse_init_in init_offer = {};
 
-// Bit 41 of the flags, in the second half of them; from the kernel's fuse.h,
+// Bit 41 of the flags, which is in their second half; from the kernel's fuse.h,
 // version 7.42.
 constexpr uint32_t kOverIoUring = 1u << (41 - 32);
 
-// The fields of a request behind its header, if it is as long as that.
+// Reads the fields of a request behind its header. Returns false if it is too
+// short.
 template <typename T>
 bool ReadBody(const void* request, size_t size, T& body) {
   if (size < sizeof(fuse_in_header) + sizeof(T)) return false;
@@ -71,7 +73,8 @@ void NoteInit(const fuse_in_header& header, const void* request, size_t size) {
   init_offer = body;
 }
 
-// libfuse knows the older, shorter form of SETXATTR only: makes it that.
+// Converts SETXATTR to its older, shorter form, the only one that libfuse
+// knows.
 size_t ShortenSetXattr(void* buffer, fuse_in_header header, size_t size) {
   fuse_setxattr_in body;
   if ((agreed_flags.load(std::memory_order_relaxed) & FUSE_SETXATTR_EXT) == 0 ||
@@ -95,8 +98,8 @@ ssize_t Receive(int fd, void* buffer, size_t size, void*) {
       NoteRequest(buffer, static_cast<size_t>(received)));
 }
 
-// Whether requests are to come through io_uring, as the answer `out` to INIT
-// says how large they may be.
+// Whether requests will come through io_uring. The answer `out` to INIT says
+// how large they may be.
 bool PrepareRings(FuseContext& context, const fuse_init_out& out) {
   if (context.rings == nullptr) return false;
   const bool is_offered = (init_offer.flags & FUSE_INIT_EXT) != 0 &&
@@ -107,8 +110,8 @@ bool PrepareRings(FuseContext& context, const fuse_init_out& out) {
                                 std::max<size_t>(out.max_write, in_pages));
 }
 
-// Adds to an answer to INIT what libfuse does not know of. Returns whether the
-// kernel is told to use io_uring.
+// Adds the flags that libfuse does not know to an answer to INIT. Returns
+// whether it tells the kernel to use io_uring.
 bool AmendInit(FuseContext& context, const fuse_out_header& header,
                struct iovec* pieces, int count) {
   if (init_unique == 0 || header.unique != init_unique) return false;
@@ -118,7 +121,7 @@ bool AmendInit(FuseContext& context, const fuse_out_header& header,
     return false;
   }
   std::memcpy(&out, pieces[1].iov_base, sizeof(out));
-  // What libfuse has asked for itself it also handles itself.
+  // Flags that libfuse has asked for itself it also handles itself.
   const uint32_t added = kAddedFlags & init_offer.flags & ~out.flags;
   agreed_flags.store(added);
   out.flags |= added;
@@ -131,7 +134,8 @@ bool AmendInit(FuseContext& context, const fuse_out_header& header,
   return by_rings;
 }
 
-// Notes how the request of this thread is answered; notifications are none.
+// Notes how the request of this thread is answered. Notifications are not
+// answers.
 void NoteAnswer(const struct iovec* pieces, int count) {
   fuse_out_header header;
   if (count < 1 || pieces[0].iov_len < sizeof(header)) return;
@@ -163,9 +167,9 @@ ssize_t Send(int fd, struct iovec* pieces, int count, void* userdata) {
   const ssize_t sent = writev(fd, pieces, count);
   if (starts_rings && sent >= 0) context.rings->Start();
   if (sent >= 0 || errno != EFAULT) return sent;
-  // Bytes of the store's map that cannot be read (its disk fails, or it was cut
-  // short) are EFAULT to the kernel, where this process, touching them, would
-  // die of SIGBUS.
+  // If bytes of the store's mapping cannot be read, because the disk fails or
+  // the file was truncated, the kernel returns EFAULT here. (If this process
+  // touched them, it would get SIGBUS.)
   header.len = sizeof(header);
   header.error = -EIO;
   answer_sent = {.error = EIO};
@@ -193,7 +197,7 @@ void SendAnswer(FuseContext& context, uint64_t unique, int number,
   header.unique = unique;
   struct iovec pieces[] = {{&header, sizeof(header)},
                            {const_cast<char*>(body.data()), body.size()}};
-  // Fails only when nobody waits for the answer any more.
+  // Fails only if nobody waits for the answer any more.
   [[maybe_unused]] const ssize_t sent = Send(
       fuse_session_fd(context.session), pieces, body.empty() ? 1 : 2, &context);
 }

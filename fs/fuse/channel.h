@@ -1,15 +1,18 @@
-// The two ends of the kernel's connection, as raw bytes: what libfuse 3.14
-// does not know of the protocol is done here.
+// Reading from and writing to the kernel's connection, as raw bytes. This code
+// handles the parts of the protocol that libfuse 3.14 does not know.
+// Thread-safe, except that the functions about "this thread's" request answer
+// for the calling thread only.
 //
-//  - An answer whose pieces lie in the store's map and cannot be read there is
-//    turned into EIO.
-//  - FUSE_HANDLE_KILLPRIV_V2 is agreed on with the kernel. Without it, the
-//    kernel asks for the attribute security.capability before every write.
-//  - FUSE_SETXATTR_EXT is agreed on, so that the kernel says when a new access
+//  - It answers EIO if bytes of an answer lie in the store's mapping and cannot
+//    be read there.
+//  - It negotiates FUSE_HANDLE_KILLPRIV_V2. Without that, the kernel asks for
+//    the attribute security.capability before every write.
+//  - It negotiates FUSE_SETXATTR_EXT, so that the kernel says when a new access
 //    control list takes set-group-id away.
-//  - FUSE_OVER_IO_URING is agreed on where it shall be used: requests and their
-//    answers then come and go through io_uring, notifications, interrupts and
-//    forgets through the connection still.
+//  - It negotiates FUSE_OVER_IO_URING if the user wants that. Requests and
+//  their
+//    answers then go through io_uring; notifications, interrupts and forgets
+//    still go through the connection.
 
 #ifndef VARVE_FS_FUSE_CHANNEL_H_
 #define VARVE_FS_FUSE_CHANNEL_H_
@@ -28,39 +31,42 @@ namespace varve::fs {
 
 struct FuseContext;
 
-// The way through io_uring, as far as the channel has to do with it.
+// What the channel needs to know of the transport through io_uring.
 class RingTransport {
  public:
   virtual ~RingTransport() = default;
-  // Whether it is to be used, and can be. Requests and answers will have data
-  // of up to `max_payload` bytes.
+  // Prepares the transport, and returns whether it is wanted and possible.
+  // `is_offered` says that the kernel offers it. Requests and answers will have
+  // up to `max_payload` bytes of data.
   virtual bool Prepare(bool is_offered, size_t max_payload) = 0;
-  // The kernel has agreed.
+  // Called when the kernel has agreed.
   virtual void Start() = 0;
 };
 
-// For fuse_session_custom_io(), on a session whose user data is a FuseContext.
+// The argument for fuse_session_custom_io(), for a session whose user data is a
+// FuseContext.
 struct fuse_custom_io FuseChannelIo();
 
-// To be told of a request that this thread got by other means, before it is
-// served. May change it; returns its size from now on.
+// Must be called with a request that this thread received by other means,
+// before it is served. May change the request; returns its new size.
 size_t NoteRequest(void* request, size_t size);
 
-// Answers the request of that number as libfuse would: with the error `number`,
-// or, if that is 0, with `body`.
+// Answers the request `unique` as libfuse would: with the error `number` or, if
+// that is 0, with `body`.
 void SendAnswer(FuseContext& context, uint64_t unique, int number,
                 absl::string_view body);
 
-// Whether the request that this thread received last asks for set-user-id,
-// set-group-id and capabilities of the file to be dropped, or, if it sets an
-// access control list, for set-group-id.
+// The functions below are about this thread's request: the one that it received
+// last. This one returns whether it asks to drop set-user-id, set-group-id and
+// the capabilities of the file or, if it sets an access control list, to drop
+// set-group-id.
 bool RequestDropsPrivileges();
 
-// What it asks for: one of the kernel's FUSE_LOOKUP, FUSE_READ…
+// The operation: one of the kernel's FUSE_LOOKUP, FUSE_READ…
 uint32_t RequestOpcode();
 
-// How it was answered so far: the error number, and how many bytes the answer
-// has behind its header. Of what was written, the number of bytes.
+// The answer so far: the error number, the number of bytes behind its header,
+// and for a write the number of bytes written.
 struct AnswerSent {
   int error = 0;
   uint64_t bytes = 0;
@@ -68,11 +74,10 @@ struct AnswerSent {
 };
 const AnswerSent& LastAnswer();
 
-// The inode that it is about first: of the directory, where it names a file.
+// The inode that it is about, or the directory if it names a file in one.
 uint64_t RequestInode();
 
-// The id of the thread whose system call it comes from; 0 if it comes from the
-// kernel itself.
+// The id of the thread whose system call caused it; 0 if the kernel itself did.
 uint32_t CallingThread();
 
 }  // namespace varve::fs

@@ -1,4 +1,5 @@
-// FuseContext: what the handlers of FUSE requests work with.
+// FuseContext: the objects that the handlers of FUSE requests use. Thread-safe
+// as far as its members are.
 
 #ifndef VARVE_FS_FUSE_CONTEXT_H_
 #define VARVE_FS_FUSE_CONTEXT_H_
@@ -26,9 +27,9 @@ class RingTransport;
 using ErrorLog = std::function<void(const absl::Status& status,
                                     absl::string_view operation)>;
 
-// One for each session of libfuse, which hands it back as its user data. The
-// members are set before the first request is served, and constant from then
-// on.
+// One for each session of libfuse, which passes it to the handlers as its user
+// data. The members are set before the first request is served, and constant
+// afterwards.
 struct FuseContext {
   FuseContext(Volume& v, std::string status_members)
       : volume(v), control(v, std::move(status_members)) {}
@@ -38,7 +39,7 @@ struct FuseContext {
   struct fuse_session* session = nullptr;
   ErrorLog log;                    // may be empty
   std::function<void()> on_ready;  // may be empty
-  RingTransport* rings = nullptr;  // where there may be one
+  RingTransport* rings = nullptr;  // null if io_uring is not wanted
   uint32_t max_read = 0;           // FuseOptions::max_read
   RequestMeter requests;
   Tracer tracer;

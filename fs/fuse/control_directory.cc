@@ -52,7 +52,8 @@ ControlDirectory::ControlDirectory(Volume& volume, std::string status_members)
       started_(Timestamp::Now()) {}
 
 Stat ControlDirectory::DirectoryStat(uint64_t ino) {
-  // Unnamed bytes may have been anybody's; the status is for all.
+  // The bytes of unnamed entries may have been anybody's. The status is for
+  // all.
   const uint32_t permissions = ino == kUnnamed ? 0500 : 0555;
   Stat stat{
       .ino = ino, .attributes = {.mode = S_IFDIR | permissions}, .nlink = 2};
@@ -62,7 +63,8 @@ Stat ControlDirectory::DirectoryStat(uint64_t ino) {
 
 Stat ControlDirectory::FileStat(uint64_t ino, uint64_t size) const {
   Stat stat{.ino = ino, .attributes = {.mode = S_IFREG | 0444}, .nlink = 1};
-  // Unnamed bytes may have been anybody's: they are for the owner of the root.
+  // The bytes of unnamed entries may have been anybody's, so only the owner of
+  // the root may read them.
   if (ino >= kFirstUnnamed) stat.attributes.mode = S_IFREG | 0400;
   const TextFile* const file = FindFile(ino);
   if (file != nullptr && file->is_private) {
@@ -201,7 +203,7 @@ std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space) {
   absl::StrAppend(&text, json ? "\"read_only\": " : "read_only: ",
                   volume_.read_only() ? "true" : "false", json ? "" : "\n");
   if (const absl::Status failure = volume_.failure(); !failure.ok()) {
-    // Escaped for JSON by leaving out what would need it.
+    // For JSON, leave out characters that would need to be escaped.
     std::string reason(failure.message());
     std::erase_if(reason, [](unsigned char c) {
       return c < ' ' || c == '"' || c == '\\';

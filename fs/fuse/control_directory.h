@@ -1,5 +1,5 @@
-// ControlDirectory: what is to be seen below `.varve` in the root of a mount.
-// The directory can be reached by name and is listed nowhere.
+// ControlDirectory: the directory `.varve` in the root of a mount. It can be
+// reached by name and is never listed.
 //
 //   .varve/status        the state of store and tree, for people
 //   .varve/status.json   the same for programs
@@ -34,11 +34,11 @@ namespace varve::fs {
 
 class ControlDirectory {
  public:
-  // Inode numbers from here on are of this directory; the tree never gets
-  // there.
+  // Inode numbers from here on belong to this directory. Those of the tree are
+  // less.
   static constexpr uint64_t kFirstIno = kMaxId;
   static bool Owns(uint64_t ino) { return ino >= kFirstIno; }
-  // Whether the name there is that of the directory itself.
+  // Whether this is the name of the directory itself.
   static bool IsAt(uint64_t parent, absl::string_view name) {
     return parent == kRootIno && name == kControlName;
   }
@@ -46,55 +46,57 @@ class ControlDirectory {
   // `status_members` as in FuseOptions.
   ControlDirectory(Volume& volume, std::string status_members);
 
-  // A file whose text is made each time that it is opened. Its size is told as
-  // 0, as in /proc. To be called before the first request is served.
+  // A file whose text is made each time it is opened. Its size shows as 0, as
+  // in /proc. Files must be added before the first request is served.
   struct TextFile {
     std::string name;
-    // Whether nobody but the user that the daemon runs as, and root, may read.
+    // Whether only root and the daemon's user may read it.
     bool is_private = false;
     std::function<absl::StatusOr<std::string>()> make;
   };
   void AddFile(TextFile file) { files_.push_back(std::move(file)); }
 
-  // Of a name below it, or of its own in the root of the tree.
+  // Looks up a name below the directory, or its own name in the root of the
+  // tree.
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
   // The key hash of an unnamed entry; nothing for any other inode.
   std::optional<uint64_t> KeyHashOf(uint64_t ino);
-  // The text of one of the files, made anew; ENOENT for any other inode.
+  // Makes the text of one of the files; ENOENT for any other inode.
   absl::StatusOr<std::string> TextOf(uint64_t ino);
-  // Calls `visit` with each name from behind `cookie` on, as
-  // Volume::ReadDirectory does.
+  // Calls `visit` with each name behind `cookie`, as Volume::ReadDirectory()
+  // does.
   absl::Status ReadDirectory(
       uint64_t ino, uint64_t cookie,
       const std::function<bool(const Volume::Entry&)>& visit);
-  // Says that requests come through io_uring, and not through /dev/fuse.
+  // Notes that requests come through io_uring and not through /dev/fuse.
   void set_over_io_uring() { over_io_uring_.store(true); }
   absl::string_view transport() const {
     return over_io_uring_.load() ? "io_uring" : "/dev/fuse";
   }
-  // rename(2), if one of the names belongs to it. Moves an unnamed entry into
-  // the tree; EPERM for all else.
+  // Handles rename(2) if one of the names belongs to the directory. Moves an
+  // unnamed entry into the tree; EPERM for anything else.
   absl::Status Rename(uint64_t parent, absl::string_view name,
                       uint64_t new_parent, absl::string_view new_name,
                       unsigned flags, const Caller& caller);
 
  private:
-  // One of perhaps millions.
+  // An unnamed entry. There may be millions.
   struct Unnamed {
     uint64_t key_hash;
     uint64_t size;
   };
 
   static Stat DirectoryStat(uint64_t ino);
-  // Says that an unnamed entry has been named.
+  // Notes that an unnamed entry has got a name.
   void NoteNamed(uint64_t key_hash);
   Stat FileStat(uint64_t ino, uint64_t size) const;
-  // The one of files_ that has the inode number; null if none has.
+  // The element of files_ with this inode number; null if there is none.
   const TextFile* FindFile(uint64_t ino) const;
   std::string StatusText(bool json, const SpaceInfo& space);
   void LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The place in unnamed_ of the one of that name, if it has not been named.
+  // The place in unnamed_ of the entry shown under `name`; nothing if there is
+  // none or it has got a name.
   std::optional<size_t> FindUnnamed(absl::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ListUnnamed(
@@ -106,12 +108,12 @@ class ControlDirectory {
   std::vector<TextFile> files_;  // constant while requests are served
   std::atomic<bool> over_io_uring_{false};
   absl::Mutex mu_;
-  // As of the first look, by ascending key hash, which is the order of their
-  // inode numbers, too.
+  // The unnamed entries at the time of the first look, in the order of their
+  // key hashes and of their inode numbers.
   bool loaded_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<Unnamed> unnamed_ ABSL_GUARDED_BY(mu_);
-  // Places of those that have been named since. They keep them, so that cookies
-  // and inode numbers stay valid.
+  // The places of entries that have got a name since. They keep their places,
+  // so that cookies and inode numbers stay valid.
   absl::flat_hash_set<size_t> named_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -77,7 +77,7 @@ void OpenInControl(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
     if (!text.ok()) return request.Fail(text.status());
     file->text = *std::move(text);
   }
-  // Its size may differ from what a stat said a moment ago.
+  // Its size may differ from that of an earlier stat.
   info->direct_io = 1;
   info->fh = GiveFile(std::move(file));
   request.Reply(*info);

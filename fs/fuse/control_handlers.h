@@ -1,6 +1,6 @@
-// Handlers of what the kernel asks of inodes below `.varve`, where the table of
-// operations does not refuse it; see operation.h. The kernel may keep nothing
-// of the answers: what is there may be gone by the next look.
+// Handlers of requests about inodes of `.varve`, for the operations that the
+// table does not refuse there; see operation.h. The kernel must not cache the
+// answers, as a file there may be gone by the next look. Thread-safe.
 
 #ifndef VARVE_FS_FUSE_CONTROL_HANDLERS_H_
 #define VARVE_FS_FUSE_CONTROL_HANDLERS_H_

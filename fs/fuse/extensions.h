@@ -1,10 +1,10 @@
-// Requests of the kernel's protocol that libfuse 3.14 does not pass on, as they
-// come from the kernel, and their answers:
+// Requests of the kernel's protocol that libfuse 3.14 does not pass on, in the
+// kernel's own form, and their answers:
 //
 //  - FUSE_STATX (since Linux 6.6), which asks for the birth time, too;
 //  - FUSE_TMPFILE (since Linux 6.1), which is open(2) with O_TMPFILE.
 //
-// Newer versions of libfuse know them; they are answered here all the same, so
+// Newer versions of libfuse know them. This code answers them all the same, so
 // that a mount behaves alike with every version.
 
 #ifndef VARVE_FS_FUSE_EXTENSIONS_H_
@@ -34,7 +34,7 @@ class StatxRequest final : public RawRequest {
  public:
   using RawRequest::RawRequest;
   void Reply(const absl::StatusOr<Stat>& stat);
-  // The kernel must ask for it anew each time.
+  // The kernel must not cache the answer.
   void ReplyUncached(const absl::StatusOr<Stat>& stat);
 
  private:

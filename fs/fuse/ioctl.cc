@@ -13,11 +13,10 @@
 namespace varve::fs {
 namespace {
 
-// What the kernel hands over for one call: it copies as many bytes in, and has
-// room for as many out, as the call's number says. That is all that a mount may
-// ask for ("restricted"); with less, which a caller cannot bring about, the
-// answer is EINVAL. It makes no difference whether the caller is a 32-bit
-// program: the structs are the same.
+// The data of one call. The kernel copies in as many bytes, and has room for as
+// many bytes out, as the number of the call says; a mount cannot ask for more
+// ("restricted" ioctls). If there is less, which no caller can cause, the
+// answer is EINVAL. The structs are the same for 32-bit programs.
 struct Buffers {
   absl::string_view in;
   size_t out_size;

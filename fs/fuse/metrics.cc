@@ -37,7 +37,7 @@ std::string ErrorName(size_t number) {
 
 void AddRequests(const RequestMeter& meter, MetricsText& text) {
   const std::unique_ptr<RequestMeter::Counts> counts = meter.Read();
-  // Some have one name: with flags and without, one or many.
+  // Some operations share a name, such as those with and without flags.
   std::map<std::string, LatencyCounts> by_name;
   for (const Operation& row : Operations()) by_name[row.name];
   for (uint32_t opcode = 0; opcode < RequestMeter::kOpcodes; ++opcode) {

@@ -9,8 +9,8 @@
 
 namespace varve::fs {
 
-// All of them, as they are now, in Prometheus' text format. May wait for an
-// append that is under way. For any thread.
+// All metrics, with their present values, in Prometheus' text format. May wait
+// for an append that is under way. Thread-safe.
 std::string MetricsOf(FuseContext& context);
 
 }  // namespace varve::fs

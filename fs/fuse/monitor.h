@@ -1,12 +1,12 @@
 // Monitor: the sockets of a mount through which metrics and traces are read.
 //
-// A trace cannot be a file of the mount: while it is read, the mount could not
-// be unmounted. So `.varve/trace`, which only root and the daemon's user may
-// read, names a socket. It is made when it is first asked for, in the abstract
-// namespace, where a dead daemon leaves nothing behind, under a name that
-// nobody can guess.
+// A trace cannot be a file of the mount, because the mount could not be
+// unmounted while somebody reads it. So `.varve/trace`, which only root and the
+// daemon's user may read, names a socket. The socket is made when somebody
+// first asks for it. It is in the abstract namespace, where a dead daemon
+// leaves nothing behind, and has a name that nobody can guess.
 //
-// Thread-safe, but for End().
+// Thread-safe, except End().
 
 #ifndef VARVE_FS_FUSE_MONITOR_H_
 #define VARVE_FS_FUSE_MONITOR_H_
@@ -28,12 +28,13 @@ class Monitor {
   // `context` must outlive it.
   explicit Monitor(FuseContext& context) : context_(context) {}
 
-  // Serves metrics, and traces, there, too. Errors: MonitorSocket::Listen().
+  // Serves metrics and traces at `address`, too. Errors are those of
+  // MonitorSocket::Listen().
   absl::Status Listen(const std::string& address) ABSL_LOCKS_EXCLUDED(mu_);
-  // The addresses at which traces are to be had, one a line. The system's error
-  // if there is none.
+  // The addresses that serve traces, one per line. The system's error if there
+  // is none.
   absl::StatusOr<std::string> TraceText() ABSL_LOCKS_EXCLUDED(mu_);
-  // Ends all sockets, and the readers of them.
+  // Closes all sockets and the connections of their readers.
   void End() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:

@@ -10,7 +10,7 @@
 namespace varve::fs {
 
 void PutHandle(std::unique_ptr<Handle> handle, struct fuse_file_info* info) {
-  // No flush is needed when nothing can have been written.
+  // No flush is needed if nothing can have been written.
   info->noflush = (info->flags & O_ACCMODE) == O_RDONLY;
   info->keep_cache = 1;
   auto file = std::make_unique<OpenFile>();
@@ -20,8 +20,8 @@ void PutHandle(std::unique_ptr<Handle> handle, struct fuse_file_info* info) {
 
 void NoteReading(FuseContext& context, uint64_t ino) {
   if (!context.volume.NoteAccess(ino)) return;
-  // The kernel has the time from before. That it no longer knows the inode is
-  // no failure.
+  // The kernel has the old access time. It is no failure if it no longer knows
+  // the inode.
   fuse_lowlevel_notify_inval_inode(context.session, ino, -1, 0);
 }
 

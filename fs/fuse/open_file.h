@@ -1,5 +1,6 @@
-// What the kernel's file handles point to, and what reading and opening a file
-// do besides: access times, and the log of bytes that cannot be read.
+// The objects behind the kernel's file handles. Also the side effects of
+// opening and reading a file: access times, and log messages about bytes that
+// cannot be read.
 
 #ifndef VARVE_FS_FUSE_OPEN_FILE_H_
 #define VARVE_FS_FUSE_OPEN_FILE_H_
@@ -23,27 +24,27 @@
 
 namespace varve::fs {
 
-// Of the tree.
+// An open file of the tree.
 struct OpenFile {
   std::unique_ptr<Handle> handle;
-  // Whether a reading of it is still to be noted.
+  // Whether the next read must be noted for the access time.
   std::atomic<bool> note_access{false};
 };
 
-// Of the control directory.
+// An open file of the control directory.
 struct OpenControlFile {
-  std::string text;                  // of a status file
-  std::optional<uint64_t> key_hash;  // of an unnamed entry
+  std::string text;                  // if it is a text file
+  std::optional<uint64_t> key_hash;  // if it is an unnamed entry
 };
 
-// The kernel's number for the file, which owns it until TakeFile().
+// Makes the kernel's number for the file. The number owns the file until
+// TakeFile().
 template <typename File>
 uint64_t GiveFile(std::unique_ptr<File> file) {
   return reinterpret_cast<uint64_t>(file.release());
 }
 
-// What the number stands for. Which of the two types it is follows from the
-// inode.
+// The file behind the number. The inode tells which of the two types it has.
 template <typename File = OpenFile>
 File& FileOf(const struct fuse_file_info* info) {
   return *reinterpret_cast<File*>(info->fh);
@@ -57,16 +58,17 @@ std::unique_ptr<File> TakeFile(const struct fuse_file_info* info) {
 // Fills in the answer to an open of a file of the tree.
 void PutHandle(std::unique_ptr<Handle> handle, struct fuse_file_info* info);
 
-// Counts a reading that the kernel does not know to change the access time.
+// Notes a read for the access time and makes the kernel ask for the attributes
+// anew.
 void NoteReading(FuseContext& context, uint64_t ino);
 
-// Access times. A program that opens a file for nothing but reading is taken to
-// read it, as the kernel may well have all of it in its cache, and then would
-// not ask. Otherwise the first request to read counts.
+// Notes an open for the access time. A file that is opened for reading only
+// counts as read at once, because the kernel may answer all reads from its
+// cache. Otherwise the first read request counts.
 void NoteOpen(FuseContext& context, uint64_t ino,
               const struct fuse_file_info* info);
 
-// Answers from the store's map, and tells the log if the bytes are gone there.
+// Answers with bytes of the store's mapping, and logs it if they are lost.
 void ReplyBytes(FuseContext& context, DataRequest& request,
                 const absl::StatusOr<ReadReply>& reply, uint64_t ino);
 

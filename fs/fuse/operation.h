@@ -1,13 +1,13 @@
-// Operation: a row of the table of what the kernel may ask for, and what stands
-// between the kernel and a handler: the request gets its type, and what is
-// meant for the control directory goes its own way.
+// Operation: a row of the table of FUSE operations, and the code between the
+// kernel and a handler. That code gives the request its type and directs
+// requests about the control directory to handlers of their own.
 //
 // A handler is a function
 //
 //   void F(FuseContext& context, Request& request, arguments…)
 //
 // where Request is one of the types of request.h, and the arguments are those
-// that libfuse gives.
+// that libfuse passes. Several threads call handlers at once.
 
 #ifndef VARVE_FS_FUSE_OPERATION_H_
 #define VARVE_FS_FUSE_OPERATION_H_
@@ -33,33 +33,34 @@
 
 namespace varve::fs {
 
-// Whether answering may well take longer than handing the next request to
-// another thread: it waits for a disk, or copies much.
+// Whether answering often takes longer than waking another thread for the next
+// request, because it waits for a disk or copies much.
 enum class Duration { kShort, kMayBeLong };
 
 struct Operation {
   uint32_t opcode;
   const char* name;  // in the log
   Duration duration;
-  // Has libfuse call the handler; null if libfuse does not know the operation.
+  // Registers the handler with libfuse; null if libfuse does not know the
+  // operation.
   void (*add)(struct fuse_lowlevel_ops& operations);
-  // Answers a request that libfuse does not know, given as it came from the
-  // kernel. False if it is too short to be one. Null if libfuse knows it.
+  // Answers a request, in the form in which it came from the kernel. Returns
+  // false if it is too short. Null if libfuse knows the operation.
   bool (*answer)(FuseContext& context, absl::string_view request);
 };
 
 // The row of the operation; null if there is none.
 const Operation* FindOperation(uint32_t opcode);
 
-// What a row may say of inodes in the control directory, instead of an error
-// number to refuse them with, or a handler for them.
+// How an operation treats inodes of the control directory. A row may also give
+// an error number with which to refuse them, or a handler for them.
 enum class ForControl {
-  kAlike,  // the inode does not matter, or the handler finds nothing there
+  kAlike,  // the handler is the same, as the inode does not matter to it
   kDone,   // there is nothing to do
 };
 
-// Which arguments of a handler tell whether it is about the control directory:
-// an inode…
+// These three say which arguments of a handler tell whether a request is about
+// the control directory: an inode…
 template <size_t kPlace>
 struct InodeAt {
   template <typename Arguments>
@@ -96,8 +97,8 @@ struct RequestOf<void (*)(FuseContext&, Request&, Arguments...)> {
   using Type = Request;
 };
 
-// The one place where requests for the control directory part from those for
-// the tree.
+// The one place that separates requests for the control directory from those
+// for the tree.
 template <auto kHandler, auto kForControl, typename Target, typename Request,
           typename... Arguments>
 void Dispatch(FuseContext& context, Request& request, Arguments... arguments) {
@@ -118,7 +119,7 @@ void Dispatch(FuseContext& context, Request& request, Arguments... arguments) {
   kHandler(context, request, arguments...);
 }
 
-// What libfuse calls.
+// The function that libfuse calls.
 template <uint32_t kOpcode, auto kHandler, auto kForControl, typename Target,
           typename... Arguments>
 void AnswerLibfuse(fuse_req_t req, Arguments... arguments) {
@@ -153,7 +154,8 @@ constexpr Operation Row(const char* name,
           .answer = nullptr};
 }
 
-// Decodes what libfuse does not know: a header, and a `Body` behind it.
+// Decodes a request that libfuse does not know: a header and a `Body` behind
+// it.
 template <uint32_t kOpcode, typename Body, auto kHandler, auto kForControl>
 bool AnswerRaw(FuseContext& context, absl::string_view bytes) {
   fuse_in_header header;

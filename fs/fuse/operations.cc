@@ -1,6 +1,6 @@
-// The table of FUSE operations. Each row stands for one, and its handler turns
-// one request into one call of the volume (or of the control directory) and
-// answers it. A further operation is a handler and a row.
+// The table of FUSE operations, with a row for each. A handler turns one
+// request into one call of the volume (or of the control directory) and answers
+// it. To add an operation, add a handler and a row.
 
 #include "fs/fuse/operations.h"
 
@@ -32,15 +32,15 @@ void Init(void* userdata, struct fuse_conn_info* connection) {
       FUSE_CAP_CACHE_SYMLINKS | FUSE_CAP_NO_OPENDIR_SUPPORT |
       FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_ACL | FUSE_CAP_DONT_MASK |
       FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR;
-  // libfuse wants both by itself. Nobody else changes files, so the kernel need
-  // not look for changes. And after a direct write that it does not wait for,
-  // it does not drop the pages that others have read meanwhile: they would be
-  // stale for good.
+  // libfuse asks for both by default. Nobody else changes files, so the kernel
+  // need not look for changes. And after a direct write for which it does not
+  // wait, the kernel does not drop pages that others have read meanwhile: they
+  // would be stale for good.
   connection->want &=
       ~static_cast<unsigned>(FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_ASYNC_DIO);
   connection->want |= connection->capable & wanted;
   connection->max_readahead = 1 << 20;
-  // libfuse ends the session unless this is what the mount option says.
+  // libfuse ends the session unless this equals the mount option.
   connection->max_read = context.max_read;
   connection->time_gran = 1;
   if (context.on_ready) context.on_ready();
@@ -57,7 +57,7 @@ void Lookup(FuseContext& context, EntryRequest& request, fuse_ino_t parent,
   request.Reply(stat);
 }
 
-// Of inodes that the volume does not know there is nothing to forget.
+// There is nothing to forget of inodes that the volume does not know.
 void Forget(FuseContext& context, ForgetRequest&, fuse_ino_t ino,
             uint64_t count) {
   context.volume.Forget(ino, count);
@@ -112,8 +112,7 @@ void Rename(FuseContext& context, DoneRequest& request, fuse_ino_t parent,
 
 // --- Directories ---
 
-// Not supported, and thereby not needed: the kernel then opens directories by
-// itself, and caches their listings.
+// ENOSYS makes the kernel open directories by itself and cache their listings.
 void OpenDirectory(FuseContext&, OpenRequest& request, fuse_ino_t,
                    struct fuse_file_info*) {
   request.Fail(PosixError(ENOSYS));
@@ -158,8 +157,8 @@ void GetStatx(FuseContext& context, StatxRequest& request, fuse_ino_t ino,
   request.Reply(context.volume.GetAttributes(ino));
 }
 
-// Whether the set-group-id bit of a file that its group may not execute goes
-// with this request, which drops privileges.
+// Whether this request, which drops privileges, also clears the set-group-id
+// bit of a file that its group may not execute.
 bool DropsSetGroupId(FuseContext& context, const LibfuseRequest& request,
                      uint64_t ino) {
   const auto stat = context.volume.GetAttributes(ino);
@@ -196,8 +195,8 @@ void SetAttributes(FuseContext& context, AttributesRequest& request,
                    struct fuse_file_info* info) {
   const Handle* handle = info == nullptr ? nullptr : FileOf(info).handle.get();
   AttributeRequest to = ToVolume(*attributes, to_set);
-  // With nothing to set, it is the kernel taking away privileges before a
-  // write; the answer is how it learns the new mode.
+  // A request that sets nothing comes from the kernel, which drops privileges
+  // before a write and learns the new mode from the answer.
   to.drop_privileges = RequestDropsPrivileges() || to_set == 0;
   to.drop_set_group_id =
       to.drop_privileges && DropsSetGroupId(context, request, ino);
@@ -247,7 +246,7 @@ void Open(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
   if ((info->flags & O_TRUNC) != 0 && RequestDropsPrivileges()) {
     const absl::Status status = context.volume.DropPrivileges(
         ino, DropsSetGroupId(context, request, ino));
-    // The file opens all the same; the bits stay, and the log tells.
+    // The file opens all the same. The bits stay, and the log says so.
     if (!status.ok() && context.log) context.log(status, "open");
   }
   PutHandle(*std::move(handle), info);
@@ -280,7 +279,7 @@ void Read(FuseContext& context, DataRequest& request, fuse_ino_t ino,
           size_t size, off_t offset, struct fuse_file_info* info) {
   OpenFile& file = FileOf(info);
   const ReadSections::Section answering(context.volume.answers());
-  // The kernel asks for the attributes anew after this.
+  // Afterwards the kernel asks for the attributes anew.
   if (file.note_access.exchange(false)) context.volume.NoteAccess(ino);
   ReplyBytes(
       context, request,
@@ -299,7 +298,7 @@ void Write(FuseContext& context, WriteRequest& request, fuse_ino_t,
         ino, DropsSetGroupId(context, request, ino));
   }
   if (status.ok()) {
-    // libfuse calls "writepage" what comes from the kernel's cache.
+    // libfuse calls a write from the kernel's cache "writepage".
     status = context.volume.Write(handle, static_cast<uint64_t>(offset),
                                   {bytes, size}, info->writepage != 0);
   }
@@ -355,9 +354,10 @@ constexpr Duration kMayBeLong = Duration::kMayBeLong;
 constexpr ForControl kAlike = ForControl::kAlike;
 constexpr ForControl kDone = ForControl::kDone;
 
-// The opcode; the member of fuse_lowlevel_ops; the handler; what comes of an
-// inode of the control directory (an error number, a handler of its own…); and
-// which arguments tell that, if it is not the first. Names are for the log.
+// Each row has the opcode; the member of fuse_lowlevel_ops; the handler; how to
+// treat an inode of the control directory (an error number, a handler of its
+// own…); and which arguments name that inode, if not the first. Names are for
+// the log.
 constexpr Operation kOperations[] = {
     {.opcode = FUSE_INIT,
      .name = "init",
@@ -376,7 +376,7 @@ constexpr Operation kOperations[] = {
         "link"),
     Row<FUSE_UNLINK, &Ops::unlink, Unlink, EPERM>("unlink"),
     Row<FUSE_RMDIR, &Ops::rmdir, RemoveDirectory, EPERM, NameAt<0>>("rmdir"),
-    // libfuse makes one of FUSE_RENAME, too, which has no flags.
+    // libfuse turns FUSE_RENAME, which has no flags, into this, too.
     Row<FUSE_RENAME2, &Ops::rename, Rename, RenameInControl,
         AnyOf<NameAt<0>, NameAt<2>>>("rename"),
 
@@ -417,7 +417,7 @@ constexpr Operation kOperations[] = {
     Row<FUSE_IOCTL, &Ops::ioctl, Ioctl, kAlike>("ioctl", kMayBeLong),
 };
 
-// More than the kernel has.
+// Greater than all opcodes of the kernel.
 constexpr size_t kOpcodes = 64;
 
 constexpr std::array<const Operation*, kOpcodes> kByOpcode = [] {
@@ -451,7 +451,7 @@ bool MayTakeLong(uint32_t opcode) {
 }
 
 const char* OperationName(uint32_t opcode) {
-  // libfuse makes the newer one of it.
+  // libfuse turns it into the newer one.
   if (opcode == FUSE_RENAME) opcode = FUSE_RENAME2;
   const Operation* const row = FindOperation(opcode);
   return row != nullptr ? row->name : "other";

@@ -1,4 +1,5 @@
-// The table of FUSE operations: what of it libfuse and the transport need.
+// The table of FUSE operations, for libfuse and for the transport. Constant,
+// hence thread-safe.
 
 #ifndef VARVE_FS_FUSE_OPERATIONS_H_
 #define VARVE_FS_FUSE_OPERATIONS_H_
@@ -13,14 +14,14 @@ namespace varve::fs {
 
 absl::Span<const Operation> Operations();
 
-// The handlers of those that libfuse knows.
+// The handlers of the operations that libfuse knows.
 const struct fuse_lowlevel_ops& FuseOperations();
 
-// "lookup", "read"…; "other" if there is no row of it.
+// "lookup", "read"…; "other" if the table has no such row.
 const char* OperationName(uint32_t opcode);
 
-// Whether answering such a request may well take longer than handing the next
-// one to another thread.
+// Whether answering such a request often takes longer than waking another
+// thread for the next one.
 bool MayTakeLong(uint32_t opcode);
 
 }  // namespace varve::fs

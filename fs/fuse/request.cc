@@ -18,8 +18,8 @@
 namespace varve::fs {
 namespace {
 
-// Answers that a healthy file system gives every day, as opposed to incidents
-// that belong in the log.
+// Whether the error is one that a healthy file system returns every day, and
+// not an incident for the log.
 bool IsOrdinary(const absl::Status& status) {
   return SystemErrorNumber(status).has_value() && status.message().empty();
 }
@@ -110,7 +110,7 @@ bool LibfuseRequest::CallerIsInGroup(uint32_t gid) const {
     groups.resize(static_cast<size_t>(count));
     count = fuse_req_getgroups(raw(), count, groups.data());
   }
-  // Of a caller that is gone nothing is known, and nothing granted.
+  // Nothing is known of a caller that is gone, so nothing is granted to it.
   if (count < 0) return false;
   const auto end =
       groups.begin() + std::min<ptrdiff_t>(count, std::ssize(groups));
@@ -209,7 +209,8 @@ bool ListingRequest::Add(const Volume::Entry& entry) {
     struct fuse_entry_param param = form_ == Form::kWithAttributes
                                         ? ToEntry(entry.stat)
                                         : ToUncachedEntry(entry.stat);
-    // "." and ".." are no lookups: their inode number is not remembered.
+    // "." and ".." do not count as look-ups: the kernel does not keep their
+    // inodes.
     if (name == "." || name == "..") param.ino = 0;
     needed =
         fuse_add_direntry_plus(raw(), at, room, name.c_str(), &param, cookie);
@@ -230,7 +231,7 @@ void SpaceRequest::Reply(const absl::StatusOr<SpaceInfo>& space) {
   constexpr uint64_t kMaxBlocks = std::numeric_limits<uint64_t>::max() / kBlock;
   struct statvfs result = {};
   result.f_bsize = result.f_frsize = kBlock;
-  // Clones share their bytes, so that the sum has no bound.
+  // Clones share their bytes, so the sum has no bound.
   result.f_blocks = space->live_bytes / kBlock +
                     std::min(space->host_free / kBlock,
                              kMaxBlocks - space->live_bytes / kBlock);

@@ -1,9 +1,10 @@
-// Requests of the kernel, each to be answered exactly once. Every kind of
-// answer has a type of its own: the handler of a lookup gets a request that can
-// be answered with an entry or an error, and with nothing else.
+// Requests of the kernel, each of which must be answered exactly once. Every
+// kind of answer has a request type of its own: the handler of a lookup, for
+// example, gets a request that it can answer with an entry or an error and with
+// nothing else.
 //
-// A Reply() that takes a StatusOr answers with its error if it holds one. A
-// request is of one thread.
+// A Reply() that takes a StatusOr answers with its error if it holds one.
+// Requests are not thread-safe.
 
 #ifndef VARVE_FS_FUSE_REQUEST_H_
 #define VARVE_FS_FUSE_REQUEST_H_
@@ -25,27 +26,27 @@
 
 namespace varve::fs {
 
-// The daemon is the only writer: what the kernel knows stays true for ever.
+// The daemon is the only writer, so what the kernel has cached stays true.
 inline constexpr double kCacheForever = 10.0 * 365 * 86400;
 
 struct stat ToSystemStat(const Stat& stat);
 
-// What all requests have in common. The one place where statuses become error
+// The base of all requests, and the one place where statuses become error
 // numbers.
 class FuseRequest {
  public:
   FuseRequest(const FuseRequest&) = delete;
   FuseRequest& operator=(const FuseRequest&) = delete;
 
-  // Without the umask if libfuse does not know the request.
+  // The caller, without the umask if libfuse does not know the request.
   const Caller& caller() const { return caller_; }
-  // Answers with the error, and tells the log of one that is no ordinary
-  // answer. `status` must not be OK.
+  // Answers with the error, and logs it unless it is an ordinary answer such as
+  // ENOENT. `status` must not be OK.
   void Fail(const absl::Status& status);
 
  protected:
   // `request` is null if libfuse does not know it. `operation` names it in the
-  // log, and must outlive it, as `context` must.
+  // log; it and `context` must outlive the request.
   FuseRequest(FuseContext& context, fuse_req_t request, uint64_t unique,
               const Caller& caller, const char* operation)
       : context_(context),
@@ -53,13 +54,14 @@ class FuseRequest {
         unique_(unique),
         caller_(caller),
         operation_(operation) {}
-  // A request that nobody answered is answered with EIO: no caller ever hangs.
+  // Answers with EIO if nobody has answered, so that no caller hangs.
   ~FuseRequest();
 
   fuse_req_t raw() const { return request_; }
-  // Marks the request as answered; returns libfuse's.
+  // Marks the request as answered and returns libfuse's object for it.
   fuse_req_t Take();
-  // Answers what libfuse does not know: with the bytes if `number` is 0.
+  // Answers a request that libfuse does not know: with the error `number` or,
+  // if that is 0, with the bytes.
   void Send(int number, absl::string_view bytes);
 
  private:
@@ -77,27 +79,27 @@ class LibfuseRequest : public FuseRequest {
   LibfuseRequest(FuseContext& context, fuse_req_t request,
                  const char* operation);
 
-  // Whether the caller is in that group, or root. Slow: looks into /proc.
+  // Whether the caller is root or in that group. Slow: reads /proc.
   bool CallerIsInGroup(uint32_t gid) const;
 };
 
 // A request that this package decodes and encodes; see extensions.h.
 class RawRequest : public FuseRequest {
  public:
-  // `unique`, the kernel's number of it, stands in its header.
+  // `unique` is the kernel's number of the request, from its header.
   RawRequest(FuseContext& context, uint64_t unique, const Caller& caller,
              const char* operation)
       : FuseRequest(context, nullptr, unique, caller, operation) {}
 };
 
-// Answered by saying that it is done.
+// Answered with success and nothing else.
 class DoneRequest final : public LibfuseRequest {
  public:
   using LibfuseRequest::LibfuseRequest;
   void Reply(const absl::Status& status);
 };
 
-// Not answered at all. The kernel has forgotten what it names.
+// Not answered at all. It says that the kernel has forgotten an inode.
 class ForgetRequest final : public LibfuseRequest {
  public:
   using LibfuseRequest::LibfuseRequest;
@@ -113,7 +115,7 @@ class EntryRequest final : public LibfuseRequest {
   void Reply(const absl::StatusOr<Stat>& stat);
   // The kernel must ask for it anew each time.
   void ReplyUncached(const absl::StatusOr<Stat>& stat);
-  // There is no such name, and the kernel may remember that.
+  // Says that there is no such name. The kernel may cache that.
   void ReplyNoEntry();
 };
 
@@ -148,12 +150,13 @@ class CreateRequest final : public LibfuseRequest {
 class DataRequest final : public LibfuseRequest {
  public:
   using LibfuseRequest::LibfuseRequest;
-  // False if the kernel could not read the bytes, and has told the caller EIO.
+  // Returns false if the kernel could not read the bytes and the caller got
+  // EIO.
   bool Reply(const absl::StatusOr<ReadReply>& reply);
   void ReplyText(absl::string_view text);
 };
 
-// Answered with how many bytes were written, or copied.
+// Answered with the number of bytes written or copied.
 class WriteRequest final : public LibfuseRequest {
  public:
   using LibfuseRequest::LibfuseRequest;
@@ -167,17 +170,18 @@ class OffsetRequest final : public LibfuseRequest {
   void Reply(const absl::StatusOr<uint64_t>& offset);
 };
 
-// Answered with entries of a directory, which are added first.
+// Answered with entries of a directory: Begin(), Add() for each, Reply().
 class ListingRequest final : public LibfuseRequest {
  public:
   enum class Form { kNames, kWithAttributes, kWithUncachedAttributes };
 
   using LibfuseRequest::LibfuseRequest;
-  // Before anything is added: how many bytes the kernel has room for.
+  // `size` is the number of bytes for which the kernel has room.
   void Begin(size_t size, Form form);
-  // False if there is no room for the entry.
+  // Returns false if there is no room for the entry.
   bool Add(const Volume::Entry& entry);
-  // With what was added, if the status is OK.
+  // Answers with the entries that were added if the status is OK, else with its
+  // error.
   void Reply(const absl::Status& status);
 
  private:
@@ -193,15 +197,16 @@ class SpaceRequest final : public LibfuseRequest {
   void Reply(const absl::StatusOr<SpaceInfo>& space);
 };
 
-// Answered with the value of an extended attribute, or their names.
+// Answered with the value of an extended attribute or with a list of names.
 class XattrRequest final : public LibfuseRequest {
  public:
   using LibfuseRequest::LibfuseRequest;
-  // `size` is how many bytes the caller has room for; 0 asks for the size.
+  // `size` is the number of bytes for which the caller has room; 0 asks for the
+  // size only.
   void Reply(const absl::StatusOr<std::string>& bytes, size_t size);
 };
 
-// Answered with what the caller's struct is to hold; the call returns 0.
+// Answered with the new bytes of the caller's struct; the call returns 0.
 class IoctlRequest final : public LibfuseRequest {
  public:
   using LibfuseRequest::LibfuseRequest;

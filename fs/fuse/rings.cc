@@ -11,8 +11,8 @@
 namespace varve::fs {
 namespace {
 
-// So many requests of callers on one processor may wait for a disk before
-// others there have to wait for them.
+// How many requests of callers on one processor may wait for a disk before
+// other callers there have to wait for them.
 constexpr int kThreadsPerProcessor = 4;
 
 int ThreadsPerProcessor(int asked_for) {

@@ -1,4 +1,5 @@
-// FuseRings: whether a FuseServer gets its requests through io_uring, and how.
+// FuseRings: decides whether a FuseServer gets its requests through io_uring,
+// and runs the loop that receives them. Not thread-safe.
 
 #ifndef VARVE_FS_FUSE_RINGS_H_
 #define VARVE_FS_FUSE_RINGS_H_
@@ -17,15 +18,15 @@ namespace varve::fs {
 
 class FuseRings final : public RingTransport {
  public:
-  // `wanted` and `threads` as in FuseOptions. `on_failure` is told when
-  // requests can no longer be served, from any thread. `context` must outlive
+  // `wanted` and `threads` are as in FuseOptions. `on_failure` is called, from
+  // any thread, when requests can no longer be served. `context` must outlive
   // this.
   FuseRings(FuseContext& context, bool wanted, int threads,
             std::function<void()> on_failure);
 
   bool Prepare(bool is_offered, size_t max_payload) override;
   void Start() override { loop_->Start(); }
-  // Requests in progress are answered, and no others.
+  // Answers the requests in progress and then stops serving.
   void End() { loop_.reset(); }
 
  private:

@@ -45,7 +45,7 @@ void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
   Answer(context, bytes, request);
   const auto duration = Clock::now() - begin;
   const AnswerSent& sent = LastAnswer();
-  // Nobody counts what he reads to learn the count.
+  // Reading the metrics does not count as a request.
   const bool is_read =
       opcode == FUSE_READ && !ControlDirectory::Owns(RequestInode());
   const uint64_t read = is_read && sent.error == 0 ? sent.bytes : 0;

@@ -1,5 +1,5 @@
-// The way of each request from its bytes to its handler, and the place where it
-// is counted and traced.
+// Takes each request from its bytes to its handler, and counts and traces it.
+// Thread-safe.
 
 #ifndef VARVE_FS_FUSE_SERVE_REQUEST_H_
 #define VARVE_FS_FUSE_SERVE_REQUEST_H_
@@ -13,9 +13,9 @@
 
 namespace varve::fs {
 
-// Serves the request, which is what the kernel sent, header first: answers it
-// if libfuse does not know it, and has libfuse call its handler otherwise. It
-// must be the one that this thread has received last.
+// Serves a request, which begins with the kernel's header and must be the one
+// that this thread received last. Answers it directly if libfuse does not know
+// it; otherwise libfuse calls its handler.
 void ServeRequest(FuseContext& context, const struct fuse_buf& request);
 
 }  // namespace varve::fs

@@ -38,7 +38,8 @@ namespace {
 
 void Signal(const Descriptor& event) {
   const uint64_t one = 1;
-  // Fails only when the counter is at its maximum, and then it is signalled.
+  // Fails only if the counter is at its maximum, and then it is signalled
+  // already.
   [[maybe_unused]] const ssize_t written =
       write(event.get(), &one, sizeof(one));
 }
@@ -49,8 +50,8 @@ int ThreadCount(int asked_for) {
   return std::clamp(2 * processors, 4, 16);
 }
 
-// Options for the kernel and libfuse, as they stand in /proc/mounts. A comma in
-// the name of the store would end the option.
+// The options for the kernel and libfuse, in the form of /proc/mounts. Commas
+// in the name of the store are escaped, as they would end the option.
 std::string JoinOptions(const FuseOptions& options) {
   std::string source;
   for (const char c : options.source) {
@@ -68,8 +69,8 @@ std::string JoinOptions(const FuseOptions& options) {
   return joined;
 }
 
-// The device number of what is mounted at `directory`; nothing if that cannot
-// be told. Asks the kernel alone, also where a daemon would have the answer.
+// The device number of the file system mounted at `directory`; nothing if it
+// cannot be found out. Asks only the kernel and never a daemon.
 std::optional<dev_t> DeviceAt(const std::string& directory) {
   struct statx info = {};
   const int flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW;
@@ -81,13 +82,13 @@ std::optional<dev_t> DeviceAt(const std::string& directory) {
 
 RequestLoop::Options LoopOptions(const FuseOptions& options) {
   RequestLoop::Options result{.threads = ThreadCount(options.threads)};
-  // With a single processor polling would keep the caller from running.
+  // With a single processor, polling would keep the caller from running.
   if (std::thread::hardware_concurrency() > 1) result.poll = options.poll;
   return result;
 }
 
-// Whether requests come from several threads, or processes. A caller that waits
-// for a slow answer by itself is better off if no other thread is called.
+// Whether requests come from several threads or processes. A single caller that
+// waits for a slow answer is better off if no other thread is woken.
 class Callers {
  public:
   void Note(uint32_t thread) {
@@ -103,7 +104,7 @@ class Callers {
   }
 
  private:
-  // One that has made so many requests while nobody else made any is alone.
+  // A caller that has made so many requests while no other made any is alone.
   static constexpr uint32_t kAlone = 32;
 
   std::atomic<uint32_t> last_{0};
@@ -141,14 +142,14 @@ class RequestWorker final : public RequestLoop::Worker {
   struct fuse_buf buffer_ = {};
 };
 
-// Has the kernel forget what it keeps of files. It waits for pages that are
-// being read then, and thereby for answers: a thread that serves requests must
-// not do it.
+// Makes the kernel drop its cached pages of files. That waits for pages that
+// are being read, and so for answers to requests. Therefore it happens in a
+// thread that serves no requests.
 class Forgetter {
  public:
   explicit Forgetter(std::function<void(uint64_t ino)> forget)
       : forget_(std::move(forget)), thread_([this] { Run(); }) {}
-  // Does not begin with what is still to be done.
+  // Leaves out inodes that have not been processed yet.
   ~Forgetter() {
     {
       absl::MutexLock lock(&mu_);
@@ -227,7 +228,7 @@ class FuseServer::Impl {
  private:
   bool IsAtMountpoint() const;
   void UnmountWhileServing();
-  // Once, and only what is ours.
+  // Only once, and only our own mount.
   void Unmount();
   void StopForgetting() {
     context_.volume.set_on_stale(nullptr);
@@ -238,9 +239,9 @@ class FuseServer::Impl {
   FuseContext context_;
   struct fuse_session* session_ = nullptr;
   bool mounted_ = false;
-  // Of what we have mounted. No other file system gets the number while ours is
-  // in use anywhere; that of a mount can be another one's as soon as it has
-  // been detached here.
+  // The device number of our file system. No other file system gets it while
+  // ours is in use anywhere. (The id of a mount may be reused as soon as the
+  // mount has been detached here.)
   std::optional<dev_t> device_;
   const Descriptor stop_;  // signalled by Stop()
   Monitor monitor_;
@@ -281,7 +282,7 @@ absl::Status FuseServer::Impl::Mount() {
                        absl::StrCat("cannot look at ", options_.mountpoint));
   }
   forgetter_ = std::make_unique<Forgetter>([this](uint64_t ino) {
-    // That the kernel does not know the inode is no failure.
+    // It is no failure if the kernel does not know the inode.
     fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
   });
   context_.volume.set_on_stale([this](uint64_t ino) { forgetter_->Add(ino); });
@@ -294,14 +295,14 @@ absl::Status FuseServer::Impl::Mount() {
   return absl::OkStatus();
 }
 
-// Whether what is mounted there is what we have mounted, and not what somebody
-// has put there since ours was detached or covered.
+// Whether the file system mounted there is ours, and not one that was mounted
+// there since ours was detached or covered.
 bool FuseServer::Impl::IsAtMountpoint() const {
   return !device_.has_value() || DeviceAt(options_.mountpoint) == device_;
 }
 
-// Requests go on being answered meanwhile: unmounting makes the kernel write
-// what it still holds.
+// Other threads must keep answering requests: unmounting makes the kernel write
+// back what it still has cached.
 void FuseServer::Impl::UnmountWhileServing() {
   const std::string& at = options_.mountpoint;
   if (!IsAtMountpoint()) return;
@@ -309,23 +310,25 @@ void FuseServer::Impl::UnmountWhileServing() {
     mounted_ = false;
     return;
   }
-  // In use, or not ours to unmount: have everything written at least; what is
-  // left is done by Unmount() once the threads have ended.
+  // The mount is in use, or we may not unmount it. Have the kernel write
+  // everything back at least. Unmount() does the rest once the threads have
+  // ended.
   const Descriptor root(open(at.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (root.get() >= 0) syncfs(root.get());
 }
 
-// Ends the connection to the kernel, and takes the mount away if it is there.
+// Ends the connection to the kernel and unmounts if the mount is still there.
 void FuseServer::Impl::Unmount() {
-  // Where another mount namespace has a copy of the mount, the connection is
+  // If another mount namespace has a copy of the mount, the connection is
   // alive, and libfuse would unmount once more.
   if (!mounted_) return;
   mounted_ = false;
   if (!IsAtMountpoint()) {
-    // libfuse would unmount what is there now, unless its descriptor says that
-    // the connection has ended. So does that of a pipe that nobody reads.
+    // libfuse would unmount whatever is mounted there now, unless its
+    // descriptor reports that the connection has ended. A pipe without a reader
+    // reports the same.
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) return;  // as if it had never mounted
+    if (pipe2(ends, O_CLOEXEC) != 0) return;  // leaves libfuse without a mount
     const Descriptor reader(ends[0]);
     const Descriptor writer(ends[1]);
     if (dup3(writer.get(), fuse_session_fd(session_), O_CLOEXEC) < 0) return;
@@ -346,7 +349,7 @@ absl::Status FuseServer::Impl::Serve(std::function<void()> on_ready) {
   while (poll(events, 2, -1) < 0 && errno == EINTR) {
   }
   if (events[0].revents != 0) UnmountWhileServing();
-  // While there is still somebody who answers.
+  // While there are still threads that answer.
   StopForgetting();
   loop.End();
   loop.Join();

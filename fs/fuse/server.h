@@ -30,48 +30,48 @@ struct FuseOptions {
   // Further -o options for the kernel or libfuse, one each: "ro",
   // "allow_other", "nosuid". default_permissions is always on.
   std::vector<std::string> mount_options;
-  // Bytes of one read request at most; as many as the kernel likes if 0.
+  // The most bytes of one read request; 0 leaves that to the kernel.
   uint32_t max_read = 0;
-  // 0: chosen by the number of processors. With io_uring they are spread over
-  // the processors, one for each at least.
+  // 0 chooses by the number of processors. With io_uring the threads are spread
+  // over the processors, with at least one for each.
   int threads = 0;
-  // How long to look for the next request before sleeping, where that pays;
-  // zero for never. What comes through io_uring needs none of it.
+  // How long to poll for the next request before sleeping, where that pays off;
+  // zero means never to poll. Has no effect with io_uring.
   absl::Duration poll = absl::Microseconds(100);
-  // Whether requests come through io_uring instead of /dev/fuse. The kernel
-  // offers it from Linux 6.14 on, where root has written Y to
-  // /sys/module/fuse/parameters/enable_uring; if it does not, the log says so.
-  // A program that asks for it calls InstallBusGuard() first.
+  // Whether to receive requests through io_uring instead of /dev/fuse. Linux
+  // offers it from 6.14 on, if root has written Y to
+  // /sys/module/fuse/parameters/enable_uring. If the kernel does not offer it,
+  // the log says so and /dev/fuse is used. A program that sets this must call
+  // InstallBusGuard() first.
   bool io_uring = false;
   bool debug = false;  // libfuse's trace of every request, to stderr
-  // One line for the log; called from any thread.
+  // Called with each failure for the log, from any thread.
   std::function<void(const absl::Status& status, absl::string_view operation)>
       on_error = nullptr;
-  // Where metrics are served, too: the path of a Unix socket, or "@" and a name
-  // in the abstract namespace; nowhere if empty.
+  // A socket that serves metrics: the path of a Unix socket, or "@" and a name
+  // in the abstract namespace. Empty for none.
   std::string metrics_socket;
-  // What metrics tell of the daemon and of the store's file. `files` outlives
-  // the server; it may be null.
+  // For metrics about the daemon and the store's file. `files` must outlive the
+  // server; it may be null.
   std::string version;
   const FileMeter* files = nullptr;
-  // What `.varve/status.json` shows besides what the volume knows, as members
-  // of a JSON object, ready to be inserted; may be empty.
+  // Further members of the JSON object that `.varve/status.json` shows, as text
+  // that is inserted into it. May be empty.
   std::string status_members;
 };
 
 class FuseServer {
  public:
-  // Mounts. INVALID_ARGUMENT if libfuse refuses an option; otherwise the
-  // system's error, or that of MonitorSocket::Listen(). `volume` must outlive
-  // the server. No thread is started.
+  // Mounts the volume. INVALID_ARGUMENT if libfuse refuses an option; otherwise
+  // the system's error or that of MonitorSocket::Listen(). `volume` must
+  // outlive the server. Starts no thread.
   static absl::StatusOr<std::unique_ptr<FuseServer>> Mount(Volume& volume,
                                                            FuseOptions options);
-  // Unmounts (lazily, if it is busy) where nobody has done so yet.
+  // Unmounts, lazily if the mount is busy, unless somebody has done so already.
   ~FuseServer();
 
   // Serves requests until the file system is unmounted or Stop() is called.
-  // `on_ready` is called once, when the kernel has agreed on the terms and the
-  // mount is usable.
+  // Calls `on_ready` once, from any thread, when the mount is usable.
   absl::Status Serve(std::function<void()> on_ready);
 
   // Makes Serve() return soon, after the requests in progress. May be called

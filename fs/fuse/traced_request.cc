@@ -18,7 +18,7 @@
 namespace varve::fs {
 namespace {
 
-// The text up to a NUL, which is taken off with it.
+// Takes the text up to a NUL, and the NUL, off `text`.
 absl::string_view TakeName(absl::string_view& bytes) {
   const size_t end = bytes.find('\0');
   const absl::string_view name = bytes.substr(0, end);
@@ -84,8 +84,8 @@ void SetPaths(FuseContext& context, const fuse_in_header& header,
   }
 }
 
-// The kernel names a thread. The process that it is of, and its name; what
-// cannot be told stays as it is.
+// The kernel gives the id of a thread. Fills in the id and the name of its
+// process; leaves as they are those that cannot be found out.
 void SetProcess(uint32_t thread, TracedRequest& traced) {
   traced.pid = thread;
   if (thread == 0) return;

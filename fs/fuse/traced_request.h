@@ -1,4 +1,5 @@
-// What is to be told of a request, from its bytes as they came from the kernel.
+// Describes a request for a trace, from its bytes as they came from the kernel.
+// Thread-safe.
 
 #ifndef VARVE_FS_FUSE_TRACED_REQUEST_H_
 #define VARVE_FS_FUSE_TRACED_REQUEST_H_
@@ -11,10 +12,10 @@
 
 namespace varve::fs {
 
-// To be called before the request is answered: while its caller waits, there is
-// a process to be named, and what it deletes has a path still. Nothing for what
-// is below `.varve`, so that reading a trace is not traced itself. Does not
-// have what comes of it: error, bytes and duration.
+// Must be called before the request is answered: while the caller waits, its
+// process still exists, and a file that it deletes still has a path. Returns
+// nothing for requests below `.varve`, so that reading a trace is not traced
+// itself. Leaves the results empty: error, bytes and duration.
 std::optional<TracedRequest> DescribeRequest(FuseContext& context,
                                              absl::string_view request);
 

@@ -12,8 +12,8 @@
 namespace varve::fs {
 namespace {
 
-// The layout is a promise to programs built elsewhere; uint64_t needs an
-// alignment of 4 in some of them.
+// The layout is a promise to programs built elsewhere, some of which align
+// uint64_t to 4 bytes.
 static_assert(sizeof(varve_compaction_start) == 64);
 static_assert(offsetof(varve_compaction_start, bytes_per_second) == 8);
 static_assert(offsetof(varve_compaction_start, joined) == 16);
@@ -55,12 +55,12 @@ uint64_t AtLeastZero(int64_t number) {
   return static_cast<uint64_t>(std::max<int64_t>(number, 0));
 }
 
-// As long as what is left takes at the speed so far.
+// The time that the rest takes at the speed so far.
 uint64_t EtaMilliseconds(const CompactionProgress& progress) {
   if (!progress.running()) return 0;
   if (progress.bytes_done == 0) return VARVE_ETA_UNKNOWN;
   if (progress.phase == CompactionPhase::kSwitching) return 0;
-  // More has come to it than was reckoned with.
+  // There was more to copy than estimated.
   if (progress.bytes_done >= progress.bytes_total) return VARVE_ETA_UNKNOWN;
   const double left =
       absl::ToDoubleMilliseconds(progress.elapsed) *

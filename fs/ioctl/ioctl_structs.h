@@ -1,6 +1,7 @@
-// What a compaction and the statistics look like in fs/ioctl/varve_ioctl.h: for
-// the mount, which answers with it, and for the command, which shows a
-// compaction of its own in the same way.
+// Converts the options and progress of a compaction and the statistics to and
+// from the structs of fs/ioctl/varve_ioctl.h. The mount answers with these
+// structs, and the command uses them to show a compaction of its own in the
+// same way.
 //
 // Thread-safe: free functions without state.
 
@@ -13,7 +14,7 @@
 
 namespace varve::fs {
 
-// EINVAL if it asks for what this version does not know.
+// EINVAL if it asks for something that this version does not know.
 absl::StatusOr<CompactionOptions> FromIoctl(
     const varve_compaction_start& request);
 
@@ -21,13 +22,13 @@ varve_compaction_start ToIoctl(const CompactionOptions& options);
 
 varve_compaction_progress ToIoctl(const CompactionProgress& progress);
 
-// Free bytes as programs are told of them: a disk that says of itself that it
-// has none at all tells nothing.
+// The number of free bytes to report to programs; VARVE_SPACE_UNKNOWN for a
+// disk that reports a total size of zero.
 inline uint64_t AvailableBytes(uint64_t total, uint64_t available) {
   return total == 0 ? VARVE_SPACE_UNKNOWN : available;
 }
 
-// `available_bytes` are free on the store's disk.
+// `available_bytes` is the free space of the store's disk.
 varve_statistics ToIoctl(const StoreStatistics& statistics,
                          uint64_t available_bytes);
 

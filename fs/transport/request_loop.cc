@@ -12,25 +12,26 @@
 namespace varve::fs {
 namespace {
 
-// So many requests in a row, with never a moment without any, and there are
-// more callers than one thread can serve.
+// After so many requests in a row without a pause, there are probably more
+// callers than one thread can serve.
 constexpr int kBacklog = 8;
 // How often the watchdog looks while there is work, and after how many looks
-// that saw none it sleeps.
+// without work it goes to sleep.
 constexpr absl::Duration kWatchdogLooks = absl::Milliseconds(2);
 constexpr int kIdleLooks = 50;
-// Polling goes on while at least this share of 1024 waits would end in time.
+// Polling continues while at least so many of 1024 waits would end in time.
 constexpr uint32_t kWorthPolling = 300;
 constexpr uint32_t kAll = 1024;
 
-// Microseconds matter here, and what absl::Now() does for wall-clock time is
-// not needed.
+// Microseconds matter here, so this avoids absl::Now(), which does extra work
+// for the time of day.
 using Clock = std::chrono::steady_clock;
 
-// If giving way takes longer than this, twice in a row, the processor is shared
-// with a program that computes. (Once: it may be the hypervisor, or a long
-// interrupt.) Who polls then waits for his turn each time, where one who sleeps
-// is let through at once: so there is no polling for a while.
+// If yielding takes longer than this twice in a row, the thread shares its
+// processor with a program that computes. (A single time may come from the
+// hypervisor or a long interrupt.) A polling thread must then wait for its turn
+// each time, but the scheduler runs a thread that was asleep at once. So there
+// is no polling for a while.
 constexpr auto kShared = std::chrono::milliseconds(1);
 constexpr int kSharedInARow = 2;
 constexpr auto kPause = std::chrono::milliseconds(250);
@@ -75,7 +76,8 @@ void RequestLoop::Join() {
 void RequestLoop::End() {
   ended_.store(true);
   const uint64_t one = 1;
-  // Fails only when the counter is at its maximum, and then it is readable.
+  // Fails only if the counter is at its maximum, and then the descriptor is
+  // readable.
   [[maybe_unused]] const ssize_t written = write(end_fd_, &one, sizeof(one));
   absl::MutexLock lock(&mu_);
   called_.SignalAll();
@@ -133,7 +135,7 @@ RequestLoop::Received RequestLoop::Poll(Worker& worker) {
   do {
     const Received received = worker.Receive();
     if (received != Received::kNothing) return received;
-    // Whoever else wants this processor has something to do.
+    // Let other threads that want this processor run.
     sched_yield();
     const Clock::time_point before = now;
     now = Clock::now();
@@ -177,7 +179,7 @@ bool RequestLoop::Park() {
   if (wanted_ > 0) --wanted_;
   if (is_watchdog) {
     has_watchdog_ = false;
-    called_.Signal();  // another one takes its place
+    called_.Signal();  // another thread takes its place
   }
   return !ended_.load();
 }
@@ -189,8 +191,8 @@ bool RequestLoop::WatchForStall() {
       watchdog_called_.WaitWithTimeout(&mu_, kWatchdogLooks);
     } else {
       watchdog_sleeps_.store(true);
-      // Whoever wakes after this sees that the watchdog sleeps; who woke before
-      // is seen here.
+      // A thread that wakes after this sees that the watchdog sleeps. A thread
+      // that woke before is seen here.
       if (listener_sleeps_.load()) watchdog_called_.Wait(&mu_);
       watchdog_sleeps_.store(false);
       idle = 0;
@@ -212,7 +214,7 @@ void RequestLoop::CallHelp() {
   absl::MutexLock lock(&mu_);
   if (parked_ <= wanted_) return;
   ++wanted_;
-  // Not the watchdog if there is another one.
+  // Rather call another thread than the watchdog.
   (parked_ > 1 ? called_ : watchdog_called_).Signal();
 }
 

@@ -43,19 +43,19 @@ struct Command {
 };
 static_assert(sizeof(Command) == 24);
 
-// Which completion it is.
+// Tells which submission has completed.
 constexpr uint64_t kEnd = 0;
 constexpr uint64_t kRequest = 1;
 
-// A ring of entries of twice the usual size, which hold a Command. Only this
-// thread submits, and the kernel does what is to be done for the ring when this
-// thread comes to wait.
+// The ring has entries of twice the usual size, which can hold a Command. Only
+// this thread submits, and the kernel does its work for the ring when this
+// thread waits.
 constexpr unsigned kRingFlags = IORING_SETUP_SQE128 |
                                 IORING_SETUP_SINGLE_ISSUER |
                                 IORING_SETUP_DEFER_TASKRUN;
 constexpr unsigned kRingEntries = 2;
 
-// That the connection has ended, or this ring.
+// Whether the connection or this ring has ended.
 bool IsEnd(int error) {
   return error == ENOTCONN || error == ECONNABORTED || error == ECANCELED;
 }
@@ -67,7 +67,8 @@ bool IsTransient(int error) {
 }  // namespace
 
 // The first page of the mapping. The payload lies directly behind it, so that
-// the headers can be put in front of it, and the request be in one piece.
+// the headers can be put in front of the payload and the request is in one
+// piece.
 struct UringEntry::Shared {
   Headers headers;
   char room[4096 - sizeof(Headers)];
@@ -188,7 +189,8 @@ absl::Status UringEntry::TakeRequest() {
   fuse_in_header header;
   std::memcpy(&header, headers.in_out, sizeof(header));
   const size_t payload_size = headers.entry.payload_size;
-  // What is neither header nor payload is the operation's own header.
+  // The rest, which is neither header nor payload, is the operation's own
+  // header.
   const size_t operation_size = header.len - sizeof(header) - payload_size;
   if (header.len < sizeof(header) || operation_size > kHeaderSize ||
       payload_size > options_.max_payload) {

@@ -24,12 +24,12 @@ namespace {
 // A READ of that size is served on another processor.
 constexpr uint32_t kLargeRead = 128 << 10;
 
-// Of the request that this thread serves.
+// The entry of the request that this thread is serving.
 thread_local UringEntry* current_entry = nullptr;
 
-// How many processors there can be, as the kernel has so many queues, and takes
-// no request before it has an entry for each of them. What may be plugged in
-// later counts.
+// The number of processors that there can ever be, including those that may be
+// plugged in later. The kernel has as many queues, and sends no request before
+// it has an entry for each of them.
 int PossibleProcessors() {
   // "0-63", or in pieces, "0,2-5".
   std::ifstream file("/sys/devices/system/cpu/possible");
@@ -45,8 +45,8 @@ int PossibleProcessors() {
   return std::max(last + 1, get_nprocs_conf());
 }
 
-// Where the calling thread may run: on one processor, or on any but that. Does
-// nothing where the system does not allow it, or there is just one.
+// Restricts where the calling thread may run: on one processor, or on any other
+// one. Does nothing if the system does not allow it or has just one processor.
 class ProcessorPin {
  public:
   explicit ProcessorPin(int processor) {
@@ -71,8 +71,8 @@ class ProcessorPin {
     is_away_ = away;
     Set(away ? away_ : home_);
   }
-  // Fails where no such processor is in use at the moment, and then the thread
-  // stays where it is.
+  // Fails if that processor is not in use at the moment. The thread then stays
+  // where it is.
   static void Set(const cpu_set_t& set) {
     sched_setaffinity(0, sizeof(set), &set);
   }
@@ -120,7 +120,8 @@ UringLoop::~UringLoop() {
     ended_ = true;
   }
   const uint64_t one = 1;
-  // Fails only when the counter is at its maximum, and then it is readable.
+  // Fails only if the counter is at its maximum, and then the descriptor is
+  // readable.
   [[maybe_unused]] const ssize_t written = write(end_fd_, &one, sizeof(one));
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();

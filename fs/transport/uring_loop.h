@@ -1,13 +1,13 @@
 // UringLoop: the threads that receive requests through io_uring and serve them.
 //
-// Several threads for each processor, pinned to it, with an entry each: the
-// kernel gives a request to one of those of the caller's processor, so that
-// waking it, and waking the caller by the answer, is a change of threads on one
-// processor that is awake. A thread that takes long holds up nobody as long as
-// there is another of its processor.
+// There are several threads for each processor, pinned to it, with an entry
+// each. The kernel gives a request to a thread of the caller's processor. So
+// waking that thread, and waking the caller by the answer, is a switch between
+// threads on one processor that is awake. A thread that takes long delays no
+// other request as long as its processor has another thread.
 //
-// Where much of a file is asked for, the caller is likely to go on with what it
-// has while more is being read ahead: that is served on another processor.
+// A request for much of a file is usually the kernel reading ahead while the
+// caller works on earlier bytes. Such a request is served on another processor.
 
 #ifndef VARVE_FS_TRANSPORT_URING_LOOP_H_
 #define VARVE_FS_TRANSPORT_URING_LOOP_H_
@@ -37,36 +37,38 @@ class UringLoop {
     int fuse_fd = -1;        // outlives the loop
     size_t max_payload = 0;  // as for UringEntry
     int threads_per_processor = 1;
-    // Serves a request, and answers it by Answer() before it returns. Answers
-    // take the place of the request's data. Called from any thread of the loop.
+    // Serves a request and answers it by Answer() before it returns. The answer
+    // overwrites the data of the request. Called from any thread of the loop.
     std::function<void(absl::Span<char> request)> serve;
-    // Told if a thread has to give up. Called from any thread of the loop.
+    // Called if a thread has to give up, from any thread of the loop.
     std::function<void(const absl::Status& status)> on_failure;
   };
 
-  // Makes the threads and all that they need. The kernel's FUSE knows nothing
-  // of them yet. The system's error if there is no memory, or io_uring is not
-  // permitted.
+  // Makes the threads and everything that they need. Does not register with the
+  // kernel's FUSE yet. Returns the system's error if there is no memory or
+  // io_uring is not permitted.
   static absl::StatusOr<std::unique_ptr<UringLoop>> Make(Options options);
-  // Ends and joins: requests in progress are answered.
+  // Ends the threads after they have answered the requests in progress, and
+  // joins them.
   ~UringLoop();
   UringLoop(const UringLoop&) = delete;
   UringLoop& operator=(const UringLoop&) = delete;
 
-  // Begins to receive. The kernel must have agreed on the transport.
+  // Begins to receive requests. The kernel must have agreed on the transport.
   void Start() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // If the answer (a fuse_out_header and what belongs to it) is the one to the
-  // request that this thread serves for a loop: takes it, and returns what
-  // writev(2) to the connection would have; see UringEntry::Answer().
+  // Takes the answer (a fuse_out_header and its data) if it belongs to the
+  // request that this thread is serving for a loop, and returns what writev(2)
+  // to the connection would; see UringEntry::Answer(). Returns nothing for any
+  // other answer.
   static std::optional<ssize_t> Answer(absl::Span<const struct iovec> pieces);
 
  private:
   explicit UringLoop(Options options);
   void Work(int processor);
   void ServeAll(UringEntry& entry, int processor);
-  // Says whether the thread has what it needs, and waits for Start(). False if
-  // the loop ends before.
+  // Reports whether the thread has everything that it needs, and waits for
+  // Start(). Returns false if the loop ends before that.
   bool AwaitStart(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mu_);
 
   const Options options_;

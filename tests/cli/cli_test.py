@@ -125,7 +125,7 @@ class Usage(CliTest):
             (("raw", "frobnicate"), "unknown command: frobnicate (see varve raw --help)"),
             (("frobnicate", "--help"), "unknown command: frobnicate (see varve --help)"),
             (("raw", "frobnicate", "--help"), "frobnicate (see varve raw --help)"),
-            (("compact", "--limit", "50X", "s"), "--limit needs bytes a second"),
+            (("compact", "--limit", "50X", "s"), "--limit needs bytes per second"),
             (("compact", "--limit", "1M", "--punch", "s"), "excludes"),
             ((), "a command is missing"),
             (("raw",), "a command is missing"),
@@ -308,7 +308,7 @@ class Files(CliTest):
         self.assertEqual(self.output("get", self.store, "d/b"), b"1")
         self.varve("mv", self.store, "d", "e")
         self.assertEqual(self.output("ls", "-R", self.store), b".:\ne\n\n./e:\nb\nx\n")
-        self.assertIn("lie in itself", self.message("mv", self.store, "e", "e/f", status=FAILURE))
+        self.assertIn("into itself", self.message("mv", self.store, "e", "e/f", status=FAILURE))
         self.varve("mv", self.store, "nope", "f", status=NOT_FOUND)
         self.varve("mv", "-T", self.store, "e/b", "e", status=WRONG_KIND)
 

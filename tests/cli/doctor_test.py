@@ -109,7 +109,7 @@ class Stores(DoctorTest):
     def test_compaction_that_is_due(self):
         self.make_store(os.urandom(20 << 20))
         self.make_store(b"small")
-        self.trouble(self.store, "dead", "would win back", "varve compact STORE")
+        self.trouble(self.store, "dead", "would reclaim", "varve compact STORE")
 
     def test_a_writer(self):
         self.make_store()

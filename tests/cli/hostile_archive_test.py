@@ -155,7 +155,7 @@ class Replacing(ArchiveTest):
 
     def test_a_hard_link_to_nothing(self):
         said = self.imported(archive(hard_link("a", "nope"), member("b", b"1")), NOT_FOUND)
-        self.assertIn('another name of "nope", which is not there', said)
+        self.assertIn('another name of "nope", which does not exist', said)
         self.assertEqual(self.contents(), {b"./b": b"1"})
 
     def test_a_full_store_ends_it(self):

@@ -226,7 +226,7 @@ class Command(CompactTest):
         before = self.store.path.read_bytes()
         outlook = self.compact("--dry-run", self.store.path)
         self.assertIs(outlook["fits"], True)
-        self.assertGreater(outlook["would_win_bytes"], 4 * MIB)
+        self.assertGreater(outlook["would_reclaim_bytes"], 4 * MIB)
         self.assertEqual(self.store.path.read_bytes(), before)
         result = self.varve("compact", self.store.path)
         self.assertRegex(result.stdout.decode(), r"\A%s: .* won; copied .*\n\Z" % self.store.path)

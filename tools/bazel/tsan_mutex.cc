@@ -1,11 +1,12 @@
 // Tells the thread sanitizer about the locks of the installed Abseil.
 //
-// The distribution's Abseil is not built for the sanitizer, which therefore
-// would see no order between critical sections and report a race for all that
-// an absl::Mutex guards. The definitions here take the place of the shared
-// library's in the executable, tell the sanitizer, and call the originals.
+// The distribution's Abseil is not built for the sanitizer. The sanitizer would
+// therefore see no order between critical sections and report a race for
+// everything that an absl::Mutex guards. The definitions here replace those of
+// the shared library in the executable, tell the sanitizer, and call the
+// originals.
 //
-// Linked by --config=tsan alone. Not covered: Await and CondVar::Wait on a lock
+// Linked only by --config=tsan. Not covered: Await and CondVar::Wait on a lock
 // that is held for reading (they are taken to hold it for writing),
 // absl::Barrier, and Notification::HasBeenNotified, which is inline.
 

@@ -32,7 +32,7 @@ class Bare final : public KeyValueStore {
     struct stat info;
     if (fd_ < 0 || fstat(fd_, &info) != 0) FailOf("open");
     end_ = static_cast<uint64_t>(info.st_size);
-    // At most so much is added to each of at least 16 bytes.
+    // The most that is added to an entry, each of which has at least 16 bytes.
     length_ = 8 * capacity + 4096;
     void* const map = mmap(nullptr, length_, PROT_READ, MAP_SHARED, fd_, 0);
     if (map == MAP_FAILED) FailOf("mmap");
@@ -50,9 +50,8 @@ class Bare final : public KeyValueStore {
     fd_ = -1;
   }
 
-  // Of a single value only the first eight bytes differ from those of the one
-  // before: what else is written is put together once, as copying it is no part
-  // of what an append costs at least.
+  // Successive values differ only in their first eight bytes, so the rest is
+  // assembled once: copying it is not part of the least cost of an append.
   void Put(const KeyValue& item) override {
     const uint64_t start = Align64(end_);
     const size_t pad = start - end_;
@@ -101,7 +100,7 @@ class Bare final : public KeyValueStore {
   }
 
  private:
-  // What follows a payload.
+  // The bytes behind a payload.
   static constexpr size_t kFoot = kMetadataSize;
 
   void PutWhole(const KeyValue& item) {
@@ -128,8 +127,9 @@ class Bare final : public KeyValueStore {
     end_ += bytes.size();
   }
 
-  // Where the key's offset is kept: its number, or that of a native counter.
-  // Either is small, and the other way round it is large.
+  // The place of the key's offset: its number, read as big-endian or as a
+  // native counter. The right one of the two is small, and the other one is
+  // large.
   static uint64_t IndexOf(const Key& key) {
     return std::min(key.number(), __builtin_bswap64(key.number()));
   }

@@ -32,7 +32,7 @@ def is_io_uring_offered():
 
 @contextlib.contextmanager
 def io_uring_offered():
-    """The kernel offers FUSE over io_uring meanwhile."""
+    """While it is active, the kernel offers FUSE over io_uring."""
     before = is_io_uring_offered()
     try:
         _offer_io_uring(True)
@@ -57,7 +57,7 @@ def _environment(extra):
 
 
 def end_group(process):
-    """Kills a process that leads its session, and all that it has started."""
+    """Kills a process that leads its session, and everything that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -132,7 +132,7 @@ def mount_type(path):
 
 
 def file_system_of(path):
-    """The type of the file system that a path lies in."""
+    """The type of the file system that contains a path."""
     path = os.path.realpath(path)
     while mount_type(path) is None and path != "/":
         path = os.path.dirname(path)

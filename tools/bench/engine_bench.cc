@@ -2,9 +2,9 @@
 //
 //   tools/bench/engine --help
 //
-// Each round gives every peer the same work, one after the other and in another
-// order each time; what counts is a quotient within a round. Nothing is synced.
-// Every result is checked.
+// Each round gives every peer the same work, one after the other, in a
+// different order each time. Ratios within a round are what counts. Nothing is
+// synced. Every result is checked.
 
 #include <stdlib.h>
 
@@ -42,7 +42,7 @@ struct Arguments {
   std::string json;
   std::string plot;
   bool check = false;
-  // For a process that this program starts.
+  // Options for a process that this program starts.
   std::string probed_peer;
   std::string probed_path;
 };
@@ -79,7 +79,7 @@ void Declare(CLI::App& app, Arguments& arguments) {
   app.add_option("--path", arguments.probed_path)->group("");
 }
 
-// A new directory, gone when the process ends.
+// A new directory, which is removed when the process ends.
 class ScratchDirectory {
  public:
   explicit ScratchDirectory(const std::string& parent) {

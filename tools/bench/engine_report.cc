@@ -21,7 +21,7 @@ namespace {
 
 constexpr char kUs[] = "varve";
 
-// What is promised of a quotient, or of a figure if there is no other peer.
+// A target for a ratio, or for a figure if there is no other peer.
 struct Target {
   const char* workload;
   double at_least;

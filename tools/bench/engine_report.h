@@ -1,5 +1,5 @@
-// The figures of the engine's benchmark as a table, as JSON, as a plot, and
-// compared with the targets.
+// Reports the figures of the engine's benchmark as a table, as JSON, as a plot,
+// and compared with the targets.
 
 #ifndef VARVE_TOOLS_BENCH_ENGINE_REPORT_H_
 #define VARVE_TOOLS_BENCH_ENGINE_REPORT_H_
@@ -18,13 +18,13 @@ class Report {
   Report(const Settings& settings, std::vector<std::string> peers, int rounds,
          const Figures& figures);
 
-  // Medians of all rounds, then what varve is to each of the others.
+  // The medians of all rounds, then the ratios of varve to each of the others.
   void PrintTable(std::ostream& out) const;
-  // One line per target. Whether all have been reached; what has not been
-  // measured has not.
+  // Prints a line for each target. Returns whether all have been reached; a
+  // target that was not measured counts as missed.
   bool PrintTargets(std::ostream& out) const;
   void WriteJson(const std::string& path) const;
-  // By gnuplot; the path ends in .svg or .png.
+  // Draws a plot with gnuplot. The path must end in .svg or .png.
   void WritePlot(const std::string& path) const;
 
  private:

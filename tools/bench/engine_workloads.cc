@@ -20,7 +20,7 @@ namespace varve::bench {
 namespace {
 
 constexpr size_t kChecksumBuffer = size_t{256} << 10;
-// For what a peer keeps beside a key and its value.
+// An allowance for data that a peer stores with a key and its value.
 constexpr uint64_t kOverhead = 128;
 
 // Seconds that `work` takes.
@@ -32,7 +32,7 @@ double TimeOf(const Work& work) {
       .count();
 }
 
-// The eight bytes that the value of a key has, or begins with.
+// The eight bytes that are the value of a key, or its beginning.
 uint64_t Content(uint64_t number) { return (number + 1) * 0x9e3779b97f4a7c15; }
 
 void Expect(bool holds, const KeyValueStore& store, absl::string_view what) {
@@ -61,14 +61,14 @@ class Entries {
   }
 
   absl::Span<const KeyValue> in_order() const { return items_; }
-  // Counters as they lie in memory, which is what programs have for keys that
-  // do not think of an order.
+  // Counters in their memory representation, as programs use for keys that need
+  // no order.
   absl::Span<const KeyValue> native() const { return native_; }
   absl::Span<const KeyValue> shuffled() const { return shuffled_; }
   absl::Span<const Key> shuffled_keys() const { return shuffled_keys_; }
 
   uint64_t digests() const { return digests_; }
-  // What is seen in the store after all of the `items` were written.
+  // The expected content of the store after all of the `items` were written.
   Totals TotalsIn(const KeyValueStore& store,
                   absl::Span<const KeyValue> items) const {
     Totals totals = {.count = items.size(), .keys = 0, .values = digests_};
@@ -192,7 +192,8 @@ class Run {
                 [&] { return store_.IterateInParallel() == totals; });
   }
 
-  // Another process reads, so that what this one has freed does not count.
+  // Another process reads, so that memory which this one has freed does not
+  // count.
   void ProbeMemory() {
     const std::string self = std::filesystem::read_symlink("/proc/self/exe");
     const std::string command =
@@ -262,7 +263,7 @@ void TimeChecksum(uint64_t bytes, Figures& figures) {
                                      for (uint64_t i = 0; i < times; ++i)
                                        crc = Crc32(crc, all);
                                    }));
-  // Without it, the speed depends on where the two happen to lie.
+  // Otherwise the speed would depend on where the two happen to lie.
   alignas(4096) static char source[kChecksumBuffer];
   alignas(4096) static char copy[kChecksumBuffer];
   std::memcpy(source, buffer.data(), buffer.size());
@@ -270,13 +271,13 @@ void TimeChecksum(uint64_t bytes, Figures& figures) {
               total / TimeOf([&] {
                 for (uint64_t i = 0; i < times; ++i) {
                   std::memcpy(copy, source, sizeof(copy));
-                  // The compiler must take each copy for one that is looked at.
+                  // The compiler must assume that each copy is used.
                   asm volatile("" : : "r"(copy), "r"(crc) : "memory");
                 }
               }));
 }
 
-// Memory of the process that is no page of a file.
+// Memory of the process that is not mapped from a file.
 int64_t AnonymousMemory() {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {

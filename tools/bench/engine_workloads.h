@@ -1,4 +1,5 @@
-// What the engine's benchmark does to each peer, and the figures that it takes.
+// The workloads that the engine's benchmark runs on each peer, and the figures
+// that it measures.
 
 #ifndef VARVE_TOOLS_BENCH_ENGINE_WORKLOADS_H_
 #define VARVE_TOOLS_BENCH_ENGINE_WORKLOADS_H_
@@ -41,7 +42,7 @@ inline constexpr std::array kWorkloads = {
 };
 
 struct Settings {
-  std::string directory;  // exists, and is empty
+  std::string directory;  // must exist and be empty
   uint64_t keys = 1'000'000;
   uint64_t batch = 1024;
   uint64_t small_writes = 200'000;
@@ -58,13 +59,13 @@ class Figures {
  public:
   void Add(const std::string& workload, absl::string_view peer, double figure);
 
-  // Of all rounds, in their order. Empty if it was not measured.
+  // The figures of all rounds, in order. Empty if it was not measured.
   const std::vector<double>& All(const std::string& workload,
                                  const std::string& peer) const;
   std::optional<double> Median(const std::string& workload,
                                const std::string& peer) const;
-  // The median of what each round has for a quotient: above one if the first
-  // is better.
+  // The median of the ratios within each round: above one if the first is
+  // better.
   std::optional<double> Ratio(const std::string& workload,
                               const std::string& peer,
                               const std::string& other_workload,
@@ -74,14 +75,14 @@ class Figures {
   std::map<std::pair<std::string, std::string>, std::vector<double>> figures_;
 };
 
-// Runs what the settings want once on each of the peers, in this order.
+// Runs the workloads of the settings once on each of the peers, in this order.
 void RunRound(const Settings& settings,
               absl::Span<const std::unique_ptr<KeyValueStore>> peers,
               Figures& figures);
 
-// Opens the store that `peer` has at `path`, reads `keys` keys, and returns how
-// many bytes of memory the process has got for that. To be called in a process
-// that does nothing else.
+// Opens the store of `peer` at `path`, reads `keys` keys, and returns how many
+// bytes of memory the process has taken for that. Call it in a process that
+// does nothing else.
 int64_t MemoryToRead(KeyValueStore& peer, const std::string& path,
                      uint64_t keys);
 

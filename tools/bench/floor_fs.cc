@@ -1,15 +1,15 @@
-// The floor under every FUSE file system: one that keeps everything in memory
-// and does nothing but answer. What a workload takes on it is the kernel's
-// share; no daemon can be faster. It asks the kernel for the same caching as
-// Varve, and answers the same requests.
+// The floor under every FUSE file system: it keeps everything in memory and
+// does nothing but answer. The time of a workload on it is the kernel's share;
+// no daemon can be faster. It asks the kernel for the same caching as Varve,
+// and answers the same requests.
 //
 // usage: floor [--writeback] [--keep] MOUNTPOINT
 //
 // Stays in the foreground until it is unmounted or terminated. With --keep it
 // waits after an unmount, and mounts the same files again at each SIGHUP.
 //
-// Left out: rename flags but RENAME_NOREPLACE, extended attributes but the
-// access lists that only repeat the mode, and taking away set-user-ID bits.
+// Not supported: rename flags except RENAME_NOREPLACE, extended attributes
+// except access lists that only repeat the mode, and clearing set-user-ID bits.
 
 #include <errno.h>
 #include <linux/fuse.h>
@@ -47,7 +47,8 @@ struct Options {
 // ---- The connection ---------------------------------------------------------
 
 // libfuse cannot ask for FUSE_HANDLE_KILLPRIV_V2, without which the kernel asks
-// for an attribute before each write: it is added on the way, as Varve does.
+// for an attribute before each write. So this adds it on the way, as Varve
+// does.
 thread_local uint64_t init_unique = 0;
 
 ssize_t Receive(int fd, void* buffer, size_t size, void*) {
@@ -92,7 +93,7 @@ void Work(struct fuse_session* session, int ended) {
   eventfd_write(ended, 1);
 }
 
-// Of the signals in `set`, which are blocked.
+// A descriptor for the signals in `set`, which are blocked.
 int OpenSignals(std::initializer_list<int> signals) {
   sigset_t set;
   sigemptyset(&set);
@@ -122,7 +123,8 @@ struct fuse_session* Mount(Options& options) {
   return session;
 }
 
-// Serves one mount until it ends. Returns whether it was not told to terminate.
+// Serves one mount until it ends. Returns false if the process should
+// terminate.
 bool Serve(struct fuse_session* session, const Options& options,
            int terminate) {
   const int ended = eventfd(0, EFD_CLOEXEC);
@@ -136,7 +138,7 @@ bool Serve(struct fuse_session* session, const Options& options,
   }
   const bool terminated = events[0].revents != 0;
   if (terminated && umount2(options.mountpoint.c_str(), UMOUNT_NOFOLLOW) != 0) {
-    // In use, or not ours to unmount: the threads would not end.
+    // It is in use, or we may not unmount it: the threads would not end.
     fuse_session_unmount(session);
     std::_Exit(0);
   }

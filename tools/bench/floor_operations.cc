@@ -60,7 +60,7 @@ FloorOwner OwnerOf(fuse_req_t req) {
 
 void Lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   struct fuse_entry_param entry = {};
-  // That there is no such name may be remembered, too: node 0.
+  // Node 0: there is no such name, and the kernel may cache that.
   if (Tree().Lookup(parent, name, entry) != 0) entry.entry_timeout = kForever;
   fuse_reply_entry(req, &entry);
 }
@@ -188,8 +188,8 @@ void StatFileSystem(fuse_req_t req, fuse_ino_t) {
 
 // ---- Extended attributes ----------------------------------------------------
 
-// An access list that says no more than a mode can becomes the mode; cp -a
-// gives one to every file.
+// An access list that only repeats a mode sets the mode; cp -a gives one to
+// every file.
 void StoreXattr(fuse_req_t req, fuse_ino_t node, const char* name,
                 const char* value, size_t size, int) {
   struct posix_acl_xattr_header header;

@@ -1,4 +1,4 @@
-// What the floor answers to the kernel's requests.
+// The floor's answers to the kernel's requests.
 
 #ifndef VARVE_TOOLS_BENCH_FLOOR_OPERATIONS_H_
 #define VARVE_TOOLS_BENCH_FLOOR_OPERATIONS_H_
@@ -7,9 +7,9 @@
 
 namespace varve::bench {
 
-// The user data of the session; it has to outlive it.
+// The user data of the session, which it must outlive.
 struct FloorOptions {
-  bool writeback = false;  // let the kernel hold back what is written
+  bool writeback = false;  // let the kernel delay writes
 };
 
 // The files of this process.

@@ -48,7 +48,7 @@ void FloorContent::Write(size_t offset, absl::string_view bytes) {
     const size_t start = offset % kChunk;
     const size_t count = std::min(bytes.size(), kChunk - start);
     std::string& chunk = chunks_[index];
-    // All chunks of a long file get full, one by one.
+    // The chunks of a long file get full one after the other.
     if (index > 0 && chunk.empty()) chunk.reserve(kChunk);
     if (chunk.size() < start) chunk.resize(start);
     const size_t old = std::min(count, chunk.size() - start);

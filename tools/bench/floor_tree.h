@@ -30,7 +30,7 @@
 
 namespace varve::bench {
 
-// Of whom a new file is, and which bits its mode may not have.
+// The owner of a new file, and the bits that its mode may not have.
 struct FloorOwner {
   uid_t uid;
   gid_t gid;
@@ -48,29 +48,29 @@ class FloorContent {
   std::vector<struct iovec> Pieces(size_t offset, size_t size) const;
 
  private:
-  // A chunk may be shorter than its size: what is missing reads as zeros.
+  // A chunk may be shorter than its size; missing bytes read as zeros.
   std::vector<std::string> chunks_;
   size_t size_ = 0;
 };
 
 class FloorTree {
  public:
-  // Of ReadDirectory: takes an entry, or returns false if there is no room.
+  // For ReadDirectory: takes an entry, or returns false if there is no room.
   using AddEntry =
       std::function<bool(absl::string_view name, const struct stat& attributes,
                          uint64_t node, uint64_t cookie)>;
-  // Of Read: sends the answer, while the pieces are valid.
+  // For Read: sends the answer, while the pieces are valid.
   using SendPieces = std::function<void(const std::vector<struct iovec>&)>;
 
   FloorTree();
   FloorTree(const FloorTree&) = delete;
   FloorTree& operator=(const FloorTree&) = delete;
 
-  // Those that take an `entry` count a lookup of the node they put into it.
+  // Methods that fill in an `entry` count a lookup of its node.
   int Lookup(uint64_t parent, absl::string_view name,
              struct fuse_entry_param& entry);
   void Forget(uint64_t node, uint64_t lookups);
-  // The kernel remembers no node any more.
+  // Notes that the kernel has forgotten all nodes.
   void ForgetAll();
 
   struct stat Attributes(uint64_t node);
@@ -78,7 +78,7 @@ class FloorTree {
   struct stat SetAttributes(uint64_t node, const struct stat& from, int to_set);
   const std::string& Target(uint64_t node);
 
-  // Makes a file of any type; `target` is of a symbolic link.
+  // Makes a file of any type; `target` is for a symbolic link.
   int Make(uint64_t parent, absl::string_view name, mode_t mode, dev_t rdev,
            absl::string_view target, const FloorOwner& owner,
            struct fuse_entry_param& entry);
@@ -88,8 +88,8 @@ class FloorTree {
   int RemoveDirectory(uint64_t parent, absl::string_view name);
   int Rename(uint64_t parent, absl::string_view name, uint64_t new_parent,
              absl::string_view new_name, unsigned flags);
-  // Entries after `cookie`; with `count_lookups`, those that `add` has taken
-  // count as looked up, but for "." and "..".
+  // Lists the entries after `cookie`. With `count_lookups`, counts a lookup for
+  // each that `add` has taken, except "." and "..".
   void ReadDirectory(uint64_t node, uint64_t cookie, bool count_lookups,
                      const AddEntry& add);
 

@@ -1,8 +1,8 @@
-// KeyValueStore: what the engine's benchmark asks of the engine and of each of
-// its peers.
+// KeyValueStore: the interface through which the benchmark uses the engine and
+// each of its peers.
 //
-// The loops over keys are inside, so that no peer pays for a virtual call per
-// key. Whatever fails ends the program: see Fail().
+// The loops over keys are inside the peers, so that none pays for a virtual
+// call per key. Any failure ends the program: see Fail().
 //
 // Not thread-safe.
 
@@ -22,8 +22,8 @@
 
 namespace varve::bench {
 
-// Says what went wrong, and ends the program with status 2: a figure that comes
-// from a wrong result must not be seen.
+// Prints what went wrong and ends the program with status 2: a figure from a
+// wrong result must never be shown.
 [[noreturn]] void Fail(absl::string_view what);
 
 // Eight bytes: a number, big-endian, so that peers that sort keys have them in
@@ -35,8 +35,8 @@ class Key {
     const uint64_t swapped = __builtin_bswap64(number);
     std::memcpy(bytes_, &swapped, sizeof(bytes_));
   }
-  // The bytes that a counter has in memory. Those of successive ones lie far
-  // apart for peers that sort keys.
+  // The bytes of a counter in memory. Successive keys lie far apart in peers
+  // that sort keys.
   static Key OfNative(uint64_t counter) {
     return Key(__builtin_bswap64(counter));
   }
@@ -51,7 +51,7 @@ class Key {
   char bytes_[8];
 };
 
-// What a reader makes of a value: it looks at the start and at the length.
+// What a reader computes from a value: it looks at the start and at the length.
 inline uint64_t Digest(const void* value, size_t size) {
   uint64_t start = 0;
   std::memcpy(&start, value, size < sizeof(start) ? 1 : sizeof(start));
@@ -63,7 +63,7 @@ struct KeyValue {
   absl::string_view value;
 };
 
-// What a walk over all entries has seen.
+// The sums of a walk over all entries.
 struct Totals {
   uint64_t count = 0;
   uint64_t keys = 0;    // sum of KeyDigest()
@@ -83,36 +83,36 @@ class KeyValueStore {
 
   virtual absl::string_view name() const = 0;
 
-  // Opens the store at `path`, a file or a directory as the peer likes it, and
-  // makes it if there is none. `capacity` is how many bytes of keys and values
-  // it has to hold at most.
+  // Opens the store at `path`, a file or a directory as the peer needs, and
+  // makes it if there is none. `capacity` is the most bytes of keys and values
+  // that it will hold.
   virtual void Open(const std::string& path, uint64_t capacity) = 0;
   virtual void Close() = 0;
 
   // Writes one entry; it can be read when this returns.
   virtual void Put(const KeyValue& item) = 0;
-  // Writes all, in the way that the peer has for many.
+  // Writes all entries in the peer's way for many at once.
   virtual void PutBatch(absl::Span<const KeyValue> items) = 0;
 
-  // Reads the keys one by one, each of which must be there, and returns the sum
-  // of the values' Digest().
+  // Reads the keys one by one, each of which must exist, and returns the sum of
+  // the values' Digest().
   virtual uint64_t Read(absl::Span<const Key> keys) = 0;
-  // The same, in the way that the peer has for many, if it has one.
+  // The same, in the peer's way for many at once, if it has one.
   virtual uint64_t ReadBatch(absl::Span<const Key> keys) { return Read(keys); }
 
-  // Visits each entry once, in the order that the peer has.
+  // Visits each entry once, in the peer's order.
   virtual Totals Iterate() = 0;
-  // The same on all cores. To be called only if the peer has a way to do it.
+  // The same on all cores. Only for peers that support it.
   virtual bool CanIterateInParallel() const { return false; }
   virtual Totals IterateInParallel() { return Iterate(); }
-  // What a walk adds up for a key.
+  // The number that a walk adds up for a key.
   virtual uint64_t KeyDigest(const Key& key) const { return key.number(); }
 };
 
 // The engine.
 std::unique_ptr<KeyValueStore> MakeVarve();
-// System calls on a file, and an array for an index: what anything that writes
-// the same bytes pays at least.
+// System calls on a file, with an array as index: the least cost of anything
+// that writes the same bytes.
 std::unique_ptr<KeyValueStore> MakeBare();
 std::unique_ptr<KeyValueStore> MakeLmdb();
 std::unique_ptr<KeyValueStore> MakeLevelDb();

@@ -1,6 +1,6 @@
-// LevelDB as it comes, but without compression and with a cache that holds
-// everything. Its log is written and not synced, which survives a crash of the
-// process. A batch is one WriteBatch.
+// LevelDB with its defaults, except that there is no compression and a cache
+// that holds everything. Its log is written and not synced, which survives a
+// crash of the process. A batch is one WriteBatch.
 
 #include <leveldb/cache.h>
 #include <leveldb/db.h>

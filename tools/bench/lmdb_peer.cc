@@ -1,5 +1,5 @@
-// LMDB in the fastest of its ways that survives a crash of the process: a
-// writable map, and no sync. A batch is one transaction.
+// LMDB in its fastest mode that survives a crash of the process: a writable
+// mapping and no sync. A batch is one transaction.
 
 #include <lmdb.h>
 #include <sys/stat.h>
@@ -11,7 +11,8 @@ namespace varve::bench {
 namespace {
 
 constexpr unsigned kFlags = MDB_NOSYNC | MDB_WRITEMAP | MDB_MAPASYNC;
-// Pages that are not full, and pages that a transaction makes anew.
+// An allowance for pages that are not full and for pages that a transaction
+// copies.
 constexpr uint64_t kMapPerByte = 8;
 constexpr uint64_t kLeastMap = uint64_t{64} << 20;
 

@@ -229,7 +229,7 @@ class Runner:
 
 
 def measure(arguments, programs):
-    """Runs everything in folders that are gone afterwards; results and facts."""
+    """Runs everything in folders that it removes afterwards; returns results and facts."""
     sizes = Sizes(arguments.scale, arguments.files, arguments.big_mib)
     with contextlib.ExitStack() as stack:
         if arguments.io_uring:
@@ -248,7 +248,7 @@ def measure(arguments, programs):
 
 
 def report(results, facts, arguments):
-    """Prints and writes all that was asked for; whether all is well."""
+    """Prints and writes everything that was asked for; returns whether all targets are met."""
     is_well = not results.failures
     print(mount_report.table(results))
     if results.failures:

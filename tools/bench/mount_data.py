@@ -18,7 +18,7 @@ KEEP_FREE = 512 << 20  # of a tmpfs, for others
 
 
 class Sizes:
-    """How much of everything; `scale` makes all of it smaller."""
+    """The sizes of all data; `scale` makes them smaller."""
 
     def __init__(self, scale=1.0, files=None, big_mib=None):
         def scaled(count):
@@ -58,7 +58,7 @@ def _candidates(root):
 
 
 def choose_files(count):
-    """As many files of each source, while it has any."""
+    """Takes files from the sources in turn, as long as they have any."""
     walks = [_candidates(root) for root in SOURCES]
     chosen = []
     while walks and len(chosen) < count:
@@ -84,7 +84,7 @@ def _copy(files, tree):
 
 
 def tree_facts(root):
-    """How many entries a tree has that are no directories, and their bytes."""
+    """The number of entries of a tree that are not directories, and their bytes."""
     entries = total = 0
     for folder, folders, files in os.walk(root):
         for name in files + folders:
@@ -122,7 +122,7 @@ class Data:
 
     @staticmethod
     def choose_folder(sizes, work):
-        """Where to make it: on tmpfs if all of it fits there."""
+        """The place for the data: on tmpfs if everything fits there."""
         needed = 4 * sizes.files * 16384 + sizes.big_bytes + KEEP_FREE
         memory = bench_tools.scratch_directory()
         if memory is not None and shutil.disk_usage(memory).free > needed:

@@ -11,7 +11,7 @@ WRITERS = 2
 
 
 class Parallel:
-    """The processes are there, and wait, before run() is called."""
+    """The processes exist and wait before run() is called."""
 
     FILE_BYTES = 2000
 
@@ -38,7 +38,7 @@ class Parallel:
                 raise BenchError("a reader or writer did not start")
 
     def run(self):
-        """Lets them go, and waits until all have ended."""
+        """Lets the processes run, and waits until all have ended."""
         self._start.set()
         for process in self._processes:
             process.join(LONGEST_SECONDS)
@@ -56,7 +56,7 @@ class Parallel:
                 process.join()
 
     def _wait_for_start(self):
-        # Whoever is interrupted is the parent, which then calls stop().
+        # An interrupt goes to the parent, which then calls stop().
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._ready.release()

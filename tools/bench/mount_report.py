@@ -1,11 +1,11 @@
-"""What the samples come to: ratios, a table, a verdict, a chart."""
+"""Turns samples into ratios, a table, a verdict and a chart."""
 
 import math
 import statistics
 
 from bench_tools import BenchError, run_pipeline
 
-# "How often the time of B goes into that of A": times faster, or times slower.
+# A ratio is the time of A divided by that of B: times faster, or times slower.
 FASTER_THAN = ("bindfs", "fuse2fs")
 SLOWER_THAN = ("host", "floor")
 
@@ -15,7 +15,7 @@ MOST_OF_HOST = {
     "find-again": 1.5, "tar-again": 1.5, "read-again": 1.1, "read-first": 2.0,
     "read-random": 1.2, "untar": 6.0, "cp": 6.0, "rm": 6.0, "rename": 3.0, "write-1m": 3.0,
 }
-# So near to a file system that does nothing, there is nothing left to win.
+# This close to a file system that does nothing, there is nothing left to gain.
 AT_THE_FLOOR = 1.25
 
 
@@ -24,7 +24,7 @@ def geometric_mean(values):
 
 
 class Results:
-    """Samples in seconds by workload and target, and who failed."""
+    """Samples in seconds by workload and target, and the failures."""
 
     def __init__(self, workloads, targets):
         self.workloads = workloads  # the measured ones, in order
@@ -55,7 +55,7 @@ class Results:
         return upper / lower if upper and lower else None
 
     def ratios(self, above, below):
-        """By workload, where both are known."""
+        """The ratios by workload, where both times are known."""
         found = {name: self.ratio(name, above, below) for name in self.samples}
         return {name: ratio for name, ratio in found.items() if ratio}
 

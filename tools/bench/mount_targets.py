@@ -34,7 +34,7 @@ class Host:
         os.makedirs(self.root)
 
     def remount(self):
-        """There is nothing to unmount: names and attributes are dropped, by root."""
+        """There is nothing to unmount; root drops cached names and attributes instead."""
         os.sync()
         with contextlib.suppress(OSError):
             with open("/proc/sys/vm/drop_caches", "w", encoding="ascii") as file:
@@ -53,7 +53,7 @@ class Mounted(Host):
         self.log = os.path.join(folder, "log")
 
     def prepare(self):
-        """What has to be there before the first mount."""
+        """Makes everything that must exist before the first mount."""
 
     def command(self):
         raise NotImplementedError
@@ -89,7 +89,7 @@ class Mounted(Host):
             run("fusermount3", "-u", self.root)
 
     def unmount(self):
-        """Unmounts; somebody who is just ending may keep it busy for a moment."""
+        """Unmounts; a process that is just ending may keep the mount busy for a moment."""
         deadline = time.monotonic() + 5
         while True:
             try:
@@ -173,7 +173,7 @@ class Fuse2fs(Mounted):
 
 
 class Floor(Mounted):
-    """Does nothing but answer: what remains is the kernel's share."""
+    """Does nothing but answer, so its times are the kernel's share."""
 
     name = "floor"
 

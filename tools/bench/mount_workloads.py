@@ -117,7 +117,7 @@ class RsyncNothing(Workload):
     needs = ("cp",)
 
     def prepare(self, bench):
-        # On fuse2fs, cp -a leaves other permissions than it has found.
+        # On fuse2fs, cp -a changes permissions.
         run("rsync", "-a", "tree/", "copy/", cwd=bench.target.root)
 
     def run(self, bench):
@@ -321,7 +321,7 @@ class Remove(Workload):
         expect(not os.path.lexists(bench.path("tree")), "the tree is still there")
 
 
-# ---- Programs with a mind of their own --------------------------------------
+# ---- Programs with access patterns of their own -----------------------------
 
 
 class GitClone(Workload):

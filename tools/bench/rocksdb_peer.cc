@@ -1,6 +1,6 @@
-// RocksDB as it comes, but without compression and with a cache that holds
-// everything. Its log is written and not synced, which survives a crash of the
-// process. A batch is one WriteBatch.
+// RocksDB with its defaults, except that there is no compression and a cache
+// that holds everything. Its log is written and not synced, which survives a
+// crash of the process. A batch is one WriteBatch.
 
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>

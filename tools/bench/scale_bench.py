@@ -48,7 +48,7 @@ ALIGNMENT = 64
 
 
 class Report:
-    """Prints each figure when it is known, beside what it is to be."""
+    """Prints each figure when it is known, beside its target."""
 
     def __init__(self):
         self.rows = []
@@ -73,7 +73,7 @@ class Store(Varve):
         self.path = os.path.join(folder, "store")
 
     def mounted_in(self):
-        """Mounts it; returns in how many seconds."""
+        """Mounts it; returns the time in seconds."""
         begun = time.perf_counter()
         self.mount()
         return time.perf_counter() - begun
@@ -95,7 +95,7 @@ class Store(Varve):
         raise BenchError("the kernel does not tell " + field)
 
     def wait_until_idle(self):
-        """Until the daemon has no work left, that of its regular syncs among it."""
+        """Waits until the daemon has no work left, including its regular syncs."""
         def work():
             with open("/proc/%d/stat" % self.process.pid, encoding="ascii") as stat:
                 return stat.read().rpartition(")")[2].split()[11:13]
@@ -134,7 +134,7 @@ def timed(function, *arguments):
 
 
 def time_a_thousand(store):
-    """Seconds to create a thousand files, to find, to read and to remove them."""
+    """Seconds to create, find, read and remove a thousand files."""
     folder = os.path.join(store.root, "thousand")
     os.mkdir(folder)
     paths = paths_in(folder)
@@ -261,7 +261,7 @@ def large_store(report, arguments, stores):
         create([os.path.join(store.root, "first")])
         store.end()
         append_zeros(store.path, gib)
-        # Takes over what another program has appended.
+        # The mount takes over entries that another program has appended.
         store.mount()
     text = "a store of %d GiB, against one of 1 GiB:" % arguments.store_gib
     compare(report, stores, arguments.rounds, text + " %s", 1.3)

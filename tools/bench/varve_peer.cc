@@ -19,7 +19,7 @@ uint64_t DigestOf(const EntryView& entry) {
   return Digest(payload.data(), payload.size());
 }
 
-// The totals of each thread apart, in a cache line of its own.
+// The totals of one thread, in a cache line of their own.
 class TotalsOfThreads {
  public:
   TotalsOfThreads() : number_(++made_) {}
@@ -127,7 +127,7 @@ class Varve final : public KeyValueStore {
 
  private:
   std::unique_ptr<Store> store_;
-  // Kept, for their memory.
+  // Members, so that their memory is reused.
   std::vector<BatchItem> items_;
   std::vector<EntryKey> keys_;
 };

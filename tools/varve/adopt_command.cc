@@ -23,7 +23,7 @@ namespace {
 
 constexpr char kDetails[] =
     R"(A store keeps only the hashes of keys, so entries that another program wrote
-have no names. Each line of KEYS-FILE is a key; where an unnamed entry has its
+have no names. Each line of KEYS-FILE is a key. If an unnamed entry has its
 hash, that entry becomes a file with the key as its path. Keys without such an
 entry are counted and otherwise ignored.
 
@@ -46,7 +46,7 @@ absl::StatusOr<std::vector<std::string>> ReadKeys(const Arguments& arguments) {
       ReadHostFile(from_input ? "/dev/stdin" : arguments.keys_file));
   std::vector<std::string> keys =
       absl::StrSplit(text, arguments.null_separated ? '\0' : '\n');
-  // What comes after the last separator.
+  // The part after the last separator.
   if (!keys.empty() && keys.back().empty()) keys.pop_back();
   return keys;
 }
@@ -103,7 +103,7 @@ absl::Status Adopt(const Arguments& arguments) {
 
 void AddAdoptCommand(CLI::App& app, Action& action) {
   CLI::App& command = AddCommand(
-      app, "adopt", "Give entries of another program their names", kDetails);
+      app, "adopt", "Give names to entries of another program", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command.add_option("STORE", arguments->store, "The store")->required();
   command

@@ -31,15 +31,15 @@ namespace {
 constexpr char kStandardStream[] = "-";
 
 constexpr char kExportDetails[] =
-    R"(Of a directory, PATH stands for what is in it; without PATH, that is the whole
-tree. All that belongs to a file comes with it: owner, mode, times, links,
-extended attributes, access control lists, holes, devices. A tar archive is in
-the pax format, and the same tree gives the same bytes; sockets have no place in
-it, and are left out with a warning. DIR is made if it is not there. A failure
-is told, and the rest is copied nevertheless.
+    R"(If PATH is a directory, copies its contents; without PATH, the whole tree. Files
+keep all their attributes: owner, mode, times, links, extended attributes,
+access control lists, holes, devices. A tar archive is in the pax format, and
+the same tree gives the same bytes; it cannot hold sockets, which are left out
+with a warning. DIR is made if it does not exist. Failures are printed, and the
+rest is copied.
 
 Content is compared with its checksums before any of it is written. Works while
-the store is mounted, and gives what has been committed.
+the store is mounted, and copies what has been committed.
 
 Example:
   varve export photos.varve --tar | zstd > photos.tar.zst
@@ -48,15 +48,15 @@ Example:
 )";
 
 constexpr char kImportDetails[] =
-    R"(What is in the archive, or in DIR, comes to lie in the directory PATH of the
-store, with all that belongs to it; without PATH, in the root. What is there and
-has the same name is replaced, but a directory only gets new attributes. Owners
-are taken by number. A member whose name is absolute, has ".." in it, or leads
-through a symbolic link is refused. A failure is told, and the rest is copied
-nevertheless.
+    R"(Copies the contents of the archive or of DIR, with all attributes, into the
+directory PATH of the store; without PATH, into the root. Existing files of the
+same name are replaced; existing directories only get new attributes. Owners are
+taken by number. A member whose name is absolute, contains "..", or leads
+through a symbolic link is refused. Failures are printed, and the rest is
+copied.
 
-Every kind of tar archive is read. One that is compressed has to be unpacked on
-the way.
+Every kind of tar archive can be read. A compressed one must be unpacked on the
+way.
 
 Example:
   varve import -p photos.varve 2023/summer --tar=summer.tar
@@ -88,8 +88,8 @@ absl::Status CheckForm(const Arguments& arguments, absl::string_view command) {
   return absl::OkStatus();
 }
 
-// What is to be copied, and what a copy of it is called: "." of a directory, so
-// that the copy is of what is in it.
+// The source, and the name of its copy: "." for a directory, so that its
+// content is copied.
 struct Source {
   std::unique_ptr<SourceDirectory> from;
   std::string name;
@@ -165,7 +165,7 @@ absl::Status Export(const Arguments& arguments) {
                                : ExportTar(arguments, *source);
 }
 
-// The directory that is to be filled; it is made if need be.
+// The directory to fill. Makes it if necessary.
 absl::StatusOr<uint64_t> FindTarget(fs::Volume& volume,
                                     const Arguments& arguments) {
   const uint32_t mode = 0777 & ~CurrentUmask();
@@ -211,7 +211,7 @@ absl::Status ImportTar(fs::Volume& volume, const Arguments& arguments, int fd) {
 
 absl::Status Import(const Arguments& arguments) {
   VARVE_RETURN_IF_ERROR(CheckForm(arguments, "import"));
-  // Before a store is made for it.
+  // Check this before making a store.
   Descriptor file;
   if (!arguments.tar.empty() && !arguments.is_stream()) {
     VARVE_ASSIGN_OR_RETURN(file, OpenForReading(arguments.tar));
@@ -231,7 +231,7 @@ absl::Status Import(const Arguments& arguments) {
   return status;
 }
 
-// The options that both have.
+// The options of both commands.
 void AddForms(CLI::App& command, const std::string& path_help,
               const std::string& tar_help, const std::string& directory_help,
               Arguments& arguments) {
@@ -264,7 +264,7 @@ void AddImportCommand(CLI::App& app, Action& action) {
       AddCommand(app, "import", "Copy a tar archive or directory to a tree",
                  kImportDetails);
   auto arguments = std::make_shared<Arguments>();
-  AddForms(command, "The directory to copy to; it is made if it is not there",
+  AddForms(command, "The directory to copy to; it is made if it does not exist",
            "An archive (without FILE or with -, standard input)", "A directory",
            *arguments);
   command.add_flag("-p,--parents", arguments->parents,

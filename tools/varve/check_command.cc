@@ -26,21 +26,20 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Follows the chain of entries, compares every live entry with its checksum,
-and the tree with the entries. Changes nothing. Works while the store is
+    R"(Follows the chain of entries, compares every live entry with its checksum, and
+compares the tree with the entries. Changes nothing. Works while the store is
 mounted, on what has been committed by then.
 
-With --repair, writes a sound copy of a damaged store in its place. The damaged
-one is kept beside it, as STORE.damaged. A damaged file is named FILE.damaged in
-the copy, and holds its bytes as they are; if the store has an older, sound
-version of it, that is FILE.older. The store must not be in use.
+With --repair, replaces a damaged store by a sound copy. The damaged store is
+kept beside it as STORE.damaged. In the copy, a damaged file is FILE.damaged,
+which has its bytes as they are. If the store has an older, sound version of the
+file, that is FILE.older. The store must not be in use.
 
-Prints a line for each thing that is wrong, and one as a summary. Its exit
-status is 0 if all is well, 4 if damage was found, 8 if the store could not be
-checked, and 16 if nothing is damaged but the store may not be whole: it is
-shorter than it was, or was not closed properly and is not in use. After a crash
-the next mount or writing command closes it; of a copy or a download, something
-is missing.
+Prints a line for each problem, and a summary. The exit status is 0 if all is
+well, 4 if damage was found, 8 if the store could not be checked, and 16 if
+nothing is damaged but the store may be incomplete: it is shorter than it was,
+or it was not closed properly and is not in use. After a crash the next mount or
+writing command closes it; in a copy or a download, something is missing.
 
 Example:
   varve check photos.varve
@@ -148,7 +147,8 @@ std::string RepairText(const Arguments& arguments,
   return text;
 }
 
-// Tells what was found before it begins, unless all is to be one object.
+// Prints the problems before the repair begins, unless the output is one JSON
+// object.
 absl::Status Repair(const Arguments& arguments, const CheckResult& result) {
   if (!arguments.json) VARVE_RETURN_IF_ERROR(Print(Report(arguments, result)));
   const absl::StatusOr<fs::RepairReport> repair =
@@ -176,7 +176,7 @@ absl::Status Check(const Arguments& arguments) {
   VARVE_RETURN_IF_ERROR(
       Print(arguments.json ? JsonReport(arguments, *result, /*repair=*/nullptr)
                            : Report(arguments, *result)));
-  // All has been said.
+  // Everything has been printed.
   if (!result->problems.empty()) return ExitError(ExitStatus::kDamage, "");
   return result->incomplete.empty() ? absl::OkStatus()
                                     : ExitError(ExitStatus::kCutShort, "");
@@ -191,7 +191,7 @@ void AddCheckCommand(CLI::App& app, Action& action) {
   command.add_option("STORE", arguments->store, "The store")->required();
   command.add_flag("--json", arguments->json, "Report as JSON");
   command.add_flag("--repair", arguments->repair,
-                   "Put a sound copy in the place of a damaged store");
+                   "Replace a damaged store by a sound copy");
   OnCommand(command, action, std::move(arguments), &Check);
 }
 

@@ -18,7 +18,7 @@
 namespace varve::tools {
 namespace {
 
-// What one file's content lies in.
+// The entries that hold the content of one file.
 struct FileExtents {
   std::string path;
   std::vector<fs::Extent> extents;
@@ -43,8 +43,8 @@ std::vector<FileExtents> AllExtents(fs::Volume& volume) {
 }  // namespace
 
 absl::StatusOr<CheckResult> Checker::Check() {
-  // The volume's own store, so that what counts as torn is what a mount would
-  // take for torn.
+  // Use the volume's own store, so that the same bytes count as torn as in a
+  // mount.
   const auto volume =
       OpenVolume(path_, {.read_only = true, .whole_chain = true});
   if (volume.ok()) {
@@ -71,7 +71,7 @@ void Checker::CheckStore(const Store& store) {
   progress_ =
       std::make_unique<Progress>(absl::StrCat("checking ", LastPartOf(path_)));
   const uint64_t size = store.file_size();
-  // What is dead and in use by the tree nevertheless is not known yet.
+  // It is not known yet which dead entries the tree uses.
   progress_->SetTotalBytes(size -
                            std::min(size, store.EstimateCompactionSavings()));
   if (store.recovery().torn_bytes > 0) {
@@ -127,7 +127,7 @@ void Checker::CheckEntries(const Store& store) {
       AddDamagedEntry(entry.location(), status);
     }
   });
-  // The order in which threads came along means nothing.
+  // The order in which threads found problems means nothing.
   std::sort(result_.problems.begin(), result_.problems.end(),
             [](const Problem& a, const Problem& b) {
               return std::pair(a.kind, a.offset) < std::pair(b.kind, b.offset);
@@ -146,7 +146,7 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
         {.kind = Problem::Kind::kContent,
          .message =
              absl::StrCat("the content at file offset ", extent.file_offset,
-                          " lies in an entry that is not there"),
+                          " lies in an entry that does not exist"),
          .offset = offset,
          .key_hash = extent.key_hash,
          .files = {file}});
@@ -154,7 +154,8 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
   }
   if (good_.contains(offset)) return;
   if (!bad_.contains(offset)) {
-    // Not a live entry: one that the tree keeps although its key has moved on.
+    // Not a live entry, but one that the tree uses although its key has a newer
+    // entry.
     const absl::StatusOr<EntryView> entry =
         store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize);
     const absl::Status status =

@@ -1,5 +1,6 @@
-// Looking for damage in a store: chain, checksums, and the tree against the
-// entries. Changes nothing, and works while the store is mounted.
+// Looks for damage in a store: in its chain, in payloads by their checksums,
+// and in the tree, whose extents are compared with the entries. Changes
+// nothing, and works while the store is mounted.
 
 #ifndef VARVE_TOOLS_VARVE_CHECKER_H_
 #define VARVE_TOOLS_VARVE_CHECKER_H_
@@ -21,27 +22,27 @@
 
 namespace varve::tools {
 
-// One thing that is wrong.
+// A single problem.
 struct Problem {
   enum class Kind {
-    kChain,    // a link or a record is damaged, and mended for reading
+    kChain,    // a link or a record is damaged and was mended for reading
     kEntry,    // an entry's payload does not match its checksum
-    kContent,  // a file refers to an entry that is not there
+    kContent,  // a file refers to an entry that does not exist
     kTree,     // the tree cannot be read, or contradicts itself
   };
   Kind kind = Kind::kChain;
   std::string message;
   std::optional<uint64_t> offset;  // in the store
   std::optional<uint64_t> key_hash;
-  std::vector<std::string> files;  // that it affects
+  std::vector<std::string> files;  // the affected files
 };
 
 struct CheckResult {
   std::vector<Problem> problems;
   std::vector<std::string> notes;  // unusual, but no damage
-  // Why the store may not be whole; empty if nothing says so.
+  // Why the store may be incomplete; empty if there is no sign of that.
   std::string incomplete;
-  uint64_t chain_entries = 0;  // tombstones and superseded ones included
+  uint64_t chain_entries = 0;  // includes tombstones and superseded ones
   uint64_t live_entries = 0;
   uint64_t verified_bytes = 0;
   bool has_tree = false;
@@ -61,18 +62,19 @@ class Checker {
   void CheckChain(const Store& store);
   void CheckEntries(const Store& store);
   void CheckTree(fs::Volume& volume);
-  // Looks at one extent of one file.
+  // Checks one extent of one file.
   void CheckExtent(const Store& store, const fs::Extent& extent,
                    const std::string& file);
-  // Counts what has been verified.
+  // Counts verified bytes.
   void AddVerified(uint64_t bytes);
   void AddDamagedEntry(const EntryLocation& entry, const absl::Status& status);
 
   const std::string path_;
-  std::unique_ptr<Progress> progress_;  // from when the store is open
+  std::unique_ptr<Progress> progress_;  // set once the store is open
   CheckResult result_;
-  // Payload offsets of entries whose checksum has been looked at: the good
-  // ones, and the places in result_.problems of the bad ones.
+  // The payload offsets of entries whose checksums have been checked: those of
+  // the good ones, and those of the bad ones with their places in
+  // result_.problems.
   absl::flat_hash_set<uint64_t> good_;
   absl::flat_hash_map<uint64_t, size_t> bad_;
 };

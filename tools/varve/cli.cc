@@ -58,7 +58,7 @@ class HelpFormatter : public CLI::Formatter {
   }
 };
 
-// The innermost command that was named, which is where a failure arose.
+// The innermost command that was named, in which a failure arose.
 const CLI::App& Innermost(const CLI::App& app) {
   const auto commands = app.get_subcommands();
   return commands.empty() ? app : Innermost(*commands.front());
@@ -81,7 +81,7 @@ std::string DidYouMean(absl::string_view word,
   return meant.has_value() ? absl::StrCat("; did you mean ", *meant, "?") : "";
 }
 
-// What an option may have been meant to be that the parser does not know.
+// A suggestion for an option that the parser does not know.
 std::string SuggestOption(const CLI::App& command) {
   std::vector<std::string> known;
   for (const CLI::Option* option : command.get_options()) {
@@ -138,7 +138,7 @@ std::unique_ptr<CLI::App> MakeApp(Action& action) {
 }
 
 std::string ValueOf(const CLI::Option& option) {
-  // With what it is checked for behind a colon.
+  // It may have a colon and the name of a check behind it.
   const std::string name = option.get_type_name();
   return name.substr(0, name.find(':'));
 }
@@ -178,7 +178,7 @@ std::string UsageSentence(const CLI::App& app, const CLI::ParseError& error) {
     return "a command is missing";
   }
   std::string sentence = error.what();
-  // But not the name of an argument.
+  // Except the name of an argument.
   if (sentence.size() > 1 && !absl::ascii_isupper(sentence[1])) {
     sentence[0] = absl::ascii_tolower(sentence[0]);
   }
@@ -228,7 +228,7 @@ std::string SwappedArguments(const CLI::App& app, const absl::Status& status) {
                                              " ", OperandsOf(command), ")");
       if (IsStore(path))
         return absl::StrCat("; ", path, " is a store: ", first);
-      // One that is yet to be made, and a directory that is there.
+      // A store that does not exist yet, and a directory that exists.
       if (operands[i]->get_name(true) == "DIR" && IsDirectory(store) &&
           !IsDirectory(path)) {
         return absl::StrCat("; if ", path, " is the store, ", first);

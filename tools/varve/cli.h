@@ -1,5 +1,6 @@
-// The command line of `varve`: all commands, and what is said of words that
-// are not understood. Help, manual pages and completions come from it.
+// The command line of `varve`: the parser for all commands, and messages about
+// words that it does not understand. Help, manual pages and completions are
+// made from it.
 //
 // Not thread-safe.
 
@@ -17,37 +18,38 @@
 
 namespace varve::tools {
 
-// The parser. What the user asks for will be in `action`, which must outlive
-// it.
+// Makes the parser. It stores in `action`, which must outlive it, what the user
+// asks for.
 std::unique_ptr<CLI::App> MakeApp(Action& action);
 
 // "STORE", "[PATH...]", "OLD... NEW".
 std::string OperandOf(const CLI::Option& operand);
 
-// What an option takes, as "SECONDS"; empty for a flag.
+// The value of an option, such as "SECONDS"; empty for a flag.
 std::string ValueOf(const CLI::Option& option);
 
-// "STORE [PATH...]": what a command takes beside options.
+// "STORE [PATH...]": the operands of a command.
 std::string OperandsOf(const CLI::App& command);
 
-// What is wrong with a word that stands where a command has to, and names none.
-// The parser would see a missing command, or a --help behind it.
+// A message about a word that stands in the place of a command but is none;
+// nothing if there is no such word. The parser itself would complain about a
+// missing command, or would see a --help behind the word.
 std::optional<std::string> UnknownCommand(
     const CLI::App& app, const std::vector<std::string>& words);
 
-// What the parser did not understand, as one sentence.
+// One sentence that says what the parser did not understand.
 std::string UsageSentence(const CLI::App& app, const CLI::ParseError& error);
 
-// How far the command was understood: "varve raw read".
+// The command as far as it was understood: "varve raw read".
 std::string CommandOf(const CLI::App& app);
 
-// The words as the parser takes them: from the back, and marked where it would
-// take "[a,b]" for two (see AddWords).
+// The words in the form that the parser needs: in reverse order, and with a
+// mark on words like "[a,b]", which it would otherwise split (see AddWords).
 std::vector<std::string> ForParser(const CLI::App& app,
                                    const std::vector<std::string>& words);
 
-// What to add to a failure if another word is the store that STORE should be:
-// "; b is a store: it comes first (varve ls STORE [PATH...])". Empty if none.
+// Text to append to a failure if STORE is not a store but another word is: "; b
+// is a store: it comes first (varve ls STORE [PATH...])". Empty otherwise.
 std::string SwappedArguments(const CLI::App& app, const absl::Status& status);
 
 }  // namespace varve::tools

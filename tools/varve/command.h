@@ -1,7 +1,7 @@
 // How the parts of the command line fit together: each subcommand adds itself
-// to the parser, and leaves in `action` what is to be done if it was the one
-// that the user named. A new one takes its source, and a row of VERBS in
-// BUILD.bazel; manual page and completions follow.
+// to the parser, and stores in `action` what to do if the user named it. A new
+// command needs a source file and a row of VERBS in BUILD.bazel; manual page
+// and completions follow. Not thread-safe.
 
 #ifndef VARVE_TOOLS_VARVE_COMMAND_H_
 #define VARVE_TOOLS_VARVE_COMMAND_H_
@@ -16,14 +16,15 @@
 
 namespace varve::tools {
 
-// The failure's message, if not empty, is printed; see exit_status.h.
+// What a command does. The caller prints the message of a failure unless it is
+// empty; see exit_status.h.
 using Action = std::function<absl::Status()>;
 
-// What is said below the help of each command.
+// The last paragraph of the help of each command.
 inline constexpr char kDetailsEnd[] = "\nExit status: see `varve --help`.";
 
-// Adds a subcommand. `help` is one line; `details`, an example at least, comes
-// after the list of options.
+// Adds a subcommand. `help` is one line. `details` follows the list of options
+// and has at least an example.
 inline CLI::App& AddCommand(CLI::App& parent, const std::string& name,
                             const std::string& help,
                             const std::string& details) {
@@ -32,8 +33,8 @@ inline CLI::App& AddCommand(CLI::App& parent, const std::string& name,
   return *command;
 }
 
-// Lets `run` be the action if the user names this command. `arguments` is the
-// struct that the parser fills in.
+// Makes `run` the action if the user names this command. The parser fills in
+// `arguments`.
 template <typename Arguments>
 void OnCommand(CLI::App& command, Action& action,
                std::shared_ptr<Arguments> arguments,
@@ -46,9 +47,9 @@ void OnCommand(CLI::App& command, Action& action,
 // As in Option::expected().
 inline constexpr int kAnyNumber = 1 << 29;
 
-// A positional argument that takes any number of words, whatever they are. The
-// parser takes "[a,b]" for two words; main.cc marks such words with a NUL,
-// which no argument has by itself, and here it is taken off again.
+// Adds a positional argument that takes any number of arbitrary words. The
+// parser would take "[a,b]" for two words, so main.cc marks such words with a
+// NUL, which no argument contains, and this removes the mark.
 inline CLI::Option* AddWords(CLI::App& command, const std::string& name,
                              std::vector<std::string>& words,
                              const std::string& description) {
@@ -57,12 +58,12 @@ inline CLI::Option* AddWords(CLI::App& command, const std::string& name,
           [](const std::string& word) { return std::string(word.c_str()); });
 }
 
-// Adds all commands, in the order of VERBS in BUILD.bazel. For each of these,
-// the source that stands beside it there defines
+// Adds all commands, in the order of VERBS in BUILD.bazel. For each verb, the
+// source that stands beside it there defines
 //
 //   void AddVerbCommand(CLI::App& app, Action& action);
 //
-// which the list itself is generated from.
+// and the build generates this function from the list.
 void AddCommands(CLI::App& app, Action& action);
 
 }  // namespace varve::tools

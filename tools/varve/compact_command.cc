@@ -29,17 +29,17 @@ namespace varve::tools {
 namespace {
 
 constexpr char kDetails[] =
-    R"(Copies what is live into a new file, which then takes the store's place. A
-store that is mounted stays in use meanwhile: its mount does the work, and this
-command shows how far it is. Until the end both files need room on the disk.
-With --punch, what is dead is given back to the disk where it lies: that wins
-less, but needs no room and little time.
+    R"(Copies all live data into a new file, which then replaces the store. A mounted
+store stays in use meanwhile: its mount does the work, and this command shows
+the progress. Until the end both files need space on the disk. With --punch, the
+space of dead data is returned to the disk in place: that reclaims less, but
+needs no free space and little time.
 
-If a compaction is running there already, this joins it and waits for its end.
-Ctrl-C (or SIGTERM) cancels the compaction, also one that was joined; the store
-then is what it was, and the exit status 130.
+If a compaction is already running, this command joins it and waits for its end.
+Ctrl-C (or SIGTERM) cancels the compaction, even one that was joined. The store
+is then as it was before, and the exit status is 130.
 
-RATE is in bytes a second: 500K, 50M, 1G (powers of 1024).
+RATE is in bytes per second: 500K, 50M, 1G (powers of 1024).
 
 Example:
   varve compact ~/photos
@@ -47,7 +47,7 @@ Example:
   varve compact --limit 50M --json photos.varve
 )";
 
-// How often progress is looked at, which is how often the bar moves.
+// How often to ask for progress and move the bar.
 constexpr absl::Duration kShowEvery = absl::Milliseconds(100);
 
 struct Arguments {
@@ -58,14 +58,15 @@ struct Arguments {
   bool json = false;
 };
 
-// Signals that ask this command to end, taken as requests to cancel. To be made
-// before any thread, as threads inherit what is blocked.
+// Takes signals that ask this command to end as requests to cancel. Must be
+// made before any thread, as threads inherit the blocked signals.
 class StopSignals {
  public:
   StopSignals() {
     sigemptyset(&signals_);
     for (const int number : {SIGINT, SIGTERM, SIGHUP}) {
-      // Who starts a command with nohup(1) or in the background means it.
+      // Leave signals ignored for a command that was started by nohup(1) or in
+      // the background.
       struct sigaction action = {};
       if (sigaction(number, nullptr, &action) == 0 &&
           action.sa_handler != SIG_IGN) {
@@ -78,13 +79,13 @@ class StopSignals {
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  // Waits for one of them, not longer than `limit`; returns whether one came.
+  // Waits for a signal for up to `limit`; returns whether one came.
   bool Wait(absl::Duration limit) const {
     const struct timespec timeout = absl::ToTimespec(limit);
     return sigtimedwait(&signals_, nullptr, &timeout) > 0;
   }
 
-  // From now on they do what they always do.
+  // Restores the usual effect of the signals.
   void Release() {
     pthread_sigmask(SIG_UNBLOCK, &signals_, nullptr);
     sigemptyset(&signals_);
@@ -94,7 +95,7 @@ class StopSignals {
   sigset_t signals_;
 };
 
-// What there is too little of, in figures.
+// Says in figures which space is missing.
 std::string TooLittleSpace(CompactionTarget& target) {
   const auto statistics = target.GetStatistics();
   if (!statistics.ok()) return "there is too little free space on the disk";
@@ -110,8 +111,8 @@ std::string TextOf(int number, absl::string_view message) {
   return strerror_r(number, buffer, sizeof(buffer));
 }
 
-// What is told of a failure, and what can be done about it. `message` may be
-// empty.
+// The message about a failure, with what the user can do about it. `message`
+// may be empty.
 absl::Status Failure(CompactionTarget& target, int number,
                      absl::string_view message) {
   const std::string cannot =
@@ -126,7 +127,8 @@ absl::Status Failure(CompactionTarget& target, int number,
       if (!is_mounted) break;
       return ExitError(
           ExitStatus::kNoPermission,
-          absl::StrCat(cannot, "only who mounted it may do that, and root"));
+          absl::StrCat(cannot,
+                       "only root and the user who mounted it may do that"));
     case EROFS:
       if (!is_mounted) break;
       return ExitError(
@@ -135,12 +137,12 @@ absl::Status Failure(CompactionTarget& target, int number,
                        "the mount is read-only; unmount it, and compact ",
                        target.store()));
     case ENOSPC:
-      return ExitError(
-          ExitStatus::kNoSpace,
-          absl::StrCat(
-              cannot,
-              message.empty() ? TooLittleSpace(target) : std::string(message),
-              "; make room (--punch does, if much in the store is dead)"));
+      return ExitError(ExitStatus::kNoSpace,
+                       absl::StrCat(cannot,
+                                    message.empty() ? TooLittleSpace(target)
+                                                    : std::string(message),
+                                    "; free some space (--punch does, if much "
+                                    "of the store is dead)"));
     case EOPNOTSUPP:
       return ExitError(
           ExitStatus::kRefused,
@@ -152,7 +154,7 @@ absl::Status Failure(CompactionTarget& target, int number,
       return ExitError(
           ExitStatus::kRefused,
           absl::StrCat(cannot,
-                       "the mount is of a version that does not know how; "
+                       "the version of its daemon does not support that; "
                        "unmount and mount it again"));
     case ENOTCONN:
     case ECONNABORTED:
@@ -174,7 +176,7 @@ void Remark(absl::string_view sentence) {
   fputs(absl::StrCat("varve: ", Printable(sentence), "\n").c_str(), stderr);
 }
 
-// Shows how far it is until it has ended, and cancels it if a signal says so.
+// Shows progress until the compaction has ended, and cancels it on a signal.
 absl::StatusOr<varve_compaction_progress> Follow(CompactionTarget& target,
                                                  bool joined,
                                                  StopSignals& signals) {
@@ -190,7 +192,7 @@ absl::StatusOr<varve_compaction_progress> Follow(CompactionTarget& target,
     display.ShowInstead(
         [progress](size_t columns) { return ProgressBar(progress, columns); });
     if (!signals.Wait(kShowEvery)) continue;
-    // Who asks a second time does not want to wait.
+    // A user who asks a second time does not want to wait.
     signals.Release();
     VARVE_RETURN_IF_ERROR(target.Cancel());
   }
@@ -250,23 +252,23 @@ absl::Status Compact(const Arguments& arguments) {
 }  // namespace
 
 void AddCompactCommand(CLI::App& app, Action& action) {
-  CLI::App& command = AddCommand(
-      app, "compact", "Win back the space of what is deleted", kDetails);
+  CLI::App& command =
+      AddCommand(app, "compact", "Reclaim the space of deleted data", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command
       .add_option("PATH", arguments->path,
                   "A store, or a directory where one is mounted")
       ->required();
-  CLI::Option* const punch =
-      command.add_flag("--punch", arguments->punch,
-                       "Give dead space back where it lies, without copying");
+  CLI::Option* const punch = command.add_flag(
+      "--punch", arguments->punch,
+      "Return dead space to the disk in place, without copying");
   command
       .add_option("--limit", arguments->limit,
-                  "Copy no more than RATE bytes a second")
+                  "Copy at most RATE bytes per second")
       ->type_name("RATE")
       ->excludes(punch);
   command.add_flag("-n,--dry-run", arguments->dry_run,
-                   "Only tell what would be won, and what it needs");
+                   "Only report what it would reclaim and what it needs");
   command.add_flag("--json", arguments->json, "As JSON, at the end");
   OnCommand(command, action, std::move(arguments), &Compact);
 }

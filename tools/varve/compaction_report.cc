@@ -38,12 +38,12 @@ const char* PhaseName(uint32_t phase) {
   }
 }
 
-// How much space there is.
+// The free space, in words.
 bool IsKnown(const varve_statistics& statistics) {
   return statistics.available_bytes != VARVE_SPACE_UNKNOWN;
 }
 
-// From 0 to 1. That all is done is only said when it has ended.
+// From 0 to 1. It reaches 1 only when the compaction has ended.
 double Fraction(const varve_compaction_progress& progress) {
   if (progress.bytes_total == 0) return 0;
   return std::min(0.99, static_cast<double>(progress.bytes_done) /
@@ -87,8 +87,8 @@ const char* OutcomeOf(const varve_compaction_progress& progress) {
   return progress.result == ECANCELED ? "cancelled" : "failed";
 }
 
-// By how much the store would take less of the disk, which gives whole blocks.
-uint64_t WouldWin(const varve_statistics& statistics) {
+// How much disk space the store would save, in whole blocks.
+uint64_t WouldReclaim(const varve_statistics& statistics) {
   constexpr uint64_t kBlock = 4096;
   const uint64_t live = (statistics.live_bytes + kBlock - 1) / kBlock * kBlock;
   return statistics.allocated_bytes -
@@ -118,8 +118,9 @@ absl::StatusOr<uint64_t> ParseRate(absl::string_view text) {
       number > std::numeric_limits<uint64_t>::max() >> shift) {
     return ExitError(
         ExitStatus::kUsage,
-        absl::StrCat("--limit needs bytes a second, as 500K, 50M or 1G, not ",
-                     text));
+        absl::StrCat(
+            "--limit needs bytes per second, such as 500K, 50M or 1G, not ",
+            text));
   }
   return number << shift;
 }
@@ -149,7 +150,7 @@ std::string ResultText(const CompactionReport& report,
   std::string text = absl::StrCat(NameOf(report), ": ",
                                   HumanBytes(progress.bytes_reclaimed), " won");
   if (punch) {
-    // What it went over may have been punched before.
+    // Earlier runs may have punched what this run went over.
     absl::StrAppend(&text, " by punching");
   } else {
     absl::StrAppend(&text, "; copied ", HumanBytes(progress.bytes_done), " of ",
@@ -188,17 +189,17 @@ std::string OutlookText(const CompactionReport& report,
       " are live and ", HumanBytes(statistics.dead_bytes), " dead; ",
       statistics.files, " files in ", statistics.entries, " entries\n");
   if (punch) {
-    return absl::StrCat(text, "punching would win at most ",
-                        HumanBytes(WouldWin(statistics)),
+    return absl::StrCat(text, "punching would reclaim at most ",
+                        HumanBytes(WouldReclaim(statistics)),
                         ", and needs no free space\n");
   }
   absl::StrAppend(
-      &text, "a compaction would win about ", HumanBytes(WouldWin(statistics)),
-      "; until its end it needs ", HumanBytes(statistics.peak_extra_bytes),
-      " of free space, and ",
+      &text, "a compaction would reclaim about ",
+      HumanBytes(WouldReclaim(statistics)), "; until its end it needs ",
+      HumanBytes(statistics.peak_extra_bytes), " of free space, and ",
       IsKnown(statistics)
           ? absl::StrCat("there are ", HumanBytes(statistics.available_bytes))
-          : "the disk does not tell how much it has");
+          : "the free space of the disk is unknown");
   const bool fits = statistics.peak_extra_bytes <= statistics.available_bytes;
   absl::StrAppend(&text, fits ? "\n"
                               : ": too little; free some, or use --punch, "
@@ -219,7 +220,7 @@ std::string OutlookJson(const CompactionReport& report,
   json["files"] = statistics.files;
   json["commits"] = statistics.commits;
   json["extents"] = statistics.extents;
-  json["would_win_bytes"] = WouldWin(statistics);
+  json["would_reclaim_bytes"] = WouldReclaim(statistics);
   json["needed_bytes"] = needed;
   json["available_bytes"] =
       IsKnown(statistics) ? Json(statistics.available_bytes) : Json(nullptr);

@@ -1,5 +1,5 @@
-// How `varve compact` shows what happens: a bar on a terminal, sentences or
-// JSON at the end.
+// The output of `varve compact`: a progress bar on a terminal, and sentences or
+// JSON at the end. Thread-safe.
 
 #ifndef VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_
 #define VARVE_TOOLS_VARVE_COMPACTION_REPORT_H_
@@ -13,8 +13,9 @@
 
 namespace varve::tools {
 
-// "50M": bytes a second. K, M, G and T are powers of 1024. INVALID_ARGUMENT
-// with a sentence; 0 is no rate.
+// Parses a number of bytes per second such as "50M", where K, M, G and T are
+// powers of 1024. INVALID_ARGUMENT, with a sentence for the user, if it is
+// malformed or 0.
 absl::StatusOr<uint64_t> ParseRate(absl::string_view text);
 
 // "copying     [######------]  42%  1.2 GiB of 2.9 GiB, 120 of 3400 files, 80.1
@@ -23,20 +24,20 @@ absl::StatusOr<uint64_t> ParseRate(absl::string_view text);
 std::string ProgressBar(const varve_compaction_progress& progress,
                         size_t columns);
 
-// What is said and done to whom.
+// The compaction that is reported.
 struct CompactionReport {
   std::string store;
-  std::string mountpoint;  // empty if it is not mounted
-  bool joined = false;     // it was running already
+  std::string mountpoint;  // empty if the store is not mounted
+  bool joined = false;     // it was already running
 };
 
-// How it went: a line for people, or a JSON object.
+// The result: a line for people, or a JSON object.
 std::string ResultText(const CompactionReport& report,
                        const varve_compaction_progress& progress);
 std::string ResultJson(const CompactionReport& report,
                        const varve_compaction_progress& progress);
 
-// What it would do (--dry-run).
+// What a compaction would do (--dry-run).
 std::string OutlookText(const CompactionReport& report,
                         const varve_statistics& statistics, bool punch);
 std::string OutlookJson(const CompactionReport& report,

@@ -131,15 +131,15 @@ TEST(OutlookTest, PartsOfABlockAreNotWon) {
   statistics.live_bytes = 5000;
   statistics.dead_bytes = 3192;
   EXPECT_THAT(OutlookText(kUnmounted, statistics, false),
-              HasSubstr("would win about 0 bytes"));
+              HasSubstr("would reclaim about 0 bytes"));
   EXPECT_THAT(OutlookText(kUnmounted, statistics, true),
-              HasSubstr("would win at most 0 bytes"));
-  EXPECT_EQ(nlohmann::json::parse(
-                OutlookJson(kUnmounted, statistics, false))["would_win_bytes"],
+              HasSubstr("would reclaim at most 0 bytes"));
+  EXPECT_EQ(nlohmann::json::parse(OutlookJson(kUnmounted, statistics,
+                                              false))["would_reclaim_bytes"],
             0);
   statistics.allocated_bytes += 4096;
   EXPECT_THAT(OutlookText(kUnmounted, statistics, false),
-              HasSubstr("would win about 4.0 KiB"));
+              HasSubstr("would reclaim about 4.0 KiB"));
 }
 
 TEST(OutlookTest, SaysWhatThereIsAndWhatIsNeeded) {
@@ -152,7 +152,7 @@ TEST(OutlookTest, SaysWhatThereIsAndWhatIsNeeded) {
   const auto text = [&statistics](bool punch) {
     return OutlookText(kUnmounted, statistics, punch);
   };
-  EXPECT_THAT(text(false), AllOf(HasSubstr("would win about 6.0 MiB"),
+  EXPECT_THAT(text(false), AllOf(HasSubstr("would reclaim about 6.0 MiB"),
                                  HasSubstr("needs 5.0 MiB of free space"),
                                  Not(HasSubstr("too little"))));
   --statistics.available_bytes;

@@ -71,7 +71,7 @@ class OpenedTarget : public CompactionTarget {
       : CompactionTarget(std::move(store), ""), volume_(std::move(volume)) {}
 
   ~OpenedTarget() override {
-    // What it says was of interest only to who would have called it.
+    // A caller that wants to know the result calls Close() itself.
     if (!closed_) volume_->Close().IgnoreError();
   }
 
@@ -107,7 +107,7 @@ class OpenedTarget : public CompactionTarget {
   bool closed_ = false;
 };
 
-// Of the mount that a path or (with an empty path) a descriptor lies on.
+// The mount on which a path or, if the path is empty, a descriptor lies.
 absl::StatusOr<uint64_t> MountIdOf(int directory, const std::string& path) {
   struct statx info = {};
   const int flags = path.empty() ? AT_EMPTY_PATH : 0;
@@ -150,10 +150,11 @@ absl::Status IsDead(const std::string& path) {
                    "`, and compact the store itself"));
 }
 
-// `path` lies on the mount; `info` is of it.
+// `path` lies on the mount, and `info` describes it.
 absl::StatusOr<std::unique_ptr<CompactionTarget>> UseMountOf(
     const std::string& path, const struct stat& info, const MountInfo& mount) {
-  // Opening a file may change its access time, and opening a device even more.
+  // Opening a file may change its access time, and opening a device may do
+  // more.
   absl::StatusOr<Descriptor> descriptor = OpenOn(mount.directory, mount);
   if (!descriptor.ok() && (S_ISDIR(info.st_mode) || S_ISREG(info.st_mode))) {
     descriptor = OpenOn(path, mount);
@@ -172,7 +173,8 @@ bool IsSameFile(const std::string& path, const struct stat& info) {
          other.st_ino == info.st_ino;
 }
 
-// The mount of a store; nothing if it is not mounted. `real` is its path.
+// The mount of the store at `real`, its real path; nothing if it is not
+// mounted.
 absl::StatusOr<std::unique_ptr<CompactionTarget>> UseMountOfStore(
     const std::string& real, const struct stat& info,
     const std::vector<MountInfo>& mounts) {

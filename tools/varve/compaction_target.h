@@ -1,5 +1,6 @@
-// What `varve compact` works on, and how: a store that is mounted, through the
-// calls of its mount (fs/ioctl/varve_ioctl.h); any other by opening it.
+// The store that `varve compact` works on. If it is mounted, the calls go to
+// its mount (fs/ioctl/varve_ioctl.h); otherwise the command opens the store
+// itself.
 
 #ifndef VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
 #define VARVE_TOOLS_VARVE_COMPACTION_TARGET_H_
@@ -15,26 +16,26 @@
 
 namespace varve::tools {
 
-// Not thread-safe. Failures carry their errno, and not always words; those of
+// Not thread-safe. Failures carry their errno but may have no message; those of
 // FindCompactionTarget() are sentences for the user.
 class CompactionTarget {
  public:
   virtual ~CompactionTarget() = default;
 
-  // Starts a compaction. Returns whether one was running already, which goes
-  // on instead.
+  // Starts a compaction. Returns true, and starts none, if one is already
+  // running.
   virtual absl::StatusOr<bool> Start(const fs::CompactionOptions& options) = 0;
   virtual absl::StatusOr<varve_compaction_progress> GetProgress() = 0;
   virtual absl::Status Cancel() = 0;
   virtual absl::StatusOr<varve_statistics> GetStatistics() = 0;
-  // Has to be called in the end. Closes the store, if it was opened.
+  // Must be called at the end. Closes the store if it was opened.
   virtual absl::Status Close() = 0;
 
-  // Its path.
+  // The path of the store.
   const std::string& store() const { return store_; }
   // Where it is mounted; empty if it is not.
   const std::string& mountpoint() const { return mountpoint_; }
-  // What the user sees it as: the mountpoint, else the store.
+  // The name for messages: the mountpoint if there is one, else the store.
   const std::string& name() const {
     return mountpoint_.empty() ? store_ : mountpoint_;
   }
@@ -53,7 +54,8 @@ enum class CompactionAccess {
   kCompact,  // an unmounted store is opened for writing
 };
 
-// `path` is a store, which may be mounted, or a directory or file of a mount.
+// `path` names a store, which may be mounted, or a directory or file of a
+// mount.
 absl::StatusOr<std::unique_ptr<CompactionTarget>> FindCompactionTarget(
     const std::string& path, CompactionAccess access);
 

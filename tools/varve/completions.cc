@@ -36,7 +36,7 @@ std::string KindName(Kind kind) {
   return "nothing";
 }
 
-// "file path path*": of each operand, what it is.
+// "file path path*": the kind of each operand.
 std::string Kinds(const Description& command) {
   return absl::StrJoin(command.operand_list, " ",
                        [](std::string* out, const OperandDescription& operand) {
@@ -68,13 +68,13 @@ void ForEach(const Description& command,
   for (const Description& verb : command.commands) ForEach(verb, visit);
 }
 
-// As a word of a shell, whatever is in it.
+// Quotes the text as one word of a shell.
 std::string Quoted(const std::string& text) {
   return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
 }
 
-// What bash and zsh have in common: the tables, and finding out where on the
-// command line one is.
+// The part that bash and zsh share: the tables, and finding the place of the
+// cursor in the command line.
 constexpr char kTables[] = R"sh(
 # For each command: its commands, options, those that take a value, operands.
 _varve_table() {

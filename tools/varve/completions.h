@@ -1,6 +1,6 @@
-// Completions for shells, from the description of the command line. What they
-// have in common: options of a verb after a dash; files of the host for a
-// store; and paths in the store, by `varve ls`, once it has been named.
+// Makes completions for shells from the description of the command line. All of
+// them complete options of a verb after a dash, files of the host for a store,
+// and paths in the store, by `varve ls`, once the store has been named.
 //
 // Thread-safe: free functions without state.
 

@@ -32,14 +32,14 @@ namespace {
 constexpr uint64_t kStep = uint64_t{1} << 20;
 
 constexpr char kGetDetails[] =
-    R"(If FILE is a directory, the copy comes to lie in it. With -r, PATH may be a
-directory, and what is copied gets all that belongs to it: owner, mode, times,
-links, extended attributes, access control lists, holes; an ordinary user owns
-what he makes. A path that ends in "/." stands for what is in the directory. A
-failure is told, and the rest is copied nevertheless.
+    R"(If FILE is a directory, the copy is made in it. With -r, PATH may be a
+directory, and copies get all attributes: owner, mode, times, links, extended
+attributes, access control lists, holes. Copies that an ordinary user makes
+belong to that user. A path that ends in "/." stands for the contents of the
+directory. Failures are printed, and the rest is copied.
 
 Content is compared with its checksums before any of it is written. Works while
-the store is mounted, and gives what has been committed.
+the store is mounted, and copies what has been committed.
 
 Example:
   varve get photos.varve 2023/summer/1.jpg .
@@ -59,7 +59,7 @@ struct GetArguments {
 
 absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
                      const std::string& name) {
-  // Not between the lines of what a terminal shows.
+  // Do not write it between the lines of output on a terminal.
   std::optional<Progress> progress;
   if (isatty(fd) != 1) progress.emplace("copying");
   for (uint64_t offset = 0;;) {
@@ -75,14 +75,15 @@ absl::Status CopyOut(fs::Volume& volume, const fs::Handle& handle, int fd,
   }
 }
 
-// A directory of the host, also by way of a link unless `flags` say otherwise.
+// Whether the path leads to a directory of the host. Follows a link unless
+// `flags` say otherwise.
 bool IsHostDirectory(const std::string& path, int flags = 0) {
   struct stat stat;
   return fstatat(AT_FDCWD, path.c_str(), &stat, flags) == 0 &&
          S_ISDIR(stat.st_mode);
 }
 
-// Where FILE says that what is called `name` goes, following cp(1).
+// Where a copy of `name` goes if the user says FILE, by the rules of cp(1).
 std::string HostTargetOf(const GetArguments& arguments,
                          const std::string& name) {
   if (arguments.no_directory || !IsHostDirectory(arguments.file)) {
@@ -135,7 +136,7 @@ absl::Status GetFile(fs::Volume& volume, const GetArguments& arguments,
   return status;
 }
 
-// That there is nothing at the path; and why, if that can be seen.
+// Says that nothing exists at the path and, if possible, why.
 absl::Status NothingThere(fs::Volume& volume, const GetArguments& arguments) {
   const absl::Status status =
       Explain(fs::PosixError(ENOENT), Cannot("read", arguments.path));
@@ -177,12 +178,12 @@ absl::Status Get(const GetArguments& arguments) {
 }
 
 constexpr char kPutDetails[] =
-    R"(A file that exists gets the new content and keeps everything else. If PATH is
-a directory, the file comes to lie in it. Until all is written, nothing has
-changed. With -r, FILE may be a directory, and what is copied gets all that
-belongs to it: owner, mode, times, links, extended attributes, access control
-lists, holes, devices. A path that ends in "/." stands for what is in the
-directory. A failure is told, and the rest is copied nevertheless.
+    R"(An existing file gets the new content and keeps everything else. If PATH is a
+directory, the file is made in it. The file does not change before all its
+content is written. With -r, FILE may be a directory, and copies get all
+attributes: owner, mode, times, links, extended attributes, access control
+lists, holes, devices. A path that ends in "/." stands for the contents of the
+directory. Failures are printed, and the rest is copied.
 
 Example:
   varve put photos.varve 2023/summer/1.jpg 1.jpg
@@ -230,14 +231,14 @@ absl::StatusOr<PathEntry> FindTarget(fs::Volume& volume,
       arguments.from_input() || arguments.no_directory) {
     return place;
   }
-  // A tree's own name, as of "..", says that what is in it is meant.
+  // If a tree has no name of its own, as "..", copy what is in it.
   const std::string name = LastPartOf(arguments.file);
   return FindPathEntry(
       volume, JoinPath(arguments.path, IsRealName(name) ? name : "."),
       arguments.recursive ? LastLink::kKeep : LastLink::kFollow);
 }
 
-// Without a name until it is whole, so that one commit makes all of it.
+// The file has no name until it is whole, so that one commit makes all of it.
 absl::Status PutNew(fs::Volume& volume, const PathEntry& place, uint32_t mode,
                     int fd, const std::string& name) {
   if (place.is_directory) return fs::PosixError(ENOTDIR);
@@ -296,7 +297,7 @@ absl::Status PutTree(fs::Volume& volume, const PutArguments& arguments) {
       !IsHostDirectory(file, AT_SYMLINK_NOFOLLOW)) {
     return Explain(fs::PosixError(ENOTDIR), Cannot("write", arguments.path));
   }
-  // A slash at the end asks for the directory that a link leads to.
+  // A slash at the end asks for the directory to which a link leads.
   const bool enter = absl::EndsWith(file, "/");
   VARVE_ASSIGN_OR_RETURN(
       const auto from,
@@ -307,7 +308,8 @@ absl::Status PutTree(fs::Volume& volume, const PutArguments& arguments) {
   return copier.failures().Result();
 }
 
-// Why FILE cannot be opened; and if it is PATH that is here, what to do.
+// Says why FILE cannot be opened. If PATH names a file of the host instead,
+// says what to do.
 absl::Status NoSuchSource(const PutArguments& arguments,
                           const absl::Status& status) {
   if (SystemErrorNumber(status) != ENOENT) return status;
@@ -363,11 +365,11 @@ void AddGetCommand(CLI::App& app, Action& action) {
       AddCommand(app, "get", "Copy a file or tree out of a store", kGetDetails);
   auto get_arguments = std::make_shared<GetArguments>();
   get.add_option("STORE", get_arguments->store, "The store")->required();
-  get.add_option("PATH", get_arguments->path, "What to copy")->required();
+  get.add_option("PATH", get_arguments->path, "The file to copy")->required();
   get.add_option("FILE", get_arguments->file,
                  "Where to write it (-, standard output)");
   get.add_flag("-r,-R,--recursive", get_arguments->recursive,
-               "Directories with all that is in them");
+               "Directories with all their contents");
   get.add_flag("-T,--no-target-directory", get_arguments->no_directory,
                "Take FILE as a name even if it is a directory");
   OnCommand(get, action, std::move(get_arguments), &Get);
@@ -383,7 +385,7 @@ void AddPutCommand(CLI::App& app, Action& action) {
   put.add_option("FILE", put_arguments->file,
                  "What to copy (-, standard input)");
   put.add_flag("-r,-R,--recursive", put_arguments->recursive,
-               "Directories with all that is in them");
+               "Directories with all their contents");
   put.add_flag("-p,--parents", put_arguments->parents,
                "Make directories on the way as needed");
   put.add_flag("-T,--no-target-directory", put_arguments->no_directory,

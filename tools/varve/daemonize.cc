@@ -22,7 +22,7 @@
 namespace varve::tools {
 namespace {
 
-// What goes over the pipe: the exit status as one byte, then the message.
+// The message on the pipe: the exit status as one byte, then the text.
 absl::Status Send(int fd, const absl::Status& status) {
   std::string report(1, static_cast<char>(ExitStatusOf(status)));
   report.append(status.message().data(), status.message().size());
@@ -45,8 +45,8 @@ absl::Status UseNoTerminal() {
   return absl::OkStatus();
 }
 
-// Closes everything above standard error but the pipe, whose new number is
-// returned: descriptors of the caller's shell are not the daemon's to keep.
+// Closes all descriptors above standard error except the pipe, whose new number
+// it returns. The daemon must not keep descriptors of the caller's shell.
 int KeepOnly(int pipe_end) {
   constexpr int kPlace = STDERR_FILENO + 1;
   if (pipe_end != kPlace) dup3(pipe_end, kPlace, O_CLOEXEC);
@@ -59,7 +59,7 @@ int KeepOnly(int pipe_end) {
     const std::function<absl::Status(std::function<absl::Status()> ready)>&
         serve) {
   setsid();
-  signal(SIGPIPE, SIG_IGN);  // the parent may be gone when it is told
+  signal(SIGPIPE, SIG_IGN);  // the parent may be gone
   Descriptor pipe(KeepOnly(pipe_end));
   bool was_ready = false;
   const auto ready = [&]() -> absl::Status {
@@ -102,7 +102,7 @@ absl::Status RunDetached(
   if (pipe2(ends, O_CLOEXEC) != 0) return SystemError(errno, "cannot fork");
   Descriptor reader(ends[0]);
   Descriptor writer(ends[1]);
-  // Or both processes would write what is buffered.
+  // Otherwise both processes would write the buffered output.
   fflush(stdout);
   fflush(stderr);
   const pid_t child = fork();

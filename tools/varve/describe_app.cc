@@ -36,7 +36,7 @@ OptionDescription DescribeOption(const CLI::Option& option) {
           .help = option.get_description()};
 }
 
-// Takes the footer apart: AddCommand() puts it together.
+// Takes apart the footer that AddCommand() puts together.
 void DescribeDetails(Description& result, absl::string_view footer) {
   absl::ConsumeSuffix(&footer, kDetailsEnd);
   const size_t example = footer.find("Example:\n");
@@ -44,7 +44,7 @@ void DescribeDetails(Description& result, absl::string_view footer) {
   if (example == absl::string_view::npos) return;
   footer.remove_prefix(example + sizeof("Example:\n") - 1);
   for (absl::string_view line : absl::StrSplit(footer, '\n')) {
-    // The list of exit statuses, in the help of all.
+    // The list of exit statuses in the help of `varve`.
     if (!absl::ConsumePrefix(&line, "  ")) break;
     absl::StrAppend(&result.example, line, "\n");
   }
@@ -69,7 +69,7 @@ Description Describe(const CLI::App& app, const std::string& prefix) {
     result.operand_list.push_back(
         {.usage = OperandOf(*option),
          .help = option->get_description(),
-         // Of `info`, for example, a store.
+         // A store, for example for `info`.
          .kind = result.operand_list.empty() && name == "PATH"
                      ? Kind::kHostFile
                      : KindOf(name, result.path),

@@ -1,4 +1,4 @@
-// The command line as data, for what is generated from it.
+// The command line as data, from which manual pages and completions are made.
 //
 // Thread-safe: a free function without state, and values.
 
@@ -11,7 +11,7 @@
 
 namespace varve::tools {
 
-// What a word on the command line stands for, as far as it can be completed.
+// What a word on the command line stands for, which decides how to complete it.
 enum class Kind {
   kNothing,  // a number, a key, a text
   kHostFile,
@@ -23,7 +23,7 @@ enum class Kind {
 struct OptionDescription {
   std::vector<std::string> shorts;  // without dashes
   std::vector<std::string> longs;
-  std::string value;  // what it takes: "SECONDS"; empty for a flag
+  std::string value;  // such as "SECONDS"; empty for a flag
   std::string help;
   Kind kind = Kind::kNothing;  // of the value
 };

@@ -39,7 +39,7 @@ void ExamineDevice(Findings& findings) {
                    "docker run --device /dev/fuse --cap-add SYS_ADMIN");
 }
 
-// Where a command is; empty if it is nowhere.
+// The path of a command; empty if it is not found.
 std::string FindCommand(const std::string& name) {
   const char* const path = getenv("PATH");
   for (const absl::string_view directory :
@@ -132,7 +132,7 @@ void ExamineSystem(Findings& findings) {
 std::string WithoutNames(std::string message,
                          const std::vector<std::string>& names,
                          const std::string& placeholder) {
-  // The longest ones first, as one may be a part of another one.
+  // The longest names first, as one may be a part of another.
   std::vector<std::string> sorted = names;
   std::sort(sorted.begin(), sorted.end(),
             [](const std::string& a, const std::string& b) {
@@ -143,7 +143,7 @@ std::string WithoutNames(std::string message,
       at = message.find(name, at);
       if (at == std::string::npos) break;
       const size_t end = at + name.size();
-      // Not in the middle of another word.
+      // Do not replace a name in the middle of another word.
       if ((at > 0 && IsOfWord(message[at - 1])) ||
           (end < message.size() && IsOfWord(message[end]))) {
         ++at;
@@ -154,7 +154,7 @@ std::string WithoutNames(std::string message,
     }
   }
   if (message.find_first_of("/\"") == std::string::npos) return message;
-  return "why is told by the command itself; the message names files";
+  return "the command itself gives the reason; the message names files";
 }
 
 }  // namespace varve::tools

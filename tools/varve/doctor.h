@@ -1,7 +1,7 @@
-// What is usually the trouble with a store, a mount and a system, looked for,
-// each with the command that mends it. What is said is fit for a bug report: it
-// names no file, no directory and no host; the two that the user named are
-// STORE and DIR.
+// Looks for the usual problems of a store, a mount and a system, and names the
+// command that solves each. The output is fit for a bug report: it names no
+// file, directory or host. The store and the directory that the user named
+// appear as STORE and DIR.
 //
 // Thread-safe: free functions without state, and values.
 
@@ -17,11 +17,11 @@ namespace varve::tools {
 struct Finding {
   enum class Level {
     kOk,
-    kNote,     // to be known, and no trouble by itself
-    kTrouble,  // to be mended
+    kNote,     // good to know, and not a problem by itself
+    kTrouble,  // needs to be solved
   };
   Level level = Level::kOk;
-  std::string check;  // what was looked at; names that scripts rely on
+  std::string check;  // what was examined; scripts rely on these names
   std::string text;
   std::string mend;  // the command, or what to do
 };
@@ -54,19 +54,20 @@ class Findings {
   std::vector<Finding> list_;
 };
 
-// Whether this system can mount: /dev/fuse, fusermount3, /etc/fuse.conf, the
-// kernel.
+// Examines whether this system can mount: /dev/fuse, fusermount3,
+// /etc/fuse.conf, the kernel.
 void ExamineSystem(Findings& findings);
 
-// A store that need not exist. Reads it, and changes nothing.
+// Examines a store, which need not exist. Changes nothing.
 void ExamineStore(const std::string& path, Findings& findings);
 
-// A directory where a store should be mounted. Waits some seconds for the
-// daemon's answers; forks.
+// Examines a directory where a store should be mounted. Waits some seconds for
+// the daemon's answers; forks.
 void ExamineMount(const std::string& path, Findings& findings);
 
-// The message without the names that it may have: `names` are replaced by
-// `placeholder`; if there is another name left, none of it is.
+// The message without names of files: replaces each of `names` by
+// `placeholder`. If the message still contains a name, returns a text that
+// refers to the command itself.
 std::string WithoutNames(std::string message,
                          const std::vector<std::string>& names,
                          const std::string& placeholder);

@@ -25,15 +25,15 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Looks for what is usually the trouble, and tells the command that mends it. Of a
-store: whether it can be opened, room on its disk, who has it open, its end,
-whether it was closed, a sample of checksums, dead space. Of the directory of a
-mount: whether its daemon lives, answers and is of this version, why it is
-read-only, room, errors. And of the system: whether it can mount.
+    R"(Looks for common problems, and names the command that solves each. For a store:
+whether it can be opened, space on its disk, who has it open, its end, whether
+it was closed, a sample of checksums, dead space. For the directory of a mount:
+whether its daemon lives, answers and has this version, why it is read-only,
+space, errors. For the system: whether it can mount.
 
-What it prints names no file, directory or host, and can go into a bug report:
-STORE and DIR stand for what was named. Changes nothing. Ends with 17 if there
-is something to mend.
+The output names no file, directory or host and can go into a bug report: STORE
+and DIR stand for the names that you gave. Changes nothing. The exit status is
+17 if there is a problem.
 
 Example:
   varve doctor photos.varve
@@ -45,7 +45,7 @@ struct Arguments {
   bool json = false;
 };
 
-// A directory, or where a dead mount is, which cannot be looked at.
+// Whether this is a directory or a dead mount, whose root cannot be examined.
 bool IsDirectoryOrMount(const std::string& path) {
   const auto real = RealPathOfLast(path);
   const auto mounts = ReadMountInfo();
@@ -112,8 +112,8 @@ absl::Status Doctor(const Arguments& arguments) {
 }  // namespace
 
 void AddDoctorCommand(CLI::App& app, Action& action) {
-  CLI::App& command = AddCommand(
-      app, "doctor", "Look for what is usually the trouble", kDetails);
+  CLI::App& command =
+      AddCommand(app, "doctor", "Look for common problems", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command
       .add_option("PATH", arguments->path,

@@ -1,4 +1,4 @@
-// What can be wrong with a mount.
+// The problems that a mount can have.
 
 #include <sys/stat.h>
 
@@ -53,7 +53,7 @@ std::optional<MountInfo> FindMount(const std::string& path,
   std::vector<std::string> options;
   for (const auto& all : {mount->options, mount->super_options}) {
     for (const std::string& option : all) {
-      // The others have names of users, or of files.
+      // The other lines name users or files.
       if (!absl::StrContains(option, '=')) options.push_back(option);
     }
   }
@@ -62,7 +62,7 @@ std::optional<MountInfo> FindMount(const std::string& path,
   return mount;
 }
 
-// Why the daemon does not answer, and how to be rid of it.
+// Reports why the daemon does not answer, and how to get rid of it.
 void NoAnswer(const MountInfo& mount, Findings& findings) {
   const std::optional<pid_t> pid = WriterOf(mount.source);
   if (pid.has_value() && IsStopped(*pid)) {
@@ -77,14 +77,14 @@ void NoAnswer(const MountInfo& mount, Findings& findings) {
                    pid.has_value() ? absl::StrCat(", pid ", *pid, ",") : "",
                    " does not answer within ",
                    absl::FormatDuration(kAnswerTime)),
-      "wait for the disk of the store (dmesg tells of its errors), or give up "
+      "wait for the disk of the store (dmesg shows its errors), or give up "
       "what is not written: varve umount --force DIR");
 }
 
-// What the daemon tells: its status, and on further lines its metrics. Nothing
-// if it does not; why is among the findings.
+// The daemon's status and, on further lines, its metrics. Returns nothing if it
+// does not answer; the findings then say why.
 std::optional<std::string> Ask(const MountInfo& mount, Findings& findings) {
-  // A mount that hangs would hang whoever asks it.
+  // A mount that hangs would hang any process that asks it.
   const Patience patience(kAnswerTime);
   const auto answer = patience.Run(
       [&mount]() -> absl::StatusOr<std::string> {
@@ -181,7 +181,7 @@ void ExamineWriting(const MountInfo& mount, const Json& status,
     findings.Trouble("scrub",
                      absl::StrCat(NumberOf(status, "scrub_found_damaged"),
                                   " entries are damaged"),
-                     "varve check STORE tells which files they are in");
+                     "varve check STORE says which files they are in");
   }
 }
 
@@ -218,7 +218,7 @@ void ExamineErrors(const std::string& text, Findings& findings) {
     absl::string_view number = name;
     if (count <= 0 || !absl::ConsumePrefix(&number, kPrefix)) continue;
     number = number.substr(0, number.find('"'));
-    // Others are what programs ask for.
+    // Other errors come from what programs ask for.
     for (const char* const bad : {"EIO", "ENOSPC", "EDQUOT", "EROFS"}) {
       if (number == bad) {
         serious.push_back(
@@ -234,12 +234,12 @@ void ExamineErrors(const std::string& text, Findings& findings) {
                                    " writes to the store failed"));
   }
   if (serious.empty()) {
-    findings.Ok(kErrors, "no request has failed by a fault of the disk");
+    findings.Ok(kErrors, "no request has failed because of the disk");
   } else {
     findings.Note(
         kErrors,
         absl::StrCat("since it was mounted: ", absl::StrJoin(serious, ", ")),
-        "journalctl -t varve tells of each");
+        "journalctl -t varve shows each");
   }
 }
 

@@ -1,4 +1,4 @@
-// What can be wrong with a store.
+// The problems that a store can have.
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -31,13 +31,14 @@
 namespace varve::tools {
 namespace {
 
-// Below this, a mount is short of room: it keeps up to 8 MiB back to delete
-// with.
+// With less free space than this, a mount is short of room: it keeps up to 8
+// MiB back for deletions.
 constexpr uint64_t kLittleRoom = uint64_t{32} << 20;
-// Compaction is due if it would win so much, and so much of the whole.
+// Compaction is due if it would reclaim so many bytes and such a part of the
+// store.
 constexpr uint64_t kMuchDead = uint64_t{16} << 20;
 constexpr double kDeadShare = 0.5;
-// How much is compared with its checksums.
+// How many bytes to compare with their checksums.
 constexpr uint64_t kSampleEntries = 1000;
 constexpr uint64_t kSampleBytes = uint64_t{64} << 20;
 
@@ -85,7 +86,7 @@ void ExamineRoom(const std::string& path, Findings& findings) {
   }
 }
 
-// Whether somebody has it open for writing.
+// Whether a process has it open for writing.
 bool ExamineLock(const std::string& path, const std::string& real,
                  Findings& findings) {
   constexpr char kLock[] = "lock";
@@ -122,7 +123,7 @@ bool ExamineLock(const std::string& path, const std::string& real,
 }
 
 void ExamineTail(fs::Volume& volume, bool is_in_use, Findings& findings) {
-  // Of one that is in use, its end is being written.
+  // A process is still writing the end of a store that is in use.
   if (is_in_use) return;
   const RecoveryReport& recovery = volume.store().recovery();
   if (recovery.torn_bytes > 0) {
@@ -147,13 +148,14 @@ void ExamineTail(fs::Volume& volume, bool is_in_use, Findings& findings) {
 void ExamineDamage(fs::Volume& volume, Findings& findings) {
   const Store& store = volume.store();
   if (const size_t mends = store.recovery().mends.size(); mends > 0) {
-    findings.Trouble("chain",
-                     absl::StrCat(mends,
-                                  " of its records are damaged, and mended for "
-                                  "reading"),
-                     "varve check --repair STORE");
+    findings.Trouble(
+        "chain",
+        absl::StrCat(mends,
+                     " of its records are damaged and were mended for "
+                     "reading"),
+        "varve check --repair STORE");
   } else {
-    findings.Ok("chain", "its records lead from the end to the begin");
+    findings.Ok("chain", "its records lead from the end to the beginning");
   }
   uint64_t entries = 0, bytes = 0, damaged = 0;
   store.ForEach([&](const EntryView& entry) {
@@ -170,7 +172,7 @@ void ExamineDamage(fs::Volume& volume, Findings& findings) {
     findings.Trouble(
         "checksums",
         absl::StrCat(damaged, " of ", sample, " do not match their checksums"),
-        "varve check STORE tells which files they are; restore "
+        "varve check STORE says which files they are in; restore "
         "those from a backup");
   } else {
     findings.Ok("checksums", absl::StrCat(sample,
@@ -186,7 +188,7 @@ void ExamineDead(fs::Volume& volume, Findings& findings) {
   const uint64_t all = std::max<uint64_t>(store.recovery().file_size, 1);
   const double share = static_cast<double>(dead) / static_cast<double>(all);
   const std::string text = absl::StrFormat(
-      "a compaction would win back %s, %.0f %%", HumanBytes(dead), 100 * share);
+      "a compaction would reclaim %s, %.0f %%", HumanBytes(dead), 100 * share);
   if (dead >= kMuchDead && share >= kDeadShare) {
     findings.Trouble(kDead, text, "varve compact STORE");
   } else {
@@ -216,8 +218,7 @@ void ExamineStore(const std::string& path, Findings& findings) {
   if (::stat(path.c_str(), &stat) != 0) {
     const bool is_missing = errno == ENOENT || errno == ENOTDIR;
     findings.Trouble(
-        kExists,
-        is_missing ? "there is no such file" : "it cannot be looked at",
+        kExists, is_missing ? "there is no such file" : "it cannot be examined",
         is_missing ? "find where it is; varve mount STORE DIR "
                      "would make a new one"
                    : "sudo varve doctor STORE");

@@ -25,11 +25,12 @@ struct Meaning {
 constexpr Meaning kMeanings[] = {
     {ExitStatus::kOk, "done"},
     {ExitStatus::kFailure, "any other failure"},
-    {ExitStatus::kUsage, "unknown command or option, or an argument missing"},
+    {ExitStatus::kUsage, "unknown command or option, or a missing argument"},
     {ExitStatus::kNotFound, "no such store, mountpoint, path or key"},
     {ExitStatus::kDamage, "the store is damaged"},
     {ExitStatus::kNotAStore, "the file is not a store"},
-    {ExitStatus::kWrongKind, "a directory where a file is needed, or reverse"},
+    {ExitStatus::kWrongKind,
+     "a directory where a file is needed, or the reverse"},
     {ExitStatus::kNoPermission, "permission denied"},
     {ExitStatus::kNotChecked, "`varve check` could not check the store"},
     {ExitStatus::kReadOnly, "the store or its disk is read-only"},
@@ -40,7 +41,7 @@ constexpr Meaning kMeanings[] = {
     {ExitStatus::kRefused, "not possible here; the message says why"},
     {ExitStatus::kTooNew, "the store needs a newer version of Varve"},
     {ExitStatus::kCutShort, "the store is cut short, or was not closed"},
-    {ExitStatus::kTrouble, "`varve doctor` has found something to mend"},
+    {ExitStatus::kTrouble, "`varve doctor` has found a problem"},
     {ExitStatus::kCancelled, "cancelled, by Ctrl-C for example"},
 };
 
@@ -120,7 +121,7 @@ ExitStatus ExitStatusOf(const absl::Status& status) {
       return static_cast<ExitStatus>(number);
     }
   }
-  // Damage is damage, whatever number a reader of the bytes would be given.
+  // Damage counts as damage, whatever errno a reader of the bytes would get.
   const std::optional<int> number = SystemErrorNumber(status);
   if (number.has_value() && !absl::IsDataLoss(status)) {
     return FromErrorNumber(*number);

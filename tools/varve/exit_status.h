@@ -1,6 +1,6 @@
-// What the command ends with. Every failure of a command is an absl::Status
-// whose message is one sentence for the user; its exit status is the one that
-// was attached here, else it follows from the error number or the code.
+// The exit status of the command. Every failure of a command is an absl::Status
+// whose message is one sentence for the user. Its exit status is the one that
+// ExitError() attached; otherwise it follows from the error number or the code.
 //
 // Thread-safe: free functions without state.
 
@@ -14,7 +14,7 @@
 
 namespace varve::tools {
 
-// Numbers that scripts rely on; exit_status.cc says what each means.
+// Scripts rely on these numbers; exit_status.cc says what each means.
 enum class ExitStatus : int {
   kOk = 0,
   kFailure = 1,
@@ -34,20 +34,20 @@ enum class ExitStatus : int {
   kTooNew = 15,
   kCutShort = 16,
   kTrouble = 17,
-  kCancelled = 130,  // as shells say of SIGINT
+  kCancelled = 130,  // as shells report SIGINT
 };
 
-// The table of all of them, for `varve --help`.
+// The table of all exit statuses, for `varve --help`.
 std::string ExitStatusHelp();
 
 // A failure with a sentence and an exit status of the caller's choice. An empty
-// message means that everything has been said already.
+// message means that the failure has already been printed.
 absl::Status ExitError(ExitStatus exit_status, absl::string_view message);
 
 ExitStatus ExitStatusOf(const absl::Status& status);
 
-// The same failure as "<what>: <reason>". Unlike Annotate() it finds words for
-// the errors of fs/, which come without any. OK stays OK.
+// Returns the same failure as "<what>: <reason>". Unlike Annotate(), it finds a
+// text for the errors of fs/, which have none. OK stays OK.
 absl::Status Explain(const absl::Status& status, absl::string_view what);
 
 }  // namespace varve::tools

@@ -1,5 +1,5 @@
-// What goes wrong in a command that goes on after a failure: each is told when
-// it happens, and the command ends with the exit status of the first.
+// The failures of a command that continues after a failure: each is printed
+// when it happens, and the command ends with the exit status of the first.
 //
 // Not thread-safe.
 
@@ -15,16 +15,17 @@ namespace varve::tools {
 
 class Failures {
  public:
-  // `before` is called before each line is printed, to clear what stands there.
+  // `before` is called before each line is printed, for example to clear a
+  // progress line.
   explicit Failures(std::function<void()> before = [] {})
       : before_(std::move(before)) {}
 
   // Prints the message on standard error. OK is ignored.
   void Note(const absl::Status& status);
-  // Prints a warning there, which is no failure.
+  // Prints a warning on standard error, which does not count as a failure.
   void Warn(absl::string_view message) const;
   bool any() const { return !first_.ok(); }
-  // OK, or a failure that has been told already.
+  // OK, or the first failure, which has already been printed.
   absl::Status Result() const { return first_; }
 
  private:

@@ -14,13 +14,14 @@
 namespace varve::tools {
 namespace {
 
-// What the manager is asked to wait each time that there was work done: several
+// How much longer the manager is asked to wait after each sign of work: several
 // beats, as the machine may be slow.
 constexpr absl::Duration kExtension = absl::Seconds(60);
-// Beating takes some time of the processor by itself; work takes more.
+// The heartbeat itself takes some processor time; work takes more than this.
 constexpr absl::Duration kWork = absl::Milliseconds(20);
 
-// Of what is mounted at the directory, as far as the kernel knows by itself.
+// The device number of the file system mounted at the directory, without asking
+// its daemon.
 std::optional<uint64_t> DeviceAt(const std::string& directory) {
   struct statx info = {};
   const int flags = AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT | AT_SYMLINK_NOFOLLOW;
@@ -116,8 +117,8 @@ bool Heartbeat::HasWorked() {
 
 void Heartbeat::Probe() {
   if (manager_.watchdog() == absl::InfiniteDuration()) return;
-  // A mount that is covered, or seen in another place only, cannot be asked.
-  // By its path and not by a descriptor, which would keep it from being
+  // A mount that is covered, or visible in other namespaces only, cannot be
+  // asked. Use its path, because a descriptor would keep it from being
   // unmounted.
   struct statvfs info;
   const bool is_there = device_.has_value() && DeviceAt(directory_) == device_;

@@ -29,21 +29,22 @@ namespace varve::tools {
 
 class Heartbeat {
  public:
-  // How often there is something to tell, at least.
+  // The longest time between two messages.
   static constexpr absl::Duration kBeat = absl::Seconds(5);
 
-  // Says that the store is being opened. `manager` must outlive this. No thread
-  // is started if it does not listen.
+  // Reports that the store is being opened. `manager` must outlive this. Starts
+  // no thread if the manager does not listen.
   Heartbeat(const ServiceManager& manager, const std::string& store,
             absl::Duration beat = kBeat);
   ~Heartbeat();
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
 
-  // READY: the volume is mounted at the directory, and answers. The volume must
-  // stay until Stopping().
+  // Reports READY: the volume is mounted at the directory and answers. The
+  // volume must live until Stopping().
   void Ready(const fs::Volume& volume, const std::string& directory);
-  // STOPPING: nothing is served any more, and the store is being closed.
+  // Reports STOPPING: requests are no longer served, and the store is being
+  // closed.
   void Stopping();
 
  private:
@@ -61,16 +62,16 @@ class Heartbeat {
   const ServiceManager& manager_;
   const std::string store_;
   const absl::Duration beat_;
-  // Set before the phase says that they may be used.
+  // Set before the phase becomes kServing.
   const fs::Volume* volume_ = nullptr;
   std::string directory_;
   std::optional<uint64_t> device_;
-  std::string serving_;  // what STATUS is when there is nothing else to say
+  std::string serving_;  // the usual STATUS while serving
 
   std::atomic<Phase> phase_{Phase::kOpening};
   std::atomic<bool> ended_{false};
   struct rusage last_usage_ = {};
-  std::string last_status_;  // of the thread
+  std::string last_status_;  // only for the thread
   fs::Wakeup wakeup_;
   std::thread thread_;
 };

@@ -22,13 +22,14 @@ struct Arguments {
   std::vector<std::string> words;
 };
 
-// main.cc has made another command of it.
+// main.cc has turned it into another command.
 absl::Status Help(const Arguments&) { return absl::OkStatus(); }
 
 }  // namespace
 
 void AddHelpCommand(CLI::App& app, Action& action) {
-  CLI::App& command = AddCommand(app, "help", "Tell about a command", kDetails);
+  CLI::App& command =
+      AddCommand(app, "help", "Show the help of a command", kDetails);
   auto arguments = std::make_shared<Arguments>();
   AddWords(command, "COMMAND", arguments->words, "The command (all of them)");
   OnCommand(command, action, std::move(arguments), &Help);

@@ -54,7 +54,7 @@ absl::StatusOr<std::string> ReadSome(int fd, size_t limit,
 absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name) {
   while (!bytes.empty()) {
     const ssize_t count = write(fd, bytes.data(), bytes.size());
-    // The bytes are mapped, and cannot be read.
+    // The bytes are mapped but cannot be read.
     if (count < 0 && errno == EFAULT) {
       return ErrorWithCode(absl::StatusCode::kDataLoss, EIO,
                            "the store cannot be read any more");

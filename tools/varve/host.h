@@ -1,5 +1,4 @@
-// The host's files and paths, as far as the command needs them beside the
-// store itself.
+// Functions on the host's files and paths, other than the store itself.
 //
 // Thread-safe: functions without state, and values.
 
@@ -16,43 +15,44 @@
 
 namespace varve::tools {
 
-// Opens for reading. `name` is used in messages.
+// Opens a file for reading.
 absl::StatusOr<Descriptor> OpenForReading(const std::string& path);
-// Creates the file, or empties it.
+// Creates the file or empties it.
 absl::StatusOr<Descriptor> OpenForWriting(const std::string& path);
-// Closes what was written to, and tells what went wrong in doing so. `name` is
-// used in messages.
+// Closes a file that was written to, and returns the error of doing so. `name`
+// is used in messages, here and below.
 absl::Status CloseWritten(Descriptor file, absl::string_view name);
 
-// The next up to `limit` bytes; fewer only at the end.
+// Reads the next `limit` bytes; fewer only at the end of the file.
 absl::StatusOr<std::string> ReadSome(int fd, size_t limit,
                                      absl::string_view name);
 absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name);
-// To standard output, at once.
+// Writes to standard output without buffering.
 absl::Status Print(absl::string_view text);
 
-// The permissions that this process does not give to what it makes.
+// The umask of this process.
 uint32_t CurrentUmask();
 
-// All of a small file.
+// Reads all of a small file.
 absl::StatusOr<std::string> ReadHostFile(const std::string& path);
 
-// The path without symbolic links and relative parts. All of it must exist.
+// The path without symbolic links and relative parts. Every part of it must
+// exist.
 absl::StatusOr<std::string> RealPath(const std::string& path);
-// The same where the last part need not exist, or cannot be looked at because
-// it is a dead mount.
+// The same, but the last part need not exist, and may be a dead mount, which
+// cannot be examined.
 absl::StatusOr<std::string> RealPathOfLast(const std::string& path);
 
 // "/a/b" for "/a/b//"; "/" stays.
 absl::string_view WithoutTrailingSlashes(absl::string_view path);
 // "/a/b" for "/a/b/c" and for "/a/b//c///"; "." for "c".
 std::string DirectoryOf(absl::string_view path);
-// "c" for all of these.
+// "c" for all of these paths.
 std::string LastPartOf(absl::string_view path);
 std::string JoinPath(absl::string_view directory, absl::string_view name);
 
-// The text with what could change a terminal's state, or break a line, made
-// visible: "a\nb" becomes "a\\nb".
+// The text with visible escapes in place of characters that could change the
+// state of a terminal or break a line: "a\nb" becomes "a\\nb".
 std::string Printable(absl::string_view text);
 
 }  // namespace varve::tools

@@ -33,7 +33,7 @@ Node NodeOf(const struct stat& stat) {
   return {.mode = stat.st_mode,
           .uid = stat.st_uid,
           .gid = stat.st_gid,
-          // The 32 bits of a device number that the kernel knows.
+          // The 32 bits of a device number in the kernel's encoding.
           .rdev = static_cast<uint32_t>(stat.st_rdev),
           .link_count = static_cast<uint32_t>(stat.st_nlink),
           .size = static_cast<uint64_t>(stat.st_size),
@@ -63,8 +63,8 @@ absl::StatusOr<Descriptor> OpenAt(int directory, const std::string& name,
   return fd;
 }
 
-// Access times are among what is copied, and stay what they are, if the file is
-// the caller's.
+// Access times are copied, too, so reading must not change them, which works if
+// the file is the caller's.
 absl::StatusOr<Descriptor> OpenSource(int directory, const std::string& name,
                                       int flags) {
   auto fd = OpenAt(directory, name, flags | O_RDONLY | O_NOATIME);
@@ -72,7 +72,7 @@ absl::StatusOr<Descriptor> OpenSource(int directory, const std::string& name,
   return OpenAt(directory, name, flags | O_RDONLY);
 }
 
-// Of calls that take no directory: a path which leads to the name in it.
+// For calls that take no directory: a path to a name in the directory.
 std::string PathAt(const Descriptor& directory, const std::string& name) {
   return absl::StrCat("/proc/self/fd/", directory.get(), "/", name);
 }
@@ -116,12 +116,12 @@ class HostSourceFile : public SourceFile {
       : fd_(std::move(fd)), size_(size) {}
 
   absl::StatusOr<std::optional<uint64_t>> NextData(uint64_t offset) override {
-    // What is made as it is read has no length.
+    // Files whose content is made on reading, as in /proc, have no length.
     if (size_ == 0) return offset;
     const off_t data = lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
     if (data >= 0) return static_cast<uint64_t>(data);
     if (errno == ENXIO) return std::nullopt;
-    if (errno == EINVAL) return offset;  // not known here
+    if (errno == EINVAL) return offset;  // not supported here
     return fs::PosixError(errno);
   }
 
@@ -224,7 +224,7 @@ class HostSourceDirectory : public SourceDirectory {
   const FileId store_;
 };
 
-// Writes what `from` has, and leaves its holes out.
+// Writes the data of `from` and leaves out its holes.
 absl::Status WriteContent(int fd, uint64_t size, SourceFile& from,
                           Progress& progress) {
   uint64_t end = 0;
@@ -251,7 +251,7 @@ absl::Status WriteContent(int fd, uint64_t size, SourceFile& from,
 
 class HostTargetDirectory : public TargetDirectory {
  public:
-  // `root` is where the copying began; itself if it is null.
+  // `root` is the directory where the copying began; null means this one.
   HostTargetDirectory(Descriptor fd, FileId store, HostTargetDirectory* root)
       : fd_(std::move(fd)),
         store_(store),
@@ -289,7 +289,7 @@ class HostTargetDirectory : public TargetDirectory {
     status.Update(CloseWritten(std::move(fd), "the copy"));
     if (status.ok() && (dress.all || !exists)) status = Finish(name, dress);
     if (!status.ok() && !exists) {
-      // The first failure is the one to tell.
+      // Return the first failure.
       static_cast<void>(unlinkat(fd_.get(), name.c_str(), 0));
     }
     return status;
@@ -337,7 +337,7 @@ absl::Status HostTargetDirectory::SetXattrs(const std::string& name,
                                             const Xattrs& wanted) {
   const std::string path = PathAt(fd_, name);
   const bool is_root = geteuid() == 0;
-  // An access list that a new file has inherited, for example.
+  // For example an access list that a new file has inherited.
   VARVE_ASSIGN_OR_RETURN(const auto names, ListXattrsOf(path));
   for (const std::string& old : names) {
     const bool goes =
@@ -354,7 +354,7 @@ absl::Status HostTargetDirectory::SetXattrs(const std::string& name,
         0) {
       continue;
     }
-    // Those of root, which nobody else can give.
+    // Attributes that only root can set.
     if (!is_root && errno == EPERM && !absl::StartsWith(xattr, "user.")) {
       continue;
     }
@@ -369,15 +369,15 @@ absl::Status HostTargetDirectory::Finish(const std::string& name,
   uint32_t mode = node.mode & 07777;
   if (dress.all && fchownat(fd_.get(), name.c_str(), node.uid, node.gid,
                             AT_SYMLINK_NOFOLLOW) != 0) {
-    // An ordinary user owns what he makes, as with cp(1) and tar(1). What is
-    // not given to another one must not have his privileges either.
+    // An ordinary user owns the copies that he makes, as with cp(1) and tar(1).
+    // A file that stays his must not get the privileges of its original owner.
     if (errno != EPERM || geteuid() == 0) return fs::PosixError(errno);
     VARVE_ASSIGN_OR_RETURN(const struct stat stat, StatAt(fd_.get(), name));
     if (stat.st_uid != node.uid) mode &= ~static_cast<uint32_t>(S_ISUID);
     if (stat.st_gid != node.gid) mode &= ~static_cast<uint32_t>(S_ISGID);
   }
-  // Before the mode, which may keep the owner from setting them; and after the
-  // change of owner, which takes capabilities away.
+  // Before the mode, which may keep the owner from setting attributes, and
+  // after the change of owner, which removes capabilities.
   if (dress.all) VARVE_RETURN_IF_ERROR(SetXattrs(name, dress.xattrs));
   if (!S_ISLNK(node.mode)) {
     VARVE_RETURN_IF_ERROR(Check(fchmodat(fd_.get(), name.c_str(), mode, 0)));
@@ -407,7 +407,7 @@ void AllowManyDescriptors() {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
-  // Without it, a deep tree will be told as one.
+  // If this fails, copying a tree that is too deep will report it.
   static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
 }
 

@@ -1,4 +1,5 @@
-// Trees of the host, to copy from and to. No symbolic link in them is followed.
+// Trees of the host, as source and target of copies. Symbolic links in them are
+// never followed.
 //
 // Not thread-safe.
 
@@ -14,13 +15,13 @@
 namespace varve::tools {
 
 // Whether a path names the file of the store, which must not be copied into
-// itself, let alone overwritten. False if either is not there.
+// itself or overwritten. False if either does not exist.
 bool IsSameFile(const std::string& path, const std::string& store);
 
-// Lets this process have as many directories open as it may.
+// Raises the limit on open files of this process as far as permitted.
 void AllowManyDescriptors();
 
-// `store` is the path of the store that is copied from or to.
+// `store` is the path of the store that takes part in the copy.
 absl::StatusOr<std::unique_ptr<SourceDirectory>> HostSource(
     const std::string& directory, const std::string& store);
 absl::StatusOr<std::unique_ptr<TargetDirectory>> HostTarget(

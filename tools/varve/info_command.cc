@@ -31,9 +31,9 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Of a store, which may be mounted at the same time: what it holds. Of the
-directory where one is mounted: what its daemon says, which is also to be read
-in .varve/status there.
+    R"(For a store, which may be mounted at the same time, shows what it holds. For
+the directory where one is mounted, shows the status from its daemon, which is
+also in .varve/status there.
 
 Example:
   varve info photos.varve
@@ -101,7 +101,7 @@ absl::StatusOr<Json> Describe(const std::string& path) {
     });
   }
   json["unnamed_entries"] = volume->Unnamed().size();
-  // Of a store that is mounted they would speak of its present use.
+  // For a mounted store they would describe its present use.
   const bool in_use =
       json.contains("mounted_at") && !json["mounted_at"].empty();
   json["notes"] = in_use ? std::vector<std::string>() : volume->notes();
@@ -125,7 +125,7 @@ absl::Status Info(const Arguments& arguments) {
 
 void AddInfoCommand(CLI::App& app, Action& action) {
   CLI::App& command =
-      AddCommand(app, "info", "Tell about a store or a mount", kDetails);
+      AddCommand(app, "info", "Show what a store or a mount holds", kDetails);
   auto arguments = std::make_shared<Arguments>();
   command
       .add_option("PATH", arguments->path,

@@ -1,5 +1,6 @@
-// The journal of systemd by its native protocol: datagrams of fields, which can
-// be searched one by one (`journalctl VARVE_STORE=/srv/photos.varve`).
+// A client of systemd's journal by its native protocol: datagrams of fields,
+// for each of which users can search (`journalctl
+// VARVE_STORE=/srv/photos.varve`).
 //
 // Thread-safe.
 
@@ -23,14 +24,15 @@ using JournalField = std::pair<absl::string_view, absl::string_view>;
 
 class Journal {
  public:
-  // Nothing if there is no journal. The environment's VARVE_JOURNAL_SOCKET is
-  // where it is, for tests; /run/systemd/journal/socket otherwise.
+  // Connects to /run/systemd/journal/socket or, for tests, to the socket that
+  // the environment variable VARVE_JOURNAL_SOCKET names. Returns nothing if
+  // there is no journal.
   static absl::optional<Journal> Connect();
-  // Whether what is written to the descriptor goes to the journal, as the
-  // environment's JOURNAL_STREAM says.
+  // Whether the descriptor leads to the journal, as the environment variable
+  // JOURNAL_STREAM says.
   static bool Is(int fd);
 
-  // Sends one record. False if it could not be sent, even without waiting.
+  // Sends one record. Returns false if it could not be sent without waiting.
   bool Send(absl::Span<const JournalField> fields) const;
 
  private:
@@ -38,7 +40,8 @@ class Journal {
   Descriptor socket_;
 };
 
-// A record as it is sent: a value of several lines has its length before it.
+// Encodes a record for sending. A value of several lines has its length before
+// it.
 std::string JournalRecord(absl::Span<const JournalField> fields);
 
 }  // namespace varve::tools

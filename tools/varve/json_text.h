@@ -1,5 +1,5 @@
-// JSON as the command prints it. A name or path in it need not be UTF-8: what
-// is not becomes U+FFFD.
+// JSON as the command prints it. Bytes of names and paths that are not UTF-8
+// become U+FFFD.
 //
 // Thread-safe: free functions without state.
 

@@ -23,19 +23,21 @@ namespace varve::tools {
 namespace {
 
 constexpr int kPatienceMilliseconds = 1000;
-// In the flags of FUSE_INIT, from Linux 6.14 on.
+// A flag of FUSE_INIT, from Linux 6.14 on.
 constexpr uint64_t kOverIoUring = uint64_t{1} << 41;
 
 // The kernel's first request to a new file system. The header that this is
-// built with may be older than the kernel, but what is read here has its place.
+// built with may be older than the kernel, but the fields that this reads have
+// a fixed place.
 struct InitRequest {
   fuse_in_header header;
   fuse_init_in init;
 };
 
-// Mounts, where nobody else sees it, and reads what the kernel says first.
+// Mounts where nobody else sees it, and reads the kernel's first request.
 std::optional<FuseOffer> AskInNamespace() {
-  // Before a namespace of users is entered, which may hide who may open it.
+  // Open the device before entering a user namespace, in which the permission
+  // may be lost.
   const Descriptor device(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (!device.valid()) return std::nullopt;
   const bool is_root = geteuid() == 0;
@@ -66,7 +68,7 @@ std::optional<FuseOffer> AskInNamespace() {
                    .io_uring = (flags & kOverIoUring) != 0};
 }
 
-// In a child, as a process does not come back from a namespace.
+// Use a child, because a process cannot leave a namespace.
 std::optional<FuseOffer> AskFuse() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;

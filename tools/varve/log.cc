@@ -21,9 +21,9 @@
 namespace varve::tools {
 namespace {
 
-// Where lines go. Threads may be logging while it is exchanged, as a mount that
-// is ready leaves its terminal; spdlog's default logger must not be exchanged
-// then.
+// Where lines go. A mount that is ready leaves its terminal, so this changes
+// while other threads may be logging. spdlog's default logger must not be
+// exchanged then.
 const std::shared_ptr<spdlog::sinks::dist_sink_mt>& Output() {
   static auto& output = *new std::shared_ptr<spdlog::sinks::dist_sink_mt>(
       std::make_shared<spdlog::sinks::dist_sink_mt>());
@@ -35,7 +35,7 @@ spdlog::logger& Logger() {
   return logger;
 }
 
-// What the lines are about.
+// The store that the lines are about.
 struct Subject {
   std::mutex mu;
   std::string store;
@@ -47,7 +47,7 @@ Subject& TheSubject() {
   return subject;
 }
 
-// Of the failure that this thread is about to log.
+// The fields of the failure that this thread is about to log.
 thread_local const absl::Status* failure = nullptr;
 thread_local absl::string_view failed_operation;
 
@@ -85,7 +85,7 @@ class JournalSink final : public spdlog::sinks::base_sink<std::mutex> {
       file = fs::PathOfFailure(*failure).value_or("");
       if (!file.empty()) fields.emplace_back("VARVE_FILE", file);
     }
-    // Where journald cannot keep up, standard error is left, which is its, too.
+    // If journald cannot keep up, use standard error, which leads there, too.
     if (!journal_.Send(fields)) {
       const std::string line = absl::StrCat("varve: ", text, "\n");
       [[maybe_unused]] const ssize_t written =
@@ -103,7 +103,7 @@ void Use(const spdlog::sink_ptr& sink) {
   Output()->set_sinks({sink});
 }
 
-// False if there is no journal.
+// Returns false if there is no journal.
 bool UseJournal() {
   absl::optional<Journal> journal = Journal::Connect();
   if (!journal.has_value()) return false;

@@ -1,9 +1,10 @@
-// The log of a mount: standard error as long as there is somebody to read it,
-// else the system's log. Where that is the journal of systemd, it gets fields
-// besides the line: PRIORITY, SYSLOG_IDENTIFIER, VARVE_STORE, VARVE_UUID, and
-// of a failure VARVE_OPERATION, VARVE_FILE and ERRNO, as far as they are known.
+// The log of a mount. It goes to standard error while the command is in the
+// foreground, and to the system's log afterwards. If that is systemd's journal,
+// each line comes with fields: PRIORITY, SYSLOG_IDENTIFIER, VARVE_STORE,
+// VARVE_UUID, and for a failure VARVE_OPERATION, VARVE_FILE and ERRNO, as far
+// as they are known.
 //
-// Thread-safe, but for the functions that say where it goes.
+// Thread-safe, except for the functions that set where it goes.
 
 #ifndef VARVE_TOOLS_VARVE_LOG_H_
 #define VARVE_TOOLS_VARVE_LOG_H_
@@ -15,18 +16,19 @@
 
 namespace varve::tools {
 
-// To the journal by itself if standard error leads there.
+// Logs to standard error, or with fields to the journal if standard error leads
+// there.
 void LogToStandardError();
-// To the journal if there is one, else by syslog(3).
+// Logs to the journal if there is one, else by syslog(3).
 void LogToSystem();
-// What the lines are about from now on; empty for nothing.
+// Sets the store that the following lines are about; empty for none.
 void SetLogStore(const std::string& path, const std::string& uuid);
 
-// One line each.
+// Each logs one line.
 void LogInfo(const std::string& line);
 void LogWarning(const std::string& line);
 void LogError(const std::string& line);
-// "operation: message", or the message alone if `operation` is empty.
+// Logs "operation: message", or the message alone if `operation` is empty.
 void LogFailure(const absl::Status& status, absl::string_view operation);
 
 }  // namespace varve::tools

@@ -34,11 +34,11 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Names that begin with a dot are shown with -a or -A only. With -l, each line
+    R"(Names that begin with a dot are shown only with -a or -A. With -l, each line
 has type and permissions, number of links, user and group by number, size in
 bytes, time of the last change in local time, and name. With --json, prints an
-array with one object a line; what a line would not show is left out there, too.
-Works while the store is mounted, and shows what has been committed.
+array with one object per line, for the same names. Works while the store is
+mounted, and shows what has been committed.
 
 Example:
   varve ls -lR photos.varve 2023/summer
@@ -52,7 +52,7 @@ struct Arguments {
   bool all = false;         // "." and "..", too
   bool almost_all = false;  // names that begin with a dot
   bool human = false;
-  bool itself = false;  // a directory instead of what is in it
+  bool itself = false;  // the directory itself instead of its content
   bool slashes = false;
   bool json = false;
 
@@ -106,7 +106,7 @@ const char* TypeName(uint32_t mode) {
 
 bool IsDevice(uint32_t mode) { return S_ISCHR(mode) || S_ISBLK(mode); }
 
-// As ls(1) has it: "1.5K", rounded up.
+// In the form of ls(1): "1.5K", rounded up.
 std::string HumanSize(uint64_t size) {
   constexpr absl::string_view kUnits = "KMGTPE";
   if (size < 1024) return absl::StrCat(size);
@@ -126,7 +126,8 @@ std::string JsonTime(fs::Timestamp time) {
                           absl::UTCTimeZone());
 }
 
-// Names are bytes, and JSON holds text: others are given in hex as well.
+// Names are bytes, and JSON holds text. Names that are not UTF-8 are given in
+// hex as well.
 void AddText(Json& json, const std::string& member, const std::string& bytes) {
   json[member] = bytes;
   const auto dump = [&json, &member](Json::error_handler_t handler) {
@@ -156,7 +157,7 @@ class Lister {
   absl::StatusOr<std::string> LineAsJson(const Child& listed,
                                          const std::string& path);
   absl::Status Flush();
-  // Names are bytes, and must not be able to do anything to a terminal.
+  // Names may contain any bytes, which must not control the terminal.
   std::string Shown(const std::string& name) const {
     return to_terminal_ ? Printable(name) : name;
   }
@@ -171,8 +172,8 @@ class Lister {
 };
 
 absl::StatusOr<fs::Stat> Lister::Look(const std::string& path) {
-  // As ls(1): a link that is named is followed to a directory, unless the link
-  // itself is asked for.
+  // As with ls(1), a link on the command line that leads to a directory is
+  // followed, unless the user asks for the link itself.
   const auto kept = FindExisting(volume_, path, LastLink::kKeep);
   if (!kept.ok() || !S_ISLNK(kept->attributes.mode) || arguments_.itself ||
       arguments_.long_format) {
@@ -333,7 +334,7 @@ void AddLsCommand(CLI::App& app, Action& action) {
   command.add_flag("-R,--recursive", arguments->recursive,
                    "Directories in it, too");
   command.add_flag("-d,--directory", arguments->itself,
-                   "A directory itself, not what is in it");
+                   "A directory itself, not its contents");
   command.set_help_flag("--help", "Print this help message and exit");
   command.add_flag("-h,--human-readable", arguments->human,
                    "With -l, sizes as 1.5K, 2M, 3G");

@@ -20,10 +20,11 @@ namespace {
 
 using varve::tools::ExitStatus;
 
-// Bytes of memory that are taken from the kernel, and given back, by
-// themselves.
+// Allocations of at least so many bytes get a mapping of their own, which is
+// returned to the kernel when freed.
 constexpr int kLargePiece = 8 << 20;
-// Bytes by which the heap grows; the kernel provides what is used of them.
+// The heap grows by so many bytes. The kernel provides pages only as they are
+// used.
 constexpr int kHeapStep = 1 << 20;
 
 int Fail(ExitStatus exit_status, absl::string_view sentence) {
@@ -33,7 +34,7 @@ int Fail(ExitStatus exit_status, absl::string_view sentence) {
   return static_cast<int>(exit_status);
 }
 
-// `help mount` is `mount --help`; `help --help` is what it is.
+// Turns `help mount` into `mount --help`. `help --help` stays as it is.
 std::vector<std::string> WithoutHelp(std::vector<std::string> words) {
   if (words.empty() || words[0] != "help") return words;
   if (words.size() > 1 && words[1][0] == '-') return words;
@@ -84,19 +85,23 @@ int Run(const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   // Debian's Abseil looks for cycles at each lock, which takes several times as
-  // long as the lock; tests do so (see core.h for the order of locks).
+  // long as locking. Only tests do that. (docs/architecture.md has the order of
+  // locks.)
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  // Which thread serves a request changes now and then. With an arena for each,
-  // what one has freed would stay with it, unused.
+  // The thread that serves requests changes now and then. If each had an arena,
+  // memory that one thread has freed would stay unused in its arena.
   mallopt(M_ARENA_MAX, 1);
-  // What a checkpoint is made in is to be given back. Without this, malloc
-  // comes to take ever larger pieces from the heap, and to keep as much unused.
+  // The memory of a checkpoint should return to the kernel. Without this,
+  // malloc would raise its threshold, take ever larger pieces from the heap,
+  // and keep as much unused.
   mallopt(M_MMAP_THRESHOLD, kLargePiece);
   mallopt(M_TRIM_THRESHOLD, kLargePiece);
   mallopt(M_TOP_PAD, kHeapStep);
-  // A store as long as files may be is an error (EFBIG), and no reason to die.
+  // Writing beyond the limit of file sizes should be an error (EFBIG) and not
+  // end the process.
   signal(SIGXFSZ, SIG_IGN);
-  // A store may be on a disk that fails, or be cut short as we read it.
+  // The disk of a store may fail, and another program may truncate the store
+  // while we read it.
   varve::InstallBusGuard();
   return Run(std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -19,8 +19,8 @@
 namespace varve::tools {
 namespace {
 
-// Text of the help as roff: hyphens that are typed stay hyphens, and nothing
-// at the beginning of a line is taken for a request.
+// Converts text of the help to roff: hyphens that users type stay hyphens, and
+// no line begins with a request.
 std::string Escape(absl::string_view text) {
   std::string result = absl::StrReplaceAll(text, {{"\\", "\\e"},
                                                   {"-", "\\-"},
@@ -37,7 +37,8 @@ std::string Bold(absl::string_view text) {
   return absl::StrCat("\\fB", Escape(text), "\\fR");
 }
 
-// Operands in italics, without what is around them: [PATH...].
+// Sets operands in italics, but not the brackets and dots around them:
+// [PATH...].
 std::string Operands(absl::string_view operands) {
   std::string result;
   bool italic = false;
@@ -54,7 +55,7 @@ std::string Operands(absl::string_view operands) {
   return result;
 }
 
-// At the head of each page.
+// The head of each page.
 constexpr char kMade[] =
     ".\\\" Made by //tools/varve:describe; edit the commands there, or the "
     "prose in manual/.\n";
@@ -100,7 +101,7 @@ std::string OptionsOf(const Description& command) {
   return result;
 }
 
-// Paragraphs of the help; lines that are indented are a table, and stay as they
+// Converts paragraphs of the help. Indented lines are a table and stay as they
 // are.
 std::string Paragraphs(absl::string_view text) {
   std::string result;
@@ -113,7 +114,7 @@ std::string Paragraphs(absl::string_view text) {
     if (line.empty()) {
       result += ".PP\n";
     } else {
-      // In running text, a sentence ends its line or has two spaces behind it.
+      // In running text, a sentence ends with its line or with two spaces.
       absl::StrAppend(&result, Escape(line), "\n");
     }
   }
@@ -130,7 +131,7 @@ std::string Example(const Description& command) {
   return absl::StrCat(".SH EXAMPLES\n.nf\n", result, ".fi\n");
 }
 
-// The prose: what belongs to DESCRIPTION, and the sections behind it.
+// The prose: the part for DESCRIPTION, and the sections behind it.
 std::pair<absl::string_view, absl::string_view> Split(absl::string_view prose) {
   const size_t section =
       absl::StartsWith(prose, ".SH") ? 0 : prose.find("\n.SH");
@@ -154,7 +155,7 @@ std::string Synopsis(const Description& command) {
                       Operands(command.operands), "\n");
 }
 
-// A command below a verb, as a part of the verb's page.
+// Describes a command below a verb as a part of the verb's page.
 std::string Part(const Description& command) {
   std::string result =
       absl::StrCat(".SS ", Synopsis(command), Escape(command.help), ".\n");
@@ -166,7 +167,7 @@ std::string Part(const Description& command) {
   return result + ".fi\n";
 }
 
-// The word with what it names marked: a manual page, a path.
+// Marks the word if it names a manual page or a path.
 std::string Marked(absl::string_view word) {
   const absl::string_view name =
       word.substr(0, word.find_last_not_of(",.;:") + 1);
@@ -184,7 +185,7 @@ std::string Marked(absl::string_view word) {
   return absl::StrCat(Escape(name), rest);
 }
 
-// Sentences, each of which begins a line, as roff wants it.
+// Begins a line for each sentence, as roff requires.
 std::string Sentences(absl::string_view text) {
   std::string result;
   for (const absl::string_view word : absl::StrSplit(text, ' ')) {
@@ -194,7 +195,7 @@ std::string Sentences(absl::string_view text) {
   return result;
 }
 
-// "threads=N": what is typed is bold, what stands for something else italic.
+// "threads=N": the part to type is bold, the placeholder italic.
 std::string OptionWithValue(absl::string_view name) {
   size_t end = std::min(name.find_first_of("[="), name.size());
   if (end < name.size() && name[end] == '=') ++end;
@@ -214,7 +215,8 @@ std::string MountOptionEntry(const MountOptionText& option) {
       "\n", Sentences(text));
 }
 
-// Where the schemas of a command and of those below it are, if they print JSON.
+// Names the JSON schemas of a command and of those below it, if they print
+// JSON.
 std::string SchemasOf(const Description& command) {
   std::string result;
   for (const OptionDescription& option : command.option_list) {

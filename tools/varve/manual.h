@@ -1,4 +1,4 @@
-// Manual pages, from the description of the command line.
+// Makes manual pages from the description of the command line.
 //
 // Thread-safe: free functions without state.
 
@@ -13,12 +13,14 @@
 
 namespace varve::tools {
 
-// varve.1. `prose` is roff; what is up to its first .SH belongs to DESCRIPTION.
+// Makes varve.1. `prose` is roff; the part before its first .SH goes into
+// DESCRIPTION.
 std::string ManualOfAll(const Description& varve, const std::string& prose);
 // varve-VERB.1
 std::string ManualOf(const Description& verb, const std::string& prose);
-// mount.varve.8. `prose` is all of the page but the options, which come in the
-// place of its comment about them. Throws std::runtime_error without that.
+// Makes mount.varve.8. `prose` is the whole page except the options, which
+// replace a comment in it. Throws std::runtime_error if that comment is
+// missing.
 std::string ManualOfMountHelper(const std::vector<MountOptionText>& options,
                                 const std::string& prose);
 

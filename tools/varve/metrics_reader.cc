@@ -17,8 +17,8 @@ double Increase(const Metrics& before, const Metrics& after,
   return std::max(0.0, ValueOf(after, name) - ValueOf(before, name));
 }
 
-// How many samples each bucket of a histogram has got, by its upper bound; as
-// Prometheus has them, each has those of the smaller ones, too.
+// How many new samples each bucket of a histogram has, by its upper bound. As
+// usual in Prometheus, each bucket includes the smaller ones.
 using Buckets = std::map<double, double>;
 
 // The buckets of the histogram whose labels begin with `labels`.
@@ -38,8 +38,8 @@ Buckets BucketsOf(const Metrics& before, const Metrics& after,
   return buckets;
 }
 
-// The bound below which that part of the samples lies; that of the last finite
-// bucket for what lies beyond.
+// The bound below which that part of the samples lies; the bound of the last
+// finite bucket if it lies beyond.
 double Quantile(const Buckets& buckets, double part) {
   if (buckets.empty()) return 0;
   const double wanted = part * buckets.rbegin()->second;

@@ -1,5 +1,5 @@
-// Metrics of a mount, as its `.varve/metrics` tells them, and what they come to
-// from one reading to the next.
+// Reads the metrics of a mount from its `.varve/metrics`, and computes the
+// rates between two readings.
 //
 // Thread-safe: free functions without state, and values.
 
@@ -15,26 +15,26 @@
 
 namespace varve::tools {
 
-// "name{labels}", or "name", with its value.
+// Maps "name{labels}" or "name" to its value.
 using Metrics = std::map<std::string, double>;
 
-// Lines that are no samples are left out.
+// Skips lines that are not samples.
 Metrics ParseMetrics(absl::string_view text);
 
-// The metric; 0 if there is none.
+// The value of the metric; 0 if there is none.
 double ValueOf(const Metrics& metrics, const std::string& name);
 
-// A kind of request in the time between two readings.
+// The requests of one kind between two readings.
 struct OperationRate {
   std::string name;
   double per_second = 0;
-  double p50_seconds = 0;  // half of them took up to so long
+  double p50_seconds = 0;  // half of them took at most this long
   double p99_seconds = 0;
 };
 
 struct MountRates {
   double seconds = 0;                     // between the readings
-  std::vector<OperationRate> operations;  // those there were, busiest first
+  std::vector<OperationRate> operations;  // those that occurred, busiest first
   OperationRate all;
   double errors_per_second = 0;
   double read_bytes_per_second = 0;

@@ -24,9 +24,9 @@
 namespace varve::tools {
 namespace {
 
-// Behind the options for -o.
+// The help behind the options for -o.
 constexpr char kDetails[] =
-    R"(default_permissions is always on. What fstab(5) uses is accepted and ignored.
+    R"(default_permissions is always on. Options for fstab(5) are accepted and ignored.
 
 Example:
   varve mount photos.varve ~/photos
@@ -66,8 +66,8 @@ absl::StatusOr<ServeRequest> Prepare(const Arguments& arguments) {
 absl::Status ServeDetached(const ServeRequest& request,
                            std::function<absl::Status()> ready) {
   bool detached = false;
-  // The daemon must not keep the directory it was started in from being
-  // unmounted. All paths are absolute by now.
+  // The daemon must not keep the directory in which it was started busy. All
+  // paths are absolute by now.
   if (chdir("/") != 0) return SystemError(errno, "cannot enter /");
   const absl::Status status = ServeStore(request, [&] {
     LogToSystem();
@@ -78,8 +78,9 @@ absl::Status ServeDetached(const ServeRequest& request,
   return status;
 }
 
-// In the foreground, as a service if there is a manager that wants to know. (A
-// mount that goes into the background is not what the manager has started.)
+// Serves in the foreground, and reports to the service manager if there is one.
+// (A mount that goes into the background is not the process that the manager
+// has started.)
 absl::Status ServeHere(const Arguments& arguments) {
   const ServiceManager manager = ServiceManager::FromEnvironment();
   const absl::Status status = [&] {

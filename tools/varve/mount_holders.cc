@@ -19,7 +19,7 @@
 namespace varve::tools {
 namespace {
 
-// The mount namespace of a process; empty if it cannot be looked at.
+// The mount namespace of a process; empty if it cannot be examined.
 std::string NamespaceOf(absl::string_view process) {
   std::string name(PATH_MAX, '\0');
   const ssize_t size =
@@ -66,7 +66,7 @@ std::vector<MountHolder> FindMountHolders(const MountInfo& mount) {
     const std::string process = absl::StrCat(pid);
     const std::string name_space = NamespaceOf(process);
     if (!seen.insert(name_space).second) continue;
-    // A process that has just ended has taken its view along.
+    // The process may have just ended.
     const auto mounts = ReadMountInfo(process);
     if (!mounts.ok()) {
       seen.erase(name_space);
@@ -74,12 +74,12 @@ std::vector<MountHolder> FindMountHolders(const MountInfo& mount) {
     }
     std::set<std::string> places;
     for (const MountInfo& other : *mounts) {
-      // The number alone may have become another file system's.
+      // Another file system may have got the same device number meanwhile.
       if (other.device != mount.device || other.type != mount.type ||
           other.source != mount.source) {
         continue;
       }
-      // Bind mounts propagate, and then lie on top of each other.
+      // Bind mounts propagate and may then lie on top of each other.
       if (!places.insert(other.directory).second) continue;
       holders.push_back({.pid = pid,
                          .command = CommandOf(pid),
@@ -106,7 +106,7 @@ std::string DescribeHolders(const std::vector<MountHolder>& holders) {
 bool IsStopped(pid_t pid) {
   const auto text = ReadHostFile(absl::StrCat("/proc/", pid, "/stat"));
   if (!text.ok()) return false;
-  // The name in front of the state may hold anything.
+  // The name in front of the state may contain anything.
   const size_t end = text->rfind(") ");
   if (end == std::string::npos || end + 2 >= text->size()) return false;
   const char state = (*text)[end + 2];

@@ -31,8 +31,7 @@ absl::Status InFuse(const MountOptionWord&, MountOptions& options) {
   return absl::OkStatus();
 }
 
-// Hands the option on to kernel and libfuse as it is, in the place of its
-// opposite.
+// Passes the option on to kernel and libfuse as it is, instead of its opposite.
 absl::Status Pass(const MountOptionWord& word, MountOptions& options) {
   absl::string_view name = word.text;
   const std::string opposite = absl::ConsumePrefix(&name, "no")
@@ -52,7 +51,7 @@ void TakeBack(MountOptions& options, absl::string_view option) {
   std::erase(options.fuse.mount_options, option);
 }
 
-// For what is so anyway, unless one has asked for the opposite.
+// For an option that is the default: removes its opposite.
 absl::Status AllowExecution(const MountOptionWord&, MountOptions& options) {
   TakeBack(options, "noexec");
   return absl::OkStatus();
@@ -74,7 +73,7 @@ absl::Status ReadAndWrite(const MountOptionWord&, MountOptions& options) {
   return absl::OkStatus();
 }
 
-// Each option that calls this decides about access times alone.
+// Of the options about access times that call this, only the last one counts.
 template <fs::AccessTimes kAccessTimes>
 absl::Status SetAccessTimes(const MountOptionWord&, MountOptions& options) {
   options.volume.access_times = kAccessTimes;
@@ -112,7 +111,7 @@ absl::Status SetMaxRead(const MountOptionWord& word, MountOptions& options) {
 }
 
 absl::Status SetIoUring(const MountOptionWord& word, MountOptions& options) {
-  // The first one is how libfuse calls it, too.
+  // libfuse also uses the first name.
   const bool yes = !word.has_value || word.value == "yes";
   if (!yes && word.value != "no") {
     return BadMountOption(word, "needs yes or no");
@@ -121,13 +120,13 @@ absl::Status SetIoUring(const MountOptionWord& word, MountOptions& options) {
   return absl::OkStatus();
 }
 
-// "auto", "never", or the part of a store that has to be dead.
+// "auto", "never", or the part of the store that must be dead.
 std::optional<fs::AutoCompaction> ParseAutoCompaction(absl::string_view value) {
   using Mode = fs::AutoCompaction::Mode;
   if (value == "auto") return fs::AutoCompaction{.mode = Mode::kAuto};
   if (value == "never") return fs::AutoCompaction{.mode = Mode::kNever};
   double ratio = 0;
-  // Not a number is not between any two, either.
+  // Also refuses "not a number", which is between no two numbers.
   if (!absl::SimpleAtod(value, &ratio) || !(ratio > 0 && ratio < 1)) {
     return std::nullopt;
   }
@@ -192,52 +191,51 @@ constexpr MountOptionRow kRows[] = {
      .help = "when to compact by itself: auto (the default), never, or when "
              "this part of the store is dead",
      .details =
-         "This wins back the space of what is deleted or overwritten, in the "
+         "This reclaims the space of deleted and overwritten data in the "
          "background. With auto, once 64 MiB are dead: if that is more than a "
-         "quarter of what the store takes on the disk, by punching holes into "
-         "it; if it is more than half and the disk has room, by copying what "
-         "is live. A RATIO between 0 and 1 takes the place of that half. Holes "
-         "are punched when the store is mounted, too, and when it is "
+         "quarter of the space that the store takes on the disk, by punching "
+         "holes into it; if it is more than half and the disk has room, by "
+         "copying live data. A RATIO between 0 and 1 replaces that half. Holes "
+         "are also punched when the store is mounted, and when it is "
          "unmounted, for no longer than writing took while it was mounted. See "
-         "varve-compact(1) for doing it by hand."},
+         "varve-compact(1) for compacting by hand."},
     {.name = "threads",
      .value = "N",
      .set = &SetThreads,
      .help = "threads that answer requests",
-     .details = "With io_uring they are spread over the processors, one for "
-                "each at least."},
+     .details = "With io_uring they are spread over the processors, with at "
+                "least one for each."},
     {.name = "io_uring",
      .value = "[yes|no]",
      .set = &SetIoUring,
-     .help = "have requests come through io_uring, if the kernel offers it; "
+     .help = "receive requests through io_uring if the kernel offers it; "
              "the default is no",
      .details =
-         "Without it they come through /dev/fuse. On a machine with little "
-         "else to do it makes deleting, small transactions and large writes "
-         "faster, and unpacking slower; on a busy one, small operations become "
-         "several times faster. The kernel offers it from Linux 6.14 on, once "
-         "root has written Y to /sys/module/fuse/parameters/enable_uring; "
-         "where it does not, the log says so, and /dev/fuse is used. The "
-         "member transport of .varve/status tells which one it is."},
+         "Otherwise requests come through /dev/fuse. On an otherwise idle "
+         "machine io_uring makes deleting, small transactions and large writes "
+         "faster, and unpacking slower; on a busy one it makes small "
+         "operations several times faster. The kernel offers it from Linux "
+         "6.14 on, once root has written Y to "
+         "/sys/module/fuse/parameters/enable_uring. If it does not, the log "
+         "says so, and /dev/fuse is used. The line transport of .varve/status "
+         "shows which one is in use."},
     {.name = "poll",
      .value = "MICROSECONDS",
      .set = &SetPoll,
-     .help = "how long to look out for the next request before sleeping, while "
-             "that pays; 0 for never",
+     .help = "how long to poll for the next request before sleeping, while "
+             "that pays off; 0 means never",
      .details =
-         "The daemon does so only while most requests come within that time, "
-         "so that an idle mount takes no time of the processor. On a machine "
-         "of one processor it never does, and what comes through io_uring "
-         "needs none of it."},
+         "The daemon polls only while many requests come within that time, so "
+         "an idle mount takes no processor time. It never polls on a machine "
+         "with one processor, or with io_uring."},
     {.name = "metrics",
      .value = "PATH",
      .set = &SetMetrics,
-     .help = "serve metrics for Prometheus on a Unix socket there, too",
+     .help = "also serve metrics for Prometheus on a Unix socket at this path",
      .details =
-         "The same is to be read in .varve/metrics. The socket speaks HTTP: "
-         "`curl --unix-socket PATH http://varve/metrics`. Whoever can reach "
-         "the "
-         "path may read them. A name behind an @ is in the abstract "
+         "The file .varve/metrics has the same text. The socket speaks HTTP: "
+         "`curl --unix-socket PATH http://varve/metrics`. Anybody who can "
+         "reach the path may read them. A name behind an @ is in the abstract "
          "namespace."},
     {.name = "debug",
      .set = &InFuse<&FuseOptions::debug, true>,
@@ -252,18 +250,18 @@ constexpr MountOptionRow kRows[] = {
      .set = &Pass,
      .flag = {MS_NODEV, true},
      .help = "set-user-ID bits and device nodes of the store have no effect; "
-             "always on unless root mounts, whose default is suid,dev as with "
-             "any file system",
+             "always on unless root mounts, when the default is suid,dev as "
+             "with any file system",
      .details = "Mount a store that you do not trust with nosuid,nodev."},
     {.name = "remount",
      .set = &SetRemount,
-     .help = "change a mount that is there: ro, rw, nosuid and other flags of "
+     .help = "change an existing mount: ro, rw, nosuid and other flags of "
              "the kernel; for root only",
      .details =
-         "What is named is changed: ro, rw, nosuid, nodev, noexec, sync, "
-         "dirsync, noatime and their opposites. All other options belong to "
-         "the daemon, and stay as they were when it was started; they are "
-         "accepted, as mount(8) repeats those of fstab(5). A mount that began "
+         "These options can be changed: ro, rw, nosuid, nodev, noexec, sync, "
+         "dirsync, noatime and their opposites. All others belong to the "
+         "daemon and stay as they were when it was started; they are accepted, "
+         "because mount(8) repeats those of fstab(5). A mount that began "
          "read-only cannot become writable."},
     {.name = "noatime",
      .set = &SetAccessTimes<AccessTimes::kNever>,
@@ -288,8 +286,8 @@ constexpr MountOptionRow kRows[] = {
     {.name = "auto_unmount",
      .set = &Pass,
      .help = "as mount(8) and mount.fuse3(8) describe them"},
-    // Behind the last help, and so untold: defaults, by which the last word
-    // takes back one of those above; what security modules pass on.
+    // Rows behind the last help are not shown to users: defaults, which revoke
+    // one of the options above, and options that security modules pass on.
     {.name = "suid", .set = &Pass, .flag = {MS_NOSUID, false}},
     {.name = "dev", .set = &Pass, .flag = {MS_NODEV, false}},
     {.name = "exec", .set = &AllowExecution, .flag = {MS_NOEXEC, false}},

@@ -1,6 +1,6 @@
-// The -o options of `varve mount`, a row each: to add one, add a row, and a
-// field of VolumeOptions or FuseOptions that its setter fills in. For the other
-// sources of mount_options.h; everybody else uses that.
+// The -o options of `varve mount`, with a row for each. To add an option, add a
+// row, and a field of VolumeOptions or FuseOptions for its setter to fill in.
+// Only the sources of mount_options.h use this header.
 //
 // Thread-safe: free functions without state.
 
@@ -14,7 +14,7 @@
 
 namespace varve::tools {
 
-// What one word of a list says: "ro", "compact=0.5".
+// One word of a list: "ro", "compact=0.5".
 struct MountOptionWord {
   absl::string_view text;
   absl::string_view name;   // up to the first "="
@@ -30,13 +30,13 @@ absl::Status BadMountOption(const MountOptionWord& word, absl::string_view why);
 // Whether the option is among those for kernel and libfuse.
 bool IsPassedOn(const MountOptions& options, absl::string_view option);
 
-// Rows up to one with a help are explained together, by that help.
+// A row without help shares the help of the next row that has one.
 struct MountOptionRow {
   absl::string_view name;
-  // What stands behind the "=", as users are told; none if empty. In brackets
-  // if it may be left out.
+  // The placeholder for the value behind "=", in brackets if the value may be
+  // left out; empty if the option takes none.
   absl::string_view value = "";
-  // Leaves in `options` what the word says, or says what is wrong with it.
+  // Stores the option in `options`, or returns what is wrong with the word.
   absl::Status (*set)(const MountOptionWord& word,
                       MountOptions& options) = nullptr;
   KernelFlag flag = {};

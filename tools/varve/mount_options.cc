@@ -43,7 +43,8 @@ std::string NameWithValue(const MountOptionRow& row) {
   return absl::StrCat(row.name, optional ? "[=" : "=", value);
 }
 
-// Meant for mount(8), systemd or nobody, or true of Varve anyway.
+// Options for mount(8), for systemd or for nobody, and options that Varve
+// fulfils anyway.
 constexpr absl::string_view kIgnored[] = {
     "auto",       "noauto",  "defaults", "default_permissions",
     "user",       "nouser",  "users",    "owner",
@@ -76,7 +77,8 @@ std::vector<std::string> SplitList(absl::string_view list) {
   return options;
 }
 
-// What the kernel shows of a mount, which mount(8) repeats when it remounts.
+// Options that the kernel shows of a mount and mount(8) repeats when it
+// remounts.
 bool IsShownByKernel(absl::string_view option) {
   return absl::StartsWith(option, "user_id=") ||
          absl::StartsWith(option, "group_id=");
@@ -116,7 +118,7 @@ absl::Status CheckAllowed(const MountOptions& options, const Mounter& mounter) {
   return absl::OkStatus();
 }
 
-// Appends the text with each of its lines but the first behind `indent`.
+// Appends the text with `indent` before each of its lines but the first.
 void AppendWrapped(absl::string_view text, size_t indent, std::string* out) {
   constexpr size_t kColumns = 79;
   size_t column = indent;
@@ -143,7 +145,7 @@ bool AllowsOther(absl::string_view fuse_conf_text) {
 Mounter CurrentMounter(const std::string& fuse_conf) {
   Mounter mounter;
   mounter.is_root = geteuid() == 0;
-  // Who cannot read the file gets the stricter answer, as from fusermount3.
+  // If the file cannot be read, the stricter rule applies, as in fusermount3.
   const absl::StatusOr<std::string> text = ReadHostFile(fuse_conf);
   mounter.may_allow_other =
       mounter.is_root || (text.ok() && AllowsOther(*text));
@@ -154,8 +156,8 @@ absl::StatusOr<MountOptions> ParseMountOptions(
     absl::Span<const std::string> lists, const Mounter& mounter) {
   MountOptions options;
   options.volume.create = true;
-  // mount(8) passes suid and dev on to nobody, as they are its defaults; and
-  // mount.fuse3(8) passes them on also if nobody has asked for them.
+  // mount(8) never passes on suid and dev, which are its defaults, and
+  // mount.fuse3(8) passes them on even if nobody has asked for them.
   options.fuse.mount_options = {mounter.is_root ? "suid" : "nosuid",
                                 mounter.is_root ? "dev" : "nodev"};
   for (const std::string& list : lists) {

@@ -1,7 +1,7 @@
-// The -o options of `varve mount`: ours, those that the kernel and libfuse
-// know, and those that mount(8) and fstab(5) pass on for their own reasons.
-// Each has a row in mount_options.cc, from which parser, --help, manual and
-// remounting take it.
+// The -o options of `varve mount`: Varve's own, those of the kernel and
+// libfuse, and those that mount(8) and fstab(5) pass on for their own reasons.
+// Each has a row in mount_option_rows.cc, which serves the parser, --help, the
+// manual and remounting.
 //
 // Thread-safe: free functions without state.
 
@@ -24,22 +24,23 @@ namespace varve::tools {
 struct MountOptions {
   fs::VolumeOptions volume;
   fs::FuseOptions fuse;
-  // "remount": change the mount that is there. What is asked of it, in order.
+  // "remount": change the existing mount. `changes` has the requested options,
+  // in order.
   bool remount = false;
   std::vector<std::string> changes;
 };
 
-// Who mounts.
+// The user who mounts.
 struct Mounter {
   bool is_root = false;
   bool may_allow_other = false;  // root, or user_allow_other is set
 };
 
-// This process. `fuse_conf` is the path of fuse.conf(5).
+// The user of this process. `fuse_conf` is the path of fuse.conf(5).
 Mounter CurrentMounter(const std::string& fuse_conf = "/etc/fuse.conf");
 
-// Each of `lists` is a comma-separated list, as of one -o. Of options that
-// contradict each other the last one counts. Failures (ExitStatus::kUsage, or
+// Each of `lists` is the comma-separated argument of one -o. If options
+// contradict each other, the last one counts. Failures (ExitStatus::kUsage or
 // kNoPermission) name the option.
 absl::StatusOr<MountOptions> ParseMountOptions(
     absl::Span<const std::string> lists, const Mounter& mounter);
@@ -53,20 +54,21 @@ struct KernelFlag {
   bool on = false;
 };
 
-// What the option says of the kernel's flags, if it is about one.
+// The kernel's flag that the option sets or clears; nothing if it is about
+// something else.
 std::optional<KernelFlag> KernelFlagOf(absl::string_view option);
 
 // Options that are explained together.
 struct MountOptionText {
   std::vector<std::string> names;  // with their value: "threads=N"
   std::string help;                // a phrase, as --help has it
-  std::string details;             // further sentences for the manual; or none
+  std::string details;  // further sentences for the manual; may be empty
 };
 
-// All that users are told of, in the order in which they are told.
+// All options that help and manual show, in their order.
 std::vector<MountOptionText> DescribeMountOptions();
 
-// The same as --help lists them: lines of up to 80 columns.
+// The same in the form of --help: lines of up to 80 columns.
 std::string MountOptionsHelp();
 
 }  // namespace varve::tools

@@ -14,7 +14,7 @@ namespace {
 
 bool IsOctal(char c) { return c >= '0' && c <= '7'; }
 
-// The kernel writes blanks, backslashes and the like as three octal digits.
+// The kernel writes spaces, backslashes and the like as three octal digits.
 std::string Unescape(absl::string_view text) {
   std::string result;
   result.reserve(text.size());
@@ -83,7 +83,7 @@ std::optional<MountInfo> FindMountAt(const std::vector<MountInfo>& mounts,
     return mount.directory == directory;
   };
   for (const MountInfo& mount : mounts) {
-    // What another mount at the same place lies on is hidden.
+    // A mount that another one covers is hidden.
     const auto hides = [&](const MountInfo& other) {
       return is_here(other) && other.parent_id == mount.id;
     };

@@ -21,8 +21,8 @@
 namespace varve::tools {
 namespace {
 
-// A daemon that is being killed gives up the kernel's connection a moment
-// before its lock.
+// A daemon that is being killed loses the kernel's connection a moment before
+// its lock.
 constexpr absl::Duration kWaitForOwner = absl::Seconds(5);
 
 absl::Status ClearDeadMount(const std::string& directory) {
@@ -48,7 +48,7 @@ absl::Status ClearDeadMount(const std::string& directory) {
 }
 
 absl::Status ClearDeadMounts(const std::string& directory) {
-  // They can lie on top of each other.
+  // Mounts can lie on top of each other.
   constexpr int kMaxStacked = 16;
   for (int i = 0; i < kMaxStacked && IsDeadMount(directory); ++i) {
     VARVE_RETURN_IF_ERROR(ClearDeadMount(directory));
@@ -70,7 +70,7 @@ absl::Status CheckNotMounted(const std::string& directory,
                    pid.has_value() ? absl::StrCat(" by pid ", *pid) : ""));
 }
 
-// As fusermount3 will demand, in words of our own.
+// fusermount3 will require the same; this gives a better message.
 absl::Status CheckOwnMountpoint(const std::string& directory,
                                 const struct stat& info) {
   if (geteuid() == 0) return absl::OkStatus();
@@ -152,7 +152,7 @@ absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
   if (real.ok()) {
     error = stat(real->c_str(), &info) == 0 ? 0 : errno;
     if (MeansDaemonIsGone(error)) {
-      // It died between the two looks.
+      // The daemon died between the two checks.
       VARVE_RETURN_IF_ERROR(ClearDeadMounts(*real));
       error = stat(real->c_str(), &info) == 0 ? 0 : errno;
     }
@@ -208,16 +208,16 @@ std::vector<std::string> WhatWillBeHidden(const std::string& directory) {
                            "taken away")};
     }
   }
-  // One that cannot be read is left to the mounting, to be refused or not.
+  // If the directory cannot be read, let the mount itself decide.
   std::error_code error;
   if (std::filesystem::is_empty(directory, error) || error) return {};
   return {absl::StrCat(directory,
-                       " is not empty; what is in it is hidden until the store "
+                       " is not empty; its contents are hidden until the store "
                        "is unmounted")};
 }
 
 absl::StatusOr<MountInfo> FindOwnMount(const std::string& directory) {
-  // A slash at the end would have the root of the mount looked at.
+  // A slash at the end would lead to the root of the mount.
   const absl::StatusOr<std::string> real =
       RealPathOfLast(std::string(WithoutTrailingSlashes(directory)));
   if (SystemErrorNumber(real.status()) == ENOENT) return Missing(directory);

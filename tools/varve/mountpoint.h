@@ -1,4 +1,4 @@
-// What has to be true of store and directory before a mount is tried.
+// Checks store and directory before mounting.
 //
 // Thread-safe: free functions without state. None of them starts a thread, so
 // that they can be called before forking.
@@ -16,29 +16,30 @@
 
 namespace varve::tools {
 
-// Whether FUSE can be used by this process at all.
+// Checks whether this process can use FUSE at all.
 absl::Status CheckFuse();
 
-// The absolute path of the store, without symbolic links. It need not exist if
-// `may_create`, but its directory has to. That it is a store is not checked.
+// The absolute path of the store, without symbolic links. If `may_create`, the
+// store need not exist, but its directory must. Does not check that it is a
+// store.
 absl::StatusOr<std::string> FindStore(const std::string& path, bool may_create);
 
-// The absolute path of the directory to mount at, without symbolic links. If it
-// is a mount of ours that has lost its daemon, that is cleaned away, provided
-// that nobody holds the store of that mount open any more.
+// The absolute path of the directory to mount at, without symbolic links. If a
+// Varve mount there has lost its daemon, unmounts it, provided that no process
+// has the store of that mount open any more.
 absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
                                               const std::string& store);
 
-// The store must not lie in `directory`, where the mount would hide it. Both
-// as returned by the functions above.
+// Checks that the store does not lie in `directory`, where the mount would hide
+// it. Both are paths returned by the functions above.
 absl::Status CheckStoreIsOutside(const std::string& store,
                                  const std::string& directory);
 
-// What a mount at `directory` will hide, a sentence each; empty if nothing.
+// A sentence for each thing that a mount at `directory` will hide.
 std::vector<std::string> WhatWillBeHidden(const std::string& directory);
 
-// The mount of ours that is visible at `directory`, which may be a link. Asks
-// no daemon, so that one that hangs holds up nobody.
+// The Varve mount that is visible at `directory`, which may be a link. Asks no
+// daemon, so a hanging daemon cannot hold this up.
 absl::StatusOr<MountInfo> FindOwnMount(const std::string& directory);
 
 }  // namespace varve::tools

@@ -26,8 +26,8 @@ namespace varve::tools {
 namespace {
 
 constexpr char kRmDetails[] =
-    R"(Goes on after a failure; each is told. Neither the root is removed nor what
-"." or ".." leads to.
+    R"(Prints each failure and continues. Never removes the root or a path that ends in
+"." or "..".
 
 Example:
   varve rm photos.varve 2023/summer/1.jpg 2023/summer/2.jpg
@@ -79,8 +79,8 @@ absl::Status Rm(const RmArguments& arguments) {
 }
 
 constexpr char kMvDetails[] =
-    R"(If NEW is a directory, OLD comes to lie in it, unless -T is given. Several can
-be moved into a directory. Goes on after a failure; each is told.
+    R"(If NEW is a directory, moves OLD into it, unless -T is given. Several files can
+be moved into a directory. Prints each failure and continues.
 
 Example:
   varve mv photos.varve 2023/summer 2023/sicily
@@ -88,7 +88,7 @@ Example:
 
 struct MvArguments {
   std::string store;
-  std::vector<std::string> paths;  // the last one is where to
+  std::vector<std::string> paths;  // the last one is the target
   bool no_directory = false;
   bool no_clobber = false;
 };
@@ -124,7 +124,7 @@ absl::Status Move(fs::Volume& volume, const std::string& old,
   const absl::Status status =
       volume.Rename(from.parent, from.name, to.parent, to.name, 0);
   if (fs::ErrnoOf(status) != EINVAL) return status;
-  return ErrorWithNumber(EINVAL, "a directory cannot come to lie in itself");
+  return ErrorWithNumber(EINVAL, "a directory cannot be moved into itself");
 }
 
 absl::Status Mv(const MvArguments& arguments) {
@@ -154,9 +154,9 @@ void AddRmCommand(CLI::App& app, Action& action) {
   rm.add_option("STORE", rm_arguments->store, "The store")->required();
   AddWords(rm, "PATH", rm_arguments->paths, "What to remove");
   rm.add_flag("-r,-R,--recursive", rm_arguments->recursive,
-              "Directories with all that is in them");
+              "Directories with all their contents");
   rm.add_flag("-f,--force", rm_arguments->force,
-              "What is not there is no failure");
+              "Ignore files that do not exist");
   OnCommand(rm, action, std::move(rm_arguments), &Rm);
 }
 
@@ -174,7 +174,7 @@ void AddMvCommand(CLI::App& app, Action& action) {
               "Take NEW as a name even if it is a directory");
   mv.add_flag("-n,--no-clobber", mv_arguments->no_clobber, "Replace nothing");
   mv.add_flag_callback(
-      "-f,--force", [] {}, "Accepted: what is there is replaced anyway");
+      "-f,--force", [] {}, "Accepted; existing files are replaced anyway");
   OnCommand(mv, action, std::move(mv_arguments), &Mv);
 }
 

@@ -22,7 +22,8 @@
 namespace varve::tools {
 namespace {
 
-// Where the store is mounted, for messages; nothing if that cannot be told.
+// Where the store is mounted, for messages; nothing if that cannot be found
+// out.
 std::vector<std::string> WhereMounted(const std::string& path) {
   const absl::StatusOr<std::string> real = RealPath(path);
   const auto mounts = ReadMountInfo();
@@ -34,7 +35,7 @@ bool IsLocked(const absl::Status& status) {
   return SystemErrorNumber(status) == EWOULDBLOCK;
 }
 
-// What is said of a store that could not be opened.
+// The failure for a store that could not be opened.
 absl::Status ExplainOpenError(const absl::Status& status,
                               const std::string& path) {
   if (IsLocked(status)) {
@@ -66,8 +67,8 @@ absl::Status ExplainOpenError(const absl::Status& status,
   }
 }
 
-// The daemon of a mount that has just been taken away may still be closing the
-// store. One that goes on serving it would be waited for in vain.
+// The daemon of a mount that is just gone may still be closing the store, so it
+// is worth waiting. Waiting for a mount that goes on would be in vain.
 constexpr absl::Duration kLockWait = absl::Seconds(5);
 
 absl::Duration LockWaitFor(const std::string& path) {
@@ -79,13 +80,13 @@ void PrintWarning(const std::string& text) {
         stderr);
 }
 
-// The engine's words say it all.
+// The engine's message says everything.
 absl::Status NotAStore(const absl::Status& status) {
   return ExitError(ExitStatus::kNotAStore, status.message());
 }
 
-// Whether the store can be opened at all. Tells a file that is no store from
-// one whose tree is damaged.
+// Whether the engine can open the store. Distinguishes a file that is no store
+// from a store whose tree is damaged.
 absl::Status CheckIsStore(const std::string& path) {
   OpenOptions options;
   options.mode = OpenMode::kRead;
@@ -134,7 +135,7 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
   options.read_only = true;
   auto volume = OpenVolume(path, std::move(options));
   if (!volume.ok()) return volume;
-  // There is no tree to look at.
+  // There is no tree to examine.
   if (!(*volume)->cut_short().ok()) return CutShort((*volume)->cut_short());
   if (!(*volume)->closed_properly() && !IsInUse(path)) {
     PrintWarning(absl::StrCat(path, " ", kNotClosed));
@@ -149,15 +150,16 @@ absl::Status CloseVolume(fs::Volume& volume) {
 }
 
 absl::Status CutShort(const absl::Status& status) {
-  return ExitError(ExitStatus::kCutShort,
-                   absl::StrCat(status.message(),
-                                ". What is left can be looked at with `varve "
-                                "raw read`, or mounted, which is read-only"));
+  return ExitError(
+      ExitStatus::kCutShort,
+      absl::StrCat(status.message(),
+                   ". What is left can be read with `varve "
+                   "raw read`, or in a mount, which is read-only"));
 }
 
 bool IsInUse(const std::string& path) {
   const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  // A lock like this is never taken; the kernel says what it would wait for.
+  // This takes no lock; the kernel reports which lock is in the way.
   struct flock lock = {};
   lock.l_type = F_RDLCK;
   lock.l_whence = SEEK_SET;
@@ -166,7 +168,7 @@ bool IsInUse(const std::string& path) {
 }
 
 absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
-  // A mount that is read-only, as one of a damaged store is, locks nothing.
+  // A read-only mount, such as that of a damaged store, holds no lock.
   const std::vector<std::string> directories = WhereMounted(path);
   if (!directories.empty()) {
     return ExitError(ExitStatus::kBusy,
@@ -174,7 +176,7 @@ absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
                                   absl::StrJoin(directories, " and "),
                                   ": unmount it first"));
   }
-  // That it is gone for good is seen when the repair takes the lock.
+  // If it is not gone, the repair fails to take the lock.
   if (const absl::Status status = WaitUntilUnlocked(path, kLockWait);
       IsLocked(status)) {
     return ExplainOpenError(status, path);
@@ -194,7 +196,7 @@ absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path) {
 fs::Caller CurrentCaller() { return {.uid = geteuid(), .gid = getegid()}; }
 
 absl::Status WaitUntilUnlocked(const std::string& path, absl::Duration limit) {
-  // The lock goes with the file.
+  // Closing the file releases the lock.
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<File> file,
                          RealFileSystem()->Open(path, OpenMode::kReadWrite, 0));
   return file->LockExclusive(limit);

@@ -1,7 +1,8 @@
-// Opening a store for a command: the failures that users run into, each as one
-// clear sentence with its exit status.
+// Opens a store for a command, and turns the failures that users run into into
+// clear sentences with an exit status.
 //
-// What takes longer than a second shows so on a terminal (progress.h).
+// If opening takes longer than a second, a terminal shows progress
+// (progress.h).
 //
 // Thread-safe: free functions without state.
 
@@ -20,42 +21,43 @@
 
 namespace varve::tools {
 
-// For writing, all of these wait a few seconds for another writer to be done,
-// unless it is a mount, which goes on.
+// When opening for writing, all of these wait a few seconds for another writer
+// to finish, unless that is a mount.
 absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
                                                  OpenMode mode);
 
-// The root directory, if it has to be made, will be the caller's.
+// If this makes a root directory, the caller of the process owns it.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
     const std::string& path, fs::VolumeOptions options);
-// For commands that only look; works while the store is mounted. Warns of one
-// that was not closed.
+// For commands that only read. Works while the store is mounted. Warns if the
+// store was not closed.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
     const std::string& path);
 
 // Closes the volume at the end of a command.
 absl::Status CloseVolume(fs::Volume& volume);
 
-// What is said of a store that is cut short (Volume::cut_short()).
+// The failure for a store that is cut short (Volume::cut_short()).
 absl::Status CutShort(const absl::Status& status);
-// And of one that nobody uses, and whose newest commit does not say that it was
-// closed: behind its name.
+// The text, behind the name of the store, for one that nobody uses and whose
+// newest commit does not mark it as closed.
 inline constexpr char kNotClosed[] =
     "was not closed properly: it was copied or downloaded in part or while in "
     "use, or its last use ended with a crash; the newest changes may be "
     "missing";
-// Whether somebody has the store open for writing.
+// Whether a process has the store open for writing.
 bool IsInUse(const std::string& path);
 
-// Repairs a store that is not in use. Errors as those of OpenVolume.
+// Repairs a store that is not in use. Errors are as those of OpenVolume().
 absl::StatusOr<fs::RepairReport> RepairUnusedStore(const std::string& path);
 
-// The caller of this process, as owner of what it makes.
+// The user of this process, as the owner of files that it makes.
 fs::Caller CurrentCaller();
 
-// Waits until nobody holds the writer's lock of the store. FAILED_PRECONDITION
-// naming the holder if it still does at the end; NOT_FOUND if there is no such
-// store; otherwise why the lock cannot be tried.
+// Waits until no process holds the writer's lock of the store.
+// FAILED_PRECONDITION, naming the holder, if one still does after `limit`;
+// NOT_FOUND if there is no such store; otherwise the reason why the lock cannot
+// be tried.
 absl::Status WaitUntilUnlocked(const std::string& path, absl::Duration limit);
 
 }  // namespace varve::tools

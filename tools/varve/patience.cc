@@ -21,7 +21,7 @@
 namespace varve::tools {
 namespace {
 
-// For poll(2): rounded up, so that it does not return too early.
+// The duration for poll(2), rounded up, so that it does not return too early.
 int Milliseconds(absl::Duration duration) {
   if (duration == absl::InfiniteDuration()) return -1;
   return static_cast<int>(absl::ToInt64Milliseconds(
@@ -29,13 +29,13 @@ int Milliseconds(absl::Duration duration) {
                  absl::Milliseconds(std::numeric_limits<int>::max()))));
 }
 
-// What goes over the pipe: the exit status as one byte, then result or message.
+// The message on the pipe: the exit status as one byte, then result or message.
 void SendResult(int fd, const absl::StatusOr<std::string>& result) {
   const absl::Status& status = result.status();
   std::string report(1, static_cast<char>(ExitStatusOf(status)));
   absl::StrAppend(&report,
                   result.ok() ? absl::string_view(*result) : status.message());
-  // If nobody listens any more, there is nobody to tell.
+  // An error means that nobody listens any more.
   WriteAll(fd, report, "to the parent process").IgnoreError();
 }
 
@@ -88,7 +88,7 @@ absl::StatusOr<std::string> Patience::Run(
   if (pipe2(ends, O_CLOEXEC) != 0) return SystemError(errno, "cannot fork");
   const Descriptor reader(ends[0]);
   Descriptor writer(ends[1]);
-  // Or both processes would write what is buffered.
+  // Otherwise both processes would write the buffered output.
   fflush(stdout);
   fflush(stderr);
   const pid_t child = fork();
@@ -100,8 +100,8 @@ absl::StatusOr<std::string> Patience::Run(
   }
   writer.Reset();
   if (const absl::Status status = WaitFor(reader.get(), why); !status.ok()) {
-    // It cannot die while the kernel waits for the daemon's answer without
-    // letting itself be disturbed. Then it ends some time, without us.
+    // The child cannot die during an uninterruptible wait for the daemon's
+    // answer. It will end later, by itself.
     kill(child, SIGKILL);
     return status;
   }

@@ -34,11 +34,12 @@ absl::Status KeepOnlyNeededPrivileges() {
   // glibc has no wrapper for these two.
   if (syscall(SYS_capget, &header, sets) != 0) return Failed("capget");
   if ((sets[0].permitted | sets[1].permitted) == 0) return absl::OkStatus();
-  // What a program that is started could have; there is none but fusermount3.
+  // The capabilities that started programs could get. Only fusermount3 is ever
+  // started.
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0;
        ++capability) {
     const bool needed = (kNeeded >> capability & 1) != 0;
-    // Whoever may not change this set cannot gain by it either.
+    // A process that may not change this set cannot gain by it either.
     if (!needed && prctl(PR_CAPBSET_DROP, capability) != 0 && errno != EPERM) {
       return Failed("prctl");
     }

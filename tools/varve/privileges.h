@@ -1,4 +1,4 @@
-// What the daemon may do, at most.
+// Limits the privileges of the daemon.
 
 #ifndef VARVE_TOOLS_VARVE_PRIVILEGES_H_
 #define VARVE_TOOLS_VARVE_PRIVILEGES_H_
@@ -7,11 +7,11 @@
 
 namespace varve::tools {
 
-// Gives up, for good, all capabilities of this thread and of those that it
-// starts but the few that serving a mount takes: to reach, own and replace the
-// store's file wherever it lies, to use blocks that the host reserves, to mount
-// and to unmount. Does nothing for a user who has none. To be called before
-// there are other threads.
+// Permanently gives up all capabilities of this thread, and of threads that it
+// starts, except the few that serving a mount needs: to reach, own and replace
+// the store's file wherever it lies, to use blocks that the host reserves, to
+// mount and to unmount. Does nothing for a user without capabilities. Call it
+// before there are other threads.
 absl::Status KeepOnlyNeededPrivileges();
 
 }  // namespace varve::tools

@@ -23,7 +23,7 @@ constexpr absl::Duration kEach = absl::Milliseconds(200);
 // Back to the first column, and clear the line.
 constexpr char kClearLine[] = "\r\x1b[K";
 
-// How many there are. Global, as there is one terminal.
+// The number of living objects. Global, as there is one terminal.
 std::atomic<int> living{0};
 
 void WriteToStandardError(absl::string_view text) {
@@ -40,7 +40,7 @@ size_t ColumnsOfTerminal() {
   return size.ws_col;
 }
 
-// As much of it as fits, without cutting a character of UTF-8 apart.
+// As much of the text as fits, without splitting a UTF-8 character.
 std::string Shortened(std::string text, size_t columns) {
   size_t end = 0;
   while (end < text.size() && columns > 0) {
@@ -59,7 +59,7 @@ std::string HumanBytes(uint64_t bytes) {
   if (bytes < 1024) return absl::StrCat(bytes, " bytes");
   double value = static_cast<double>(bytes) / 1024;
   size_t unit = 0;
-  // What would be rounded to 1024.0 belongs to the next one.
+  // A value that would be rounded to 1024.0 takes the next unit.
   while (value >= 1023.95 && unit + 1 < std::size(kUnits)) {
     value /= 1024;
     ++unit;
@@ -84,7 +84,7 @@ std::string ProgressText(absl::string_view doing,
                     figures.files == 1 ? " file, " : " files, ");
   }
   if (figures.total_bytes > 0) {
-    // That all is done is only said when it has ended.
+    // 100 % is shown only when the work has ended.
     const double fraction =
         std::min(0.99, static_cast<double>(figures.bytes) /
                            static_cast<double>(figures.total_bytes));
@@ -101,7 +101,7 @@ Progress::Progress(std::string doing)
     : doing_(std::move(doing)),
       depth_(++living),
       start_(fs::Wakeup::Clock::now()) {
-  // Without a thread the work goes on, and nobody sees how far it is.
+  // Without a thread the work continues without showing progress.
   if (isatty(STDERR_FILENO) == 1) StartThread(thread_, [this] { Run(); });
 }
 
@@ -148,7 +148,7 @@ void Progress::Run() {
 }
 
 void Progress::Show() {
-  // One column less: some terminals would go on in the next line.
+  // One column less, because some terminals would wrap the line.
   const size_t columns = ColumnsOfTerminal() - 1;
   const auto elapsed = fs::Wakeup::Clock::now() - start_;
   const ProgressFigures figures = {

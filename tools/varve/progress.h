@@ -1,6 +1,6 @@
-// How far something has come that takes longer than a second: one line on the
-// terminal, written anew several times a second. Where standard error is no
-// terminal, nothing is shown at all.
+// Shows the progress of work that takes longer than a second: one line on the
+// terminal, rewritten several times a second. Shows nothing if standard error
+// is not a terminal.
 //
 //   Progress progress("copying");
 //   for (…) {
@@ -8,8 +8,8 @@
 //     progress.AddBytes(size);
 //   }
 //
-// shows "copying: 120 files, 1.2 GiB, 0:04", and takes it away at the end. What
-// does not count, as a store that is being opened, shows the time alone.
+// shows "copying: 120 files, 1.2 GiB, 0:04" and clears the line at the end.
+// Work that counts nothing, such as opening a store, shows only the time.
 
 #ifndef VARVE_TOOLS_VARVE_PROGRESS_H_
 #define VARVE_TOOLS_VARVE_PROGRESS_H_
@@ -33,11 +33,11 @@ std::string HumanBytes(uint64_t bytes);
 // "0:21", "1:02:03"
 std::string HumanTime(uint64_t milliseconds);
 
-// What a Progress knows.
+// The figures of a Progress.
 struct ProgressFigures {
   uint64_t files = 0;
   uint64_t bytes = 0;
-  uint64_t total_bytes = 0;  // 0 if nobody knows
+  uint64_t total_bytes = 0;  // 0 if unknown
   uint64_t elapsed_ms = 0;
 };
 
@@ -45,14 +45,13 @@ struct ProgressFigures {
 std::string ProgressText(absl::string_view doing,
                          const ProgressFigures& figures);
 
-// Thread-safe. On a terminal it has a thread of its own, which writes the line,
-// so that it moves even where the work says nothing; if the system has no
-// thread left, nothing is shown. Must not be alive when the process forks.
-// While a second one lives, which must end before the first, only that is
-// shown.
+// Thread-safe. On a terminal a thread of its own writes the line, so that it
+// moves even while the work counts nothing. If the system has no thread left,
+// nothing is shown. Must not be alive when the process forks. While a second
+// one lives, which must end before the first, only the second is shown.
 class Progress {
  public:
-  // `doing` is what is done, as "opening photos.varve".
+  // `doing` names the work, such as "opening photos.varve".
   explicit Progress(std::string doing);
   ~Progress();
   Progress(const Progress&) = delete;
@@ -62,18 +61,20 @@ class Progress {
   void AddBytes(uint64_t bytes) {
     bytes_.fetch_add(bytes, std::memory_order_relaxed);
   }
-  // How many bytes there will be.
+  // Sets the total number of bytes.
   void SetTotalBytes(uint64_t bytes) { total_bytes_.store(bytes); }
 
-  // From now on the bytes are what `count` says, instead of those added. It is
-  // called from the thread that shows them, and not any more once this is gone.
+  // Shows the number of bytes that `count` returns, instead of those added.
+  // `count` is called from the thread that shows them, until this object is
+  // destroyed.
   void CountBytesBy(std::function<uint64_t()> count);
 
-  // From now on the line is what `line` makes for a number of columns, from the
-  // thread that shows it. It is not called any more once this is gone.
+  // Shows the line that `line` makes for a number of columns, instead of the
+  // usual one. `line` is called from the thread that shows it, until this
+  // object is destroyed.
   void ShowInstead(std::function<std::string(size_t columns)> line);
 
-  // Takes the line away, for something else to be written; it comes back.
+  // Clears the line, so that other output can be written. It comes back later.
   void Clear();
 
  private:
@@ -82,7 +83,7 @@ class Progress {
   void ClearLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const std::string doing_;
-  const int depth_;  // how many live before it, and it
+  const int depth_;  // the number of living objects, this one included
   const fs::Wakeup::Clock::time_point start_;
   std::atomic<uint64_t> files_{0};
   std::atomic<uint64_t> bytes_{0};
@@ -92,7 +93,7 @@ class Progress {
   std::function<uint64_t()> count_ ABSL_GUARDED_BY(mu_);
   std::function<std::string(size_t)> line_ ABSL_GUARDED_BY(mu_);
   bool is_shown_ ABSL_GUARDED_BY(mu_) = false;
-  // Whether to leave the line away once more: something is being written.
+  // Whether to skip the line once, because other output is being written.
   bool was_cleared_ ABSL_GUARDED_BY(mu_) = false;
 
   std::atomic<bool> ended_{false};

@@ -1,4 +1,4 @@
-// varve raw: entries by key, as the command of the crate simd-r-drive has it.
+// varve raw: entries by key, like the command of the crate simd-r-drive.
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -101,7 +101,7 @@ absl::Status CheckDifferent(const Arguments& arguments) {
   return absl::OkStatus();
 }
 
-// Of a value that is to be written into another store, or under another key.
+// Checks a value that will be written into another store or under another key.
 absl::Status CheckCopied(const Store& from, absl::string_view key,
                          const Store& to, absl::string_view new_key) {
   const auto entry = from.Read(key);

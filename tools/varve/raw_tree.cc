@@ -27,8 +27,8 @@ absl::Status Compact(Store& store) {
   return store.Compact();
 }
 
-// Whether the newest commit in the chain says so. What lies behind it was
-// written by others, into a store that was at rest.
+// Whether the newest commit in the chain marks the store as closed. Other
+// programs wrote the entries behind it, into a closed store.
 bool WasClosedProperly(const Store& store, const fs::Identity& identity) {
   bool clean = false;
   const absl::Status walked = store.ForEachInChain([&](const EntryView& entry) {
@@ -40,13 +40,13 @@ bool WasClosedProperly(const Store& store, const fs::Identity& identity) {
   return walked.ok() && clean && store.recovery().torn_bytes == 0;
 }
 
-// Recovers the tree, if there is one that needs it, as a mount would.
+// Recovers the tree as a mount would, if there is one that needs it.
 absl::Status CloseTreeProperly(const std::string& path) {
   {
     OpenOptions options;
     options.mode = OpenMode::kRead;
     const auto store = Store::Open(path, options);
-    // Whoever opens it for writing finds out why, and says so.
+    // Opening it for writing will fail and say why.
     if (!store.ok()) return absl::OkStatus();
     const auto entry = fs::FindIdentityEntry(**store);
     if (!entry.ok()) return absl::OkStatus();
@@ -85,8 +85,9 @@ absl::Status CompactUnderTree(const std::string& path) {
   std::vector<NeededEntry> needed;
   uint64_t tail = 0;
   {
-    // Opened for writing, so that the tree takes over what others have written:
-    // after compaction it could not tell any more.
+    // Open it for writing, so that the tree takes over the entries that other
+    // programs have written. After compaction it could not recognise them any
+    // more.
     VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(path, {}));
     needed = NeededEntries(*volume);
     VARVE_RETURN_IF_ERROR(

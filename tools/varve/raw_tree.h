@@ -1,5 +1,5 @@
-// What raw commands, which know nothing of trees, have to respect in a store
-// that holds one.
+// Checks for raw commands, which know nothing of trees, in a store that holds a
+// tree.
 //
 // Thread-safe: free functions without state.
 
@@ -17,20 +17,21 @@
 namespace varve::tools {
 
 // Opens the store to write entries into it. If it has a tree that was not
-// closed properly, the tree is opened and closed first: it takes for unfinished
-// work what comes after an unclean end, and what is going to be written is not.
+// closed properly, this opens and closes the tree first. Otherwise the next
+// mount would take the new entries, which come after an unclean end, for
+// unfinished work.
 absl::StatusOr<std::unique_ptr<Store>> OpenStoreForRawWriting(
     const std::string& path, OpenMode mode);
 
-// ExitStatus::kRefused if the tree in the store, if there is one, keeps
-// something of its own under that key, or would take `value`, the first bytes
-// of what is to be written there, for a record of its own.
+// ExitStatus::kRefused if the store holds a tree that reserves this key for
+// itself, or that would take the new entry for a record of its own. `value` is
+// the beginning of the new payload.
 absl::Status CheckRawKey(const Store& store, absl::string_view key,
                          absl::string_view value);
 
-// Compacts to the live entries. ExitStatus::kRefused, and nothing has changed,
-// if a file of the tree needs bytes that are in none of them: those of an entry
-// whose key has been deleted or overwritten since.
+// Compacts the store to the live entries. ExitStatus::kRefused, with nothing
+// changed, if a file of the tree needs bytes of another entry, whose key has
+// been deleted or overwritten since.
 absl::Status CompactRaw(const std::string& path);
 
 }  // namespace varve::tools

@@ -30,7 +30,8 @@ unsigned long FlagsAfter(absl::Span<const std::string> shown,
                          absl::Span<const std::string> changes) {
   unsigned long flags = 0;
   for (const std::string& option : shown) {
-    // Read-only in one place does not make it writable in the other.
+    // The options of the mount and of its file system both come in `shown`.
+    // "rw" from one of them must not undo "ro" from the other.
     if (option != "rw") Change(flags, option);
   }
   for (const std::string& option : changes) Change(flags, option);

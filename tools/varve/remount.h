@@ -15,15 +15,15 @@
 namespace varve::tools {
 
 // The flags of mount(2) that the kernel shows in the options of a mount, with
-// `changes` made to them in their order. What is no flag is left out.
+// `changes` applied in order. Skips options that are not flags.
 unsigned long FlagsAfter(absl::Span<const std::string> shown,
                          absl::Span<const std::string> changes);
 
-// Makes those of `changes` that are flags of the kernel ("ro", "nosuid", …),
-// and leaves all else as it was mounted: that belongs to the daemon. Fails with
-// ExitStatus::kRefused if it is not `store` that is mounted at `directory`,
-// with kBusy if files are open for writing and it is to become read-only, and
-// with kReadOnly if the daemon cannot write.
+// Applies those of `changes` that are flags of the kernel ("ro", "nosuid", …).
+// The other options are the daemon's and stay as they are. Fails with
+// ExitStatus::kRefused if `store` is not mounted at `directory`, with kBusy if
+// the mount should become read-only while files are open for writing, and with
+// kReadOnly if it should become writable and the daemon cannot write.
 absl::Status Remount(const std::string& store, const std::string& directory,
                      absl::Span<const std::string> changes);
 

@@ -41,7 +41,7 @@ constexpr absl::Duration kScrubAfter = absl::Minutes(1);
 // The daemon before this one may still be closing the store.
 constexpr absl::Duration kLockWait = absl::Seconds(5);
 
-// What signal handlers can reach: global because they get no argument.
+// State for signal handlers; global because they get no argument.
 std::atomic<fs::FuseServer*> server_to_stop{nullptr};
 std::atomic<bool> stop_asked_for{false};
 
@@ -52,13 +52,12 @@ void OnStopSignal(int) {
   errno = saved_errno;
 }
 
-// As long as it lives, signals that would end the process stop the server
-// instead.
+// While it lives, signals that would end the process stop the server instead.
 class StopBySignals {
  public:
   explicit StopBySignals(fs::FuseServer* server) {
     server_to_stop.store(server);
-    // Asked for between the installation of the handlers and now.
+    // A signal may have come since the handlers were installed.
     if (stop_asked_for.load()) server->Stop();
   }
   ~StopBySignals() { server_to_stop.store(nullptr); }
@@ -76,12 +75,12 @@ class StopBySignals {
   }
 };
 
-// Where libfuse's messages go while it mounts: they say why it cannot. Global
-// because libfuse hands its callback nothing.
+// Collects libfuse's messages while it mounts, which say why it cannot. Global
+// because libfuse passes no argument to its callback.
 std::vector<std::string>* messages_of_mounting = nullptr;
 
-// libfuse's own messages: into the log, as standard error is closed sooner or
-// later.
+// Sends libfuse's own messages to the log, as standard error is closed sooner
+// or later.
 [[gnu::format(printf, 2, 0)]] void OnFuseLog(enum fuse_log_level level,
                                              const char* format,
                                              va_list values) {
@@ -99,7 +98,8 @@ std::vector<std::string>* messages_of_mounting = nullptr;
   }
 }
 
-// Of the one store of the process; kept, as files of it may be closed late.
+// The meter of the one store of the process. Never destroyed, because files of
+// the store may be closed late.
 fs::FileMeter& TheFileMeter() {
   static auto& meter = *new fs::FileMeter;
   return meter;
@@ -157,8 +157,7 @@ absl::StatusOr<std::unique_ptr<fs::FuseServer>> Mount(
   }
 }
 
-// Whether the mount is there and answers. Blocks as long as its first answers
-// take.
+// Whether the mount exists and answers. Blocks until it has answered.
 bool IsUsable(const ServeRequest& request) {
   struct statvfs info;
   const auto mounts = ReadMountInfo();
@@ -175,7 +174,7 @@ absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
                          Mount(volume, request));
   const StopBySignals stopping(server.get());
   const auto announce = [&] {
-    // If it is not, serving has ended, and says why.
+    // Otherwise serving has ended and reports why.
     if (!IsUsable(request)) return;
     if (const absl::Status status = on_ready(); !status.ok()) {
       LogError(absl::StrCat("stopping: ", status.message()));
@@ -185,7 +184,8 @@ absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
     LogInfo(absl::StrCat(request.store, " is mounted at ", request.directory,
                          volume.read_only() ? " (read-only)" : ""));
   };
-  // The server is ready to answer only after it has said so; hence the thread.
+  // The server answers only after this callback has returned, so asking the
+  // mount takes another thread.
   std::thread announcer;
   const absl::Status status =
       server->Serve([&] { announcer = std::thread(announce); });
@@ -198,7 +198,7 @@ absl::Status Serve(fs::Volume& volume, const ServeRequest& request,
 absl::Status ServeStore(const ServeRequest& request,
                         const std::function<absl::Status()>& on_ready) {
   VARVE_RETURN_IF_ERROR(KeepOnlyNeededPrivileges());
-  // Modes of files are what callers asked for, which the kernel has masked.
+  // The kernel has already applied the callers' umasks to the modes of files.
   umask(0);
   fuse_set_log_func(OnFuseLog);
   fs::VolumeOptions options = request.options.volume;
@@ -228,7 +228,7 @@ absl::Status ServeStore(const ServeRequest& request,
     return absl::OkStatus();
   });
   heartbeat.Stopping();
-  // Also after a failure: what was written is to be kept.
+  // Close the volume even after a failure, so that everything written is kept.
   const absl::Status closed = volume->Close();
   status.Update(
       Explain(closed, absl::StrCat("closing ", request.store, " failed")));

@@ -1,5 +1,5 @@
-// Serving a store at a mountpoint: the part of `varve mount` that comes after
-// everything has been looked at, and runs until the file system is unmounted.
+// Serves a store at a mountpoint: the part of `varve mount` that follows all
+// checks and runs until the file system is unmounted.
 
 #ifndef VARVE_TOOLS_VARVE_SERVE_H_
 #define VARVE_TOOLS_VARVE_SERVE_H_
@@ -17,14 +17,14 @@ struct ServeRequest {
   std::string store;      // absolute, without symbolic links
   std::string directory;  // likewise
   MountOptions options;
-  const ServiceManager* manager = nullptr;  // told how it goes, if there is one
+  const ServiceManager* manager = nullptr;  // gets reports; may be null
 };
 
 // Opens the store, mounts it, and serves it until it is unmounted or the
-// process gets SIGINT, SIGTERM or SIGHUP; then closes the store. `on_ready` is
-// called once, from some thread, when the mount is usable; if it fails, the
-// mount is taken away again. Starts threads. One call per process: signals
-// belong to all of it.
+// process gets SIGINT, SIGTERM or SIGHUP; then closes the store. Calls
+// `on_ready` once, from some thread, when the mount is usable, and unmounts
+// again if that fails. Starts threads. At most one call per process, as signals
+// concern the whole process.
 absl::Status ServeStore(const ServeRequest& request,
                         const std::function<absl::Status()>& on_ready);
 

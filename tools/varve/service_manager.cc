@@ -19,7 +19,7 @@
 namespace varve::tools {
 namespace {
 
-// The value of a variable, which is gone then; empty if there is none.
+// Removes a variable and returns its value; empty if there is none.
 std::string TakeVariable(const char* name) {
   const char* const value = getenv(name);
   std::string result = value == nullptr ? "" : value;
@@ -66,7 +66,7 @@ ServiceManager ServiceManager::FromEnvironment() {
 
 void ServiceManager::Tell(absl::string_view lines) const {
   if (!listens()) return;
-  // Not waiting, lest a manager that does not read hold up the mount.
+  // Do not wait: a manager that does not read must not hold up the mount.
   [[maybe_unused]] const ssize_t sent = send(
       socket_.get(), lines.data(), lines.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

@@ -1,6 +1,6 @@
-// Telling a service manager, as systemd is one, how the mount is doing: the
-// protocol of sd_notify(3), which is datagrams of lines to the socket that
-// NOTIFY_SOCKET names.
+// Reports the state of the mount to a service manager such as systemd, by the
+// protocol of sd_notify(3): datagrams of lines to the socket that NOTIFY_SOCKET
+// names.
 //
 // Thread-safe.
 
@@ -18,24 +18,27 @@ namespace varve::tools {
 
 class ServiceManager {
  public:
-  // The one that the environment names, if it means this process; its variables
-  // are taken out, as they are not meant for programs that this one starts. One
-  // that listens to nobody if there is none, or, with a warning in the log, if
-  // it cannot be reached. To be called while the process has one thread.
+  // The manager that the environment names for this process. Removes its
+  // variables from the environment, as they are not meant for programs that
+  // this one starts. If there is no manager, or if it cannot be reached, which
+  // logs a warning, returns one that does not listen. Call it while the process
+  // has one thread.
   static ServiceManager FromEnvironment();
 
-  // One that listens to nobody.
+  // A manager that does not listen.
   ServiceManager() = default;
 
   bool listens() const { return socket_.valid(); }
-  // How long it waits for WATCHDOG=1 before it takes the service for dead;
-  // infinite if it does not wait at all.
+  // How long the manager waits for WATCHDOG=1 before it considers the service
+  // dead; infinite if it has no watchdog.
   absl::Duration watchdog() const { return watchdog_; }
 
-  // Sends lines of "NAME=value". Nothing if nobody listens. That it cannot be
-  // sent is no reason to stop a mount: it is left to the manager's timeouts.
+  // Sends lines of "NAME=value". Does nothing if the manager does not listen. A
+  // failure to send is no reason to stop a mount; it is left to the manager's
+  // timeouts.
   void Tell(absl::string_view lines) const;
-  // "STATUS=text", with what could end the line made visible.
+  // Sends "STATUS=text", with visible escapes for characters that could end the
+  // line.
   void TellStatus(absl::string_view text) const;
 
  private:

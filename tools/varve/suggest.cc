@@ -8,7 +8,8 @@
 namespace varve::tools {
 namespace {
 
-// The distance of Damerau and Levenshtein, without changes of what was swapped.
+// The Damerau-Levenshtein distance, in which swapped letters are not changed
+// further.
 size_t Distance(absl::string_view a, absl::string_view b) {
   // Rows of the table: of the prefix of `a` before last, the last, and this.
   std::vector<size_t> before;
@@ -33,11 +34,11 @@ size_t Distance(absl::string_view a, absl::string_view b) {
 
 std::optional<std::string> Suggest(absl::string_view word,
                                    const std::vector<std::string>& known) {
-  // A third of the letters, and one of short words.
+  // A third of the letters, but at least one.
   size_t least = std::max<size_t>(1, word.size() / 3) + 1;
   std::optional<std::string> best;
   for (const std::string& candidate : known) {
-    // The beginning of a long word is as good as all of it.
+    // The beginning of a long word counts as the whole word.
     const bool begins = word.size() > 2 && absl::StartsWith(candidate, word);
     const size_t distance = begins ? 1 : Distance(word, candidate);
     if (distance >= std::min(least, candidate.size())) continue;

@@ -1,4 +1,4 @@
-// What a user may have meant by a word that is none of those known.
+// Suggests what a user may have meant by an unknown word.
 //
 // Thread-safe: a free function without state.
 
@@ -13,8 +13,8 @@
 
 namespace varve::tools {
 
-// The one of `known` that takes the fewest letters to be changed, left out, put
-// in or swapped with their neighbour. Nothing if too many would have to be.
+// The word of `known` that `word` becomes by changing, removing, inserting or
+// swapping the fewest letters. Nothing if that takes too many.
 std::optional<std::string> Suggest(absl::string_view word,
                                    const std::vector<std::string>& known);
 

@@ -28,9 +28,9 @@ namespace varve::tools {
 namespace {
 
 constexpr int kBillion = 1'000'000'000;
-constexpr uint32_t kNobody = ~uint32_t{0};  // of entries that name nobody
+constexpr uint32_t kNobody = ~uint32_t{0};  // in entries that name nobody
 
-// One of the two access control lists, as both sides call it.
+// The names of one of the two access control lists on both sides.
 struct AclKind {
   absl::string_view xattr;
   int type;
@@ -49,7 +49,7 @@ constexpr AclTag kAclTags[] = {
     {0x04, ARCHIVE_ENTRY_ACL_GROUP_OBJ}, {0x08, ARCHIVE_ENTRY_ACL_GROUP},
     {0x10, ARCHIVE_ENTRY_ACL_MASK},      {0x20, ARCHIVE_ENTRY_ACL_OTHER}};
 
-// Byte for byte as in the attribute, which is little-endian as we are.
+// The bytes of the attribute, which is little-endian, as Varve's hosts are.
 struct AclEntry {
   uint16_t tag;
   uint16_t permissions;
@@ -72,7 +72,7 @@ absl::Status PutAcl(const AclKind& kind, absl::string_view value,
     memcpy(&acl, value.data() + at, kAclEntry);
     for (const AclTag& known : kAclTags) {
       if (known.kernel != acl.tag) continue;
-      // Without a name, the number stands in its place.
+      // If there is no name, the number stands in its place.
       const int status = archive_entry_acl_add_entry(
           entry, kind.type, acl.permissions, known.archive,
           static_cast<int>(acl.id), nullptr);
@@ -85,7 +85,7 @@ absl::Status PutAcl(const AclKind& kind, absl::string_view value,
   return absl::OkStatus();
 }
 
-// Lists name users and groups by number, if tar was told so, or by name.
+// Lists name users and groups by name, or by number if tar was told so.
 absl::StatusOr<uint32_t> AclIdOf(int tag, int id, const char* name) {
   if (tag != ARCHIVE_ENTRY_ACL_USER && tag != ARCHIVE_ENTRY_ACL_GROUP) {
     return kNobody;
@@ -129,8 +129,9 @@ absl::StatusOr<std::optional<std::string>> GetAcl(const AclKind& kind,
   return value;
 }
 
-// Before 1970, pax has the fraction below the seconds, as in decimal numbers;
-// we, and libarchive's caller, have it above. libarchive does not convert.
+// Before 1970, pax counts the fraction down from the seconds, as decimal
+// numbers do. Timestamps and callers of libarchive count it up. libarchive does
+// not convert.
 std::pair<time_t, long> TurnBefore1970(time_t seconds, long nanoseconds,
                                        int step) {
   if (seconds >= 0 || nanoseconds == 0) return {seconds, nanoseconds};
@@ -139,7 +140,7 @@ std::pair<time_t, long> TurnBefore1970(time_t seconds, long nanoseconds,
 
 std::pair<time_t, long> PaxTime(fs::Timestamp time) {
   const struct timespec spec = time.ToTimespec();
-  // There is no -0: what is less than a second before 1970 is taken for 1970.
+  // There is no -0, so a time less than a second before 1970 becomes 1970.
   if (spec.tv_sec == -1 && spec.tv_nsec != 0) return {0, 0};
   return TurnBefore1970(spec.tv_sec, spec.tv_nsec, 1);
 }
@@ -150,7 +151,7 @@ fs::Timestamp FromPaxTime(time_t pax_seconds, long pax_nanoseconds) {
   return fs::Timestamp::From({.tv_sec = seconds, .tv_nsec = nanoseconds});
 }
 
-// Programs of tar write some characters of names of attributes as "%3D".
+// Tar programs write some characters in names of attributes as "%3D".
 std::string PercentDecoded(absl::string_view name) {
   std::string result;
   for (size_t i = 0; i < name.size(); ++i) {
@@ -175,7 +176,7 @@ Xattrs GetXattrs(struct archive_entry* entry) {
   while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
     raw.emplace_back(name, std::string(static_cast<const char*>(value), size));
   }
-  // bsdtar writes each twice, and one of them comes decoded.
+  // bsdtar writes each attribute twice, once decoded.
   absl::flat_hash_set<std::string> decoded;
   for (const auto& [encoded, unused] : raw) {
     std::string plain = PercentDecoded(encoded);

@@ -1,9 +1,10 @@
-// What belongs to a file, as an entry of libarchive has it, and back.
+// Converts the attributes of a file to those of an entry of libarchive, and
+// back.
 //
-// libarchive takes names in the locale's encoding, which is to be UTF-8 when an
-// archive is written, so that names are marked as binary only if they are not
-// UTF-8. When one is read it is to be "C": otherwise names would be normalized,
-// and be other names.
+// libarchive takes names in the encoding of the locale. When an archive is
+// written, that must be UTF-8, so that only names that are not UTF-8 are marked
+// as binary. When one is read, it must be "C", because otherwise libarchive
+// would normalise names and so change them.
 //
 // Thread-safe: free functions without state.
 
@@ -18,11 +19,11 @@
 
 namespace varve::tools {
 
-// All but name, content and target.
+// Sets everything except name, content and target.
 absl::Status PutAttributes(const Dress& dress, struct archive_entry* entry);
 
-// The same, of an entry that was read. An error if it has something that no
-// store can keep, like an owner beyond 32 bits.
+// Gets the same from an entry that was read. An error if it has an attribute
+// that no store can keep, such as an owner beyond 32 bits.
 absl::StatusOr<Dress> GetAttributes(struct archive_entry* entry);
 
 }  // namespace varve::tools

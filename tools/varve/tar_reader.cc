@@ -30,7 +30,8 @@ constexpr size_t kBlock = size_t{1} << 20;
 
 using Parts = std::vector<std::string>;
 
-// The parts of a member's name; none for the root. Refuses what would leave it.
+// The parts of a member's name; none for the root. Refuses names that lead out
+// of the root.
 absl::StatusOr<Parts> PartsOf(absl::string_view name) {
   if (absl::StartsWith(name, "/")) {
     return ExitError(ExitStatus::kRefused,
@@ -48,7 +49,7 @@ absl::StatusOr<Parts> PartsOf(absl::string_view name) {
   return parts;
 }
 
-// The content of the member that was reached last.
+// The content of the current member.
 class MemberFile : public SourceFile {
  public:
   explicit MemberFile(struct archive* archive) : archive_(archive) {}
@@ -82,7 +83,7 @@ class MemberFile : public SourceFile {
 
  private:
   struct archive* const archive_;
-  // What was read last, and where it belongs.
+  // The current member and its place.
   const char* bytes_ = nullptr;
   uint64_t begin_ = 0;
   uint64_t end_ = 0;
@@ -113,8 +114,8 @@ class Reader {
   };
 
   void ReadMembers();
-  // What there is to say of the header that was read, or not. False if no other
-  // one can be read.
+  // Reports problems of reading a header. Returns false if no further header
+  // can be read.
   bool NoteHeader(int result, const std::string& member);
   void NoteEnd();
   absl::Status ReadMember(struct archive_entry* entry);
@@ -122,7 +123,7 @@ class Reader {
   absl::Status ReadDirectory(const Parts& parts, const Dress& dress);
   absl::Status ReadLeaf(const Parts& parts, const Dress& dress,
                         struct archive_entry* entry);
-  // The directory that a member of that name is in; it is made if need be.
+  // The directory that contains a member of that name. Makes it if necessary.
   // Valid until the next call.
   absl::StatusOr<TargetDirectory*> DirectoryFor(const Parts& parts);
   void FinishDirectories();
@@ -137,27 +138,27 @@ class Reader {
   const std::unique_ptr<TargetDirectory> root_;
   Progress progress_{"importing"};
   Failures failures_;
-  // The directory that is being filled, and those that it lies in.
+  // The directory that is being filled, and its parents.
   std::vector<Open> open_;
-  // Directories get what belongs to them last, as what comes to lie in them
-  // changes their times.
+  // Directories get their attributes last, because files made in them change
+  // their times.
   std::map<Parts, Dress> directories_;
-  bool is_broken_ = false;   // no more can be read or written
-  bool is_damaged_ = false;  // what was read last was no header
-  bool is_empty_ = true;     // no header was read so far
+  bool is_broken_ = false;   // reading or writing is impossible
+  bool is_damaged_ = false;  // the last header was malformed
+  bool is_empty_ = true;     // no header has been read yet
 };
 
 bool Reader::NoteHeader(int result, const std::string& member) {
   if (result == ARCHIVE_OK) return true;
   if (result == ARCHIVE_WARN) {
-    // A name of other characters than ASCII, which is taken as it is.
+    // A name with characters outside ASCII, which is taken as it is.
     if (absl::StrContains(Reason(), "can't be converted from")) return true;
     failures_.Note(
         ErrorWithNumber(EINVAL, absl::StrCat("\"", member, "\": ", Reason())));
     return true;
   }
   if (result == ARCHIVE_RETRY) {
-    // Looks for the next header; once told is enough.
+    // Continues at the next header. Report this once only.
     if (!is_damaged_) {
       failures_.Note(ErrorWithNumber(EIO, absl::StrCat(name_, ": ", Reason())));
     }
@@ -173,7 +174,7 @@ bool Reader::NoteHeader(int result, const std::string& member) {
   return false;
 }
 
-// The end mark is all that tells a whole archive from one that was cut between
+// Only the end mark distinguishes a whole archive from one that was cut between
 // two members.
 void Reader::NoteEnd() {
   failures_.Note(ErrorWithNumber(
@@ -223,7 +224,7 @@ absl::Status Reader::ReadMember(struct archive_entry* entry) {
     status = dress.node.is_directory() ? ReadDirectory(parts, dress)
                                        : ReadLeaf(parts, dress, entry);
   }
-  // It would be the same for all that follows.
+  // The same would happen to all that follow.
   const int number = SystemErrorNumber(status).value_or(0);
   is_broken_ = is_broken_ || IsOutOfSpace(status) || number == EROFS;
   return status;
@@ -253,7 +254,7 @@ absl::StatusOr<TargetDirectory*> Reader::DirectoryFor(const Parts& parts) {
           ENOTDIR, absl::StrCat("\"", name,
                                 S_ISLNK(existing->mode)
                                     ? "\" on the way is a symbolic link"
-                                    : "\" on the way is no directory"));
+                                    : "\" on the way is not a directory"));
     }
     VARVE_ASSIGN_OR_RETURN(auto directory, at->Enter(name));
     open_.push_back({name, std::move(directory)});
@@ -291,12 +292,12 @@ absl::Status Reader::ReadHardLink(const Parts& parts,
   if (!linked.ok()) return Explain(linked.status(), explained);
   if (!linked->has_value()) {
     return ErrorWithNumber(ENOENT,
-                           absl::StrCat(explained, ", which is not there"));
+                           absl::StrCat(explained, ", which does not exist"));
   }
   VARVE_ASSIGN_OR_RETURN(parent, DirectoryFor(parts));
   VARVE_ASSIGN_OR_RETURN(const auto existing, parent->Look(parts.back()));
   if (existing.has_value()) {
-    // A name of it already.
+    // It is already a name of the same file.
     if (existing->identity == (*linked)->identity) return absl::OkStatus();
     if (existing->is_directory()) {
       return ErrorWithNumber(EISDIR, "a directory is in its place");
@@ -322,8 +323,8 @@ absl::Status Reader::ReadLeaf(const Parts& parts, const Dress& dress,
   if (existing.has_value() && existing->is_directory()) {
     return ErrorWithNumber(EISDIR, "a directory is in its place");
   }
-  // The new content takes the place of the old one when it is whole. If there
-  // are other names, they keep the old one, and only this one goes.
+  // The new content replaces the old one once it is whole. If the file has
+  // other names, they keep the old content, and only this name is replaced.
   const bool overwrites = existing.has_value() && type == S_IFREG &&
                           S_ISREG(existing->mode) && existing->link_count == 1;
   if (existing.has_value() && !overwrites) {

@@ -1,7 +1,7 @@
-// Copying what is in a tar archive to a tree. Every kind of tar is read, but
-// none that is compressed.
+// Copies the content of a tar archive to a tree. Reads every kind of tar, but
+// no compressed one.
 //
-// Not thread-safe. The locale of the thread has to be "C" (tar_attributes.h).
+// Not thread-safe. The locale of the thread must be "C" (tar_attributes.h).
 
 #ifndef VARVE_TOOLS_VARVE_TAR_READER_H_
 #define VARVE_TOOLS_VARVE_TAR_READER_H_
@@ -14,13 +14,13 @@
 
 namespace varve::tools {
 
-// Copies each member to where its name says below `root`, and never elsewhere:
-// names that are absolute or have ".." in them are refused, and no symbolic
-// link is followed. A member replaces what was there before, as with tar(1),
-// but no directory is replaced by something else. Directories on the way are
-// made. Failures are told, and the rest is copied nevertheless, unless the
-// archive cannot be read on or the tree cannot be written on. `fd` is read from
-// where it stands; `name` is what messages call it.
+// Copies each member to the place below `root` that its name says, and never
+// elsewhere: refuses names that are absolute or contain "..", and follows no
+// symbolic link. A member replaces a file that was there before, as with
+// tar(1), but nothing replaces a directory. Makes missing directories. Prints
+// failures and copies the rest, unless the rest of the archive cannot be read
+// or the tree cannot be written any more. Reads `fd` from its present position;
+// messages call it `name`.
 absl::Status ReadTar(int fd, const std::string& name,
                      std::unique_ptr<TargetDirectory> root);
 

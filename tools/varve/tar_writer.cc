@@ -22,12 +22,12 @@
 namespace varve::tools {
 namespace {
 
-// What is written at once, and what the archive's length is a multiple of.
+// The size of writes, of which the archive's length is a multiple.
 constexpr int kBlock = 1 << 20;
 constexpr int kRecord = 10240;
-// Programs of tar look for data of sparse files at multiples of this.
+// Tar programs expect the data of sparse files at multiples of this.
 constexpr uint64_t kSector = 512;
-// Holes are given to libarchive as zeros, which it does not look at.
+// libarchive gets zeros in the place of holes, and does not look at them.
 constexpr size_t kZeros = size_t{1} << 30;
 
 using Entry =
@@ -67,7 +67,7 @@ class Writer : public TarWriter {
  private:
   static la_ssize_t Write(struct archive* archive, void* writer,
                           const void* bytes, size_t size);
-  // What a call has returned, as a status.
+  // Turns the result of a call into a status.
   absl::Status Check(int result);
   absl::Status WriteData(const char* bytes, uint64_t size);
   absl::Status WriteZeros(uint64_t size);
@@ -117,7 +117,7 @@ absl::Status Writer::Check(int result) {
   if (!broken_.ok()) return broken_;
   if (result == ARCHIVE_OK) return absl::OkStatus();
   const char* const reason = archive_error_string(archive_);
-  // A name that is not UTF-8, which has been marked as binary.
+  // The name is not UTF-8 and has been marked as binary.
   if (result == ARCHIVE_WARN && reason != nullptr &&
       absl::StrContains(reason, "Can't translate")) {
     return absl::OkStatus();
@@ -168,7 +168,7 @@ absl::Status Writer::WriteContent(uint64_t size, SourceFile& from,
   return absl::OkStatus();
 }
 
-// Tells the entry where the file has data, unless it has no holes.
+// Adds the places of the file's data to the entry, unless it has no holes.
 absl::Status AddHoles(uint64_t size, SourceFile& from,
                       struct archive_entry* entry) {
   struct Range {
@@ -193,7 +193,7 @@ absl::Status AddHoles(uint64_t size, SourceFile& from,
       (ranges.size() == 1 && ranges[0].begin == 0 && ranges[0].end == size)) {
     return absl::OkStatus();
   }
-  // A file that is nothing but a hole has data of no length at its end.
+  // A file that consists of a hole has data of length 0 at its end.
   if (ranges.empty()) ranges.push_back({size, size});
   for (const Range& range : ranges) {
     archive_entry_sparse_add_entry(
@@ -267,7 +267,7 @@ class TarDirectory : public TargetDirectory {
 
   absl::Status Link(const std::string& earlier, const std::string& name,
                     const Dress& dress) override {
-    // There is none of what it would be a link to.
+    // The file that it would link to is not in the archive.
     if (S_ISSOCK(dress.node.mode)) return MakeSpecial(name, dress);
     return WriteMember(name, dress, [&earlier](struct archive_entry* entry) {
       archive_entry_set_hardlink(entry, earlier.c_str());
@@ -275,7 +275,7 @@ class TarDirectory : public TargetDirectory {
     });
   }
 
-  // All has been said when it was made.
+  // Everything was written when it was made.
   absl::Status Finish(const std::string&, const Dress&) override {
     return absl::OkStatus();
   }

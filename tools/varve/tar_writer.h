@@ -1,5 +1,5 @@
-// A tar archive as what a tree is copied to, in the pax format, which has room
-// for everything but sockets. The same tree gives the same bytes.
+// A tar archive as the target of a copy, in the pax format, which can hold
+// everything except sockets. The same tree gives the same bytes.
 //
 // Not thread-safe. While it exists, the locale of its thread is one with UTF-8.
 
@@ -19,17 +19,17 @@ namespace varve::tools {
 class TarWriter {
  public:
   virtual ~TarWriter() = default;
-  // What is copied there becomes members of the archive. Once the output has
-  // failed, it is broken. Must not outlive the writer.
+  // Files copied to this directory become members of the archive. It
+  // is_broken() once the output has failed. Must not outlive the writer.
   virtual std::unique_ptr<TargetDirectory> Root() = 0;
-  // Sockets that were copied: there are none in the archive.
+  // The sockets that were copied, which the archive does not contain.
   virtual const std::vector<std::string>& sockets() const = 0;
-  // Writes the end mark. Nothing can be copied any more. Fails as the output
-  // did before, if it did.
+  // Writes the end mark. Nothing can be copied afterwards. Returns the earlier
+  // failure if the output has failed.
   virtual absl::Status Finish() = 0;
 };
 
-// `fd` must outlive it; `name` is what messages call it.
+// `fd` must outlive the writer; messages call it `name`.
 absl::StatusOr<std::unique_ptr<TarWriter>> WriteTar(int fd, std::string name);
 
 }  // namespace varve::tools

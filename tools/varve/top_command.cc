@@ -39,13 +39,13 @@ using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Shows what a mount does at present, anew each second: requests by kind and how
-long they take, bytes, what waits to be committed, how much of the store is
-dead, a compaction. Ctrl-C ends it. Half of the requests of a kind took up
-to the time under p50, 99 of a hundred up to that under p99; times are powers of
-two of a microsecond.
+    R"(Shows what a mount does, updated each second: requests by kind and how long
+they take, bytes read and written, uncommitted bytes, the dead part of the
+store, and a running compaction. Ctrl-C ends it. Half of the requests of a kind
+took at most the time under p50, and 99 of a hundred at most that under p99;
+times are powers of two of a microsecond.
 
-Where standard output is no terminal, it shows one second, as with --once.
+If standard output is not a terminal, it shows one second, as with --once.
 
 Example:
   varve top ~/photos
@@ -65,10 +65,9 @@ void OnEndSignal(int) {
   if (const pid_t child = child_to_end.load(); child > 0) kill(child, SIGKILL);
 }
 
-// Runs `body`, which shows pictures, on another page of the terminal, and comes
-// back from there whatever happens. It does so in a process of its own: one
-// that waits for a mount that does not answer can be killed, and do nothing
-// else.
+// Runs `body` on the alternate screen of the terminal, and leaves that screen
+// whatever happens. `body` runs in a process of its own, because a process that
+// waits for a mount that does not answer can only be killed.
 absl::Status OnOwnPage(const std::function<absl::Status()>& body) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return SystemError(errno, "cannot fork");
@@ -78,7 +77,7 @@ absl::Status OnOwnPage(const std::function<absl::Status()>& body) {
   const pid_t child = fork();
   if (child == 0) {
     const absl::Status status = body();
-    // If nobody listens, there is nobody to tell.
+    // An error means that nobody listens any more.
     WriteAll(writer.get(), status.message(), "the parent").IgnoreError();
     _exit(static_cast<int>(ExitStatusOf(status)));
   }
@@ -96,13 +95,13 @@ absl::Status OnOwnPage(const std::function<absl::Status()>& body) {
   // The terminal may have gone.
   Print("\x1b[?25h\x1b[?1049l").IgnoreError();
   if (child < 0) return SystemError(EAGAIN, "cannot fork");
-  // That a signal has ended it is how it is meant to end.
+  // A signal is the usual way to end it.
   if (!WIFEXITED(state) || WEXITSTATUS(state) == 0) return absl::OkStatus();
   return ExitError(static_cast<ExitStatus>(WEXITSTATUS(state)),
                    message.ok() ? *message : "");
 }
 
-// As much of the text as there is room for on the terminal.
+// As much of the text as fits on the terminal.
 absl::Status Show(const std::string& text) {
   struct winsize size = {};
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_row < 2 ||
@@ -142,7 +141,7 @@ double DeadShare(const Metrics& metrics) {
   return all > 0 ? ValueOf(metrics, "varve_store_dead_bytes") / all : 0;
 }
 
-// Of what a compaction that runs has to do; nothing that runs is done.
+// The part of a running compaction that is done; 0 if none runs.
 double CompactionShare(const Metrics& metrics) {
   const double planned = ValueOf(metrics, "varve_compaction_planned_bytes");
   if (planned <= 0) return 0;
@@ -214,7 +213,7 @@ Json ToJson(const std::string& directory, const Metrics& now,
       {"memory_bytes", ValueOf(now, "varve_memory_bytes{kind=\"anonymous\"}")}};
 }
 
-// Shows one interval after the other, or one.
+// Shows one interval after the other, or just one.
 absl::Status Watch(const std::string& directory, const Arguments& arguments,
                    bool live) {
   const auto interval = std::chrono::duration<double>(
@@ -224,7 +223,7 @@ absl::Status Watch(const std::string& directory, const Arguments& arguments,
   Clock::time_point then = Clock::now();
   Metrics before = ParseMetrics(text);
   do {
-    // sleep: What happens in this time is what is shown.
+    // sleep: this interval is what is shown.
     std::this_thread::sleep_until(
         then + std::chrono::duration_cast<Clock::duration>(interval));
     const auto read = ReadControlFile(directory, "metrics");
@@ -270,7 +269,7 @@ void AddTopCommand(CLI::App& app, Action& action) {
       ->required();
   command
       .add_option("--interval", arguments->interval_seconds,
-                  "Seconds from one picture to the next; 1 by default")
+                  "Seconds between updates; 1 by default")
       ->type_name("SECONDS");
   command.add_flag("--once", arguments->once, "Show one interval, and end");
   command.add_flag("--json", arguments->json,

@@ -37,12 +37,13 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr char kDetails[] =
-    R"(Shows each request that a mount answers, from now on: when it came, the process
-that made it, what it asked for, the path, what came of it, and how long it took.
-What the kernel answers from its cache is no request. Ctrl-C ends it, and so does
+    R"(Shows each request that a mount answers from now on: its time, the process that
+made it, its kind, the path, the result, and how long it took. Calls that the
+kernel answers from its cache are not requests. Ctrl-C ends it, and so does
 unmounting, which it does not hold up. For root and the user of the daemon only.
 
-If this cannot keep up, no request waits for it: how many were left out is told.
+Requests never wait for this command. If it cannot keep up, it says how many
+requests it has left out.
 
 Example:
   varve trace ~/photos
@@ -57,13 +58,14 @@ struct Arguments {
   bool json = false;
 };
 
-// Of the daemon's answer, at the least.
+// The longest head of the daemon's answer that is accepted.
 constexpr size_t kMaxHead = 4096;
 
-// What is printed is printed at once, so nothing is left to be done.
+// Output is not buffered, so there is nothing left to do.
 void OnEndSignal(int) { _exit(static_cast<int>(ExitStatus::kOk)); }
 
-// From now on, what ends most commands is how this one is meant to end.
+// From now on, signals that abort other commands are the usual way to end this
+// one.
 void EndBySignals() {
   struct sigaction action = {};
   action.sa_handler = OnEndSignal;
@@ -118,7 +120,7 @@ absl::StatusOr<Descriptor> Connect(const std::string& addresses) {
                      "namespace, mount with -o metrics=PATH");
 }
 
-// One line for people; as it is if it is not what it should be.
+// Formats one line for people; returns it as it is if it is malformed.
 std::string ToText(const std::string& line) {
   const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return Printable(line) + "\n";
@@ -148,7 +150,7 @@ class Stream {
  public:
   explicit Stream(Descriptor fd) : fd_(std::move(fd)) {}
 
-  // The head of the answer must say that all is well.
+  // The head of the answer must report success.
   absl::Status ReadHead() {
     size_t end;
     while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
@@ -166,7 +168,7 @@ class Stream {
         absl::StrCat("the daemon refuses: ", head.substr(0, head.find('\r'))));
   }
 
-  // The next lines, whole ones; none at the end.
+  // The next whole lines; none at the end.
   absl::StatusOr<std::vector<std::string>> Next() {
     size_t end;
     while ((end = buffer_.rfind('\n')) == std::string::npos) {
@@ -180,7 +182,7 @@ class Stream {
   }
 
  private:
-  // False at the end.
+  // Returns false at the end.
   absl::StatusOr<bool> ReadMore() {
     char bytes[size_t{64} << 10];
     const ssize_t got = recv(fd_.get(), bytes, sizeof(bytes), 0);
@@ -232,7 +234,7 @@ void AddTraceCommand(CLI::App& app, Action& action) {
       ->type_name("PID");
   command
       .add_option("--op", arguments->operations,
-                  "Only those of this kind: as lookup, open, read; may be "
+                  "Only those of this kind, such as lookup, open, read; may be "
                   "repeated")
       ->type_name("OP")
       ->expected(1)
@@ -240,7 +242,7 @@ void AddTraceCommand(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   command
       .add_option("--slower-than", arguments->slower_than,
-                  "Only those that took at least so long, as 10ms or 1.5s")
+                  "Only those that took at least so long, such as 10ms or 1.5s")
       ->type_name("TIME");
   command.add_flag("--json", arguments->json, "A line of JSON for each");
   OnCommand(command, action, std::move(arguments), &Trace);

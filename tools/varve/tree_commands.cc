@@ -28,10 +28,10 @@ namespace varve::tools {
 namespace {
 
 constexpr char kCpDetails[] =
-    R"(If NEW is a directory, the copy comes to lie in it, unless -T is given. The
-copy shares the bytes of what it was made from, so that it takes next to no
-space. Without -p or -a, it is the caller's, and new, as with cp(1). Goes on
-after a failure; each is told.
+    R"(If NEW is a directory, the copy is made in it, unless -T is given. The copy
+shares the bytes of the original, so it takes next to no space. Without -p or
+-a, the copy belongs to the caller and has new times, as with cp(1). Prints each
+failure and continues.
 
 Example:
   varve cp photos.varve 2023/summer/1.jpg best.jpg
@@ -40,7 +40,7 @@ Example:
 
 struct CpArguments {
   std::string store;
-  std::vector<std::string> paths;  // the last one is where to
+  std::vector<std::string> paths;  // the last one is the target
   bool recursive = false;
   bool archive = false;
   bool preserve = false;
@@ -50,7 +50,7 @@ struct CpArguments {
   bool copies_trees() const { return recursive || archive; }
 };
 
-// Whether the directory is, or lies in, the one that has `ino`.
+// Whether the directory is the one with `ino` or lies in it.
 absl::StatusOr<bool> LiesIn(fs::Volume& volume, uint64_t directory,
                             uint64_t ino) {
   while (directory != ino) {
@@ -80,7 +80,7 @@ absl::Status CopyPath(fs::Volume& volume, const std::string& path,
                          FindPathEntry(volume, target, LastLink::kFollow));
   if (!arguments.no_directory && to.found.has_value() &&
       S_ISDIR(to.found->attributes.mode)) {
-    // What "." or ".." leads to is copied for what is in it.
+    // "." and ".." mean the content of the directory.
     const std::string name = LastPartOf(path);
     VARVE_ASSIGN_OR_RETURN(
         to,
@@ -123,7 +123,7 @@ absl::Status Cp(const CpArguments& arguments) {
 }
 
 constexpr char kMkdirDetails[] =
-    R"(Goes on after a failure; each is told.
+    R"(Prints each failure and continues.
 
 Example:
   varve mkdir photos.varve 2024
@@ -157,7 +157,8 @@ absl::StatusOr<uint32_t> ParseMode(const std::string& text) {
 absl::Status MakeOne(fs::Volume& volume, const std::string& path, uint32_t mode,
                      const MkdirArguments& arguments) {
   if (arguments.parents) {
-    // As mkdir(1): what is on the way can be entered and filled by the caller.
+    // As with mkdir(1), the caller can enter and fill the directories on the
+    // way.
     VARVE_RETURN_IF_ERROR(
         MakeParents(volume, path, (0777 & ~CurrentUmask()) | 0300));
   }
@@ -204,7 +205,7 @@ void AddCpCommand(CLI::App& app, Action& action) {
       ->expected(2, kAnyNumber)
       ->type_name("OLD... NEW");
   cp.add_flag("-r,-R,--recursive", cp_arguments->recursive,
-              "Directories with all that is in them");
+              "Directories with all their contents");
   cp.add_flag("-a,--archive", cp_arguments->archive,
               "As -r, and with all that belongs to them");
   cp.add_flag("-p,--preserve", cp_arguments->preserve,
@@ -213,7 +214,7 @@ void AddCpCommand(CLI::App& app, Action& action) {
               "Take NEW as a name even if it is a directory");
   cp.add_flag("-n,--no-clobber", cp_arguments->no_clobber, "Replace nothing");
   cp.add_flag_callback(
-      "-f,--force", [] {}, "Accepted: what is there is replaced anyway");
+      "-f,--force", [] {}, "Accepted; existing files are replaced anyway");
   OnCommand(cp, action, std::move(cp_arguments), &Cp);
 }
 

@@ -12,8 +12,8 @@
 
 namespace varve::tools {
 
-// A directory that is being copied. Levels are kept in a list of their own, as
-// a tree may be deeper than the stack.
+// A directory that is being copied. There is a list of levels instead of
+// recursion, because a tree may be too deep for the stack.
 struct TreeCopier::Level {
   std::unique_ptr<SourceDirectory> from;
   std::unique_ptr<TargetDirectory> to;
@@ -48,7 +48,7 @@ void TreeCopier::Copy(SourceDirectory& from, const std::string& name,
       failures_.Note(Explain(status, Cannot("copy", item.path)));
       continue;
     }
-    // Last, as what is put into a directory changes its times.
+    // Last, because files made in a directory change its times.
     TargetDirectory& parent =
         levels.size() > 1 ? *levels[levels.size() - 2].to : to;
     if (level.is_new || level.dress.all) {
@@ -67,7 +67,7 @@ absl::StatusOr<Dress> TreeCopier::DressOf(SourceDirectory& from,
     VARVE_ASSIGN_OR_RETURN(dress.xattrs, from.ReadXattrs(item.name));
   } else {
     dress.node.mode &= ~(options_.umask & 0777);
-    // As cp(1): who copies a program does not make it privileged.
+    // As with cp(1), a copy of a program does not become privileged.
     if (!node.is_directory()) dress.node.mode &= ~06000u;
   }
   return dress;

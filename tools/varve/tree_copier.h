@@ -1,6 +1,6 @@
-// Copying trees between a store and the host, and within a store, with all
-// that belongs to them. What a tree is read from and what it is written to are
-// interfaces, so that the rules of cp(1) are followed in one place.
+// Copies trees between a store and the host, and within a store, with all
+// attributes. Source and target are interfaces, so that one place implements
+// the rules of cp(1).
 //
 // Not thread-safe.
 
@@ -27,44 +27,45 @@
 
 namespace varve::tools {
 
-// A file of any type, as it is to be copied.
+// The attributes of a file of any type.
 struct Node {
   uint32_t mode = 0;
   uint32_t uid = 0;
   uint32_t gid = 0;
-  uint32_t rdev = 0;  // as Attributes has it
+  uint32_t rdev = 0;  // as in fs::Attributes
   uint32_t link_count = 1;
   uint64_t size = 0;
   fs::Timestamp atime;
   fs::Timestamp mtime;
-  // Which file it is: of links to one file, both agree.
+  // Identifies the file. All links to one file have the same identity.
   std::pair<uint64_t, uint64_t> identity;
 
   bool is_directory() const { return S_ISDIR(mode); }
 };
 
-// Names and values. Access control lists are among them.
+// Names and values, including access control lists.
 using Xattrs = std::vector<std::pair<std::string, std::string>>;
 
-// Whether it is an attribute that a store keeps; others are about the host.
+// Whether a store keeps attributes of this name. Others belong to the host.
 bool IsKeptXattr(absl::string_view name);
 
 // A regular file that is being read.
 class SourceFile {
  public:
   virtual ~SourceFile() = default;
-  // Where the next data at or behind `offset` begins; nothing if all that
-  // follows is a hole.
+  // The beginning of the next data at or behind `offset`; nothing if only a
+  // hole follows.
   virtual absl::StatusOr<std::optional<uint64_t>> NextData(uint64_t offset) = 0;
-  // Some of the data there, at least a byte but at the end of the file. Valid
-  // until the next call.
+  // Some of the data at `offset`: at least a byte, except at the end of the
+  // file. Valid until the next call.
   virtual absl::StatusOr<absl::string_view> Read(uint64_t offset) = 0;
-  // Where the data at `offset` ends. A source that cannot tell says that it
-  // never does.
+  // The end of the data at `offset`. A source that does not know returns the
+  // largest number.
   virtual absl::StatusOr<uint64_t> NextHole(uint64_t /*offset*/) {
     return ~uint64_t{0};
   }
-  // Of a file in the store that is written to: its bytes can be shared.
+  // The handle, if the file is in the target's store, so that its bytes can be
+  // shared.
   virtual const fs::Handle* handle() const { return nullptr; }
 };
 
@@ -72,7 +73,7 @@ class SourceDirectory {
  public:
   virtual ~SourceDirectory() = default;
   virtual absl::StatusOr<std::vector<std::string>> Names() = 0;
-  // No link is followed.
+  // Does not follow a link.
   virtual absl::StatusOr<Node> Look(const std::string& name) = 0;
   virtual absl::StatusOr<std::unique_ptr<SourceDirectory>> Enter(
       const std::string& name) = 0;
@@ -82,29 +83,30 @@ class SourceDirectory {
   virtual absl::StatusOr<Xattrs> ReadXattrs(const std::string& name) = 0;
 };
 
-// What is given to a copy.
+// The attributes that a copy gets.
 struct Dress {
   Node node;
   Xattrs xattrs;
-  // Owner, times and attributes, too. Otherwise only the mode, and only of what
-  // is new.
+  // Whether the copy gets owner, times and extended attributes. Otherwise only
+  // a new file gets the mode, and nothing else.
   bool all = true;
 };
 
 class TargetDirectory {
  public:
   virtual ~TargetDirectory() = default;
-  // What has that name; no link is followed.
+  // The file of that name; nothing if there is none. Does not follow a link.
   virtual absl::StatusOr<std::optional<Node>> Look(const std::string& name) = 0;
   virtual absl::StatusOr<std::unique_ptr<TargetDirectory>> Enter(
       const std::string& name) = 0;
-  // Whether nothing can be written any more: the copying ends.
+  // Whether nothing can be written any more, so that copying ends.
   virtual bool is_broken() const { return false; }
-  // For the user alone, until Finish(), which gets the same dress.
+  // Makes a directory that only the user can enter until Finish(), which gets
+  // the same dress.
   virtual absl::Status MakeDirectory(const std::string& name,
                                      const Dress& dress) = 0;
-  // A regular file that is new, or new content of one that is there. If it
-  // fails, no new file stays.
+  // Makes a new regular file or, if `exists`, gives an existing one new
+  // content. On failure no new file is left.
   virtual absl::Status CopyFile(const std::string& name, bool exists,
                                 const Dress& dress, SourceFile& from,
                                 Progress& progress) = 0;
@@ -114,19 +116,20 @@ class TargetDirectory {
   // A device, FIFO or socket.
   virtual absl::Status MakeSpecial(const std::string& name,
                                    const Dress& dress) = 0;
-  // Another name for a file that was copied before, with the same dress:
+  // Makes another name for a file that was copied before, with the same dress.
   // `earlier` is its path from where the copying began.
   virtual absl::Status Link(const std::string& earlier, const std::string& name,
                             const Dress& dress) = 0;
-  // Of a directory, when all is in it.
+  // Ends a directory once everything is in it.
   virtual absl::Status Finish(const std::string& name, const Dress& dress) = 0;
   virtual absl::Status Unlink(const std::string& name) = 0;
 };
 
 struct CopyOptions {
   bool all_attributes = true;
-  bool no_clobber = false;  // what exists stays as it is, and is no failure
-  uint32_t umask = 0;       // unless all_attributes
+  bool no_clobber =
+      false;           // existing files stay as they are, without a failure
+  uint32_t umask = 0;  // unless all_attributes
 };
 
 class TreeCopier {
@@ -134,16 +137,16 @@ class TreeCopier {
   explicit TreeCopier(const CopyOptions& options)
       : options_(options), failures_([this] { progress_.Clear(); }) {}
 
-  // Copies what is called `name` in `from`, with all that is in it, to be
-  // called `new_name` in `to`. `path` is how the user calls the source.
-  // Failures are told, and the rest is copied nevertheless.
+  // Copies `name` in `from`, with everything in it, to `new_name` in `to`.
+  // `path` is the user's name of the source. Prints failures and copies the
+  // rest.
   void Copy(SourceDirectory& from, const std::string& name, TargetDirectory& to,
             const std::string& new_name, const std::string& path);
 
   Failures& failures() { return failures_; }
 
  private:
-  // What is to be copied, and where to.
+  // A file to copy and its target.
   struct Item {
     std::string name;
     std::string new_name;
@@ -154,7 +157,7 @@ class TreeCopier {
 
   absl::StatusOr<Dress> DressOf(SourceDirectory& from, const Item& item,
                                 const Node& node) const;
-  // A directory is entered, and becomes a level of its own.
+  // Copies one file. Enters a directory, which becomes a new level.
   absl::Status CopyOne(SourceDirectory& from, TargetDirectory& to,
                        const Item& item, std::vector<Level>& levels);
   absl::Status CopyLeaf(SourceDirectory& from, TargetDirectory& to,
@@ -167,7 +170,7 @@ class TreeCopier {
   const CopyOptions options_;
   Progress progress_{"copying"};
   Failures failures_;
-  // Where files with several names have been copied to.
+  // The targets of files with several names.
   absl::flat_hash_map<std::pair<uint64_t, uint64_t>, std::string> copied_;
 };
 

@@ -21,7 +21,7 @@ namespace {
 
 constexpr int kMaxLinks = 40;  // as the kernel has it
 
-// A "." matters at the end only, where it says that a directory is meant.
+// A "." matters only at the end, where it asks for a directory.
 std::vector<std::string> Split(absl::string_view path) {
   std::vector<std::string> parts;
   for (const absl::string_view part :
@@ -32,7 +32,7 @@ std::vector<std::string> Split(absl::string_view path) {
   return parts;
 }
 
-// Volume::Lookup without the reference that it counts for the kernel.
+// Volume::Lookup() without keeping the reference that it counts for the kernel.
 absl::StatusOr<fs::Stat> Look(fs::Volume& volume, uint64_t parent,
                               absl::string_view name) {
   auto stat = volume.Lookup(parent, name);
@@ -52,7 +52,7 @@ absl::StatusOr<PathEntry> FindPathEntry(fs::Volume& volume,
   VARVE_ASSIGN_OR_RETURN(place.found, volume.GetAttributes(fs::kRootIno));
   int links = 0;
   while (!to_go.empty()) {
-    // The part before has to be a directory that exists.
+    // The part before must be an existing directory.
     if (!place.found.has_value()) return fs::PosixError(ENOENT);
     if (!S_ISDIR(place.found->attributes.mode)) {
       return fs::PosixError(ENOTDIR);

@@ -1,5 +1,5 @@
-// Finding things in the tree of a store by path, as the kernel would: symbolic
-// links are followed, but not out of the store.
+// Finds files in the tree of a store by path, as the kernel would. Follows
+// symbolic links, but not out of the store.
 //
 // Thread-safe: free functions without state.
 
@@ -18,17 +18,18 @@
 
 namespace varve::tools {
 
-// What a path leads to: a name in a directory that exists.
+// The place to which a path leads: a name in an existing directory.
 struct PathEntry {
   uint64_t parent = 0;
   std::string name;  // "." for the root
-  // What has that name; nothing if it is free.
+  // The file of that name; nothing if there is none.
   std::optional<fs::Stat> found;
-  // The path ended with a slash: only a directory may have, or get, that name.
+  // Whether the path ended with a slash, so that only a directory may have or
+  // get the name.
   bool is_directory = false;
 };
 
-// Whether a symbolic link that is the last part of a path is followed.
+// Whether to follow a symbolic link in the last part of a path.
 enum class LastLink { kFollow, kKeep };
 
 // Paths are relative to the root; a leading slash changes nothing. A slash at
@@ -39,28 +40,28 @@ absl::StatusOr<PathEntry> FindPathEntry(fs::Volume& volume,
                                         absl::string_view path,
                                         LastLink last_link);
 
-// The same, but ENOENT unless there is something of that name.
+// The same, but ENOENT if there is no file of that name.
 absl::StatusOr<fs::Stat> FindExisting(fs::Volume& volume,
                                       absl::string_view path,
                                       LastLink last_link);
 
-// Neither "." nor "..": what can be made, moved and removed.
+// Whether the name can be made, moved and removed: true unless it is "." or
+// "..".
 bool IsRealName(absl::string_view name);
 
-// What is in a directory, by name.
+// A file in a directory.
 struct Child {
   std::string name;
   fs::Stat stat;
 };
 absl::StatusOr<std::vector<Child>> ChildrenOf(fs::Volume& volume, uint64_t ino);
 
-// Makes the directories on the way to the last part of the path that do not
-// exist.
+// Makes all missing directories on the way to the last part of the path.
 absl::Status MakeParents(fs::Volume& volume, absl::string_view path,
                          uint32_t mode);
 
-// That `target` is a directory if `count` things are to be put there. Of
-// `command`, for the message.
+// Checks that `target` is a directory if `count` files will be put there.
+// `command` is for the message.
 absl::Status CheckTarget(fs::Volume& volume, size_t count,
                          const std::string& target, bool no_directory,
                          absl::string_view command);

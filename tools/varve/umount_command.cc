@@ -30,18 +30,18 @@ namespace {
 
 constexpr char kDetails[] =
     R"(Returns when the store has been closed, so that it can be copied or mounted
-again at once. A mount that has lost its daemon is taken away, too.
+again at once. Also unmounts a mount that has lost its daemon.
 
-A store stays open as long as it is mounted anywhere else, too: by a bind mount,
-or in the mount namespace of a container or sandbox that was started meanwhile.
-After two seconds this command says where that is, and goes on waiting.
+A store stays open as long as it is mounted anywhere else: by a bind mount, or
+in the mount namespace of a container or sandbox that was started meanwhile.
+After two seconds this command says where that is, and continues to wait.
 
-  --lazy   takes the mount out of sight here even if it is in use, and does not
-           wait. The store is closed when the last user is gone.
-  --force  ends the daemon. It saves what programs have written, also to files
-           that are still open, and closes the store; they get errors from then
-           on, wherever they see the mount. A daemon that does not answer is cut
-           off instead (by root): what it has acknowledged is in the store.
+  --lazy   hides the mount here even if it is in use, and does not wait. The
+           store is closed when the last user is gone.
+  --force  ends the daemon. It saves everything that programs have written, even
+           to files that are still open, and closes the store. From then on
+           these programs get errors. If the daemon does not answer, root can
+           cut it off instead: what it has acknowledged is in the store.
 
 Example:
   varve umount ~/photos
@@ -54,7 +54,7 @@ struct Arguments {
   std::optional<double> timeout_seconds;
 };
 
-// As glibc's, whose declarations C++ cannot use before 2.37.
+// Like those of glibc, whose declarations C++ cannot use before 2.37.
 Descriptor OpenProcess(pid_t pid) {
   return Descriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
 }
@@ -63,14 +63,15 @@ int SendSignal(const Descriptor& process, int number) {
       syscall(SYS_pidfd_send_signal, process.get(), number, nullptr, 0));
 }
 
-// The daemon behind a mount, as far as it can be seen.
+// The daemon behind a mount, if this process can see it.
 struct Daemon {
   DaemonState state;
-  // Opened before unmounting: afterwards the number may be another process's.
+  // Open it before unmounting: afterwards the pid may belong to another
+  // process.
   Descriptor process;
 };
 
-// One unmounting, and how long it may take.
+// One unmount, and how long it may take.
 class Unmounting {
  public:
   Unmounting(MountInfo mount, absl::Duration timeout)
@@ -95,7 +96,7 @@ class Unmounting {
   const Patience patience_;
 };
 
-// What the user gets of a wait that took too long.
+// The failure of a wait that took too long.
 absl::Status AsBusy(const absl::Status& status) {
   if (!absl::IsDeadlineExceeded(status)) return status;
   return ExitError(ExitStatus::kBusy, status.message());
@@ -160,7 +161,7 @@ absl::Status Unmounting::TakeAway(UnmountMode mode) const {
     VARVE_RETURN_IF_ERROR(Unmount(mount_.directory, mode));
     return std::string();
   };
-  // The kernel writes what it still holds of mapped files.
+  // The kernel writes back its dirty pages of mapped files.
   return AsBusy(
       patience_.Run(unmount, [this] { return WhyNoAnswer(); }).status());
 }
@@ -183,9 +184,9 @@ absl::Status Unmounting::WaitUntilClosed(const Daemon& daemon) const {
   if (daemon.process.valid()) {
     return AsBusy(patience_.WaitFor(daemon.process.get(), why));
   }
-  // One that only reads has no lock, and keeps nothing that could be lost.
+  // A daemon that only reads has no lock, and nothing that could be lost.
   if (daemon.state.read_only) return absl::OkStatus();
-  // A daemon that cannot be seen has a lock that can.
+  // If this process cannot see the daemon, it can still see its lock.
   return AsBusy(WaitForLock(why));
 }
 
@@ -197,7 +198,7 @@ absl::Status Unmounting::Clean() {
   return WaitUntilClosed(*daemon);
 }
 
-// The daemon unmounts by itself, and saves what the kernel still holds.
+// The daemon unmounts by itself and saves what the kernel still has cached.
 absl::Status Unmounting::Terminate(const Daemon& daemon) const {
   if (!daemon.process.valid()) {
     return ExitError(ExitStatus::kRefused,
@@ -207,10 +208,11 @@ absl::Status Unmounting::Terminate(const Daemon& daemon) const {
   const pid_t pid = *daemon.state.pid;
   if (SendSignal(daemon.process, SIGTERM) != 0 && errno != ESRCH) {
     if (errno == EPERM) {
-      return ExitError(ExitStatus::kNoPermission,
-                       absl::StrCat("only root, and who mounted it, may end "
-                                    "the daemon of ",
-                                    mount_.directory, ", pid ", pid));
+      return ExitError(
+          ExitStatus::kNoPermission,
+          absl::StrCat("only root and the user who mounted it may end "
+                       "the daemon of ",
+                       mount_.directory, ", pid ", pid));
     }
     return SystemError(errno, absl::StrCat("cannot end pid ", pid));
   }
@@ -256,7 +258,7 @@ absl::Status Umount(const Arguments& arguments) {
                         arguments.timeout_seconds.has_value()
                             ? absl::Seconds(*arguments.timeout_seconds)
                             : absl::InfiniteDuration());
-  // A daemon that does not answer is asked nothing if it need not be.
+  // Do not ask a daemon that may hang unless necessary.
   if (arguments.lazy) return unmounting.Lazy();
   return arguments.force ? unmounting.Force() : unmounting.Clean();
 }
@@ -275,11 +277,12 @@ void AddUmountCommand(CLI::App& app, Action& action) {
                        "Unmount even if it is in use, and do not wait");
   command
       .add_flag("-f,--force", arguments->force,
-                "End the daemon, whoever is using the mount")
+                "End the daemon, even if the mount is in use")
       ->excludes(lazy);
   command
-      .add_option("--timeout", arguments->timeout_seconds,
-                  "Seconds to wait at most; without it, as long as it takes")
+      .add_option(
+          "--timeout", arguments->timeout_seconds,
+          "The longest wait in seconds; without it, as long as it takes")
       ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber);
   OnCommand(command, action, std::move(arguments), &Umount);

@@ -26,7 +26,7 @@ struct UnixAddress {
   }
 };
 
-// Nothing for what is neither, or too long.
+// Returns nothing if the text is neither, or too long.
 inline std::optional<UnixAddress> ParseUnixAddress(absl::string_view text) {
   UnixAddress result;
   auto& path = result.address.sun_path;
@@ -35,7 +35,7 @@ inline std::optional<UnixAddress> ParseUnixAddress(absl::string_view text) {
   result.address.sun_family = AF_UNIX;
   std::memcpy(path, text.data(), text.size());
   if (text[0] == '@') path[0] = '\0';
-  // A path ends with a NUL; of an abstract name all bytes count.
+  // A path ends with a NUL. In an abstract name all bytes count.
   result.size = static_cast<socklen_t>(offsetof(struct sockaddr_un, sun_path) +
                                        text.size() + (text[0] == '/' ? 1 : 0));
   return result;

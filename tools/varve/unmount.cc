@@ -86,7 +86,7 @@ absl::Status UnmountByHelper(const std::string& directory, UnmountMode mode) {
   arguments.push_back(directory);
   VARVE_ASSIGN_OR_RETURN(const Finished finished, Run(arguments));
   if (finished.exit_status == 0) return absl::OkStatus();
-  // It tells the reason in words only, which it does not translate.
+  // It gives the reason in words only, which are never translated.
   if (absl::StrContains(finished.error_output, "busy")) return Busy(directory);
   const bool forbidden =
       absl::StrContains(finished.error_output, "not permitted") ||
@@ -124,7 +124,7 @@ absl::Status Unmount(const std::string& directory, UnmountMode mode) {
 }
 
 bool IsDeadMount(const std::string& directory) {
-  // A stat would be answered by the kernel from what it remembers of the dead.
+  // The kernel would answer a stat from its cache, even for a dead mount.
   struct statvfs info;
   return statvfs(directory.c_str(), &info) != 0 && MeansDaemonIsGone(errno);
 }
@@ -149,7 +149,7 @@ DaemonState AskDaemon(const std::string& directory) {
   state.read_only = read_only != status.end() && *read_only == true;
   const auto pid = status.find("pid");
   if (pid == status.end() || !pid->is_number_integer()) return state;
-  // In another container the number may be somebody else's.
+  // In another container the pid may belong to another process.
   if (IsOurs(pid->get<pid_t>())) state.pid = pid->get<pid_t>();
   return state;
 }

@@ -1,4 +1,4 @@
-// Taking mounts away, and finding out about the daemons behind them.
+// Unmounts, and finds out about the daemons behind mounts.
 //
 // Thread-safe: free functions without state.
 
@@ -17,43 +17,44 @@
 namespace varve::tools {
 
 enum class UnmountMode {
-  kClean,  // fails with ExitStatus::kBusy while somebody is using it
-  kLazy,   // out of sight at once; gone when the last user is
-  // Likewise, and the daemon is cut off from the kernel, which loses what it
-  // has not passed on; for root only.
+  kClean,  // fails with ExitStatus::kBusy while a process uses the mount
+  kLazy,   // invisible at once, and gone when the last user is
+  // Like kLazy, but also cuts the daemon off from the kernel, which loses data
+  // that the kernel has not passed on. For root only.
   kCutOff,
 };
 
-// Unmounts what is visible at `directory` (absolute): by system call as root,
-// else through fusermount3. Works for dead mounts, too.
+// Unmounts the mount that is visible at `directory`, an absolute path: by
+// system call as root, else through fusermount3. Works for dead mounts, too.
 absl::Status Unmount(const std::string& directory, UnmountMode mode);
 
 // Whether the mount at `directory` has lost its daemon.
 bool IsDeadMount(const std::string& directory);
 
-// What the daemon of the mount tells in its control directory, under `name`:
-// "status", "status.json". Waits for its answer, which need not come.
+// Reads the file `name` in the control directory of the mount: "status",
+// "status.json". Waits for the daemon's answer, which may never come.
 absl::StatusOr<std::string> ReadControlFile(const std::string& directory,
                                             absl::string_view name);
 
-// The daemon behind a mount of ours.
+// The daemon behind a Varve mount.
 struct DaemonState {
-  bool dead = false;       // there is none any more
-  bool read_only = false;  // and so without a lock on the store
-  // Nothing if no such process of ours is to be seen from here.
+  bool dead = false;       // there is no daemon any more
+  bool read_only = false;  // and so it has no lock on the store
+  // Nothing if this process cannot see it.
   std::optional<pid_t> pid;
 };
 
-// As the mount's status says. Waits for the daemon's answer, which need not
-// come. As text, for another process.
+// Asks the daemon, whose answer may never come. Encode() and Decode() pass the
+// state between processes as text.
 DaemonState AskDaemon(const std::string& directory);
 std::string Encode(const DaemonState& state);
 DaemonState Decode(const std::string& text);
 
-// The process that serves the living mount of ours at `directory`.
+// The process that serves the living Varve mount at `directory`.
 std::optional<pid_t> DaemonOf(const std::string& directory);
 
-// The daemon of ours that has the store open for writing, without asking it.
+// The Varve daemon that has the store open for writing. Does not ask the
+// daemon.
 std::optional<pid_t> WriterOf(const std::string& store);
 
 }  // namespace varve::tools

@@ -29,7 +29,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Of the protocol between kernel and file system: since when it has what.
+// The versions of the protocol between kernel and file system that introduced
+// features.
 constexpr uint32_t kMinorOfTmpfile = 37;  // Linux 6.1
 constexpr uint32_t kMinorOfStatx = 39;    // Linux 6.6
 
@@ -65,7 +66,7 @@ Json Build() {
           {"optimised", kOptimised}};
 }
 
-// Those that are linked at run time say themselves which they are.
+// Libraries that are linked at run time report their own version.
 Json Libraries() {
   const unsigned xxhash = XXH_versionNumber();
   return {
@@ -87,7 +88,7 @@ Json Libraries() {
   };
 }
 
-// Null is what could not be found out.
+// Null for anything that could not be found out.
 Json Kernel() {
   const KernelOffer offer = ProbeKernel();
   Json json = {{"release", offer.release},
@@ -123,9 +124,9 @@ absl::Status ShowVersion(const Arguments& arguments) {
 }  // namespace
 
 void AddVersionCommand(CLI::App& app, Action& action) {
-  CLI::App& command =
-      AddCommand(app, "version",
-                 "Tell which Varve this is, and what it finds here", kDetails);
+  CLI::App& command = AddCommand(
+      app, "version", "Show the version of Varve and what this system offers",
+      kDetails);
   auto arguments = std::make_shared<Arguments>();
   command.add_flag("--json", arguments->json,
                    "As JSON, with libraries and what the kernel offers");

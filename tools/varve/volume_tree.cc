@@ -23,8 +23,8 @@ namespace varve::tools {
 namespace {
 
 constexpr uint64_t kStep = uint64_t{1} << 20;
-// Stands for the device of files of the store, so that they are never taken for
-// files of the host.
+// The device number for files of the store, so that they are never confused
+// with files of the host.
 constexpr uint64_t kNoDevice = ~uint64_t{0};
 
 Node NodeOf(const fs::Stat& stat) {
@@ -40,7 +40,7 @@ Node NodeOf(const fs::Stat& stat) {
           .identity = {kNoDevice, stat.ino}};
 }
 
-// Volume::Lookup without the reference that it counts for the kernel.
+// Volume::Lookup() without keeping the reference that it counts for the kernel.
 absl::StatusOr<fs::Stat> Find(fs::Volume& volume, uint64_t parent,
                               const std::string& name) {
   auto stat = volume.Lookup(parent, name);
@@ -60,7 +60,7 @@ class VolumeSourceFile : public SourceFile {
   VolumeSourceFile(fs::Volume& volume, std::unique_ptr<fs::Handle> handle)
       : volume_(volume), handle_(std::move(handle)) {}
   ~VolumeSourceFile() override {
-    // It was opened to be read, so there is nothing that could be lost.
+    // The file was opened for reading, so nothing can be lost.
     volume_.Release(std::move(handle_)).IgnoreError();
   }
 
@@ -123,7 +123,7 @@ class VolumeSourceDirectory : public SourceDirectory {
     VARVE_ASSIGN_OR_RETURN(const fs::Stat stat, Find(volume_, ino_, name));
     VARVE_ASSIGN_OR_RETURN(auto handle, volume_.Open(stat.ino, O_RDONLY));
     auto file = std::make_unique<VolumeSourceFile>(volume_, std::move(handle));
-    // Before the first byte is written anywhere.
+    // Check this before the first byte is written.
     VARVE_RETURN_IF_ERROR(volume_.reader().VerifyAll(stat.ino));
     return file;
   }
@@ -211,7 +211,7 @@ class VolumeTargetDirectory : public TargetDirectory {
   }
 
  private:
-  // Gives back the reference that was counted for the kernel.
+  // Releases the reference that was counted for the kernel.
   absl::Status Made(const absl::StatusOr<fs::Stat>& made) {
     if (made.ok()) volume_.Forget(made->ino, 1);
     return made.status();
@@ -262,7 +262,7 @@ absl::Status VolumeTargetDirectory::WriteContent(const fs::Handle& handle,
       .status();
 }
 
-// Without a name until it is whole, so that one commit makes all of it.
+// The file has no name until it is whole, so that one commit makes all of it.
 absl::Status VolumeTargetDirectory::CopyIntoNew(const std::string& name,
                                                 const Dress& dress,
                                                 SourceFile& from,
@@ -312,7 +312,7 @@ absl::Status VolumeTargetDirectory::Link(const std::string& earlier,
 
 absl::Status VolumeTargetDirectory::SetXattrs(uint64_t ino,
                                               const Xattrs& wanted) {
-  // An access list that a new file has inherited, for example.
+  // For example an access list that a new file has inherited.
   VARVE_ASSIGN_OR_RETURN(const std::string names, volume_.ListXattrs(ino));
   for (const absl::string_view old :
        absl::StrSplit(names, '\0', absl::SkipEmpty())) {
@@ -340,7 +340,7 @@ absl::Status VolumeTargetDirectory::DressUp(uint64_t ino, const Dress& dress) {
   request.gid = node.gid;
   request.atime = node.atime;
   request.mtime = node.mtime;
-  // After a change of owner, which takes capabilities away.
+  // After a change of owner, which removes capabilities.
   VARVE_RETURN_IF_ERROR(volume_.SetAttributes(ino, request, nullptr).status());
   return SetXattrs(ino, dress.xattrs);
 }
@@ -367,9 +367,9 @@ void RemoveTree(fs::Volume& volume, uint64_t parent, const std::string& name,
     uint64_t ino;
     std::vector<Child> children;
     size_t next = 0;
-    bool complete = true;  // all that was in it is gone
+    bool complete = true;  // everything in it was removed
   };
-  // A list, as a tree may be deeper than the stack.
+  // A list instead of recursion, as a tree may be too deep for the stack.
   std::vector<Level> levels;
   const auto note = [&](const absl::Status& status, const std::string& what) {
     if (!status.ok() && !levels.empty()) levels.back().complete = false;
@@ -401,7 +401,7 @@ void RemoveTree(fs::Volume& volume, uint64_t parent, const std::string& name,
     const Level done = std::move(level);
     levels.pop_back();
     if (!done.complete) {
-      // It is not empty, and why has been told.
+      // It is not empty, and the reason has been noted.
       if (!levels.empty()) levels.back().complete = false;
       continue;
     }

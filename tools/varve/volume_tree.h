@@ -1,4 +1,4 @@
-// The tree of a store, to copy from and to.
+// The tree of a store, as source and target of copies.
 //
 // Not thread-safe.
 
@@ -16,13 +16,13 @@
 
 namespace varve::tools {
 
-// `volume` must outlive what is returned; `ino` is a directory.
+// `volume` must outlive the result; `ino` must be a directory.
 std::unique_ptr<SourceDirectory> VolumeSource(fs::Volume& volume, uint64_t ino);
 std::unique_ptr<TargetDirectory> VolumeTarget(fs::Volume& volume, uint64_t ino);
 
-// Removes a name, and of a directory all that is in it. What cannot be removed
-// is told, as "cannot remove <path>", and the rest is removed nevertheless.
-// `progress` counts names.
+// Removes a name and, if it is a directory, everything in it. Notes what cannot
+// be removed as "cannot remove <path>", and removes the rest. `progress` counts
+// names.
 void RemoveTree(fs::Volume& volume, uint64_t parent, const std::string& name,
                 const fs::Stat& stat, const std::string& path,
                 Progress& progress, Failures& failures);
