@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "engine/entry/entry.h"
 #include "fs/base/error.h"
@@ -41,6 +42,11 @@ class MemoryNodes final : public NodeSink, public NodeSource {
       return DamageError("no such node");
     }
     return nodes_[index];
+  }
+  absl::StatusOr<absl::string_view> Recover(
+      const NodePointer& pointer) const override {
+    return DamageError(
+        absl::StrCat(DescribeNode(pointer), ": checksum mismatch"));
   }
 
   // Makes the Append() fail that would write the node of this index.

@@ -88,10 +88,12 @@ class Packer {
 
 class Merger {
  public:
+  // Both must outlive it.
   Merger(const StoredTree& stored, NodeSink* sink)
       : stored_(stored), sink_(sink) {}
 
   absl::StatusOr<std::optional<NodePointer>> Merge(const Overlay& changes);
+  absl::StatusOr<std::optional<NodePointer>> Build(const LayeredTree& items);
 
  private:
   // The nodes of `level` that take the place of `children` (nodes of that
@@ -325,11 +327,31 @@ absl::StatusOr<std::optional<NodePointer>> Merger::Merge(
   return root;
 }
 
+absl::StatusOr<std::optional<NodePointer>> Merger::Build(
+    const LayeredTree& items) {
+  Children leaves;
+  Packer packer(0, sink_, &leaves, &only_);
+  LayeredCursor cursor(&items);
+  absl::Status status = cursor.Seek({});
+  for (; status.ok() && cursor.valid(); status = cursor.Next()) {
+    VARVE_RETURN_IF_ERROR(packer.Add(cursor.key(), cursor.value()));
+  }
+  VARVE_RETURN_IF_ERROR(status);
+  VARVE_RETURN_IF_ERROR(packer.Finish());
+  return Grow(0, std::move(leaves));
+}
+
 }  // namespace
 
 absl::StatusOr<std::optional<NodePointer>> MergeOverlay(
     const StoredTree& stored, const Overlay& changes, NodeSink* sink) {
   return Merger(stored, sink).Merge(changes);
+}
+
+absl::StatusOr<std::optional<NodePointer>> BuildTree(const LayeredTree& items,
+                                                     NodeSink* sink) {
+  const StoredTree nothing(nullptr, std::nullopt);
+  return Merger(nothing, sink).Build(items);
 }
 
 }  // namespace varve::fs

@@ -42,6 +42,11 @@ class NodeSink {
 absl::StatusOr<std::optional<NodePointer>> MergeOverlay(
     const StoredTree& stored, const Overlay& changes, NodeSink* sink);
 
+// The root of a new tree that has all of these items, and shares no node with
+// theirs; nothing if there are none. Fails as MergeOverlay() does.
+absl::StatusOr<std::optional<NodePointer>> BuildTree(const LayeredTree& items,
+                                                     NodeSink* sink);
+
 }  // namespace varve::fs
 
 #endif  // VARVE_FS_BTREE_MERGE_H_

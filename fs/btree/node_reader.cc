@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/entry/entry.h"
+#include "engine/io/bus_guard.h"
 #include "fs/base/error.h"
 
 namespace varve::fs {
@@ -13,8 +14,7 @@ NodeReader::NodeReader(const NodeSource* source)
           std::make_unique<std::array<std::atomic<uint64_t>, kRemembered>>()) {}
 
 absl::StatusOr<NodeView> NodeReader::Read(const NodePointer& pointer) const {
-  VARVE_ASSIGN_OR_RETURN(const absl::string_view bytes,
-                         source_->Fetch(pointer));
+  VARVE_ASSIGN_OR_RETURN(absl::string_view bytes, source_->Fetch(pointer));
   // Two nodes at one place, of which one is a part of the other, differ in
   // their sizes or checksums.
   const uint64_t mark =
@@ -22,12 +22,18 @@ absl::StatusOr<NodeView> NodeReader::Read(const NodePointer& pointer) const {
   std::atomic<uint64_t>& slot =
       (*sound_)[(pointer.place() * 0x9E3779B97F4A7C15) >> 47];
   static_assert(kRemembered == size_t{1} << (64 - 47));
-  NodeView node(bytes);
-  if (mark != 0 && slot.load(std::memory_order_relaxed) == mark) return node;
-  if (HashKey(bytes) != pointer.checksum) {
-    return DamageError(
-        absl::StrCat(DescribeNode(pointer), ": checksum mismatch"));
+  const bool is_lost = HasLostBytes(AsBytes(bytes));
+  if (!is_lost && mark != 0 && slot.load(std::memory_order_relaxed) == mark) {
+    return NodeView(bytes);
   }
+  if (is_lost || HashKey(bytes) != pointer.checksum) {
+    VARVE_ASSIGN_OR_RETURN(bytes, source_->Recover(pointer));
+    if (HashKey(bytes) != pointer.checksum) {
+      return DamageError(
+          absl::StrCat(DescribeNode(pointer), ": checksum mismatch"));
+    }
+  }
+  NodeView node(bytes);
   if (const absl::Status status = node.Check(); !status.ok()) {
     return Annotate(status, DescribeNode(pointer));
   }

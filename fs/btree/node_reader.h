@@ -28,6 +28,10 @@ class NodeSource {
   // are no such bytes.
   virtual absl::StatusOr<absl::string_view> Fetch(
       const NodePointer& pointer) const = 0;
+  // The same once those have turned out to be damaged: what they were, if that
+  // can be told; valid as long. DATA_LOSS if not.
+  virtual absl::StatusOr<absl::string_view> Recover(
+      const NodePointer& pointer) const = 0;
 };
 
 class NodeReader {
@@ -36,8 +40,9 @@ class NodeReader {
   explicit NodeReader(const NodeSource* source);
 
   // The node, valid as long as the source. DATA_LOSS if its bytes do not have
-  // the pointer's checksum, or are no node. What was found sound is remembered
-  // for a while, in a table of fixed size, and not looked at again.
+  // the pointer's checksum, nor those that are recovered, or are no node. What
+  // was found sound is remembered for a while, in a table of fixed size, and
+  // not looked at again.
   absl::StatusOr<NodeView> Read(const NodePointer& pointer) const;
 
  private:

@@ -7,7 +7,7 @@
 namespace varve::fs {
 
 absl::StatusOr<std::shared_ptr<LogTree>> LogTree::Open(
-    const Store* store, std::optional<TreeRoot> root, uint64_t seed) {
+    Store* store, std::optional<TreeRoot> root, uint64_t seed) {
   auto tree = std::make_shared<LogTree>(store);
   std::optional<NodePointer> node;
   if (root.has_value()) {

@@ -23,9 +23,9 @@ struct LogTree {
   // The tree that `root` leads to, or a new one that is empty. `store` must
   // outlive it; `seed` as for TreeReader. DATA_LOSS if the root is damaged.
   static absl::StatusOr<std::shared_ptr<LogTree>> Open(
-      const Store* store, std::optional<TreeRoot> root, uint64_t seed);
+      Store* store, std::optional<TreeRoot> root, uint64_t seed);
 
-  explicit LogTree(const Store* store) : segments(store), nodes(&segments) {}
+  explicit LogTree(Store* store) : segments(store), nodes(&segments) {}
 
   // Those without a live byte are needed by the checkpoint before the last
   // alone, and forgotten with the next one.

@@ -1,10 +1,14 @@
 #include "fs/log/node_segments.h"
 
+#include <algorithm>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/log/segment_parity.h"
 
 namespace varve::fs {
 namespace {
@@ -14,11 +18,30 @@ absl::string_view TextOf(const Store::PinnedBytes& bytes) {
           bytes.bytes.size()};
 }
 
+absl::StatusOr<absl::string_view> NodeIn(absl::string_view nodes,
+                                         const NodePointer& pointer) {
+  if (pointer.offset > nodes.size() ||
+      pointer.size > nodes.size() - pointer.offset) {
+    return DamageError(
+        absl::StrCat(DescribeNode(pointer), " lies behind the segment's end"));
+  }
+  return nodes.substr(pointer.offset, pointer.size);
+}
+
 }  // namespace
+
+absl::string_view NodeSegments::Mapped::nodes() const {
+  if (recovered != nullptr) return *recovered;
+  const absl::string_view all = TextOf(whole);
+  if (all.empty()) return all;
+  return all.substr(BytesBeforeNodes(segment.nodes_size), segment.nodes_size);
+}
 
 void NodeSegments::Add(const Segment& segment) {
   absl::MutexLock lock(&mu_);
   segments_[segment.number].segment = segment;
+  end_.store(std::max(end_.load(), segment.nodes_offset + segment.nodes_size +
+                                       BytesBehindNodes(segment.nodes_size)));
 }
 
 void NodeSegments::Remove(uint32_t number) {
@@ -29,7 +52,7 @@ void NodeSegments::Remove(uint32_t number) {
 absl::string_view NodeSegments::FindMapped(uint32_t number) const {
   absl::ReaderMutexLock lock(&mu_);
   const auto it = segments_.find(number);
-  return it == segments_.end() ? absl::string_view() : TextOf(it->second.nodes);
+  return it == segments_.end() ? absl::string_view() : it->second.nodes();
 }
 
 absl::StatusOr<absl::string_view> NodeSegments::Map(uint32_t number) const {
@@ -39,14 +62,53 @@ absl::StatusOr<absl::string_view> NodeSegments::Map(uint32_t number) const {
     return DamageError(
         absl::StrCat("the tree has no segment ", number, " of nodes"));
   }
-  absl::StatusOr<Store::PinnedBytes> nodes = store_->View(
-      it->second.segment.nodes_offset, it->second.segment.nodes_size);
-  if (!nodes.ok()) {
+  const Segment& segment = it->second.segment;
+  const uint64_t before = BytesBeforeNodes(segment.nodes_size);
+  absl::StatusOr<Store::PinnedBytes> whole =
+      segment.nodes_size > kMaxNodesSize || segment.nodes_offset < before
+          ? absl::OutOfRangeError("its place cannot be")
+          : store_->View(segment.nodes_offset - before,
+                         before + segment.nodes_size +
+                             BytesBehindNodes(segment.nodes_size));
+  if (!whole.ok()) {
     return DamageError(absl::StrCat(
-        "segment ", number, " of the tree: ", nodes.status().message()));
+        "segment ", number, " of the tree: ", whole.status().message()));
   }
-  it->second.nodes = *std::move(nodes);
-  return TextOf(it->second.nodes);
+  it->second.whole = *std::move(whole);
+  return it->second.nodes();
+}
+
+absl::StatusOr<absl::string_view> NodeSegments::RecoverLocked(
+    Mapped& segment) const {
+  if (segment.recovered != nullptr) return *segment.recovered;
+  const absl::string_view whole = TextOf(segment.whole);
+  absl::StatusOr<std::string> nodes =
+      RecoverNodes(whole, segment.segment.nodes_size);
+  const std::string name =
+      absl::StrCat("segment ", segment.segment.number, " of the tree");
+  if (!nodes.ok()) return Annotate(nodes.status(), name);
+  segment.recovered = std::make_unique<const std::string>(*std::move(nodes));
+  damage_.Update(DamageError(absl::StrCat(
+      name, " is damaged; what it held was brought back from its parity")));
+  return *segment.recovered;
+}
+
+absl::StatusOr<absl::string_view> NodeSegments::Recover(
+    const NodePointer& pointer) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = segments_.find(pointer.segment);
+  if (it == segments_.end() || it->second.nodes().empty()) {
+    return DamageError(
+        absl::StrCat("the tree has no segment ", pointer.segment, " of nodes"));
+  }
+  VARVE_ASSIGN_OR_RETURN(const absl::string_view nodes,
+                         RecoverLocked(it->second));
+  return NodeIn(nodes, pointer);
+}
+
+absl::Status NodeSegments::TakeDamage() {
+  absl::MutexLock lock(&mu_);
+  return std::exchange(damage_, absl::OkStatus());
 }
 
 absl::StatusOr<absl::string_view> NodeSegments::Fetch(
@@ -55,12 +117,7 @@ absl::StatusOr<absl::string_view> NodeSegments::Fetch(
   if (nodes.empty()) {
     VARVE_ASSIGN_OR_RETURN(nodes, Map(pointer.segment));
   }
-  if (pointer.offset > nodes.size() ||
-      pointer.size > nodes.size() - pointer.offset) {
-    return DamageError(
-        absl::StrCat(DescribeNode(pointer), " lies behind the segment's end"));
-  }
-  return nodes.substr(pointer.offset, pointer.size);
+  return NodeIn(nodes, pointer);
 }
 
 std::vector<Segment> NodeSegments::All() const {
@@ -73,10 +130,13 @@ std::vector<Segment> NodeSegments::All() const {
   return all;
 }
 
-void NodeSegments::SetStore(const Store* store) {
+void NodeSegments::SetStore(Store* store) {
   absl::MutexLock lock(&mu_);
   store_ = store;
-  for (auto& [number, mapped] : segments_) mapped.nodes = {};
+  for (auto& [number, mapped] : segments_) {
+    mapped.whole = {};
+    mapped.recovered = nullptr;
+  }
 }
 
 }  // namespace varve::fs

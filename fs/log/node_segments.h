@@ -1,11 +1,16 @@
-// NodeSegments: the segments of a tree, and the nodes in them, read in place.
+// NodeSegments: the segments of a tree, and the nodes in them, read in place. A
+// segment of which something is damaged is brought back from its parity, in
+// memory.
 //
 // Thread-safe, except as said.
 
 #ifndef VARVE_FS_LOG_NODE_SEGMENTS_H_
 #define VARVE_FS_LOG_NODE_SEGMENTS_H_
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,7 +27,7 @@ namespace varve::fs {
 class NodeSegments final : public NodeSource {
  public:
   // `store` must outlive it.
-  explicit NodeSegments(const Store* store) : store_(store) {}
+  explicit NodeSegments(Store* store) : store_(store) {}
 
   // What the segment's number leads to from now on.
   void Add(const Segment& segment) ABSL_LOCKS_EXCLUDED(mu_);
@@ -34,26 +39,53 @@ class NodeSegments final : public NodeSource {
   absl::StatusOr<absl::string_view> Fetch(
       const NodePointer& pointer) const override ABSL_LOCKS_EXCLUDED(mu_);
 
+  // All nodes of the segment are brought back. DATA_LOSS if too much of it is
+  // damaged.
+  absl::StatusOr<absl::string_view> Recover(
+      const NodePointer& pointer) const override ABSL_LOCKS_EXCLUDED(mu_);
+  // What has been brought back since this was asked last, in a sentence; OK if
+  // nothing was.
+  absl::Status TakeDamage() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // DATA_LOSS if the store's file has become too short for what was read from
+  // here: some of it may have been zeros. To be asked after reading, whatever
+  // came of that.
+  absl::Status CheckLength() const {
+    const uint64_t end = end_.load(std::memory_order_relaxed);
+    return end == 0 ? absl::OkStatus() : store_->CheckLength(end);
+  }
+
   // By number.
   std::vector<Segment> All() const ABSL_LOCKS_EXCLUDED(mu_);
 
   // Says that the segments lie in this store now. Nobody else may use this
   // meanwhile, nor bytes that came from it before.
-  void SetStore(const Store* store) ABSL_LOCKS_EXCLUDED(mu_);
+  void SetStore(Store* store) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   struct Mapped {
     Segment segment;
-    // Its nodes, once one of them has been asked for.
-    Store::PinnedBytes nodes;
+    // All of it, once one of its nodes has been asked for.
+    Store::PinnedBytes whole;
+    // Its nodes, where they had to be brought back.
+    std::unique_ptr<const std::string> recovered;
+
+    // Empty if it was not asked for yet.
+    absl::string_view nodes() const;
   };
   // Those bytes; empty if there is no such segment, or it was not mapped yet.
   absl::string_view FindMapped(uint32_t number) const ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<absl::string_view> Map(uint32_t number) const
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  const Store* store_;
+  absl::StatusOr<absl::string_view> RecoverLocked(Mapped& segment) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Store* store_;
+  // Where in the store the last of them ends.
+  std::atomic<uint64_t> end_{0};
   mutable absl::Mutex mu_;
+  mutable absl::Status damage_ ABSL_GUARDED_BY(mu_);
   mutable absl::btree_map<uint32_t, Mapped> segments_ ABSL_GUARDED_BY(mu_);
 };
 

@@ -32,8 +32,11 @@ uint64_t SegmentWriter::AddTo(Batch& batch) {
   header.sequence = number_;
   header.position = Align64(batch.begin());
   record_.emplace(header);
+  const SegmentParity parity = ParityOf(nodes_);
+  record_->AddNodes(parity.before);
   const uint64_t nodes_offset = header.position + record_->payload().size();
   record_->AddNodes(nodes_);
+  record_->AddNodes(parity.behind);
   record_->AddDigest();
   const EntryLocation location = batch.Add(
       core_.identity.SegmentKeyHash(number_), AsBytes(record_->payload()));

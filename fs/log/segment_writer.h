@@ -19,14 +19,16 @@
 #include "fs/btree/merge.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/core.h"
+#include "fs/log/segment_parity.h"
 #include "fs/log/tree_root.h"
 
 namespace varve::fs {
 
 class SegmentWriter final : public NodeSink {
  public:
-  // A segment is written when it has so many bytes.
-  static constexpr size_t kSegmentSize = size_t{1} << 20;
+  // A segment is written when it has so many bytes: as many as its parity can
+  // bring back.
+  static constexpr size_t kSegmentSize = kMaxNodesSize;
 
   // The numbers of its segments begin at `next_segment`.
   SegmentWriter(Core& core, Timestamp time, uint32_t next_segment)
