@@ -130,13 +130,14 @@ absl::Status Compactor::CopyAll() {
   const uint64_t bytes = CountContentBytes(copy_);
   {
     absl::ReaderMutexLock lock(&copy_.tree_mu);
-    monitor.SetTotals(bytes, copy_.tree.inode_count());
+    monitor.SetTotals(bytes, copy_.totals().inodes);
   }
   TreeCopier copier(
       *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
   VARVE_RETURN_IF_ERROR(copier.CopyTree());
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
-  std::vector<EntryLocation> unnamed = context_.unnamed.Find();
+  VARVE_ASSIGN_OR_RETURN(std::vector<EntryLocation> unnamed,
+                         context_.unnamed.Find());
   // What was not found by its key is not among them, and not copied.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   std::erase_if(unnamed, [this](const EntryLocation& entry) {
@@ -144,7 +145,7 @@ absl::Status Compactor::CopyAll() {
   });
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(unnamed));
   unnamed_limit_ = copy_.store->tail();
-  VARVE_RETURN_IF_ERROR(WriteFirstCheckpoint(copy_, context_.now()));
+  VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(copy_, context_.now()));
   absl::MutexLock lock(&copy_.commit_mu);
   VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
   return copy_.store->Sync().status();
@@ -160,12 +161,8 @@ std::vector<Extent> Compactor::LoosePlaces() const {
     }
   }
   absl::ReaderMutexLock lock(&context_.core.tree_mu);
-  for (const auto& [ino, inode] : context_.core.orphans) {
-    const ExtentMap content = Tree::ContentOf(*inode);
-    for (const auto& [offset, extent] : content.extents()) {
-      places.push_back(extent);
-    }
-  }
+  context_.core.orphans.ForEachExtent(
+      [&places](const Extent& extent) { places.push_back(extent); });
   return places;
 }
 
@@ -198,19 +195,12 @@ void Compactor::MoveTree() {
   Core& core = context_.core;
   core.commit_mu.AssertHeld();
   absl::MutexLock lock(&core.tree_mu);
-  for (const auto& [ino, orphan] : core.orphans) {
-    const ExtentMap content = Tree::ContentOf(*orphan);
-    std::vector<Extent> places;
-    for (const auto& [offset, extent] : content.extents()) {
-      for (const Extent& part : translation_.Translate(extent, nullptr)) {
-        places.push_back(part);
-      }
-    }
-    if (!places.empty()) Tree::SetLocations(*orphan, places);
-  }
+  core.orphans.MoveExtents([this](const Extent& extent) {
+    return translation_.Translate(extent, nullptr);
+  });
   absl::MutexLock copy_lock(&copy_.tree_mu);
-  core.tree.TakeLocations(copy_.tree);
-  core.log_tree = std::move(copy_.log_tree);
+  // It may be large, and take time to be freed.
+  old_tree_ = std::exchange(core.log_tree, std::move(copy_.log_tree));
   core.log_tree->segments.SetStore(core.store.get());
   context_.reader.ForgetLocations();
 }

@@ -81,6 +81,7 @@ class Compactor {
   const Context context_;
   Translation translation_;
   Core copy_;  // the tree as it is in the new store, and that store
+  std::shared_ptr<LogTree> old_tree_;  // which nobody uses any more
   std::unique_ptr<Store> source_;  // the old one, as it was at the beginning
   std::unique_ptr<LogShipper> shipper_;
   uint64_t unnamed_limit_ = 0;  // in the new store

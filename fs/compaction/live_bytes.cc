@@ -6,6 +6,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "engine/base/status.h"
+#include "fs/log/segment_parity.h"
 
 namespace varve::fs {
 namespace {
@@ -30,63 +31,48 @@ uint64_t LengthOfUnion(std::vector<Range> ranges) {
   return length;
 }
 
-template <typename Visit>
-void ForEachInode(Core& core, const Visit& visit)
-    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu) {
-  core.tree.ForEach(visit);
-  for (const auto& [ino, inode] : core.orphans) visit(*inode);
-}
-
 }  // namespace
 
 uint64_t CountContentBytes(Core& core) {
   absl::ReaderMutexLock lock(&core.tree_mu);
-  uint64_t bytes = 0;
-  if (!core.tree.may_have_clones()) {
-    for (const auto& [ino, inode] : core.orphans) bytes += inode->data_bytes();
-    return bytes + core.tree.data_bytes();
-  }
+  uint64_t bytes = core.totals().data_bytes;
+  core.orphans.ForEach(
+      [&bytes](const InodeItem& inode) { bytes += inode.data_bytes(); });
+  if (!core.totals().may_have_clones) return bytes;
   // Entries in which others have a part, too. Of these only, it has to be known
   // who has which.
   absl::flat_hash_set<uint64_t> entries;
-  ForEachInode(core, [&entries](const Inode& inode) {
-    if (inode.detail == nullptr) return;
-    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-      if (extent.shared) entries.insert(extent.payload_offset());
-    }
-  });
+  absl::Status status =
+      ForEachExtentInUse(core, [&entries](const Extent& extent) {
+        if (extent.shared) entries.insert(extent.payload_offset());
+      });
   std::vector<Range> ranges;
-  const auto count = [&](uint64_t entry, uint64_t begin, uint64_t length) {
-    if (entries.contains(entry)) {
-      ranges.emplace_back(begin, begin + length);
+  uint64_t alone = 0;
+  status.Update(ForEachExtentInUse(core, [&](const Extent& extent) {
+    if (entries.contains(extent.payload_offset())) {
+      ranges.emplace_back(extent.store_offset,
+                          extent.store_offset + extent.length);
     } else {
-      bytes += length;
+      alone += extent.length;
     }
-  };
-  ForEachInode(core, [&count](const Inode& inode) {
-    if (inode.whole_entry != Inode::kNone) {
-      count(inode.whole_entry, inode.whole_entry, inode.attributes.size);
-    } else if (inode.detail != nullptr) {
-      for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-        count(extent.payload_offset(), extent.store_offset, extent.length);
-      }
-    }
-  });
-  return bytes + LengthOfUnion(std::move(ranges));
+  }));
+  // What cannot be read counts as if nothing were shared: reading it says so.
+  return status.ok() ? alone + LengthOfUnion(std::move(ranges)) : bytes;
 }
 
 uint64_t EstimateLiveBytes(Core& core) {
   const uint64_t content = CountContentBytes(core);
   absl::ReaderMutexLock lock(&core.tree_mu);
   uint64_t nodes = 0;
-  if (core.log_tree != nullptr) {
-    // The others in a segment are dead, but cannot be given back by themselves.
-    for (const Segment& segment : core.log_tree->segments.All()) {
-      nodes += segment.live_bytes;
-    }
+  for (const Segment& segment : core.log_tree->segments.All()) {
+    // Other nodes in it are dead, but cannot be given back by themselves. One
+    // without live nodes is kept for the checkpoint before.
+    nodes += segment.live_bytes > 0 ? segment.live_bytes : segment.nodes_size;
+    nodes += BytesBeforeNodes(segment.nodes_size) +
+             BytesBehindNodes(segment.nodes_size);
   }
   return content + nodes +
-         core.tree.inode_count() * (kEntryOverhead + kInodeOverhead);
+         core.totals().inodes * (kEntryOverhead + kInodeOverhead);
 }
 
 uint64_t CountSpilledBytes(const OpenFiles& open_files) {
@@ -135,8 +121,8 @@ absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
     statistics.commits = core.last_sequence;
   }
   absl::ReaderMutexLock lock(&core.tree_mu);
-  statistics.files = core.tree.inode_count();
-  statistics.extents = core.tree.extent_count();
+  statistics.files = core.totals().inodes;
+  statistics.extents = core.totals().extents;
   return statistics;
 }
 

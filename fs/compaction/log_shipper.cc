@@ -73,28 +73,27 @@ absl::Status LogShipper::ShipEntries() {
   return absl::OkStatus();
 }
 
-void LogShipper::FindKeysToHide(const Change& change,
-                                std::vector<uint64_t>& keys) const {
+absl::Status LogShipper::FindKeysToHide(const Change& change,
+                                        std::vector<uint64_t>& keys) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = nullptr;
+  const TreeReader& tree = core_.reader();
+  std::optional<InodeItem> inode;
   if (const auto* drop = std::get_if<DropInode>(&change)) {
-    inode = core_.tree.Find(drop->ino);
+    VARVE_ASSIGN_OR_RETURN(inode, tree.FindInode(drop->ino));
   } else if (const auto* set = std::get_if<SetContent>(&change)) {
-    inode = core_.tree.Find(set->ino);
-  } else if (const auto* name = std::get_if<DropName>(&change)) {
-    const Inode* parent = core_.tree.Find(name->parent);
-    if (parent != nullptr && parent->is_directory()) {
-      inode = core_.tree.Lookup(*parent, name->name);
-    }
+    VARVE_ASSIGN_OR_RETURN(inode, tree.FindInode(set->ino));
+  } else if (const auto* lost = std::get_if<DropName>(&change)) {
+    VARVE_ASSIGN_OR_RETURN(const auto name,
+                           tree.FindName(lost->parent, lost->name));
+    if (!name.has_value()) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(inode, tree.FindInode(name->ino));
     // Only the first name decides about the key.
-    if (inode != nullptr && (inode->names->parent != parent ||
-                             inode->names->text() != name->name)) {
-      inode = nullptr;
-    }
+    if (inode.has_value() && inode->first_name != name->place) inode.reset();
   }
-  if (inode == nullptr) return;
-  const auto key = KeyOfContent(*core_.store, *inode);
+  if (!inode.has_value()) return absl::OkStatus();
+  VARVE_ASSIGN_OR_RETURN(const auto key, KeyOfContent(core_, *inode));
   if (key.has_value()) keys.push_back(*key);
+  return absl::OkStatus();
 }
 
 void LogShipper::FindUnknown(const Change& change, uint64_t record_hash,
@@ -127,7 +126,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
   while (true) {
     VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
     if (!change.has_value()) break;
-    FindKeysToHide(*change, hidden);
+    VARVE_RETURN_IF_ERROR(FindKeysToHide(*change, hidden));
     FindUnknown(*change, record.location.key_hash, unknown);
     changes.push_back(*std::move(change));
   }

@@ -60,7 +60,8 @@ class LogShipper {
   // Entries that have come with no commit so far.
   absl::Status ShipEntries();
   // The keys that the change takes away from their newest entries.
-  void FindKeysToHide(const Change& change, std::vector<uint64_t>& keys) const;
+  absl::Status FindKeysToHide(const Change& change,
+                              std::vector<uint64_t>& keys) const;
   // What the extents of a change refer to that is not there yet.
   void FindUnknown(const Change& change, uint64_t record_hash,
                    std::vector<Extent>& unknown) const;

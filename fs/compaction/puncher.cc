@@ -21,7 +21,9 @@ constexpr uint64_t kBlock = 4096;
 
 absl::Status Puncher::FindUsed() {
   Core& core = context_.core;
-  for (const EntryLocation& entry : context_.unnamed.Find()) {
+  VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> unnamed,
+                         context_.unnamed.Find());
+  for (const EntryLocation& entry : unnamed) {
     used_.insert(entry.payload_offset);
   }
   // The store looks keys up in it, though a newer one may have been written.
@@ -53,12 +55,9 @@ absl::Status Puncher::FindUsed() {
   for (const Segment& segment : core.log_tree->segments.All()) {
     segments_.insert(segment.number);
   }
-  const auto use = [this](const Inode& inode) {
-    Tree::ForEachEntryOf(inode,
-                         [this](uint64_t offset) { used_.insert(offset); });
-  };
-  core.tree.ForEach(use);
-  for (const auto& [ino, inode] : core.orphans) use(*inode);
+  VARVE_RETURN_IF_ERROR(ForEachExtentInUse(core, [this](const Extent& extent) {
+    used_.insert(extent.payload_offset());
+  }));
   context_.monitor.NoteStall(absl::Now() - begin);
   return absl::OkStatus();
 }

@@ -50,18 +50,25 @@ absl::Status TreeCopier::CopyTree() {
 
 absl::Status TreeCopier::CopyDirectory(uint64_t ino,
                                        std::vector<uint64_t>& directories) {
-  std::vector<std::pair<absl::string_view, uint64_t>> files;
-  std::vector<std::pair<absl::string_view, uint64_t>> below;
+  std::vector<std::pair<std::string, uint64_t>> files;
+  std::vector<std::pair<std::string, uint64_t>> below;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    core_.tree.Find(ino)->directory().ForEachAfter(0, [&](const Name& name) {
-      if (name.inode->is_directory()) {
-        below.emplace_back(name.text(), name.inode->ino);
-      } else if (name.inode->names == &name) {  // its first name
-        files.emplace_back(name.text(), name.inode->ino);
-      }
-      return true;
-    });
+    const TreeReader& tree = core_.reader();
+    absl::Status status;
+    VARVE_RETURN_IF_ERROR(tree.ForEachNameAfter(
+        {.directory = ino, .place = 0}, [&](const NameItem& name) {
+          const absl::StatusOr<InodeItem> inode = tree.GetInode(name.ino);
+          status = inode.status();
+          if (!status.ok()) return false;
+          if (inode->is_directory()) {
+            below.emplace_back(name.text, name.ino);
+          } else if (inode->first_name == name.place) {
+            files.emplace_back(name.text, name.ino);
+          }
+          return true;
+        }));
+    VARVE_RETURN_IF_ERROR(status);
   }
   std::sort(files.begin(), files.end());
   std::sort(below.rbegin(), below.rend());  // taken from the end
@@ -73,18 +80,37 @@ absl::Status TreeCopier::CopyDirectory(uint64_t ino,
   return absl::OkStatus();
 }
 
-absl::Status TreeCopier::VerifyAll(const Inode& inode,
+absl::StatusOr<std::string> TreeCopier::PathOf(const InodeItem& inode) const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  return core_.reader().PathOf(inode);
+}
+
+absl::Status TreeCopier::Apply(absl::Span<const SetContent> contents) {
+  absl::MutexLock lock(&core_.tree_mu);
+  TreeEditor editor = core_.log_tree->live->Edit();
+  for (const SetContent& content : contents) {
+    VARVE_RETURN_IF_ERROR(editor.Apply(content, std::nullopt));
+  }
+  core_.log_tree->live->Publish(editor);
+  return absl::OkStatus();
+}
+
+absl::Status TreeCopier::VerifyAll(const InodeItem& inode,
                                    const ExtentMap& content) {
   absl::flat_hash_set<uint64_t> seen;
   for (const auto& [offset, extent] : content.extents()) {
     // What has been copied was sound.
     if (IsCopied(extent)) continue;
     if (!seen.insert(extent.payload_offset()).second) continue;
-    VARVE_RETURN_IF_ERROR(Annotate(
-        VerifyEntryOf(source_, extent, /*checksum=*/true),
-        absl::StrCat("file \"", Tree::PathOf(inode), "\", the entry at offset ",
+    const absl::Status sound =
+        VerifyEntryOf(source_, extent, /*checksum=*/true);
+    if (sound.ok()) continue;
+    VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
+    return Annotate(
+        sound,
+        absl::StrCat("file \"", path, "\", the entry at offset ",
                      extent.payload_offset(),
-                     ", is damaged, and would seem sound after a compaction")));
+                     ", is damaged, and would seem sound after a compaction"));
   }
   return absl::OkStatus();
 }
@@ -116,7 +142,7 @@ absl::StatusOr<uint64_t> TreeCopier::CopiedBytes(const ExtentMap& content) {
 
 absl::Status WriteLeastLength(FileSystem& file_system, Core& core) {
   Identity identity = core.identity;
-  identity.least_length = core.checkpoint + kMetadataSize;
+  identity.least_length = core.checkpoint_before + kMetadataSize;
   const std::string payload = identity.Encode();
   std::byte metadata[kMetadataSize];
   EncodeMetadata({.key_hash = HashKey(Identity::Key()),
@@ -130,8 +156,8 @@ absl::Status WriteLeastLength(FileSystem& file_system, Core& core) {
   return WriteFully(*file, 0, absl::MakeSpan(pieces));
 }
 
-bool TreeCopier::MustStayInPieces(const Inode& inode,
-                                  const ExtentMap& content) {
+absl::StatusOr<bool> TreeCopier::MustStayInPieces(const InodeItem& inode,
+                                                  const ExtentMap& content) {
   const uint64_t size = inode.attributes.size;
   if (inode.is_symlink() || content.data_bytes() != size) return true;
   std::string head;
@@ -143,39 +169,44 @@ bool TreeCopier::MustStayInPieces(const Inode& inode,
     zeros = zeros && IsAllZeros(*bytes);
     if (!zeros && head.size() >= Identity::kRecordHead) break;
   }
+  VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
   // Nothing but zeros are no entry, and some paths have keys of the tree's.
-  return zeros || !MayLieUnderPath(core_, KeyHashOfPath(Tree::PathOf(inode)),
+  return zeros || !MayLieUnderPath(core_, KeyHashOfPath(path),
                                    /*owns_newest=*/false, head);
 }
 
 absl::Status TreeCopier::CopyInode(uint64_t ino) {
-  const Inode* inode;
+  InodeItem inode;
   ExtentMap content;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    inode = core_.tree.Find(ino);  // nobody else changes this tree
-    content = Tree::ContentOf(*inode);
+    VARVE_ASSIGN_OR_RETURN(inode, core_.reader().GetInode(ino));
+    VARVE_RETURN_IF_ERROR(core_.reader().ForEachExtent(
+        inode, 0, kMaxFileSize, [&content](const Extent& extent) {
+          content.Overlay(extent);
+          return true;
+        }));
   }
   if (content.empty()) return absl::OkStatus();
-  const absl::Status sound = VerifyAll(*inode, content);
+  const absl::Status sound = VerifyAll(inode, content);
   if (!sound.ok() && on_damaged_ && absl::IsDataLoss(sound)) {
-    on_damaged_(*inode);
-    absl::MutexLock lock(&core_.tree_mu);
-    return core_.tree.Apply(SetContent{.ino = ino, .extents = {}},
-                            std::nullopt);
+    VARVE_RETURN_IF_ERROR(on_damaged_(inode));
+    return Apply({{.ino = ino, .extents = {}}});
   }
   VARVE_RETURN_IF_ERROR(sound);
   VARVE_ASSIGN_OR_RETURN(const uint64_t copied, CopiedBytes(content));
-  if (copied >= kLeastShared) return CopyClone(*inode, content);
-  if (MustStayInPieces(*inode, content)) return CopyPieces(*inode, content);
-  if (inode->attributes.size > kSmallFile) return CopyLarge(*inode, content);
-  return CopyPlain(*inode, content);
+  if (copied >= kLeastShared) return CopyClone(inode, content);
+  VARVE_ASSIGN_OR_RETURN(const bool in_pieces,
+                         MustStayInPieces(inode, content));
+  if (in_pieces) return CopyPieces(inode, content);
+  if (inode.attributes.size > kSmallFile) return CopyLarge(inode, content);
+  return CopyPlain(inode, content);
 }
 
-absl::Status TreeCopier::CopyPlain(const Inode& inode,
+absl::Status TreeCopier::CopyPlain(const InodeItem& inode,
                                    const ExtentMap& content) {
-  PlainFile file{.ino = inode.ino,
-                 .key_hash = KeyHashOfPath(Tree::PathOf(inode))};
+  VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
+  PlainFile file{.ino = inode.ino, .key_hash = KeyHashOfPath(path)};
   for (const auto& [offset, extent] : content.extents()) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     file.old.push_back(extent);
@@ -200,17 +231,15 @@ absl::Status TreeCopier::Flush() {
     }
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
-  {
-    absl::MutexLock lock(&core_.tree_mu);
-    for (size_t i = 0; i < plain_.size(); ++i) {
-      VARVE_RETURN_IF_ERROR(core_.tree.Apply(
-          SetContent{.ino = plain_[i].ino, .extents = {now[i]}}, std::nullopt));
-      for (const Extent& old : plain_[i].old) {
-        translation_.Add(old.store_offset,
-                         now[i].Part(old.file_offset, old.length, 0));
-      }
+  std::vector<SetContent> contents;
+  for (size_t i = 0; i < plain_.size(); ++i) {
+    contents.push_back({.ino = plain_[i].ino, .extents = {now[i]}});
+    for (const Extent& old : plain_[i].old) {
+      translation_.Add(old.store_offset,
+                       now[i].Part(old.file_offset, old.length, 0));
     }
   }
+  VARVE_RETURN_IF_ERROR(Apply(contents));
   const uint64_t bytes = plain_bytes_;
   plain_.clear();
   plain_bytes_ = 0;
@@ -221,7 +250,7 @@ absl::Status TreeCopier::Flush() {
   return monitor_.Count(bytes);
 }
 
-absl::Status TreeCopier::CopyLarge(const Inode& inode,
+absl::Status TreeCopier::CopyLarge(const InodeItem& inode,
                                    const ExtentMap& content) {
   const std::unique_ptr<Stream> stream = core_.store->BeginStream(
       [this] { return core_.identity.DataKeyHash(new_data_id_()); });
@@ -253,18 +282,17 @@ absl::Status TreeCopier::CopyLarge(const Inode& inode,
   }
   VARVE_RETURN_IF_ERROR(write_gathered());
   Batch batch = core_.store->BeginBatch(stream.get());
-  const auto entry = batch.FinishStream(KeyHashOfPath(Tree::PathOf(inode)));
+  VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
+  const auto entry = batch.FinishStream(KeyHashOfPath(path));
   VARVE_RETURN_IF_ERROR(batch.Commit());
   const Extent now = ExtentOf(*entry);
-  absl::MutexLock lock(&core_.tree_mu);
   for (const auto& [offset, extent] : content.extents()) {
     translation_.Add(extent.store_offset, now.Part(offset, extent.length, 0));
   }
-  return core_.tree.Apply(SetContent{.ino = inode.ino, .extents = {now}},
-                          std::nullopt);
+  return Apply({{.ino = inode.ino, .extents = {now}}});
 }
 
-absl::Status TreeCopier::CopyPieces(const Inode& inode,
+absl::Status TreeCopier::CopyPieces(const InodeItem& inode,
                                     const ExtentMap& content) {
   for (const auto& [offset, extent] : content.extents()) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
@@ -275,7 +303,7 @@ absl::Status TreeCopier::CopyPieces(const Inode& inode,
   return piece_bytes_ < kChunk ? absl::OkStatus() : FlushPieces();
 }
 
-absl::Status TreeCopier::CopyClone(const Inode& inode,
+absl::Status TreeCopier::CopyClone(const InodeItem& inode,
                                    const ExtentMap& content) {
   ExtentMap rest;
   for (const auto& [offset, extent] : content.extents()) {
@@ -293,8 +321,7 @@ absl::Status TreeCopier::CopyClone(const Inode& inode,
       set.extents.push_back(part);
     }
   }
-  absl::MutexLock lock(&core_.tree_mu);
-  return core_.tree.Apply(set, std::nullopt);
+  return Apply({set});
 }
 
 absl::Status TreeCopier::FlushPieces() {
@@ -324,10 +351,9 @@ absl::Status TreeCopier::FlushPieces() {
     set.extents.push_back(now);
     at += piece.old.length;
   }
-  absl::MutexLock lock(&core_.tree_mu);
-  for (const auto& [ino, set] : contents) {
-    VARVE_RETURN_IF_ERROR(core_.tree.Apply(set, std::nullopt));
-  }
+  std::vector<SetContent> all;
+  for (auto& [ino, set] : contents) all.push_back(std::move(set));
+  VARVE_RETURN_IF_ERROR(Apply(all));
   const uint64_t bytes = piece_bytes_;
   pieces_.clear();
   piece_bytes_ = 0;

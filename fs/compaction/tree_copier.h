@@ -40,7 +40,8 @@ class TreeCopier {
 
   // Is told of each file that is damaged, which is then left without content,
   // instead of ending the copying.
-  void set_on_damaged(std::function<void(const Inode&)> on_damaged) {
+  void set_on_damaged(
+      std::function<absl::Status(const InodeItem&)> on_damaged) {
     on_damaged_ = std::move(on_damaged);
   }
 
@@ -53,17 +54,22 @@ class TreeCopier {
  private:
   absl::Status CopyDirectory(uint64_t ino, std::vector<uint64_t>& directories);
   absl::Status CopyInode(uint64_t ino);
-  absl::Status CopyPlain(const Inode& inode, const ExtentMap& content);
-  absl::Status CopyLarge(const Inode& inode, const ExtentMap& content);
-  absl::Status CopyPieces(const Inode& inode, const ExtentMap& content);
+  absl::Status CopyPlain(const InodeItem& inode, const ExtentMap& content);
+  absl::Status CopyLarge(const InodeItem& inode, const ExtentMap& content);
+  absl::Status CopyPieces(const InodeItem& inode, const ExtentMap& content);
   // Lets the file share with others what has been copied for them.
-  absl::Status CopyClone(const Inode& inode, const ExtentMap& content);
+  absl::Status CopyClone(const InodeItem& inode, const ExtentMap& content);
   // Bytes of the content that have been copied already.
   absl::StatusOr<uint64_t> CopiedBytes(const ExtentMap& content);
   // Whether all of that range has been.
   bool IsCopied(const Extent& extent) const;
-  bool MustStayInPieces(const Inode& inode, const ExtentMap& content);
-  absl::Status VerifyAll(const Inode& inode, const ExtentMap& content);
+  absl::StatusOr<bool> MustStayInPieces(const InodeItem& inode,
+                                        const ExtentMap& content);
+  absl::Status VerifyAll(const InodeItem& inode, const ExtentMap& content);
+
+  absl::StatusOr<std::string> PathOf(const InodeItem& inode) const;
+  // The tree has these contents from now on.
+  absl::Status Apply(absl::Span<const SetContent> contents);
 
   // Write what has been gathered.
   absl::Status Flush();
@@ -75,7 +81,7 @@ class TreeCopier {
   const std::function<uint64_t()> new_data_id_;
   CompactionMonitor& monitor_;
   Translation& translation_;
-  std::function<void(const Inode&)> on_damaged_;
+  std::function<absl::Status(const InodeItem&)> on_damaged_;
 
   // Whole files to be written, and what they become.
   struct PlainFile {
@@ -99,9 +105,9 @@ class TreeCopier {
   absl::flat_hash_set<uint64_t> gathered_;
 };
 
-// Has the identity say how long the store is up to the end of its checkpoint,
-// which is in place: for the copy that CopyTree() has begun and nobody uses
-// yet. The caller syncs.
+// Has the identity say how long the store is up to the end of its first
+// checkpoint, with which nothing is missing: for the copy that CopyTree() has
+// begun and nobody uses yet. The caller syncs.
 absl::Status WriteLeastLength(FileSystem& file_system, Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 

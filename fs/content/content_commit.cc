@@ -1,6 +1,8 @@
 // The half of ContentWriter that commits: how the pieces of a dirty file become
 // entries, and which changes say so.
 
+#include <errno.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -53,17 +55,46 @@ Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
                               file_offset);
 }
 
-std::optional<ContentWriter::Target> ContentWriter::FindTarget(uint64_t ino) {
+absl::StatusOr<std::optional<ContentWriter::Target>> ContentWriter::FindTarget(
+    uint64_t ino) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.tree.Find(ino);
-  if (inode == nullptr) return std::nullopt;
+  const absl::StatusOr<LiveInode> inode = core_.GetNamed(ino);
+  if (!inode.ok() && ErrnoOf(inode.status()) == ENOENT) {
+    return std::optional<Target>();
+  }
+  VARVE_RETURN_IF_ERROR(inode.status());
   Target target;
   target.attributes = inode->attributes;
-  target.path_hash = KeyHashOfPath(Tree::PathOf(*inode));
-  target.owns_path = OwnsNewest(*core_.store, *inode, target.path_hash);
-  target.was_plain = inode->whole_entry != Inode::kNone;
+  VARVE_ASSIGN_OR_RETURN(const std::string path, core_.reader().PathOf(*inode));
+  target.path_hash = KeyHashOfPath(path);
+  VARVE_ASSIGN_OR_RETURN(target.owns_path,
+                         OwnsNewest(core_, *inode, target.path_hash));
+  target.was_plain = inode->whole_entry.has_value();
   if (target.was_plain) target.old_entry = inode->WholeExtent();
   target.data_bytes = inode->data_bytes();
+  return std::optional(std::move(target));
+}
+
+absl::StatusOr<ContentWriter::Target> ContentWriter::FindUnnamedTarget(
+    uint64_t ino, uint64_t parent, absl::string_view name) {
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  VARVE_ASSIGN_OR_RETURN(const LiveInode directory, core_.GetNamed(parent));
+  VARVE_ASSIGN_OR_RETURN(const std::string path,
+                         core_.reader().PathIn(directory, name));
+  Target target{.new_parent = parent, .new_name = name};
+  target.attributes = inode.attributes;
+  target.path_hash = KeyHashOfPath(path);
+  const TreeReader& reader = core_.ReaderOf(inode);
+  std::vector<std::string> names;
+  VARVE_RETURN_IF_ERROR(
+      reader.ForEachXattr(ino, [&names](absl::string_view xattr) {
+        names.emplace_back(xattr);
+        return true;
+      }));
+  for (std::string& xattr : names) {
+    VARVE_ASSIGN_OR_RETURN(auto value, reader.FindXattr(ino, xattr));
+    target.new_xattrs.emplace_back(std::move(xattr), *std::move(value));
+  }
   return target;
 }
 
@@ -110,7 +141,8 @@ absl::Status ContentWriter::CommitLocked(OpenInode& open) {
   VARVE_RETURN_IF_ERROR(PrepareCommit(open));
   {
     absl::MutexLock commit_lock(&core_.commit_mu);
-    const std::optional<Target> target = FindTarget(open.ino);
+    VARVE_ASSIGN_OR_RETURN(const std::optional<Target> target,
+                           FindTarget(open.ino));
     // Without a name there is nothing to commit it to; readers who still have
     // it open see what is in memory.
     if (!target.has_value()) return absl::OkStatus();
@@ -128,17 +160,14 @@ absl::Status ContentWriter::CommitWithName(
   VARVE_RETURN_IF_ERROR(PrepareCommit(open));
   {
     absl::MutexLock commit_lock(&core_.commit_mu);
-    Target target{.new_parent = parent, .new_name = name};
+    absl::StatusOr<Target> target;
     {
       absl::ReaderMutexLock tree_lock(&core_.tree_mu);
       VARVE_RETURN_IF_ERROR(check());
-      const Inode& inode = *core_.FindInode(open.ino);
-      target.attributes = inode.attributes;
-      if (inode.detail != nullptr) target.new_xattrs = inode.detail->xattrs;
-      target.path_hash =
-          KeyHashOfPath(Tree::PathIn(*core_.tree.Find(parent), name));
+      target = FindUnnamedTarget(open.ino, parent, name);
     }
-    VARVE_RETURN_IF_ERROR(CommitTo(open, target));
+    VARVE_RETURN_IF_ERROR(target.status());
+    VARVE_RETURN_IF_ERROR(CommitTo(open, *target));
   }
   Committed(open);
   return absl::OkStatus();
@@ -322,10 +351,12 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   } else if (replaced) {
     // It may have been plain, and patched since.
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.tree.Find(open.ino);
-    const auto key =
-        inode == nullptr ? std::nullopt : KeyOfContent(*core_.store, *inode);
-    if (key.has_value()) commit.AddTombstone(*key);
+    VARVE_ASSIGN_OR_RETURN(const auto inode,
+                           core_.reader().FindInode(open.ino));
+    if (inode.has_value()) {
+      VARVE_ASSIGN_OR_RETURN(const auto key, KeyOfContent(core_, *inode));
+      if (key.has_value()) commit.AddTombstone(*key);
+    }
   }
   AddInode(commit, put, target);
   if (replaced) {

@@ -1,6 +1,8 @@
 // The part of ContentWriter that keeps files from lying in very many pieces:
 // each takes memory, and most of that is not for its bytes.
 
+#include <errno.h>
+
 #include <algorithm>
 #include <optional>
 #include <string>
@@ -9,6 +11,7 @@
 
 #include "engine/base/status.h"
 #include "engine/base/zeros.h"
+#include "fs/base/error.h"
 #include "fs/content/content_writer.h"
 #include "fs/log/content_key.h"
 
@@ -110,13 +113,14 @@ void ContentWriter::JoinPiecesIfDue(OpenInode& open) {
       std::max<uint64_t>(OpenInode::kManyPieces, 2 * pieces.size());
 }
 
-const Inode* ContentWriter::FindInPieces(uint64_t ino) const {
-  const Inode* inode = core_.tree.Find(ino);
-  if (inode == nullptr || !inode->is_regular() ||
-      inode->whole_entry != Inode::kNone || inode->detail == nullptr) {
-    return nullptr;
+absl::StatusOr<std::optional<LiveInode>> ContentWriter::FindInPieces(
+    uint64_t ino) const {
+  const absl::StatusOr<LiveInode> inode = core_.GetNamed(ino);
+  if (!inode.ok() && ErrnoOf(inode.status()) != ENOENT) return inode.status();
+  if (!inode.ok() || !inode->is_regular() || inode->extent_count == 0) {
+    return std::optional<LiveInode>();
   }
-  return inode;
+  return std::optional(*inode);
 }
 
 absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
@@ -126,15 +130,12 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
   uint64_t size;
   {
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    const Inode* inode = FindInPieces(open.ino);
-    if (inode == nullptr) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const auto inode, FindInPieces(open.ino));
+    if (!inode.has_value()) return absl::OkStatus();
     size = inode->attributes.size;
-    const InodeDetail& detail = *inode->detail;
     // Holes would become bytes, and a single byte may have to stay inline.
-    if (size <= 1 || detail.extents.data_bytes() != size) {
-      return absl::OkStatus();
-    }
-    if (detail.patched <= size / 2) return absl::OkStatus();
+    if (size <= 1 || inode->extent_bytes != size) return absl::OkStatus();
+    if (inode->patched <= size / 2) return absl::OkStatus();
   }
   return Rewrite(open, {{0, size}}, size);
 }
@@ -158,21 +159,23 @@ absl::Status ContentWriter::JoinExtentsIfDue(OpenInode& open, bool closing) {
   uint64_t size;
   {
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    const Inode* inode = FindInPieces(open.ino);
-    if (inode == nullptr) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const auto inode, FindInPieces(open.ino));
+    if (!inode.has_value()) return absl::OkStatus();
     size = inode->attributes.size;
-    const ExtentMap& map = inode->detail->extents;
-    const uint64_t count = map.extents().size();
+    const uint64_t count = inode->extent_count;
     if (count < (closing ? OpenInode::kManyPieces : open.join_extents_at) ||
-        map.data_bytes() / kTinyExtent >= count) {
+        inode->extent_bytes / kTinyExtent >= count) {
       return absl::OkStatus();
     }
-    for (const auto& [offset, extent] : map.extents()) {
-      if (ranges.empty() || offset - ranges.back().end > kSmall) {
-        ranges.push_back({offset, offset});
-      }
-      ranges.back().end = extent.file_end();
-    }
+    VARVE_RETURN_IF_ERROR(core_.reader().ForEachExtent(
+        *inode, 0, kMaxFileSize, [&ranges](const Extent& extent) {
+          const uint64_t offset = extent.file_offset;
+          if (ranges.empty() || offset - ranges.back().end > kSmall) {
+            ranges.push_back({offset, offset});
+          }
+          ranges.back().end = extent.file_end();
+          return true;
+        }));
     // Where little is won, it is not looked at again soon.
     open.join_extents_at = std::max(OpenInode::kManyPieces, 2 * count);
     if (ranges.size() > count / 2) return absl::OkStatus();
@@ -222,7 +225,8 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
     }
   }
   absl::MutexLock commit_lock(&core_.commit_mu);
-  const std::optional<Target> target = FindTarget(open.ino);
+  VARVE_ASSIGN_OR_RETURN(const std::optional<Target> target,
+                         FindTarget(open.ino));
   if (!target.has_value()) return absl::OkStatus();
   fs::Commit commit(core_, Timestamp::Now(), stream.get());
   const std::optional<std::string> head = HeadOfStream(*stream);

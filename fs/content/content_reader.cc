@@ -114,19 +114,23 @@ absl::Status ReadReply::LimitPieces(size_t count) {
 }
 
 std::string ContentReader::Describe(uint64_t ino) const {
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.tree.Find(ino);
-  return inode == nullptr ? absl::StrCat("removed file (inode ", ino, ")")
-                          : absl::StrCat("file \"", Tree::PathOf(*inode), "\"");
+  const absl::StatusOr<std::string> path = PathOfNamed(ino);
+  if (path.ok()) return absl::StrCat("file \"", *path, "\"");
+  return absl::StrCat(
+      ErrnoOf(path.status()) == ENOENT ? "removed file" : "file", " (inode ",
+      ino, ")");
 }
 
 std::string ContentReader::PathOf(uint64_t ino) const {
+  const absl::StatusOr<std::string> path = PathOfNamed(ino);
+  if (!path.ok() || (path->empty() && ino != kRootIno)) return "";
+  return absl::StrCat("/", *path);
+}
+
+absl::StatusOr<std::string> ContentReader::PathOfNamed(uint64_t ino) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.tree.Find(ino);
-  if (inode == nullptr) return "";
-  if (ino == kRootIno) return "/";
-  const std::string path = Tree::PathOf(*inode);
-  return path.empty() ? path : absl::StrCat("/", path);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetNamed(ino));
+  return core_.reader().PathOf(inode);
 }
 
 absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
@@ -134,29 +138,14 @@ absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
                                                           uint64_t end,
                                                           bool clip) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  if (inode->is_directory()) return PosixError(EISDIR);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  if (inode.is_directory()) return PosixError(EISDIR);
   Source source;
-  source.size = inode->attributes.size;
+  source.size = inode.attributes.size;
   if (clip) end = std::min(end, source.size);
   if (begin >= end) return source;
-  if (inode->whole_entry != Inode::kNone) {
-    source.whole = true;
-    source.verified = inode->verified.load(std::memory_order_relaxed);
-    const Extent whole = inode->WholeExtent();
-    if (begin < whole.length) {
-      source.cover.push_back(whole.Slice(begin, std::min(end, whole.length)));
-    }
-    if (end > whole.length) {
-      const uint64_t from = std::max(begin, whole.length);
-      source.cover.push_back(Extent::Hole(from, end - from));
-    }
-  } else if (inode->detail != nullptr) {
-    source.cover = inode->detail->extents.Cover(begin, end);
-  } else {
-    source.cover.push_back(Extent::Hole(begin, end - begin));
-  }
+  VARVE_ASSIGN_OR_RETURN(source.cover,
+                         core_.ReaderOf(inode).Cover(inode, begin, end));
   return source;
 }
 
@@ -203,44 +192,26 @@ absl::Status ContentReader::NoteDamaged(uint64_t ino, const Extent& extent) {
   return DamageOf(ino, extent);
 }
 
-absl::Status ContentReader::VerifyOnce(uint64_t ino, const Source& source,
-                                       const Extent& extent) {
+absl::Status ContentReader::VerifyOnce(uint64_t ino, const Extent& extent) {
   // Bytes of a stream that is still being written have no metadata yet.
   const uint64_t key = extent.payload_offset();
   if (any_damaged_.load(std::memory_order_relaxed)) {
     absl::ReaderMutexLock lock(&mu_);
     if (damaged_.contains(key)) return DamageOf(ino, extent);
   }
-  if (source.verified) return absl::OkStatus();
-  if (!source.whole) {
-    absl::ReaderMutexLock lock(&mu_);
-    if (verified_.contains(key)) return absl::OkStatus();
-  }
+  if (verified_.Contains(key)) return absl::OkStatus();
   const bool now = extent.entry_size <= kMaxVerifiedSize;
   VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, now));
   if (!now && on_large_) on_large_(ino);
-  if (!source.whole) {
-    absl::MutexLock lock(&mu_);
-    verified_.insert(key);
-    return absl::OkStatus();
-  }
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode != nullptr && inode->whole_entry == key) {
-    inode->verified.store(true, std::memory_order_relaxed);
-  }
+  verified_.Add(key);
   return absl::OkStatus();
 }
 
 absl::Status ContentReader::VerifyUnnamed(const EntryLocation& entry) {
   if (entry.payload_size > kMaxVerifiedSize) return absl::OkStatus();
-  {
-    absl::ReaderMutexLock lock(&mu_);
-    if (verified_.contains(entry.payload_offset)) return absl::OkStatus();
-  }
+  if (verified_.Contains(entry.payload_offset)) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(core_.store->Verify(entry));
-  absl::MutexLock lock(&mu_);
-  verified_.insert(entry.payload_offset);
+  verified_.Add(entry.payload_offset);
   return absl::OkStatus();
 }
 
@@ -268,7 +239,7 @@ absl::Status ContentReader::AppendExtents(uint64_t ino, const Source& source,
       reply.AddZeros(extent.length);
       continue;
     }
-    VARVE_RETURN_IF_ERROR(VerifyOnce(ino, source, extent));
+    VARVE_RETURN_IF_ERROR(VerifyOnce(ino, extent));
     VARVE_RETURN_IF_ERROR(
         AddStored(ino, extent.store_offset, extent.length, reply));
   }
@@ -323,7 +294,7 @@ absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
         reply.AddZeros(slice.length);
         break;
       case DirtyContent::Piece::Kind::kShared:
-        VARVE_RETURN_IF_ERROR(VerifyOnce(open.ino, Source{}, slice.extent));
+        VARVE_RETURN_IF_ERROR(VerifyOnce(open.ino, slice.extent));
         [[fallthrough]];
       case DirtyContent::Piece::Kind::kSpilled:
         VARVE_RETURN_IF_ERROR(
@@ -408,25 +379,23 @@ absl::StatusOr<ContentReader::DataMap> ContentReader::MapDataLocked(
 absl::StatusOr<ContentReader::Found> ContentReader::FindNextCommitted(
     uint64_t ino, uint64_t offset, uint64_t limit, bool data) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  if (inode->is_directory()) return PosixError(EISDIR);
-  Found found{.offset = limit, .size = inode->attributes.size};
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  if (inode.is_directory()) return PosixError(EISDIR);
+  Found found{.offset = limit, .size = inode.attributes.size};
   const uint64_t end = std::min(limit, found.size);
-  uint64_t next = end;  // where there is no data any more
   if (offset >= end) {
-    next = offset;
-  } else if (inode->whole_entry != Inode::kNone) {
-    if (data) return Found{offset, found.size};
-  } else if (inode->detail == nullptr) {
-    next = offset;
-  } else if (data) {
-    next = inode->detail->extents.NextData(offset, end);
-    if (next < end) return Found{next, found.size};
-  } else {
-    next = inode->detail->extents.NextHole(offset, end);
+    if (!data) found.offset = offset;
+    return found;
   }
-  if (!data) found.offset = next;
+  const TreeReader& reader = core_.ReaderOf(inode);
+  VARVE_ASSIGN_OR_RETURN(
+      const uint64_t next,
+      data ? reader.NextData(inode, offset) : reader.NextHole(inode, offset));
+  if (!data) {
+    found.offset = std::min(next, end);
+  } else if (next < end) {
+    found.offset = next;
+  }
   return found;
 }
 

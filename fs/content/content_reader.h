@@ -19,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "fs/content/open_files.h"
+#include "fs/content/verified_entries.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -117,8 +118,8 @@ class ContentReader {
 
   // Forgets what has been checked: everything lies elsewhere now.
   void ForgetLocations() {
+    verified_.Clear();
     absl::MutexLock lock(&mu_);
-    verified_.clear();
     damaged_.clear();
     any_damaged_.store(false);
   }
@@ -149,9 +150,9 @@ class ContentReader {
   struct Source {
     uint64_t size = 0;
     std::vector<Extent> cover;
-    bool verified = false;  // of a whole entry
-    bool whole = false;
   };
+  // ENOENT for one without a name.
+  absl::StatusOr<std::string> PathOfNamed(uint64_t ino) const;
   absl::StatusOr<Source> Find(uint64_t ino, uint64_t begin, uint64_t end,
                               bool clip) const;
   // FindNext() for what is committed; `limit` is returned if there is none
@@ -163,8 +164,7 @@ class ContentReader {
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
   absl::Status AppendExtents(uint64_t ino, const Source& source,
                              ReadReply& reply);
-  absl::Status VerifyOnce(uint64_t ino, const Source& source,
-                          const Extent& extent);
+  absl::Status VerifyOnce(uint64_t ino, const Extent& extent);
   absl::Status VerifyEntry(uint64_t ino, const Extent& extent, bool checksum);
   absl::Status DamageOf(uint64_t ino, const Extent& extent) const;
   absl::Status AddStored(uint64_t ino, uint64_t offset, uint64_t length,
@@ -174,12 +174,11 @@ class ContentReader {
 
   Core& core_;
   std::function<void(uint64_t ino)> on_large_;
+  VerifiedEntries verified_;
   std::atomic<bool> any_damaged_{false};
   absl::Mutex mu_;
   // Payload offsets of entries that are known to be damaged.
   absl::flat_hash_set<uint64_t> damaged_ ABSL_GUARDED_BY(mu_);
-  // Payload offsets of checked entries, other than whole ones.
-  absl::flat_hash_set<uint64_t> verified_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace varve::fs

@@ -27,10 +27,9 @@ absl::Status ContentWriter::Prepare(OpenInode& open) {
   if (core_.store->read_only()) return PosixError(EROFS);
   if (open.content.dirty()) return absl::OkStatus();
   absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(open.ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  open.content.Reset(inode->attributes.size);
-  open.data_bytes = inode->data_bytes();
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(open.ino));
+  open.content.Reset(inode.attributes.size);
+  open.data_bytes = inode.data_bytes();
   return absl::OkStatus();
 }
 
@@ -172,10 +171,11 @@ absl::Status ContentWriter::NoteWrite(OpenInode& open, absl::Status status) {
   }
   if (!open.content.dirty() || open.content.base_limit() > 0) return status;
   absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(open.ino);
-  if (inode != nullptr && inode->attributes.size > 0) {
-    open.failed_write = status;
-  }
+  const absl::StatusOr<LiveInode> inode = core_.GetInode(open.ino);
+  // If it cannot be told, half of what was written is no content either.
+  const bool was_empty = inode.ok() ? inode->attributes.size == 0
+                                    : ErrnoOf(inode.status()) == ENOENT;
+  if (!was_empty) open.failed_write = status;
   return status;
 }
 

@@ -112,7 +112,7 @@ class ContentWriter {
     // not in the store yet.
     uint64_t new_parent = 0;
     absl::string_view new_name = {};
-    XattrMap new_xattrs = {};
+    std::vector<std::pair<std::string, std::string>> new_xattrs = {};
   };
   // How pieces end up in the store.
   struct Layout {
@@ -150,8 +150,14 @@ class ContentWriter {
   void Committed(OpenInode& open) ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu);
   static void AddInode(fs::Commit& commit, const PutInode& put,
                        const Target& target);
-  std::optional<Target> FindTarget(uint64_t ino)
+  // Nothing for one without a name.
+  absl::StatusOr<std::optional<Target>> FindTarget(uint64_t ino)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  // Of a file that is to get its first name.
+  absl::StatusOr<Target> FindUnnamedTarget(uint64_t ino, uint64_t parent,
+                                           absl::string_view name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu)
+          ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   absl::Status CommitTo(OpenInode& open, const Target& target)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   std::optional<Extent> PlainExtent(OpenInode& open, const Target& target,
@@ -168,8 +174,8 @@ class ContentWriter {
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
   void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
-  // The file if its content is not one whole entry, and it has some; else null.
-  const Inode* FindInPieces(uint64_t ino) const
+  // The file if it has a name, and content that is not one whole entry.
+  absl::StatusOr<std::optional<LiveInode>> FindInPieces(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Whether a file that has no holes holds nothing but zeros.
   absl::StatusOr<bool> HoldsOnlyZeros(OpenInode& open, uint64_t size)

@@ -79,15 +79,23 @@ void Scrubber::Run(Wakeup::Clock::time_point next_sweep) {
 
 std::vector<uint64_t> Scrubber::LargeFiles() {
   std::vector<uint64_t> files;
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  core_.tree.ForEach([&files](const Inode& inode) {
-    const ExtentMap content = Tree::ContentOf(inode);
-    const auto is_large = [](const auto& item) { return IsLarge(item.second); };
-    if (std::any_of(content.extents().begin(), content.extents().end(),
-                    is_large)) {
-      files.push_back(inode.ino);
-    }
-  });
+  absl::Status status;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const TreeReader& tree = core_.reader();
+    status.Update(tree.ForEachInode([&](const InodeItem& inode) {
+      core_.tree_mu.AssertReaderHeld();
+      const absl::Status read =
+          tree.ForEachExtent(inode, 0, kMaxFileSize, [&](const Extent& extent) {
+            if (!IsLarge(extent)) return true;
+            files.push_back(inode.ino);
+            return false;
+          });
+      status.Update(read);
+      return true;
+    }));
+  }
+  if (!status.ok()) on_damage_(kRootIno, status);
   return files;
 }
 

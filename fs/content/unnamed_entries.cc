@@ -1,24 +1,13 @@
 #include "fs/content/unnamed_entries.h"
 
 #include "absl/container/flat_hash_set.h"
+#include "engine/base/status.h"
 #include "fs/log/data_id_finder.h"
+#include "fs/tree/data_id_ranges.h"
 
 namespace varve::fs {
-namespace {
 
-// Payload offsets of all entries that some file's content lies in.
-absl::flat_hash_set<uint64_t> EntriesInUse(const Tree& tree) {
-  absl::flat_hash_set<uint64_t> in_use;
-  tree.ForEach([&in_use](const Inode& inode) {
-    Tree::ForEachEntryOf(inode,
-                         [&in_use](uint64_t offset) { in_use.insert(offset); });
-  });
-  return in_use;
-}
-
-}  // namespace
-
-std::vector<EntryLocation> UnnamedEntries::Find() {
+absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::Find() {
   const auto relocations = [this] {
     absl::ReaderMutexLock lock(&core_.relocation_mu);
     return core_.relocations;
@@ -27,21 +16,24 @@ std::vector<EntryLocation> UnnamedEntries::Find() {
   // to wait, and everybody else behind it.
   while (true) {
     const uint64_t before = relocations();
-    std::vector<EntryLocation> unnamed = FindOnce();
+    auto unnamed = FindOnce();
     if (relocations() == before) return unnamed;
   }
 }
 
-std::vector<EntryLocation> UnnamedEntries::FindInPlace() {
+absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindInPlace() {
   core_.relocation_mu.AssertReaderHeld();
   return FindOnce();
 }
 
-std::vector<EntryLocation> UnnamedEntries::FindOnce() {
+absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindOnce() {
   absl::flat_hash_set<uint64_t> in_use;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    in_use = EntriesInUse(core_.tree);
+    VARVE_RETURN_IF_ERROR(
+        ForEachExtentInUse(core_, [&in_use](const Extent& extent) {
+          in_use.insert(extent.payload_offset());
+        }));
   }
   const uint64_t limit = limit_.load();
   const uint64_t identity_key = HashKey(Identity::Key());
@@ -65,12 +57,14 @@ std::vector<EntryLocation> UnnamedEntries::FindOnce() {
   });
   // The rest of the tree's own: dead data.
   const auto ids = finder.Find();
-  absl::ReaderMutexLock lock(&core_.tree_mu);
+  DataIdRanges kept;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(kept, UnfinishedIds(core_.reader()));
+  }
   std::erase_if(unnamed, [&](const EntryLocation& location) {
-    core_.tree_mu.AssertReaderHeld();
     const auto found = ids.find(location.key_hash);
-    return found != ids.end() &&
-           !core_.tree.unfinished().Contains(found->second);
+    return found != ids.end() && !kept.Contains(found->second);
   });
   uint64_t bytes = 0;
   for (const EntryLocation& entry : unnamed) bytes += entry.size_on_disk();

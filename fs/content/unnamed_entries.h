@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "engine/store/store.h"
 #include "fs/log/core.h"
 
@@ -27,18 +28,20 @@ class UnnamedEntries {
   void SetLimit(uint64_t offset) { limit_.store(offset); }
 
   // All of them, newest first. In a large store this takes its time; a
-  // compaction that moves everything meanwhile makes it begin again.
-  std::vector<EntryLocation> Find() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+  // compaction that moves everything meanwhile makes it begin again. DATA_LOSS
+  // if a node of the tree is damaged: then it cannot be told which they are.
+  absl::StatusOr<std::vector<EntryLocation>> Find()
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // The same for a caller that keeps entries where they are: relocation_mu is
   // held, at least shared. (Callers know it by another name, which Clang's
   // analysis does not see through; so the function itself looks.)
-  std::vector<EntryLocation> FindInPlace();
+  absl::StatusOr<std::vector<EntryLocation>> FindInPlace();
 
   // The bytes that they took when they were looked for last.
   uint64_t bytes() const { return bytes_.load(); }
 
  private:
-  std::vector<EntryLocation> FindOnce();
+  absl::StatusOr<std::vector<EntryLocation>> FindOnce();
 
   Core& core_;
   std::atomic<uint64_t> limit_{0};

@@ -84,10 +84,11 @@ const ControlDirectory::TextFile* ControlDirectory::FindFile(
   return ino >= kFirstFile && place < files_.size() ? &files_[place] : nullptr;
 }
 
-void ControlDirectory::LoadUnnamed() {
-  if (loaded_) return;
+absl::Status ControlDirectory::LoadUnnamed() {
+  if (loaded_) return absl::OkStatus();
+  VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> entries,
+                         volume_.Unnamed());
   loaded_ = true;
-  const std::vector<EntryLocation> entries = volume_.Unnamed();
   unnamed_.reserve(entries.size());
   for (const EntryLocation& entry : entries) {
     unnamed_.push_back({entry.key_hash, entry.payload_size});
@@ -96,26 +97,31 @@ void ControlDirectory::LoadUnnamed() {
             [](const Unnamed& a, const Unnamed& b) {
               return a.key_hash < b.key_hash;
             });
+  return absl::OkStatus();
 }
 
-std::optional<size_t> ControlDirectory::FindUnnamed(absl::string_view name) {
-  LoadUnnamed();
+absl::StatusOr<std::optional<size_t>> ControlDirectory::FindUnnamed(
+    absl::string_view name) {
+  VARVE_RETURN_IF_ERROR(LoadUnnamed());
   uint64_t key_hash = 0;
   if (!absl::SimpleHexAtoi(name, &key_hash) || NameOf(key_hash) != name) {
-    return std::nullopt;
+    return std::optional<size_t>();
   }
   const auto it = std::lower_bound(
       unnamed_.begin(), unnamed_.end(), key_hash,
       [](const Unnamed& a, uint64_t hash) { return a.key_hash < hash; });
-  if (it == unnamed_.end() || it->key_hash != key_hash) return std::nullopt;
+  if (it == unnamed_.end() || it->key_hash != key_hash) {
+    return std::optional<size_t>();
+  }
   const auto place = static_cast<size_t>(it - unnamed_.begin());
-  if (named_.contains(place)) return std::nullopt;
-  return place;
+  return named_.contains(place) ? std::optional<size_t>()
+                                : std::optional(place);
 }
 
 void ControlDirectory::NoteNamed(uint64_t key_hash) {
   absl::MutexLock lock(&mu_);
-  if (const auto place = FindUnnamed(NameOf(key_hash))) named_.insert(*place);
+  const auto place = FindUnnamed(NameOf(key_hash));
+  if (place.ok() && place->has_value()) named_.insert(**place);
 }
 
 absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
@@ -132,7 +138,7 @@ absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
   }
   if (parent != kUnnamed) return PosixError(ENOTDIR);
   absl::MutexLock lock(&mu_);
-  const std::optional<size_t> place = FindUnnamed(name);
+  VARVE_ASSIGN_OR_RETURN(const std::optional<size_t> place, FindUnnamed(name));
   if (!place.has_value()) return PosixError(ENOENT);
   return FileStat(kFirstUnnamed + *place, unnamed_[*place].size);
 }
@@ -258,7 +264,7 @@ absl::Status ControlDirectory::ListUnnamed(
     uint64_t first, const std::function<bool(const Volume::Entry&)>& visit) {
   constexpr uint64_t kBehindDots = 2;
   absl::MutexLock lock(&mu_);
-  LoadUnnamed();
+  VARVE_RETURN_IF_ERROR(LoadUnnamed());
   for (uint64_t i = first; i < unnamed_.size(); ++i) {
     if (named_.contains(i)) continue;
     const std::string name = NameOf(unnamed_[i].key_hash);

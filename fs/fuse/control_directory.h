@@ -94,10 +94,9 @@ class ControlDirectory {
   // The element of files_ with this inode number; null if there is none.
   const TextFile* FindFile(uint64_t ino) const;
   std::string StatusText(bool json, const SpaceInfo& space);
-  void LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The place in unnamed_ of the entry shown under `name`; nothing if there is
-  // none or it has got a name.
-  std::optional<size_t> FindUnnamed(absl::string_view name)
+  absl::Status LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The place in unnamed_ of the one of that name, if it has not been named.
+  absl::StatusOr<std::optional<size_t>> FindUnnamed(absl::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status ListUnnamed(
       uint64_t first, const std::function<bool(const Volume::Entry&)>& visit);

@@ -12,15 +12,14 @@
 #include "fs/format/commit_record.h"
 #include "fs/log/commit.h"
 #include "fs/log/segment_writer.h"
-#include "fs/log/tree_bridge.h"
 #include "fs/tree/tree_editor.h"
 
 namespace varve::fs {
 namespace {
 
-// About what a checkpoint takes for an inode and its name.
+// Of all nodes about so many bytes are those of an inode and its name.
 constexpr uint64_t kBytesPerInode = 100;
-// And for an extent of a file in pieces.
+// And those of an extent of a file in pieces.
 constexpr uint64_t kBytesPerExtent = 40;
 // Logs shorter than this are replayed quickly enough in any case.
 constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
@@ -42,68 +41,6 @@ bool BeginsWithIdentity(const Store& store) {
   return false;
 }
 
-// About how many bytes the checkpoint of the tree takes.
-uint64_t CheckpointSize(const Tree& tree) {
-  return tree.inode_count() * kBytesPerInode +
-         tree.extent_count() * kBytesPerExtent;
-}
-
-void AddContent(const Inode& inode, CommitWriter& writer) {
-  if (inode.whole_entry != Inode::kNone) {
-    writer.Add(SetContent{.ino = inode.ino, .extents = {inode.WholeExtent()}});
-    return;
-  }
-  if (inode.detail == nullptr || inode.detail->extents.empty()) return;
-  SetContent set{.ino = inode.ino};
-  for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-    set.extents.push_back(extent);
-  }
-  writer.Add(set);
-}
-
-// All names, those of each directory in its order.
-void AddNames(const Tree& tree, CommitWriter& writer) {
-  const auto put = [&writer](const Name& name) {
-    writer.Add(PutName{.parent = name.parent->ino,
-                       .ino = name.inode->ino,
-                       .name = name.text()});
-  };
-  // Of each inode of several names, the one that was put first.
-  absl::flat_hash_map<const Inode*, const Name*> heads;
-  tree.ForEach([&](const Inode& inode) {
-    if (!inode.is_directory()) return;
-    inode.directory().ForEachAfter(0, [&](const Name& name) {
-      put(name);
-      if (name.links == nullptr) return true;
-      const Name& head = *heads.emplace(name.inode, &name).first->second;
-      // The first name of an inode decides about its key, and has to stay the
-      // first. The one that was put first is dropped, then the newest becomes
-      // it; and put again, which lets it keep its place.
-      if (name.inode->names == &name && &head != &name) {
-        writer.Add(DropName{.parent = head.parent->ino, .name = head.text()});
-        put(head);
-      }
-      return true;
-    });
-  });
-}
-
-// Inodes come before their names, and directories before what is in them.
-void AddTree(const Tree& tree, CommitWriter& writer) {
-  tree.ForEach([&writer](const Inode& inode) {
-    writer.Add(PutInode{.ino = inode.ino, .attributes = inode.attributes});
-    AddContent(inode, writer);
-    if (inode.detail == nullptr) return;
-    for (const auto& [name, value] : inode.detail->xattrs) {
-      writer.Add(SetXattr{.ino = inode.ino, .name = name, .value = value});
-    }
-  });
-  AddNames(tree, writer);
-  for (const auto& [begin, end] : tree.unfinished().ranges()) {
-    writer.Add(KeepUnfinished{.begin = begin, .end = end});
-  }
-}
-
 // The header of one that is appended where the store will end by then.
 CommitHeader CheckpointHeader(Core& core, Timestamp now, uint64_t end)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
@@ -122,21 +59,21 @@ struct Moment {
   uint64_t sequence = 0;
   uint64_t log_bytes = 0;
   TreeRoot root;
-  absl::flat_hash_set<uint64_t> accessed;  // inodes
+  absl::flat_hash_map<uint64_t, Timestamp> accessed;  // by inode
 };
 
 // Puts the access times that are in memory alone into the tree.
-absl::Status AddAccessTimes(Core& core,
-                            const absl::flat_hash_set<uint64_t>& accessed)
+absl::Status AddAccessTimes(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu) {
-  if (accessed.empty()) return absl::OkStatus();
+  if (core.accessed.empty()) return absl::OkStatus();
   LiveTree& live = *core.log_tree->live;
   TreeEditor editor = live.Edit();
-  for (const uint64_t ino : accessed) {
-    const Inode* inode = core.tree.Find(ino);
-    if (inode == nullptr) continue;
-    VARVE_RETURN_IF_ERROR(editor.Apply(
-        PutInode{.ino = ino, .attributes = inode->attributes}, std::nullopt));
+  for (const auto& [ino, time] : core.accessed) {
+    VARVE_ASSIGN_OR_RETURN(const auto inode, editor.reader().FindInode(ino));
+    if (!inode.has_value()) continue;
+    PutInode put{.ino = ino, .attributes = inode->attributes};
+    put.attributes.atime = time;
+    VARVE_RETURN_IF_ERROR(editor.Apply(put, std::nullopt));
   }
   live.Publish(editor);
   return absl::OkStatus();
@@ -145,7 +82,7 @@ absl::Status AddAccessTimes(Core& core,
 absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   absl::MutexLock commit_lock(&core.commit_mu);
   absl::MutexLock lock(&core.tree_mu);
-  VARVE_RETURN_IF_ERROR(AddAccessTimes(core, core.accessed));
+  VARVE_RETURN_IF_ERROR(AddAccessTimes(core));
   Moment moment;
   moment.tree = core.log_tree;
   moment.sequence = core.last_sequence;
@@ -167,30 +104,30 @@ absl::Status TakeBack(Core& core, const Moment& moment,
     absl::MutexLock lock(&core.tree_mu);
     moment.tree->live->Thaw();
     core.accessed.insert(moment.accessed.begin(), moment.accessed.end());
-    if (core.log_tree != moment.tree) return failure;
-  }
-  if (absl::IsDataLoss(failure)) {
-    VARVE_RETURN_IF_ERROR(RebuildLogTree(core, failure));
   }
   return failure;
 }
 
-// Whether the tree was made anew since the checkpoint was begun.
-bool IsOutdated(Core& core, const Moment& moment)
-    ABSL_LOCKS_EXCLUDED(core.tree_mu) {
-  absl::ReaderMutexLock lock(&core.tree_mu);
-  return core.log_tree != moment.tree;
-}
+// Of a segment as it was before a checkpoint: the one that needed it is not the
+// one before the last any more.
+bool IsOutOfUse(const Segment& segment) { return segment.live_bytes == 0; }
 
-absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
-                        SegmentWriter& segments)
+// Appends the last of the segments, and a checkpoint that names the root.
+// Returns what the tree's segments are, which were `before`.
+absl::StatusOr<std::vector<Segment>> AppendRoot(
+    Core& core, Timestamp now, const std::vector<Segment>& before,
+    Moment& moment, SegmentWriter& segments)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
   VARVE_RETURN_IF_ERROR(MarkInUse(core, now));
   Batch batch = core.store->BeginBatch();
-  const uint64_t end = segments.AddLast(batch);
-  NodeSegments& known = moment.tree->segments;
-  const std::vector<Segment> before = known.All();
-  const std::vector<Segment> after = segments.Update(before);
+  uint64_t end = segments.AddLast(batch);
+  for (const Segment& segment : before) {
+    if (!IsOutOfUse(segment)) continue;
+    // So that compactions of other programs leave it out, too.
+    const uint64_t key = core.identity.SegmentKeyHash(segment.number);
+    end = batch.AddTombstone(key).end();
+  }
+  std::vector<Segment> after = segments.Update(before);
   TreeRoot& root = moment.root;
   std::copy_if(after.begin(), after.end(), std::back_inserter(root.segments),
                [](const Segment& segment) { return segment.live_bytes > 0; });
@@ -208,34 +145,42 @@ absl::Status AppendRoot(Core& core, Timestamp now, Moment& moment,
       std::exchange(core.checkpoint, location.metadata_offset());
   core.log_bytes -= moment.log_bytes;
   core.clean = false;  // a mark that says so is no longer the newest record
+  return after;
+}
+
+// Of the tree that a checkpoint has merged.
+absl::Status AppendMergedRoot(Core& core, Timestamp now, Moment& moment,
+                              SegmentWriter& segments)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
+  NodeSegments& known = moment.tree->segments;
+  const std::vector<Segment> before = known.All();
+  VARVE_ASSIGN_OR_RETURN(const std::vector<Segment> after,
+                         AppendRoot(core, now, before, moment, segments));
   for (const Segment& segment : after) known.Add(segment);
-  // The checkpoint that needed these is not the one before the last any more.
   for (const Segment& segment : before) {
-    if (segment.live_bytes == 0) known.Remove(segment.number);
+    if (IsOutOfUse(segment)) known.Remove(segment.number);
   }
   return absl::OkStatus();
+}
+
+// Writes all of the tree, and a checkpoint that shares no node with another.
+// Nobody else uses it.
+absl::Status WriteWholeTree(Core& core, Timestamp now, Moment& moment,
+                            uint32_t next_segment)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu) {
+  SegmentWriter segments(core, now, next_segment);
+  VARVE_ASSIGN_OR_RETURN(
+      const auto root,
+      BuildTree(moment.tree->live->reader().items(), &segments));
+  // There is one always: the tree has its totals.
+  moment.root.root = *root;
+  absl::MutexLock commit_lock(&core.commit_mu);
+  moment.root.previous = core.checkpoint;
+  moment.root.segments.clear();
+  return AppendRoot(core, now, /*before=*/{}, moment, segments).status();
 }
 
 }  // namespace
-
-absl::Status WriteWholeTree(Core& core, Timestamp now) {
-  Batch batch = core.store->BeginBatch();
-  CommitWriter writer(CheckpointHeader(core, now, batch.begin()));
-  {
-    absl::ReaderMutexLock lock(&core.tree_mu);
-    writer.Reserve(CheckpointSize(core.tree));
-    AddTree(core.tree, writer);
-  }
-  writer.AddDigest();
-  const EntryLocation location =
-      batch.Add(core.identity.CheckpointKeyHash(), AsBytes(writer.payload()));
-  VARVE_RETURN_IF_ERROR(batch.Commit());
-  core.checkpoint_before = 0;
-  core.checkpoint = location.metadata_offset();
-  core.log_bytes = 0;
-  core.clean = false;  // a mark that says so is no longer the newest record
-  return absl::OkStatus();
-}
 
 absl::Status ResetLogTree(Core& core) {
   VARVE_ASSIGN_OR_RETURN(
@@ -244,26 +189,13 @@ absl::Status ResetLogTree(Core& core) {
   return absl::OkStatus();
 }
 
-absl::Status CopyToNewLogTree(Core& core) {
-  VARVE_RETURN_IF_ERROR(ResetLogTree(core));
-  CopyToLog(core.tree, *core.log_tree->live);
-  return absl::OkStatus();
-}
-
-absl::Status RebuildLogTree(Core& core, const absl::Status& damage) {
-  core.node_damage.Update(damage);
-  absl::MutexLock lock(&core.tree_mu);
-  const uint32_t next_segment = core.log_tree->next_segment;
-  VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core));
-  core.log_tree->next_segment = next_segment;
-  return absl::OkStatus();
-}
-
 bool CheckpointIsDue(Core& core) {
   absl::MutexLock commit_lock(&core.commit_mu);
   absl::ReaderMutexLock lock(&core.tree_mu);
-  return core.log_bytes >
-         std::clamp(CheckpointSize(core.tree), kMinLogBytes, kMaxLogBytes);
+  const TreeTotals& totals = core.log_tree->live->totals();
+  const uint64_t size =
+      totals.inodes * kBytesPerInode + totals.extents * kBytesPerExtent;
+  return core.log_bytes > std::clamp(size, kMinLogBytes, kMaxLogBytes);
 }
 
 absl::Status WriteCheckpoint(Core& core, Timestamp now) {
@@ -282,9 +214,7 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     // There is one always: the tree has its totals.
     moment.root.root = **root;
     absl::MutexLock commit_lock(&core.commit_mu);
-    status = IsOutdated(core, moment)
-                 ? absl::AbortedError("nodes of the tree are damaged")
-                 : AppendRoot(core, now, moment, segments);
+    status = AppendMergedRoot(core, now, moment, segments);
     if (status.ok()) {
       absl::MutexLock lock(&core.tree_mu);
       tree.live->Install(*root, &garbage);
@@ -294,8 +224,6 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     // Those that have been written may not be used again in any case.
     absl::MutexLock lock(&core.tree_mu);
     tree.next_segment = segments.next_segment();
-    core.log_tree->next_segment =
-        std::max(core.log_tree->next_segment, tree.next_segment);
   }
   if (!status.ok()) return TakeBack(core, moment, status);
   absl::MutexLock commit_lock(&core.commit_mu);
@@ -304,14 +232,29 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   return WriteIndexImageIfDue(core);
 }
 
-absl::Status WriteFirstCheckpoint(Core& core, Timestamp now) {
+absl::Status WriteFirstCheckpoints(Core& core, Timestamp now) {
   {
-    absl::MutexLock commit_lock(&core.commit_mu);
-    VARVE_RETURN_IF_ERROR(WriteWholeTree(core, now));
-    absl::MutexLock lock(&core.tree_mu);
-    VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core));
+    absl::MutexLock lock(&core.commit_mu);
+    core.checkpoint = core.checkpoint_before = 0;  // in the other store
   }
-  return WriteCheckpoint(core, now);
+  VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
+  VARVE_RETURN_IF_ERROR(WriteWholeTree(core, now, moment, /*next_segment=*/1));
+  std::vector<Segment> segments_before = moment.root.segments;
+  VARVE_RETURN_IF_ERROR(
+      WriteWholeTree(core, now, moment, moment.root.next_segment));
+  {
+    absl::MutexLock lock(&core.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(
+        core.log_tree,
+        LogTree::Open(core.store.get(), moment.root, core.identity.NameSeed()));
+    for (Segment& segment : segments_before) {
+      segment.live_bytes = 0;
+      core.log_tree->segments.Add(segment);
+    }
+  }
+  absl::MutexLock commit_lock(&core.commit_mu);
+  core.log_bytes = 0;
+  return WriteIndexImageIfDue(core);
 }
 
 absl::Status WriteIndexImageIfDue(Core& core) {

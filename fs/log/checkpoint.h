@@ -17,31 +17,15 @@ namespace varve::fs {
 absl::Status WriteCheckpoint(Core& core, Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
 
-// Appends a checkpoint that holds the whole tree as changes. With one before
-// it, the tree that a checkpoint leads to can be had without any of its nodes.
-absl::Status WriteWholeTree(Core& core, Timestamp now)
-    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
-        ABSL_LOCKS_EXCLUDED(core.tree_mu);
-
-// Writes both, into a store that has the entries of core.tree, but no record
-// of it yet; the tree in the log is made from the one in memory.
-absl::Status WriteFirstCheckpoint(Core& core, Timestamp now)
+// Writes all of core.log_tree, whose nodes lie in another store, into one that
+// has the entries of it but no record yet: twice, with a checkpoint each, which
+// have no node in common. From then on the tree is that of the second.
+absl::Status WriteFirstCheckpoints(Core& core, Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
 
 // Makes the tree in the log be an empty one, in core.store.
 absl::Status ResetLogTree(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
-
-// Makes the tree in the log be a new one, in core.store, of what the tree in
-// memory is: the next checkpoint writes all of it. Takes time in proportion to
-// the tree.
-absl::Status CopyToNewLogTree(Core& core)
-    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
-
-// The same under a mount, because nodes of the tree are damaged.
-absl::Status RebuildLogTree(Core& core, const absl::Status& damage)
-    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
-        ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
 // Appends an image of the store's index if so much was appended since the last
 // one that opening the store would take longer than it has to.

@@ -5,12 +5,12 @@
 #include <cassert>
 #include <memory>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
-#include "fs/log/checkpoint.h"
 
 namespace varve::fs {
 
@@ -51,6 +51,35 @@ absl::Status MarkInUse(Core& core, Timestamp time) {
   core.clean = !status.ok();
   return status;
 }
+
+namespace {
+
+// Of changes that are about to be made to the tree: whoever loses the last name
+// and is in use goes on as an orphan, and an orphan that gets a name does not.
+absl::Status MoveOrphans(Core& core, const std::vector<Change>& changes,
+                         Timestamp time)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu) {
+  for (const Change& change : changes) {
+    if (const auto* drop = std::get_if<DropInode>(&change)) {
+      if (core.is_in_use != nullptr && core.is_in_use(drop->ino)) {
+        const auto at = core.accessed.find(drop->ino);
+        VARVE_RETURN_IF_ERROR(core.orphans.Adopt(
+            core.reader(), drop->ino, time,
+            at == core.accessed.end() ? std::nullopt
+                                      : std::optional(at->second)));
+      }
+      core.accessed.erase(drop->ino);
+    } else if (const auto* put = std::get_if<PutInode>(&change)) {
+      // It says what the access time is.
+      core.accessed.erase(put->ino);
+      core.linkable.erase(put->ino);
+      core.orphans.Remove(put->ino);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 Commit::Commit(Core& core, Timestamp time, Stream* stream)
     : core_(core),
@@ -121,18 +150,14 @@ absl::Status Commit::Finish() {
   VARVE_ASSIGN_OR_RETURN(const std::vector<Change> changes,
                          ReadChanges(location));
   // Nobody else changes the tree meanwhile: commit_mu is held.
-  absl::StatusOr<std::unique_ptr<TreeEditor>> editor = Stage(changes);
-  if (absl::IsDataLoss(editor.status())) {
-    VARVE_RETURN_IF_ERROR(RebuildLogTree(core_, editor.status()));
-    editor = Stage(changes);
-  }
-  VARVE_RETURN_IF_ERROR(editor.status());
+  VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<TreeEditor> editor,
+                         Stage(changes));
   VARVE_RETURN_IF_ERROR(batch_.Commit());
   core_.last_sequence = header_.sequence;
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
-  return ApplyToTree(changes, **editor);
+  return ApplyToTree(changes, *editor);
 }
 
 absl::StatusOr<std::vector<Change>> Commit::ReadChanges(
@@ -164,14 +189,25 @@ absl::StatusOr<std::unique_ptr<TreeEditor>> Commit::Stage(
 absl::Status Commit::ApplyToTree(const std::vector<Change>& changes,
                                  TreeEditor& editor) {
   absl::MutexLock lock(&core_.tree_mu);
+  VARVE_RETURN_IF_ERROR(MoveOrphans(core_, changes, header_.time));
   core_.log_tree->live->Publish(editor);
-  core_.tree.BeginCommit();
+  return absl::OkStatus();
+}
+
+absl::Status CommitChanges(Core& core, bool is_orphan,
+                           absl::Span<const Change> changes, Timestamp time) {
+  if (!is_orphan) {
+    Commit commit(core, time);
+    for (const Change& change : changes) commit.Add(change);
+    return commit.Finish();
+  }
+  absl::MutexLock lock(&core.tree_mu);
   for (const Change& change : changes) {
-    const absl::Status status = core_.tree.Apply(change, header_.time);
-    if (status.ok()) continue;
-    // The plan was wrong: a defect of this program, not of the store.
-    return absl::InternalError(absl::StrCat(
-        "commit ", header_.sequence, " does not apply: ", status.message()));
+    const auto* put = std::get_if<PutInode>(&change);
+    if (put != nullptr && !core.orphans.contains(put->ino)) {
+      return PosixError(ENOENT);
+    }
+    VARVE_RETURN_IF_ERROR(core.orphans.Apply(change));
   }
   return absl::OkStatus();
 }

@@ -103,6 +103,13 @@ class Commit {
   std::optional<CommitWriter> writer_;
 };
 
+// Commits these changes of one inode; those of an orphan are made in memory
+// alone, and ENOENT if it is one no more.
+absl::Status CommitChanges(Core& core, bool is_orphan,
+                           absl::Span<const Change> changes, Timestamp time)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
+        ABSL_LOCKS_EXCLUDED(core.tree_mu);
+
 // Says that the store is in use again, if its newest commit says that it is
 // closed: before the first entry that follows. Without it, what a power cut
 // leaves of our own entries would be taken for another program's work. Every

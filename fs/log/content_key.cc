@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "fs/format/identity.h"
+#include "engine/base/status.h"
 
 namespace varve::fs {
 namespace {
@@ -11,46 +11,45 @@ constexpr uint64_t kMaxIdsTried = uint64_t{1} << 20;
 
 }  // namespace
 
-std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode) {
-  if (!inode.is_regular()) return std::nullopt;
+absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
+                                                     const InodeItem& inode) {
+  const std::optional<uint64_t> nothing;
+  if (!inode.is_regular()) return nothing;
   Extent entry;
-  if (inode.whole_entry != Inode::kNone) {
+  if (inode.whole_entry.has_value()) {
     entry = inode.WholeExtent();
   } else {
-    if (inode.detail == nullptr) return std::nullopt;
+    if (inode.extent_count == 0) return nothing;
     // A file that was plain and has been patched since.
-    const uint64_t path_hash = KeyHashOfPath(Tree::PathOf(inode));
-    for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-      if (extent.key_hash == path_hash && !extent.shared) entry = extent;
-    }
-    if (entry.length == 0) return std::nullopt;
+    VARVE_ASSIGN_OR_RETURN(const std::string path, core.reader().PathOf(inode));
+    const uint64_t path_hash = KeyHashOfPath(path);
+    VARVE_RETURN_IF_ERROR(core.reader().ForEachExtent(
+        inode, 0, kMaxFileSize, [&](const Extent& extent) {
+          if (extent.key_hash == path_hash && !extent.shared) entry = extent;
+          return true;
+        }));
+    if (entry.length == 0) return nothing;
   }
-  if (store.Find(EntryKey::OfHash(entry.key_hash)) !=
+  if (core.store->Find(EntryKey::OfHash(entry.key_hash)) !=
       entry.entry_metadata_offset()) {
-    return std::nullopt;
+    return nothing;
   }
-  return entry.key_hash;
+  return std::optional(entry.key_hash);
 }
 
-void AddTombstoneOf(const Store& store, const Inode& inode, Commit& commit) {
-  const std::optional<uint64_t> key = KeyOfContent(store, inode);
-  if (key.has_value()) commit.AddTombstone(*key);
-}
-
-bool OwnsNewest(const Store& store, const Inode& inode, uint64_t key_hash) {
-  const std::optional<uint64_t> newest = store.Find(EntryKey::OfHash(key_hash));
+absl::StatusOr<bool> OwnsNewest(const Core& core, const InodeItem& inode,
+                                uint64_t key_hash) {
+  const std::optional<uint64_t> newest =
+      core.store->Find(EntryKey::OfHash(key_hash));
   if (!newest.has_value()) return false;
-  if (inode.whole_entry != Inode::kNone) {
-    return inode.WholeExtent().entry_metadata_offset() == *newest;
-  }
-  if (inode.detail == nullptr) return false;
-  for (const auto& [offset, extent] : inode.detail->extents.extents()) {
-    if (!extent.shared && extent.key_hash == key_hash &&
-        extent.entry_metadata_offset() == *newest) {
-      return true;
-    }
-  }
-  return false;
+  bool owns = false;
+  VARVE_RETURN_IF_ERROR(core.reader().ForEachExtent(
+      inode, 0, kMaxFileSize, [&](const Extent& extent) {
+        owns = !extent.shared && extent.key_hash == key_hash &&
+               extent.entry_metadata_offset() == *newest;
+        return !owns;
+      }));
+  return owns;
 }
 
 bool IsTreesOwn(const Store& store, const Identity& identity,

@@ -8,27 +8,30 @@
 #include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "engine/store/store.h"
-#include "fs/log/commit.h"
+#include "fs/format/identity.h"
 #include "fs/log/core.h"
-#include "fs/tree/tree.h"
+#include "fs/tree/items.h"
 
 namespace varve::fs {
 
 // The key hash that leads readers of the entry level to content of this file,
 // all of it or what it was before it was patched: what is to be hidden when
 // the content goes. Nothing if there is none, or if the key's newest entry is
-// another one, which is not this file's to hide.
-std::optional<uint64_t> KeyOfContent(const Store& store, const Inode& inode);
-
-// Hides that content from readers of the entry level, if there is any.
-void AddTombstoneOf(const Store& store, const Inode& inode, Commit& commit);
+// another one, which is not this file's to hide. DATA_LOSS
+// if a node of the tree is damaged.
+absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
+                                                     const InodeItem& inode)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
 // Whether the newest entry of that key is content of this file, and of no
-// other.
-bool OwnsNewest(const Store& store, const Inode& inode, uint64_t key_hash);
+// other. DATA_LOSS as above.
+absl::StatusOr<bool> OwnsNewest(const Core& core, const InodeItem& inode,
+                                uint64_t key_hash)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
 // Whether the newest entry of that key is the tree's own: a record, or data, of
 // which ids below `next_data_id` have been used. Takes time in proportion to

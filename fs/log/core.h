@@ -1,5 +1,5 @@
 // Core: what every operation on a mounted tree works with — the store, the
-// tree in memory, and the locks on them.
+// tree, and the locks on them.
 //
 // Lock order (an outer lock is taken before an inner one):
 //
@@ -8,7 +8,7 @@
 //     OpenInode::mu                content of one open file
 //       Core::commit_mu            the right to plan and append a commit
 //         the store's writer lock  (inside the engine)
-//           Core::tree_mu          the tree in memory
+//           Core::tree_mu          the tree
 //   OpenFiles::mu_, OpenInode::stat_mu: leaves, nothing is taken below them
 //
 // All of them are in docs/architecture.md, "Locks".
@@ -21,22 +21,34 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/store/store.h"
 #include "fs/format/identity.h"
 #include "fs/log/log_tree.h"
-#include "fs/tree/tree.h"
+#include "fs/tree/orphans.h"
 
 namespace varve::fs {
 
 // Opening indexes a few million entries in a second: of so many it takes some
 // 15 ms, and less is not worth an image.
 inline constexpr uint64_t kMinEntriesForImage = uint64_t{1} << 16;
+
+// An inode as its users see it, but for content that is not committed.
+struct LiveInode : InodeItem {
+  bool is_orphan = false;  // it has no name, and is in no store
+
+  uint32_t nlink() const { return is_orphan ? 0 : InodeItem::nlink(); }
+};
 
 struct Core {
   // Constant once the volume is open.
@@ -66,27 +78,22 @@ struct Core {
   uint64_t checkpoint ABSL_GUARDED_BY(commit_mu) = 0;
   // And of the one before it: with the commits since, it gives the same tree.
   uint64_t checkpoint_before ABSL_GUARDED_BY(commit_mu) = 0;
-  // What was wrong with nodes of the tree, so that it was made anew from the
-  // one in memory; whoever reports it sets it back.
-  absl::Status node_damage ABSL_GUARDED_BY(commit_mu);
   // Bytes of commit records that are not in the newest one.
   uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
   // Whether the newest commit says that the store was closed.
   bool clean ABSL_GUARDED_BY(commit_mu) = false;
 
   absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
-  Tree tree ABSL_GUARDED_BY(tree_mu);
-  // The same tree as it lies in the log; null where it is only read. Shared
-  // with a checkpoint that is being written.
+  // Shared with a checkpoint that is being written.
   std::shared_ptr<LogTree> log_tree ABSL_GUARDED_BY(tree_mu);
-  // Inodes without a name that somebody still has open or the kernel knows of.
-  absl::flat_hash_map<uint64_t, std::unique_ptr<Inode>> orphans
-      ABSL_GUARDED_BY(tree_mu);
-
+  // Says whether somebody has an inode open or the kernel knows of it; such a
+  // one becomes an orphan when it is dropped. None is in use if this is null.
+  std::function<bool(uint64_t ino)> is_in_use ABSL_GUARDED_BY(tree_mu);
+  Orphans orphans ABSL_GUARDED_BY(tree_mu);
   // Those of them that have never had a name and may get one.
   absl::flat_hash_set<uint64_t> linkable ABSL_GUARDED_BY(tree_mu);
-  // Inodes whose access time is newer in memory than in the store.
-  absl::flat_hash_set<uint64_t> accessed ABSL_GUARDED_BY(tree_mu);
+  // Access times, by inode, that are newer than those in the tree.
+  absl::flat_hash_map<uint64_t, Timestamp> accessed ABSL_GUARDED_BY(tree_mu);
 
   // A new id for data, under whose key there is nothing yet: somebody who knows
   // the secret may have given a file a path with the hash of that key. Once all
@@ -105,14 +112,41 @@ struct Core {
     }
   }
 
-  // The inode, be it in the tree or an orphan; null if it is neither.
-  const Inode* FindInode(uint64_t ino) const
-      ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
-    if (const Inode* inode = tree.Find(ino)) return inode;
-    const auto it = orphans.find(ino);
-    return it == orphans.end() ? nullptr : it->second.get();
+  const TreeTotals& totals() const ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
+    return log_tree->live->totals();
   }
+  // The newest state of the tree. Valid until the tree changes.
+  const TreeReader& reader() const ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
+    return log_tree->live->reader();
+  }
+  // What reads the content and attributes of that inode.
+  const TreeReader& ReaderOf(const LiveInode& inode) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
+    return inode.is_orphan ? orphans.reader() : reader();
+  }
+  // The inode, be it in the tree or an orphan. ENOENT if it is neither;
+  // DATA_LOSS if a node of the tree is damaged.
+  absl::StatusOr<LiveInode> GetInode(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
+  // The same for one that a name in the tree has led to: DATA_LOSS if it is not
+  // there.
+  absl::StatusOr<LiveInode> GetInodeOf(const NameItem& name) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
+  // The same as GetInode() for one with a name; ENOENT also for an orphan.
+  absl::StatusOr<LiveInode> GetNamed(uint64_t ino) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
+
+ private:
+  // With the access time that is not in the tree yet.
+  LiveInode Live(const InodeItem& item) const
+      ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
 };
+
+// Calls `visit` with each extent of the tree and of the orphans that is not a
+// hole. DATA_LOSS if a node of the tree is damaged.
+absl::Status ForEachExtentInUse(const Core& core,
+                                absl::FunctionRef<void(const Extent&)> visit)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
 }  // namespace varve::fs
 

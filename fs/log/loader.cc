@@ -13,8 +13,8 @@
 #include "fs/format/change_pipe.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/checkpoint.h"
+#include "fs/log/root_reader.h"
 #include "fs/log/store_identity.h"
-#include "fs/log/tree_bridge.h"
 #include "fs/log/tree_root.h"
 
 namespace varve::fs {
@@ -49,15 +49,13 @@ class Loader {
   absl::Status WalkChain(bool whole);
   // Below where in the file nothing is needed, as that record has it.
   uint64_t LogBeginOf(const EntryView& checkpoint) const;
-  // Nothing if it holds the whole tree instead.
-  absl::StatusOr<std::optional<TreeRoot>> ReadRoot(
-      const EntryView& checkpoint) const;
   absl::Status LoadRoot(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
-  // Where the tree's segments are now, in a relocated store.
-  void FindSegments(TreeRoot& root) const;
-  // The segments that the checkpoint before needs, and this one does not.
-  std::vector<Segment> OnlyBefore(const TreeRoot& root) const;
+  // DATA_LOSS if a node of the tree cannot be read.
+  absl::Status ReadAll() const ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Where the content of all files is now, in a relocated store.
+  absl::Status ResolveContent()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status Replay(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status ApplyChanges(const Record& record, bool verified)
@@ -76,11 +74,9 @@ class Loader {
   // of an entry that is no record.
   void NoteEntry(const EntryView& entry, bool record_follows);
   // Notes what they name, and finds where it lies now.
-  void LookAtExtents(Change& change, bool in_checkpoint);
-  void Resolve(Extent& extent) const;
-
-  // Nobody changes a tree that is only read, and repair makes it anew.
-  bool keeps_log_tree() const { return !lenient_ && !store_.read_only(); }
+  void LookAtExtents(Change& change);
+  // Returns whether that is another place.
+  bool Resolve(Extent& extent) const;
 
   Core& core_;
   Store& store_;
@@ -164,77 +160,56 @@ uint64_t Loader::LogBeginOf(const EntryView& checkpoint) const {
   const uint64_t before = checkpoint.location().prev_tail;
   const auto root = ReadRoot(checkpoint);
   // What is damaged will be found to be so when it is loaded.
-  return root.ok() && root->has_value() ? std::min((*root)->log_begin, before)
-                                        : before;
-}
-
-absl::StatusOr<std::optional<TreeRoot>> Loader::ReadRoot(
-    const EntryView& checkpoint) const {
-  VARVE_ASSIGN_OR_RETURN(
-      const CommitReader reader,
-      CommitReader::Open(checkpoint.payload_text(),
-                         checkpoint.location().payload_offset,
-                         checkpoint.key_hash(), checkpoint.checksum()));
-  if (!reader.header().has_root()) return std::nullopt;
-  VARVE_ASSIGN_OR_RETURN(TreeRoot root, DecodeTreeRoot(reader.body()));
-  return std::optional(std::move(root));
-}
-
-void Loader::FindSegments(TreeRoot& root) const {
-  for (Segment& segment : root.segments) {
-    const auto entry = store_.Read(
-        EntryKey::OfHash(core_.identity.SegmentKeyHash(segment.number)));
-    if (!entry.ok()) continue;  // reading a node of it will say so
-    const absl::string_view payload = entry->payload_text();
-    const auto reader =
-        CommitReader::Open(payload, entry->location().payload_offset,
-                           entry->key_hash(), entry->checksum());
-    if (!reader.ok() || reader->body().size() != segment.nodes_size) continue;
-    segment.nodes_offset =
-        entry->location().payload_offset +
-        static_cast<uint64_t>(reader->body().data() - payload.data());
-  }
-}
-
-std::vector<Segment> Loader::OnlyBefore(const TreeRoot& root) const {
-  std::vector<Segment> retired;
-  const auto entry = store_.EntryEndingAt(root.previous + kMetadataSize);
-  if (!entry.ok()) return retired;
-  const auto header = core_.identity.AsCommit(*entry);
-  if (!header.has_value() || !header->is_checkpoint()) return retired;
-  const auto before = ReadRoot(*entry);
-  if (!before.ok() || !before->has_value()) return retired;
-  absl::flat_hash_set<uint32_t> now;
-  for (const Segment& segment : root.segments) now.insert(segment.number);
-  for (const Segment& segment : (*before)->segments) {
-    if (!now.contains(segment.number)) retired.push_back(segment);
-  }
-  return retired;
+  return root.ok() ? std::min(root->log_begin, before) : before;
 }
 
 absl::Status Loader::LoadRoot(const Record& record) {
   VARVE_RETURN_IF_ERROR(store_.Verify(record.location));
   VARVE_ASSIGN_OR_RETURN(const EntryView entry,
                          store_.EntryEndingAt(record.location.end()));
-  VARVE_ASSIGN_OR_RETURN(std::optional<TreeRoot> root, ReadRoot(entry));
-  if (result_.relocated) FindSegments(*root);
+  VARVE_ASSIGN_OR_RETURN(TreeRoot root, ReadRoot(entry));
+  if (result_.relocated) FindSegments(store_, core_.identity, root);
   VARVE_ASSIGN_OR_RETURN(
       core_.log_tree, LogTree::Open(&store_, root, core_.identity.NameSeed()));
-  VARVE_RETURN_IF_ERROR(CopyToMemory(
-      core_.log_tree->live->reader(),
-      [this](Change& change) { LookAtExtents(change, /*in_checkpoint=*/true); },
-      core_.tree));
-  result_.first_data_id = root->first_data_id;
-  if (!result_.relocated) {
-    core_.checkpoint_before = root->previous;
-    for (Segment segment : OnlyBefore(*root)) {
-      segment.live_bytes = 0;
-      core_.log_tree->segments.Add(segment);
-    }
-    return absl::OkStatus();
+  result_.first_data_id = root.first_data_id;
+  // Who repairs wants to know now whether all of it can be read, while there is
+  // the checkpoint before.
+  if (lenient_) VARVE_RETURN_IF_ERROR(ReadAll());
+  if (result_.relocated) return ResolveContent();
+  core_.checkpoint_before = root.previous;
+  for (Segment segment : SegmentsOnlyBefore(store_, core_.identity, root)) {
+    segment.live_bytes = 0;
+    core_.log_tree->segments.Add(segment);
   }
-  // All content lies elsewhere than this tree has it.
-  return keeps_log_tree() ? CopyToNewLogTree(core_) : absl::OkStatus();
+  return absl::OkStatus();
+}
+
+absl::Status Loader::ReadAll() const {
+  LayeredCursor cursor(&core_.log_tree->live->reader().items());
+  absl::Status status = cursor.Seek({});
+  while (status.ok() && cursor.valid()) status = cursor.Next();
+  return status;
+}
+
+absl::Status Loader::ResolveContent() {
+  LiveTree& live = *core_.log_tree->live;
+  TreeEditor editor = live.Edit();
+  absl::Status status;
+  VARVE_RETURN_IF_ERROR(live.reader().ForEachInode([&](const InodeItem& inode) {
+    SetContent set{.ino = inode.ino};
+    bool moves = false;
+    status = live.reader().ForEachExtent(inode, 0, kMaxFileSize,
+                                         [&](const Extent& extent) {
+                                           set.extents.push_back(extent);
+                                           moves |= Resolve(set.extents.back());
+                                           return true;
+                                         });
+    if (status.ok() && moves) status = editor.Apply(set, std::nullopt);
+    return status.ok();
+  }));
+  VARVE_RETURN_IF_ERROR(status);
+  live.Publish(editor);
+  return absl::OkStatus();
 }
 
 bool Loader::LiesInBatchOfNewest(const EntryLocation& location) const {
@@ -261,39 +236,40 @@ absl::Status Loader::FindRecords() {
   return absl::OkStatus();
 }
 
-void Loader::Resolve(Extent& extent) const {
-  if (extent.is_hole()) return;
+bool Loader::Resolve(Extent& extent) const {
+  if (extent.is_hole()) return false;
   const auto matches = [&](uint64_t metadata_offset) {
     const auto entry = store_.EntryEndingAt(metadata_offset + kMetadataSize);
     return entry.ok() && entry->key_hash() == extent.key_hash &&
            entry->size() == extent.entry_size &&
            entry->checksum() == extent.entry_crc32;
   };
-  if (matches(extent.entry_metadata_offset())) return;
+  if (matches(extent.entry_metadata_offset())) return false;
   std::optional<uint64_t> found =
       store_.Find(EntryKey::OfHash(extent.key_hash));
   if (!found.has_value() || !matches(*found)) {
     const auto it = superseded_.find(
         Described(extent.key_hash, extent.entry_size, extent.entry_crc32));
     // If it is not there, reading it will say so.
-    if (it == superseded_.end()) return;
+    if (it == superseded_.end()) return false;
     found = it->second;
   }
   extent.store_offset = *found - extent.entry_size + extent.entry_offset;
+  return true;
 }
 
-void Loader::LookAtExtents(Change& change, bool in_checkpoint) {
+void Loader::LookAtExtents(Change& change) {
   ExtentList* extents = ExtentsOf(change);
   if (extents == nullptr) return;
   for (Extent& extent : *extents) {
     if (result_.relocated) Resolve(extent);
-    if (!in_checkpoint) result_.named.insert(extent.key_hash);
+    result_.named.insert(extent.key_hash);
   }
 }
 
 absl::Status Loader::Replay(const Record& record) {
   const EntryLocation& location = record.location;
-  if (record.header.has_root()) return LoadRoot(record);
+  if (record.header.is_checkpoint()) return LoadRoot(record);
   // What is lenient goes on after damage, and must know of it before.
   if (lenient_ || location.payload_size < kLargeRecord) {
     VARVE_RETURN_IF_ERROR(store_.Verify(location));
@@ -317,14 +293,9 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
                           bytes.bytes.size()},
                          offset, record.location.key_hash,
                          record.location.crc32));
-  std::optional<Timestamp> time;
-  if (!record.header.is_checkpoint()) time = record.header.time;
   bool noted = false;
   if (!verified) reader.VerifyAsRead();
   ChangePipe changes(std::move(reader), kLargeRecord);
-  core_.tree.BeginCommit();
-  // The whole tree is copied when all of it is there.
-  const bool in_log = keeps_log_tree() && !record.header.is_checkpoint();
   TreeEditor editor(core_.log_tree->live->Edit());
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
@@ -341,16 +312,15 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
     }
     if (*next == nullptr) break;
     Change& change = **next;
-    LookAtExtents(change, record.header.is_checkpoint());
+    LookAtExtents(change);
     // Whatever the header says, a number that is taken is not drawn again.
     if (const auto* put = std::get_if<PutInode>(&change)) {
       core_.next_ino = std::max(core_.next_ino, put->ino + 1);
     }
-    absl::Status applied = core_.tree.Apply(change, time);
-    if (applied.ok() && in_log) applied = editor.Apply(change, time);
+    const absl::Status applied = editor.Apply(change, record.header.time);
     if (!applied.ok() && !GoOn(applied)) return applied;
   }
-  if (in_log) core_.log_tree->live->Publish(editor);
+  core_.log_tree->live->Publish(editor);
   return absl::OkStatus();
 }
 
@@ -403,7 +373,6 @@ bool Loader::PassOverCheckpoint() {
   if (offset == 0 || !damaged_.insert(offset).second) return false;
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock lock(&core_.tree_mu);
-  core_.tree.Clear();
   core_.log_tree = nullptr;
   core_.last_sequence = 0;
   core_.checkpoint = core_.checkpoint_before = 0;
@@ -416,8 +385,6 @@ absl::Status Loader::LoadOnce() {
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock tree_lock(&core_.tree_mu);
   uint64_t next_data_id = 1;
-  // Who goes on after damage has to know which change it is.
-  if (!lenient_) core_.tree.DeferCycleCheck();
   VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
   const size_t first = FirstRecord();
   for (size_t i = first; i < records_.size(); ++i) {
@@ -440,7 +407,7 @@ absl::Status Loader::LoadOnce() {
                               " ", header.sequence, " at offset ",
                               record.location.payload_offset));
     // Of a tree in nodes a part is worse than another way to all of it.
-    if (!replayed.ok() && (header.has_root() || !GoOn(replayed))) {
+    if (!replayed.ok() && (header.is_checkpoint() || !GoOn(replayed))) {
       return replayed;
     }
     core_.last_sequence = header.sequence;
@@ -449,21 +416,13 @@ absl::Status Loader::LoadOnce() {
     if (header.is_checkpoint()) {
       core_.checkpoint = record.location.metadata_offset();
       core_.log_bytes = 0;
-      if (!header.has_root()) {
-        result_.first_data_id = header.next_data_id;
-        if (keeps_log_tree()) {
-          VARVE_RETURN_IF_ERROR(CopyToNewLogTree(core_));
-        }
-      }
     } else {
       core_.log_bytes += record.location.size_on_disk();
     }
     result_.clean = header.clean();
   }
-  VARVE_RETURN_IF_ERROR(core_.tree.EndCycleCheck());
   core_.next_data_id.store(next_data_id);
   core_.clean = result_.clean;
-  if (!keeps_log_tree()) core_.log_tree = nullptr;
   return absl::OkStatus();
 }
 

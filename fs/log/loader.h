@@ -42,9 +42,9 @@ struct LoadResult {
   std::vector<std::string> notes;
 };
 
-// Fills core.tree and the counters of `core`; core.store and core.identity are
-// set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one needs
-// a newer version.
+// Fills core.log_tree and the counters of `core`; core.store and core.identity
+// are set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one
+// needs a newer version.
 //
 // kWhatIsLeft goes on without what is damaged or missing, and says in the notes
 // what that was. Files may then be what they were before.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
@@ -78,12 +79,14 @@ absl::StatusOr<std::optional<Candidate>> FindCandidate(
   return std::nullopt;
 }
 
-// Whether a record of its tree is in the chain. A chain that is broken refutes
-// nothing.
-bool HoldsRecord(const Store& store, const Identity& identity) {
+// Whether a record of its tree is in the chain that `is_it`. A chain that is
+// broken refutes nothing.
+bool HoldsRecord(const Store& store, const Identity& identity,
+                 absl::FunctionRef<bool(const CommitHeader&)> is_it) {
   bool found = false;
   const absl::Status walked = store.ForEachInChain([&](const EntryView& entry) {
-    found = identity.AsCommit(entry).has_value();
+    const auto header = identity.AsCommit(entry);
+    found = header.has_value() && is_it(*header);
     return !found;
   });
   return found || !walked.ok();
@@ -95,7 +98,8 @@ bool HoldsRecord(const Store& store, const Identity& identity) {
 bool HasRecords(const EntryView& entry, const Store& store) {
   const absl::StatusOr<Identity> identity =
       Identity::Decode(entry.payload_text());
-  return identity.ok() && HoldsRecord(store, *identity);
+  return identity.ok() && HoldsRecord(store, *identity,
+                                      [](const CommitHeader&) { return true; });
 }
 
 }  // namespace
@@ -148,7 +152,9 @@ absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
 absl::Status CheckNotCutShort(const Store& store, const Identity& identity) {
   const uint64_t size = store.recovery().file_size;
   if (size >= identity.least_length.value_or(0) ||
-      HoldsRecord(store, identity)) {
+      HoldsRecord(store, identity, [](const CommitHeader& header) {
+        return !header.is_segment();
+      })) {
     return absl::OkStatus();
   }
   absl::Status status = DamageError(

@@ -40,7 +40,7 @@ struct DamagedName {
 
 struct DamagedFile {
   Attributes attributes;
-  XattrMap xattrs;
+  std::map<std::string, std::string> xattrs;
   std::vector<DamagedName> names;
   std::vector<Extent> extents;
 };
@@ -125,31 +125,70 @@ class Repair {
     TreeCopier copier(
         *source_, core_, [this] { return core_.NewDataId(); }, monitor,
         translation);
-    copier.set_on_damaged([this](const Inode& inode) { NoteDamaged(inode); });
+    copier.set_on_damaged(
+        [this](const InodeItem& inode) { return NoteDamaged(inode); });
     VARVE_RETURN_IF_ERROR(copier.CopyTree());
+    VARVE_RETURN_IF_ERROR(NoteDamagedSegments());
     VARVE_RETURN_IF_ERROR(CopyUnnamed(copier));
-    VARVE_RETURN_IF_ERROR(WriteFirstCheckpoint(core_, Timestamp::Now()));
+    VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(core_, Timestamp::Now()));
     absl::MutexLock lock(&core_.commit_mu);
     VARVE_RETURN_IF_ERROR(WriteLeastLength(file_system_, core_));
     VARVE_RETURN_IF_ERROR(core_.store->Sync().status());
+    {
+      absl::MutexLock tree_lock(&core_.tree_mu);
+      core_.log_tree.reset();
+    }
     core_.store.reset();  // from here on, it is a store as any other
     return absl::OkStatus();
   }
 
-  void NoteDamaged(const Inode& inode) {
+  // All nodes that are needed have been read by now.
+  absl::Status NoteDamagedSegments() {
+    return source_->ForEachInChain([this](const EntryView& entry) {
+      const auto header = core_.identity.AsCommit(entry);
+      if (header.has_value() && header->is_segment() &&
+          !source_->Verify(entry.location()).ok()) {
+        report_.notes.push_back(absl::StrCat(
+            "the nodes of the tree at offset ", entry.location().payload_offset,
+            " are damaged; nothing was lost with them"));
+      }
+      return true;
+    });
+  }
+
+  absl::Status NoteDamaged(const InodeItem& inode) {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    const TreeReader& tree = core_.reader();
     DamagedFile file{.attributes = inode.attributes};
-    if (inode.detail != nullptr) file.xattrs = inode.detail->xattrs;
-    for (const Name* name = inode.names; name != nullptr;
-         name = name->next_link()) {
-      file.names.push_back({.parent = name->parent->ino,
-                            .name = std::string(name->text()),
-                            .path = Tree::PathOf(*name)});
+    std::vector<std::string> xattrs;
+    VARVE_RETURN_IF_ERROR(
+        tree.ForEachXattr(inode.ino, [&xattrs](absl::string_view name) {
+          xattrs.emplace_back(name);
+          return true;
+        }));
+    for (const std::string& name : xattrs) {
+      VARVE_ASSIGN_OR_RETURN(auto value, tree.FindXattr(inode.ino, name));
+      file.xattrs.emplace(name, *std::move(value));
     }
-    const ExtentMap content = Tree::ContentOf(inode);
-    for (const auto& [offset, extent] : content.extents()) {
-      file.extents.push_back(extent);
+    std::vector<NamePlace> places;
+    VARVE_RETURN_IF_ERROR(tree.ForEachLink(inode, [&places](NamePlace place) {
+      places.push_back(place);
+      return true;
+    }));
+    for (const NamePlace place : places) {
+      VARVE_ASSIGN_OR_RETURN(const NameItem name, tree.GetName(place));
+      VARVE_ASSIGN_OR_RETURN(std::string path, tree.PathOf(place));
+      file.names.push_back({.parent = place.directory,
+                            .name = std::string(name.text),
+                            .path = std::move(path)});
     }
+    VARVE_RETURN_IF_ERROR(tree.ForEachExtent(inode, 0, kMaxFileSize,
+                                             [&file](const Extent& extent) {
+                                               file.extents.push_back(extent);
+                                               return true;
+                                             }));
     damaged_.push_back(std::move(file));
+    return absl::OkStatus();
   }
 
   // Entries that belong to no file, as another program may have put them there.
@@ -162,8 +201,10 @@ class Repair {
     // With commits missing nobody can tell which they are. They are kept with
     // the damaged store.
     if (!volume.ok()) return absl::OkStatus();
+    const auto unnamed = (*volume)->Unnamed();
+    if (!unnamed.ok()) return absl::OkStatus();
     std::vector<EntryLocation> sound;
-    for (const EntryLocation& entry : (*volume)->Unnamed()) {
+    for (const EntryLocation& entry : *unnamed) {
       if (source_->Verify(entry).ok()) {
         sound.push_back(entry);
       } else {

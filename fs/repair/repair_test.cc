@@ -149,7 +149,7 @@ TEST_F(RepairTest, DamagedNodesCostNothing) {
   }
   WriteWholeFile(path(), bytes);
   const RepairReport report = Repair();
-  EXPECT_THAT(report.notes, Contains(HasSubstr("older checkpoint")));
+  EXPECT_THAT(report.notes, Contains(HasSubstr("nodes of the tree")));
   EXPECT_THAT(report.files, IsEmpty());
   Open();
   EXPECT_EQ(Dump(), before);

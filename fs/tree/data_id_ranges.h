@@ -8,6 +8,9 @@
 #include <iterator>
 
 #include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fs/tree/tree_reader.h"
 
 namespace varve::fs {
 
@@ -39,6 +42,19 @@ class DataIdRanges {
  private:
   absl::btree_map<uint64_t, uint64_t> ends_;  // by begin
 };
+
+// Those that an unclean stop left without a commit. DATA_LOSS if a node of the
+// tree is damaged.
+inline absl::StatusOr<DataIdRanges> UnfinishedIds(const TreeReader& tree) {
+  DataIdRanges ids;
+  const absl::Status status =
+      tree.ForEachUnfinished([&ids](uint64_t begin, uint64_t end) {
+        ids.Add(begin, end);
+        return true;
+      });
+  if (!status.ok()) return status;
+  return ids;
+}
 
 }  // namespace varve::fs
 

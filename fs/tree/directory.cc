@@ -1,7 +1,6 @@
 #include "fs/tree/directory.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
 #include <cstring>
 #include <new>
@@ -16,51 +15,9 @@ constexpr size_t kStep = 8;
 // At most three slots in four are used.
 constexpr size_t MostUsed(size_t slots) { return slots / 4 * 3; }
 
-// An encoded position, from its lowest bit: kFormBits say how many bits follow
-// for the distance to the end, and in which unit that is; then come the
-// distance and the cookie.
-constexpr unsigned kFormBits = 5;
-constexpr unsigned kDistanceBits = 20;  // at most
-
-unsigned DistanceBits(unsigned form) { return std::min(form, kDistanceBits); }
-// The unit is 1, or a larger power of 4 where kDistanceBits are too few.
-unsigned UnitBits(unsigned form) { return 2 * (form - DistanceBits(form)); }
-
 size_t ClassOf(size_t text_size) { return (text_size + kStep - 1) / kStep; }
 
 }  // namespace
-
-ListingPosition ListingPosition::Start(uint64_t end) {
-  // Rounded here, and nowhere later: no later distance needs a larger unit.
-  const ListingPosition first{.after = Directory::kSelfCookie, .end = end};
-  return {.after = 0, .end = Decode(first.Encode()).end};
-}
-
-uint64_t ListingPosition::Encode() const {
-  const uint64_t distance = end - std::min(after, end);
-  auto form = static_cast<unsigned>(std::bit_width(distance));
-  uint64_t units = distance;
-  if (form > kDistanceBits) {
-    for (form = kDistanceBits + 1;; ++form) {
-      const unsigned unit_bits = UnitBits(form);
-      const uint64_t round_up = (uint64_t{1} << unit_bits) - 1;
-      units = ((end + round_up) >> unit_bits) - (after >> unit_bits);
-      if (units >> kDistanceBits == 0) break;
-    }
-  }
-  return (after << DistanceBits(form) | units) << kFormBits | form;
-}
-
-ListingPosition ListingPosition::Decode(uint64_t encoded) {
-  const unsigned form = encoded & ((1u << kFormBits) - 1);
-  const uint64_t rest = encoded >> kFormBits;
-  const uint64_t units = rest & ((uint64_t{1} << DistanceBits(form)) - 1);
-  const uint64_t after = rest >> DistanceBits(form);
-  const unsigned unit_bits = UnitBits(form);
-  const uint64_t units_in_all = (after >> unit_bits) + units;
-  return {.after = after,
-          .end = std::min(units_in_all << unit_bits, kCookieLimit)};
-}
 
 void Name::LinkTo(Name** first) {
   if (*first == nullptr) {
@@ -199,7 +156,7 @@ void Directory::Index(size_t place, uint64_t hash) {
 }
 
 void Directory::Insert(Name* name, uint64_t hash) {
-  if (next_cookie_ >= ListingPosition::kCookieLimit) Renumber();
+  if (next_cookie_ >= kCookieLimit) Renumber();
   name->cookie = next_cookie_++;
   places_.push_back(Place(name));
   Index(places_.size() - 1, hash);

@@ -63,27 +63,6 @@ class NameMemory {
   std::vector<std::unique_ptr<Slabs>> slabs_;
 };
 
-// How far a listing of a directory has come, and where it is to end: names that
-// come after its start are behind that. Both travel in the number that a
-// listing goes on from, so that nothing need be kept for it.
-struct ListingPosition {
-  // Cookies of names are smaller. (At twenty thousand new names a second in one
-  // directory, that is enough for five months.)
-  static constexpr uint64_t kCookieLimit = uint64_t{1} << 38;
-
-  uint64_t after = 0;  // the cookie of the name that was listed last
-  uint64_t end = 0;    // only smaller cookies are listed
-
-  // A listing that starts now of a directory with that Directory::end(). That
-  // of the listing is somewhat larger if `end` is beyond 2^20.
-  static ListingPosition Start(uint64_t end);
-  // Not 0, below 2^63, and below 2^31 in directories of up to 8000 cookies.
-  // `end` comes back exactly if it is that of Start().
-  uint64_t Encode() const;
-  // Makes something harmless of any number.
-  static ListingPosition Decode(uint64_t encoded);
-};
-
 // Names are in the order in which they came, and each has a cookie, its place.
 // It grows with each name that is new. A name that is put where another was
 // (Tree says when) gets the other's.
@@ -92,6 +71,7 @@ struct ListingPosition {
 class Directory {
  public:
   // The cookies "." and "..", which are not here, have in listings.
+  static constexpr uint64_t kCookieLimit = uint64_t{1} << 38;
   static constexpr uint64_t kSelfCookie = 1;
   static constexpr uint64_t kParentCookie = 2;
 

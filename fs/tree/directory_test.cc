@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "fs/tree/inode.h"
+#include "fs/tree/items.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -245,13 +246,12 @@ TEST_F(DirectoryTest, ReplacingOneNameOverAndOverChangesNoPlace) {
 TEST(Directory, CookiesThatAreUsedUpAreGivenOutAnewInTheSameOrder) {
   NameMemory memory;
   Inode inode;
-  Directory directory(ListingPosition::kCookieLimit - 50);
+  Directory directory(Directory::kCookieLimit - 50);
   std::vector<std::string> expected;
   for (int i = 0; i < 100; ++i) {
     expected.push_back(absl::StrCat("name", i));
     directory.Insert(memory.New(&inode, &inode, expected.back()));
-    ASSERT_LT(directory.Find(expected.back())->cookie,
-              ListingPosition::kCookieLimit);
+    ASSERT_LT(directory.Find(expected.back())->cookie, Directory::kCookieLimit);
   }
   std::vector<std::string> list;
   uint64_t last = 0;
@@ -264,55 +264,11 @@ TEST(Directory, CookiesThatAreUsedUpAreGivenOutAnewInTheSameOrder) {
   EXPECT_EQ(list, expected);
   EXPECT_EQ(last, 102u);
   // One from before that is not taken for a place.
-  directory.InsertAt(ListingPosition::kCookieLimit - 20,
+  directory.InsertAt(Directory::kCookieLimit - 20,
                      memory.New(&inode, &inode, "late"));
   EXPECT_EQ(directory.Find("late")->cookie, 103u);
   directory.InsertAt(5, memory.New(&inode, &inode, "later"));
   EXPECT_EQ(directory.Find("later")->cookie, 104u);
-}
-
-TEST(ListingPosition, ComesBackFromItsNumber) {
-  constexpr uint64_t kLimit = ListingPosition::kCookieLimit;
-  std::vector<uint64_t> ends = {3, 4, 1000, kLimit - 1, kLimit};
-  for (int bit = 2; bit < 38; ++bit) {
-    for (const int more : {-1, 0, 1})
-      ends.push_back((uint64_t{1} << bit) + more);
-  }
-  std::mt19937_64 random(3);
-  for (const uint64_t end : ends) {
-    if (end < 3) continue;
-    const ListingPosition start = ListingPosition::Start(end);
-    ASSERT_GE(start.end, end);
-    ASSERT_LE(start.end - end, end >> 18) << end;
-    if (end <= 1 << 20) {
-      ASSERT_EQ(start.end, end);
-    }
-    std::vector<uint64_t> afters = {1, 2, end / 2, end - 1};
-    for (int i = 0; i < 20; ++i) afters.push_back(1 + random() % (end - 1));
-    for (const uint64_t after : afters) {
-      const uint64_t encoded = ListingPosition{after, start.end}.Encode();
-      ASSERT_NE(encoded, 0u);
-      ASSERT_LT(encoded, uint64_t{1} << 63);
-      if (end <= 8000) {
-        ASSERT_LT(encoded, uint64_t{1} << 31);
-      }
-      const ListingPosition decoded = ListingPosition::Decode(encoded);
-      ASSERT_EQ(decoded.after, after);
-      ASSERT_EQ(decoded.end, start.end) << end << " " << after;
-    }
-  }
-}
-
-TEST(ListingPosition, AnyNumberIsHarmless) {
-  std::mt19937_64 random(4);
-  for (int i = 0; i < 100'000; ++i) {
-    const uint64_t encoded = i < 1000 ? i : random() >> random() % 64;
-    const ListingPosition at = ListingPosition::Decode(encoded);
-    ASSERT_LE(at.after, encoded);
-    // Where a listing would go on from there.
-    const ListingPosition next{.after = 7, .end = at.end};
-    ASSERT_EQ(ListingPosition::Decode(next.Encode()).after, 7u);
-  }
 }
 
 TEST(NameLinks, FirstStaysFirstAndTheOthersCanGoInAnyOrder) {

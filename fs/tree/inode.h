@@ -20,9 +20,6 @@
 
 namespace varve::fs {
 
-// Names of a file, as ext4 has it.
-inline constexpr uint32_t kMaxLinks = 65000;
-
 using XattrMap = absl::btree_map<std::string, std::string>;
 
 // What an inode needs only when it is not a file of one whole entry.

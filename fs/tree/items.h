@@ -1,6 +1,6 @@
 // Items: what the tree in the log consists of, as keys and values of a B+ tree
-// (fs/btree). This is the only code that knows their bytes. No store has them
-// yet: docs/format.md will specify them when one does.
+// (fs/btree). This is the only code that knows their bytes, which
+// docs/format.md specifies.
 //
 //   key                                  value
 //   inode, kInode                        attributes, first name, content
@@ -58,6 +58,9 @@ struct NamePlace {
 
   friend auto operator<=>(const NamePlace&, const NamePlace&) = default;
 };
+
+// Names of a file, as ext4 has it.
+inline constexpr uint32_t kMaxLinks = 65000;
 
 // A value of an extended attribute is cut into items of at most so many bytes.
 inline constexpr size_t kXattrChunkSize = 2048;
@@ -123,6 +126,7 @@ struct InodeItem {
 
   bool is_directory() const { return S_ISDIR(attributes.mode); }
   bool is_regular() const { return S_ISREG(attributes.mode); }
+  bool is_symlink() const { return S_ISLNK(attributes.mode); }
   // As stat(2) has it.
   uint32_t nlink() const { return is_directory() ? links + 2 : links; }
   // Bytes of its content that are not holes.

@@ -192,6 +192,13 @@ absl::StatusOr<std::string> TreeReader::PathOf(NamePlace name) const {
   return path;
 }
 
+absl::StatusOr<std::string> TreeReader::PathIn(const InodeItem& directory,
+                                               absl::string_view name) const {
+  absl::StatusOr<std::string> path = PathOf(directory);
+  if (path.ok()) absl::StrAppend(&*path, path->empty() ? "" : "/", name);
+  return path;
+}
+
 absl::StatusOr<bool> TreeReader::IsWithin(const InodeItem& inode,
                                           uint64_t directory) const {
   UpwardWalk walk;

@@ -68,6 +68,9 @@ class TreeReader {
   absl::StatusOr<std::string> PathOf(const InodeItem& inode) const {
     return PathOf(inode.first_name);
   }
+  // The path that a name in a directory has or would have.
+  absl::StatusOr<std::string> PathIn(const InodeItem& directory,
+                                     absl::string_view name) const;
   // Whether the inode is the directory of that number or lies below it.
   absl::StatusOr<bool> IsWithin(const InodeItem& inode,
                                 uint64_t directory) const;

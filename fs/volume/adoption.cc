@@ -30,15 +30,16 @@ absl::StatusOr<Adoption::Start> Adoption::FindStart(
   Start start;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* directory = core_.tree.root();
+    VARVE_ASSIGN_OR_RETURN(LiveInode directory, core_.GetNamed(kRootIno));
     for (; start.depth < parts.size(); ++start.depth) {
-      if (!directory->is_directory()) return not_a_directory(start.depth);
-      const Inode* next = core_.tree.Lookup(*directory, parts[start.depth]);
-      if (next == nullptr) break;
-      directory = next;
+      if (!directory.is_directory()) return not_a_directory(start.depth);
+      VARVE_ASSIGN_OR_RETURN(const auto next,
+                             FindName(core_, directory, parts[start.depth]));
+      if (!next.has_value()) break;
+      directory = next->inode;
     }
     if (start.depth == parts.size()) return taken();
-    start.parent = directory->ino;
+    start.parent = directory.ino;
     VARVE_RETURN_IF_ERROR(CheckFree(core_, start.parent, parts[start.depth]));
   }
   for (; start.depth < parts.size(); ++start.depth) {

@@ -32,16 +32,21 @@ uint32_t WithoutPrivileges(uint32_t mode, bool drop_set_group_id) {
   return mode;
 }
 
-bool HasCapabilities(const Inode& inode) {
-  return inode.FindXattr(kCapabilities) != nullptr;
+absl::StatusOr<bool> HasCapabilities(const TreeReader& reader, uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const auto value,
+                         reader.FindXattr(ino, kCapabilities));
+  return value.has_value();
 }
 
 // The access control list of a file after a chmod; empty if it has none.
-std::string AclAfter(const Inode& inode, const AttributeRequest& request) {
-  const std::string* value = inode.FindXattr(kAccessAclName);
-  if (value == nullptr || !request.mode.has_value()) return {};
+absl::StatusOr<std::string> AclAfter(const TreeReader& reader, uint64_t ino,
+                                     const AttributeRequest& request) {
+  if (!request.mode.has_value()) return std::string();
+  VARVE_ASSIGN_OR_RETURN(const auto value,
+                         reader.FindXattr(ino, kAccessAclName));
+  if (!value.has_value()) return std::string();
   std::optional<Acl> acl = Acl::Decode(*value);
-  if (!acl.has_value()) return {};
+  if (!acl.has_value()) return std::string();
   acl->ChangeMode(*request.mode);
   return acl->Encode();
 }
@@ -63,7 +68,7 @@ void Update(const AttributeRequest& request, Timestamp now, Attributes& a) {
 
 }  // namespace
 
-bool AttributeChanges::AccessTimeIsDue(const Inode& inode,
+bool AttributeChanges::AccessTimeIsDue(const LiveInode& inode,
                                        Timestamp now) const {
   if (inode.is_directory() && !options_.directory_access_times) return false;
   if (options_.access_times == AccessTimes::kAlways) return true;
@@ -77,18 +82,20 @@ bool AttributeChanges::NoteAccess(uint64_t ino) {
   const Timestamp now = options_.now();
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.FindInode(ino);
-    if (inode == nullptr || !AccessTimeIsDue(*inode, now)) return false;
+    const absl::StatusOr<LiveInode> inode = core_.GetInode(ino);
+    if (!inode.ok() || !AccessTimeIsDue(*inode, now)) return false;
   }
   absl::MutexLock lock(&core_.tree_mu);
-  if (const auto orphan = core_.orphans.find(ino);
-      orphan != core_.orphans.end()) {
-    orphan->second->attributes.atime = now;
+  absl::StatusOr<LiveInode> inode = core_.GetInode(ino);
+  if (!inode.ok()) return false;
+  if (!inode->is_orphan) {
+    core_.accessed[ino] = now;
     return true;
   }
-  core_.tree.SetAccessTime(ino, now);
-  core_.accessed.insert(ino);
-  return true;
+  inode->attributes.atime = now;
+  return core_.orphans
+      .Apply(PutInode{.ino = ino, .attributes = inode->attributes})
+      .ok();
 }
 
 absl::Status AttributeChanges::CommitAccessTimes() {
@@ -96,10 +103,11 @@ absl::Status AttributeChanges::CommitAccessTimes() {
   std::vector<PutInode> changed;
   {
     absl::MutexLock lock(&core_.tree_mu);
-    for (const uint64_t ino : core_.accessed) {
-      if (const Inode* inode = core_.tree.Find(ino)) {
-        changed.push_back({.ino = ino, .attributes = inode->attributes});
-      }
+    for (const auto& [ino, time] : core_.accessed) {
+      const absl::StatusOr<LiveInode> inode = core_.GetNamed(ino);
+      if (!inode.ok() && ErrnoOf(inode.status()) == ENOENT) continue;
+      VARVE_RETURN_IF_ERROR(inode.status());
+      changed.push_back({.ino = ino, .attributes = inode->attributes});
     }
     core_.accessed.clear();
   }
@@ -120,44 +128,41 @@ void AttributeChanges::SetTimesOfDirty(uint64_t ino,
   open->stat.ctime = now;
 }
 
+absl::StatusOr<AttributeChanges::Plan> AttributeChanges::MakePlan(
+    uint64_t ino, const AttributeRequest& request, Timestamp now) const {
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  const TreeReader& reader = core_.ReaderOf(inode);
+  Plan plan;
+  plan.put = {.ino = ino, .attributes = inode.attributes};
+  Update(request, now, plan.put.attributes);
+  plan.is_orphan = inode.is_orphan;
+  VARVE_ASSIGN_OR_RETURN(plan.acl, AclAfter(reader, ino, request));
+  if (request.uid.has_value() || request.gid.has_value() ||
+      request.drop_privileges) {
+    VARVE_ASSIGN_OR_RETURN(plan.drop_capabilities,
+                           HasCapabilities(reader, ino));
+  }
+  return plan;
+}
+
 absl::Status AttributeChanges::Commit(uint64_t ino,
                                       const AttributeRequest& request) {
   absl::MutexLock commit_lock(&core_.commit_mu);
   const Timestamp now = options_.now();
-  PutInode put{.ino = ino};
-  bool drop_capabilities = false;
-  std::string acl;
+  Plan plan;
   {
-    absl::MutexLock lock(&core_.tree_mu);
-    if (const auto orphan = core_.orphans.find(ino);
-        orphan != core_.orphans.end()) {
-      Inode& inode = *orphan->second;
-      acl = AclAfter(inode, request);
-      if (!acl.empty()) {
-        inode.detail->xattrs[std::string(kAccessAclName)] = acl;
-      }
-      Update(request, now, inode.attributes);
-      SetTimesOfDirty(ino, request, now);
-      return absl::OkStatus();
-    }
-    const Inode* inode = core_.tree.Find(ino);
-    if (inode == nullptr) return PosixError(ENOENT);
-    put.attributes = inode->attributes;
-    acl = AclAfter(*inode, request);
-    drop_capabilities = HasCapabilities(*inode) &&
-                        (request.uid.has_value() || request.gid.has_value() ||
-                         request.drop_privileges);
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(plan, MakePlan(ino, request, now));
   }
-  Update(request, now, put.attributes);
-  fs::Commit commit(core_, now);
-  commit.Add(put);
-  if (drop_capabilities) {
-    commit.Add(DropXattr{.ino = ino, .name = kCapabilities});
+  std::vector<Change> changes = {plan.put};
+  if (plan.drop_capabilities) {
+    changes.emplace_back(DropXattr{.ino = ino, .name = kCapabilities});
   }
-  if (!acl.empty()) {
-    commit.Add(SetXattr{.ino = ino, .name = kAccessAclName, .value = acl});
+  if (!plan.acl.empty()) {
+    changes.emplace_back(
+        SetXattr{.ino = ino, .name = kAccessAclName, .value = plan.acl});
   }
-  VARVE_RETURN_IF_ERROR(commit.Finish());
+  VARVE_RETURN_IF_ERROR(CommitChanges(core_, plan.is_orphan, changes, now));
   SetTimesOfDirty(ino, request, now);
   return absl::OkStatus();
 }
@@ -166,12 +171,12 @@ absl::Status AttributeChanges::DropPrivileges(uint64_t ino,
                                               bool drop_set_group_id) {
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.FindInode(ino);
-    if (inode == nullptr) return PosixError(ENOENT);
-    const uint32_t mode = inode->attributes.mode;
-    if (WithoutPrivileges(mode, drop_set_group_id) == mode &&
-        !HasCapabilities(*inode)) {
-      return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+    const uint32_t mode = inode.attributes.mode;
+    if (WithoutPrivileges(mode, drop_set_group_id) == mode) {
+      VARVE_ASSIGN_OR_RETURN(const bool has_capabilities,
+                             HasCapabilities(core_.ReaderOf(inode), ino));
+      if (!has_capabilities) return absl::OkStatus();
     }
   }
   AttributeRequest request;

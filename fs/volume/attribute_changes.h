@@ -6,10 +6,13 @@
 #define VARVE_FS_VOLUME_ATTRIBUTE_CHANGES_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "fs/content/open_files.h"
+#include "fs/format/change.h"
 #include "fs/log/core.h"
 #include "fs/volume/inodes_in_use.h"
 #include "fs/volume/volume_types.h"
@@ -41,10 +44,19 @@ class AttributeChanges {
   absl::Status CommitAccessTimes();
 
  private:
+  struct Plan {
+    PutInode put;
+    bool is_orphan = false;
+    bool drop_capabilities = false;
+    std::string acl;  // the access control list after it; empty: as it is
+  };
+  // ENOENT if there is no such inode.
+  absl::StatusOr<Plan> MakePlan(uint64_t ino, const AttributeRequest& request,
+                                Timestamp now) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   void SetTimesOfDirty(uint64_t ino, const AttributeRequest& request,
                        Timestamp now);
-  bool AccessTimeIsDue(const Inode& inode, Timestamp now) const
-      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  bool AccessTimeIsDue(const LiveInode& inode, Timestamp now) const;
 
   Core& core_;
   const OpenFiles& open_files_;

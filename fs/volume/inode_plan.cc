@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "engine/base/status.h"
 #include "fs/format/acl.h"
 
 namespace varve::fs {
@@ -19,27 +20,33 @@ Attributes NewAttributes(uint32_t mode, Caller owner, Timestamp now) {
   return attributes;
 }
 
-InodePlan::InodePlan(const Inode& directory, const NewInode& made,
-                     Caller caller, Timestamp now)
-    : attributes_(NewAttributes(made.mode, caller, now)) {
-  Attributes& a = attributes_;
+absl::StatusOr<InodePlan> InodePlan::Make(const Core& core,
+                                          const LiveInode& directory,
+                                          const NewInode& made, Caller caller,
+                                          Timestamp now) {
+  InodePlan plan;
+  plan.attributes_ = NewAttributes(made.mode, caller, now);
+  Attributes& a = plan.attributes_;
   a.rdev = made.rdev;
   a.size = made.target.size();
   if ((directory.attributes.mode & S_ISGID) != 0) {
     a.gid = directory.attributes.gid;
     if (S_ISDIR(made.mode)) a.mode |= S_ISGID;
   }
-  if (S_ISLNK(made.mode)) return;
-  const std::string* inherited = directory.FindXattr(kDefaultAclName);
+  if (S_ISLNK(made.mode)) return plan;
+  VARVE_ASSIGN_OR_RETURN(
+      const auto inherited,
+      core.reader().FindXattr(directory.ino, kDefaultAclName));
   std::optional<Acl> acl;
-  if (inherited != nullptr) acl = Acl::Decode(*inherited);
+  if (inherited.has_value()) acl = Acl::Decode(*inherited);
   if (!acl.has_value()) {
     a.mode &= ~(caller.umask & 0777);
-    return;
+    return plan;
   }
-  if (S_ISDIR(made.mode)) default_acl_ = *inherited;
+  if (S_ISDIR(made.mode)) plan.default_acl_ = *inherited;
   a.mode = acl->Inherit(a.mode);
-  if (!acl->IsJustMode()) access_acl_ = acl->Encode();
+  if (!acl->IsJustMode()) plan.access_acl_ = acl->Encode();
+  return plan;
 }
 
 void InodePlan::AddTo(Commit& commit, uint64_t ino) const {

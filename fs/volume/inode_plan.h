@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "fs/format/change.h"
 #include "fs/format/timestamp.h"
 #include "fs/log/commit.h"
-#include "fs/tree/inode.h"
+#include "fs/log/core.h"
 #include "fs/volume/volume_types.h"
 
 namespace varve::fs {
@@ -25,9 +27,13 @@ struct NewInode {
 
 class InodePlan {
  public:
-  // The directory is only looked at; the tree's lock has to be held for that.
-  InodePlan(const Inode& directory, const NewInode& made, Caller caller,
-            Timestamp now);
+  // For something in that directory, which has to be there. DATA_LOSS if a node
+  // of the tree is damaged.
+  static absl::StatusOr<InodePlan> Make(const Core& core,
+                                        const LiveInode& directory,
+                                        const NewInode& made, Caller caller,
+                                        Timestamp now)
+      ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
   const Attributes& attributes() const { return attributes_; }
   // Access control lists; empty if it has none.
@@ -37,6 +43,8 @@ class InodePlan {
   void AddTo(Commit& commit, uint64_t ino) const;
 
  private:
+  InodePlan() = default;
+
   Attributes attributes_;
   std::string access_acl_;
   std::string default_acl_;

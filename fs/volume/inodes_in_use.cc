@@ -6,6 +6,7 @@
 #include <memory>
 #include <utility>
 
+#include "engine/base/status.h"
 #include "fs/base/error.h"
 
 namespace varve::fs {
@@ -13,24 +14,16 @@ namespace varve::fs {
 InodesInUse::InodesInUse(Core& core, const OpenFiles& open_files)
     : core_(core), open_files_(open_files) {
   absl::MutexLock lock(&core_.tree_mu);
-  core_.tree.set_on_make([this](Inode& inode) {
-    core_.tree_mu.AssertHeld();
-    TakeOverOrphan(inode);
-  });
-  core_.tree.set_on_drop([this](std::unique_ptr<Inode> inode) {
-    core_.tree_mu.AssertHeld();
-    const uint64_t ino = inode->ino;
-    if (inode->kernel_references.load() > 0 ||
-        open_files_.Find(ino) != nullptr) {
-      core_.orphans.emplace(ino, std::move(inode));
-    }
-  });
+  core_.is_in_use = [this](uint64_t ino) { return IsInUse(ino); };
 }
 
-Stat InodesInUse::StatOf(const Inode& inode) const {
-  Stat stat{.ino = inode.ino,
-            .attributes = inode.attributes,
-            .nlink = inode.link_count};
+bool InodesInUse::IsInUse(uint64_t ino) const {
+  return references_.CountOf(ino) > 0 || open_files_.Find(ino) != nullptr;
+}
+
+Stat InodesInUse::StatOf(const LiveInode& inode) const {
+  Stat stat{
+      .ino = inode.ino, .attributes = inode.attributes, .nlink = inode.nlink()};
   if (inode.is_directory()) {
     stat.attributes.size = 4096;
     return stat;
@@ -52,41 +45,25 @@ Stat InodesInUse::StatOf(const Inode& inode) const {
 
 absl::StatusOr<Stat> InodesInUse::Reference(uint64_t ino) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
-  return StatOf(*inode);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  Reference(inode);
+  return StatOf(inode);
 }
 
 void InodesInUse::Forget(uint64_t ino, uint64_t count) {
+  if (!references_.Remove(ino, count)) return;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.FindInode(ino);
-    if (inode == nullptr) return;
-    const uint32_t before = inode->kernel_references.fetch_sub(
-        static_cast<uint32_t>(count), std::memory_order_acq_rel);
-    if (before != count || inode->link_count != 0) return;
+    if (!core_.orphans.contains(ino)) return;
   }
   DropIfUnused(ino);
 }
 
 void InodesInUse::DropIfUnused(uint64_t ino) {
   absl::MutexLock lock(&core_.tree_mu);
-  const auto it = core_.orphans.find(ino);
-  if (it == core_.orphans.end() || it->second->kernel_references.load() > 0 ||
-      open_files_.Find(ino) != nullptr) {
-    return;
-  }
+  if (!core_.orphans.contains(ino) || IsInUse(ino)) return;
   core_.linkable.erase(ino);
-  core_.orphans.erase(it);
-}
-
-void InodesInUse::TakeOverOrphan(Inode& inode) {
-  const auto it = core_.orphans.find(inode.ino);
-  if (it == core_.orphans.end()) return;
-  inode.kernel_references = it->second->kernel_references.load();
-  core_.linkable.erase(inode.ino);
-  core_.orphans.erase(it);
+  core_.orphans.Remove(ino);
 }
 
 }  // namespace varve::fs

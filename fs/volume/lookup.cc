@@ -17,43 +17,64 @@ absl::Status CheckName(absl::string_view name) {
 
 }  // namespace
 
-absl::StatusOr<const Inode*> FindDirectory(const Core& core, uint64_t ino) {
-  const Inode* inode = core.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  if (!inode->is_directory()) return PosixError(ENOTDIR);
+absl::StatusOr<LiveInode> FindDirectory(const Core& core, uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core.GetInode(ino));
+  if (!inode.is_directory()) return PosixError(ENOTDIR);
   return inode;
 }
 
-absl::StatusOr<const Inode*> FindRegular(const Core& core, uint64_t ino) {
-  const Inode* inode = core.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  if (inode->is_directory()) return PosixError(EISDIR);
-  if (!inode->is_regular()) return PosixError(EINVAL);
+absl::StatusOr<LiveInode> FindRegular(const Core& core, uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core.GetInode(ino));
+  if (inode.is_directory()) return PosixError(EISDIR);
+  if (!inode.is_regular()) return PosixError(EINVAL);
   return inode;
 }
 
-absl::StatusOr<const Inode*> FindNamed(const Core& core, uint64_t parent,
-                                       absl::string_view name) {
-  VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(core, parent));
+uint64_t ParentOf(const LiveInode& directory) {
+  return directory.first_name.place == 0 ? directory.ino
+                                         : directory.first_name.directory;
+}
+
+absl::StatusOr<std::optional<FoundName>> FindName(const Core& core,
+                                                  const LiveInode& directory,
+                                                  absl::string_view name) {
+  const auto item = core.reader().FindName(directory.ino, name);
+  absl::Status status = item.status();
+  std::optional<FoundName> found;
+  if (status.ok() && item->has_value()) {
+    const absl::StatusOr<LiveInode> inode = core.GetInodeOf(**item);
+    status = inode.status();
+    if (status.ok()) found = {.place = (*item)->place, .inode = *inode};
+  }
+  VARVE_RETURN_IF_ERROR(core.log_tree->segments.CheckLength());
+  VARVE_RETURN_IF_ERROR(status);
+  return found;
+}
+
+absl::StatusOr<LiveInode> FindNamed(const Core& core, uint64_t parent,
+                                    absl::string_view name) {
+  VARVE_ASSIGN_OR_RETURN(const LiveInode directory,
+                         FindDirectory(core, parent));
   if (name.size() > kMaxNameSize) return PosixError(ENAMETOOLONG);
   if (name == ".") return directory;
-  if (name == "..") return directory->parent();
-  const Inode* inode = core.tree.Lookup(*directory, name);
-  if (inode == nullptr) return PosixError(ENOENT);
-  return inode;
+  if (name == "..") return core.GetInode(ParentOf(directory));
+  VARVE_ASSIGN_OR_RETURN(const auto found, FindName(core, directory, name));
+  if (!found.has_value()) return PosixError(ENOENT);
+  return found->inode;
 }
 
 absl::Status CheckFree(const Core& core, uint64_t parent,
                        absl::string_view name) {
-  VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(core, parent));
+  VARVE_ASSIGN_OR_RETURN(const LiveInode directory,
+                         FindDirectory(core, parent));
   if (name.size() > kMaxNameSize) return PosixError(ENAMETOOLONG);
-  if (name == "." || name == ".." ||
-      core.tree.Lookup(*directory, name) != nullptr) {
-    return PosixError(EEXIST);
-  }
+  if (name == "." || name == "..") return PosixError(EEXIST);
+  VARVE_ASSIGN_OR_RETURN(const auto taken,
+                         core.reader().FindName(parent, name));
+  if (taken.has_value()) return PosixError(EEXIST);
   VARVE_RETURN_IF_ERROR(CheckName(name));
   // A directory that was removed while somebody is in it.
-  if (directory->link_count == 0) return PosixError(ENOENT);
+  if (directory.is_orphan) return PosixError(ENOENT);
   if (parent == kRootIno && name == kControlName) return PosixError(EPERM);
   return absl::OkStatus();
 }

@@ -11,6 +11,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_replace.h"
+#include "fs/tree/tree_checker.h"
 
 namespace varve::fs {
 namespace {
@@ -317,17 +318,20 @@ void ModelRound::CompareAll(bool after_crash) {
   // Holes are not counted.
   EXPECT_LE(space->live_bytes, bytes + target_bytes);
   EXPECT_EQ(space->inodes, inodes.size());
-  store_.volume().WithTree([&](const Tree& tree) {
-    EXPECT_EQ(tree.content_bytes(), bytes);
-    EXPECT_EQ(tree.data_bytes(), space->live_bytes);
-    EXPECT_THAT(tree.CheckConsistency(), testing::IsEmpty());
+  const TreeTotals totals = store_.volume().totals();
+  EXPECT_EQ(totals.content_bytes, bytes);
+  EXPECT_EQ(totals.data_bytes, space->live_bytes);
+  store_.volume().WithTree([&](const TreeReader& tree) {
+    EXPECT_THAT(CheckTree(tree, totals), testing::IsEmpty());
   });
   // Every entry is a file's, or hidden, unless a crash has left some behind.
   if (kOldContentIsHidden && !crashes_) ExpectNothingUnnamed();
 }
 
 void ModelRound::ExpectNothingUnnamed() {
-  for (const EntryLocation& entry : store_.volume().Unnamed()) {
+  const auto unnamed = store_.volume().Unnamed();
+  ASSERT_THAT(unnamed, IsOk());
+  for (const EntryLocation& entry : *unnamed) {
     std::string key = absl::StrCat("a key with hash ", entry.key_hash);
     for (const std::string& path : paths_) {
       if (HashKey(path) == entry.key_hash) key = Show(path);

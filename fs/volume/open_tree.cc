@@ -11,6 +11,7 @@
 #include "fs/log/commit.h"
 #include "fs/log/loader.h"
 #include "fs/log/store_identity.h"
+#include "fs/tree/data_id_ranges.h"
 #include "fs/volume/takeover.h"
 
 namespace varve::fs {
@@ -115,7 +116,9 @@ absl::Status TreeOpener::Load() {
     // No tree yet: a new store, or one of another program.
     VARVE_RETURN_IF_ERROR(CheckHasNoIdentity(store));
     core_.identity = Identity::Make(options().now());
-    return core_.store->read_only() ? absl::OkStatus() : MakeTree();
+    if (!core_.store->read_only()) return MakeTree();
+    absl::MutexLock lock(&core_.tree_mu);
+    return ResetLogTree(core_);
   }
   VARVE_RETURN_IF_ERROR(store.Verify(identity->location()));
   VARVE_ASSIGN_OR_RETURN(core_.identity,
@@ -205,7 +208,8 @@ absl::Status TreeOpener::KeepUnfinishedData(const LoadResult& loaded) {
   // An earlier mount may have kept them already.
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const DataIdRanges& kept = core_.tree.unfinished();
+    VARVE_ASSIGN_OR_RETURN(const DataIdRanges kept,
+                           UnfinishedIds(core_.reader()));
     std::erase_if(ranges, [&](const KeepUnfinished& range) {
       return kept.ContainsAll(range.begin, range.end);
     });

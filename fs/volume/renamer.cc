@@ -24,24 +24,24 @@ constexpr uint64_t kMaxCopiedByRename = uint64_t{64} << 10;
 
 }  // namespace
 
-absl::Status Renamer::CheckReplaced(const Plan& plan) {
+absl::Status Renamer::CheckReplaced(const Plan& plan) const {
+  const LiveInode& moved = plan.moved.inode;
+  const LiveInode& replaced = plan.replaced->inode;
   if (plan.exchange) {
-    if (plan.replaced->is_directory() &&
-        Tree::IsWithin(*plan.from_parent, *plan.replaced)) {
-      return PosixError(EINVAL);
-    }
-  } else if (plan.moved != plan.replaced) {
-    if (plan.moved->is_directory() && !plan.replaced->is_directory()) {
-      return PosixError(ENOTDIR);
-    }
-    if (!plan.moved->is_directory() && plan.replaced->is_directory()) {
-      return PosixError(EISDIR);
-    }
-    if (plan.replaced->is_directory() && !plan.replaced->directory().empty()) {
-      return PosixError(ENOTEMPTY);
-    }
+    if (!replaced.is_directory()) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(
+        const bool is_within,
+        core_.reader().IsWithin(plan.from_parent, replaced.ino));
+    return is_within ? PosixError(EINVAL) : absl::OkStatus();
   }
-  return absl::OkStatus();
+  if (moved.ino == replaced.ino) return absl::OkStatus();
+  if (moved.is_directory() && !replaced.is_directory()) {
+    return PosixError(ENOTDIR);
+  }
+  if (!moved.is_directory() && replaced.is_directory()) {
+    return PosixError(EISDIR);
+  }
+  return replaced.name_count > 0 ? PosixError(ENOTEMPTY) : absl::OkStatus();
 }
 
 absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
@@ -55,7 +55,9 @@ absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
       ((flags & RENAME_EXCHANGE) != 0 && flags != RENAME_EXCHANGE)) {
     return PosixError(EINVAL);
   }
-  Plan plan{.from_name = name, .to_name = new_name};
+  Plan plan;
+  plan.from_name = name;
+  plan.to_name = new_name;
   plan.exchange = flags == RENAME_EXCHANGE;
   plan.whiteout = (flags & RENAME_WHITEOUT) != 0;
   VARVE_ASSIGN_OR_RETURN(plan.from_parent, FindDirectory(core_, parent));
@@ -63,69 +65,90 @@ absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
   for (const absl::string_view n : {name, new_name}) {
     if (n == "." || n == "..") return PosixError(EBUSY);
   }
-  VARVE_ASSIGN_OR_RETURN(plan.moved, FindNamed(core_, parent, name));
-  plan.replaced = core_.tree.Lookup(*plan.to_parent, new_name);
-  if (plan.replaced == nullptr) {
+  if (name.size() > kMaxNameSize) return PosixError(ENAMETOOLONG);
+  VARVE_ASSIGN_OR_RETURN(const auto moved,
+                         FindName(core_, plan.from_parent, name));
+  if (!moved.has_value()) return PosixError(ENOENT);
+  plan.moved = *moved;
+  VARVE_ASSIGN_OR_RETURN(plan.replaced,
+                         FindName(core_, plan.to_parent, new_name));
+  if (!plan.replaced.has_value()) {
     if (plan.exchange) return PosixError(ENOENT);
     VARVE_RETURN_IF_ERROR(CheckFree(core_, new_parent, new_name));
   } else if ((flags & RENAME_NOREPLACE) != 0) {
     return PosixError(EEXIST);
   }
   // A directory must not come to lie in itself.
-  if (plan.moved->is_directory() &&
-      Tree::IsWithin(*plan.to_parent, *plan.moved)) {
-    return PosixError(EINVAL);
+  if (plan.moved.inode.is_directory()) {
+    VARVE_ASSIGN_OR_RETURN(
+        const bool is_within,
+        core_.reader().IsWithin(plan.to_parent, plan.moved.inode.ino));
+    if (is_within) return PosixError(EINVAL);
   }
-  if (plan.replaced == nullptr) return plan;
+  if (!plan.replaced.has_value()) return plan;
   VARVE_RETURN_IF_ERROR(CheckReplaced(plan));
   // Two names of one file: POSIX says that nothing happens.
-  plan.nothing_to_do = plan.moved == plan.replaced;
+  plan.nothing_to_do = plan.moved.inode.ino == plan.replaced->inode.ino;
   return plan;
 }
 
-Renamer::Rekeying Renamer::PlanRekeying(const Inode& inode,
-                                        const Inode& from_parent,
-                                        absl::string_view from_name,
-                                        const Inode& to_parent,
-                                        absl::string_view to_name,
-                                        const Inode* replaced) const {
-  Rekeying plan{.inode = &inode};
-  // The first name decides the key; what other names do is no matter of it.
-  if (!inode.is_regular() || inode.names->parent != &from_parent ||
-      inode.names->text() != from_name) {
-    return plan;
-  }
-  plan.leaves_key = true;
-  if (inode.whole_entry == Inode::kNone) return plan;
-  plan.new_hash = KeyHashOfPath(Tree::PathIn(to_parent, to_name));
-  if (core_.store->Find(EntryKey::OfHash(plan.new_hash)) ==
+absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
+    const LiveInode& inode, const LiveInode& to_parent,
+    absl::string_view to_name, const FoundName* replaced) const {
+  NewPlace place;
+  place.rekeying.ino = inode.ino;
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(place.rekeying.old_key, KeyOfContent(core_, inode));
+  if (!inode.whole_entry.has_value()) return place;
+  VARVE_ASSIGN_OR_RETURN(const std::string path,
+                         core_.reader().PathIn(to_parent, to_name));
+  place.rekeying.new_hash = KeyHashOfPath(path);
+  if (core_.store->Find(EntryKey::OfHash(place.rekeying.new_hash)) ==
       inode.WholeExtent().entry_metadata_offset()) {
     // It lies under that key already, having been there before.
-    plan.leaves_key = false;
-    return plan;
+    place.rekeying.old_key.reset();
+    return place;
   }
-  const bool owns_newest =
-      replaced != nullptr && OwnsNewest(*core_.store, *replaced, plan.new_hash);
-  if (inode.attributes.size <= kMaxCopiedByRename) {
-    // Damage must not be given a fresh checksum: such a file is moved by
-    // reference, and stays damaged.
-    auto bytes = core_.store->View(inode.whole_entry, inode.attributes.size);
-    if (bytes.ok() && !IsAllZeros(bytes->bytes) &&
-        reader_.VerifyAll(inode.ino).ok() &&
-        MayLieUnderPath(core_, plan.new_hash, owns_newest,
-                        HeadOf({bytes->bytes}))) {
-      plan.payload = *std::move(bytes);
-    }
+  place.is_plain = true;
+  if (replaced != nullptr) {
+    VARVE_ASSIGN_OR_RETURN(
+        place.owns_newest,
+        OwnsNewest(core_, replaced->inode, place.rekeying.new_hash));
   }
-  return plan;
+  return place;
+}
+
+absl::StatusOr<Renamer::Rekeying> Renamer::PlanRekeying(
+    const FoundName& file, const LiveInode& to_parent,
+    absl::string_view to_name, const FoundName* replaced) const {
+  const LiveInode& inode = file.inode;
+  // The first name decides the key; what other names do is no matter of it.
+  if (!inode.is_regular() || inode.first_name != file.place) return Rekeying();
+  VARVE_ASSIGN_OR_RETURN(NewPlace place,
+                         FindNewPlace(inode, to_parent, to_name, replaced));
+  Rekeying& rekeying = place.rekeying;
+  if (!place.is_plain || inode.attributes.size > kMaxCopiedByRename) {
+    return std::move(rekeying);
+  }
+  // Damage must not be given a fresh checksum: such a file is moved by
+  // reference, and stays damaged.
+  auto bytes =
+      core_.store->View(inode.whole_entry->store_offset, inode.attributes.size);
+  if (bytes.ok() && !IsAllZeros(bytes->bytes) &&
+      reader_.VerifyAll(inode.ino).ok() &&
+      MayLieUnderPath(core_, rekeying.new_hash, place.owns_newest,
+                      HeadOf({bytes->bytes}))) {
+    rekeying.payload = *std::move(bytes);
+  }
+  return std::move(rekeying);
 }
 
 void Renamer::AddNames(const Plan& plan, Caller caller, Commit& commit) {
   const uint64_t whiteout = plan.whiteout ? commit.NewIno() : 0;
-  commit.Add(DropName{.parent = plan.from_parent->ino, .name = plan.from_name});
-  if (plan.replaced != nullptr) {
-    commit.Add(DropName{.parent = plan.to_parent->ino, .name = plan.to_name});
-    if (plan.removes()) commit.Add(DropInode{.ino = plan.replaced->ino});
+  commit.Add(DropName{.parent = plan.from_parent.ino, .name = plan.from_name});
+  if (plan.replaced.has_value()) {
+    commit.Add(DropName{.parent = plan.to_parent.ino, .name = plan.to_name});
+    if (plan.removes()) commit.Add(DropInode{.ino = plan.replaced->inode.ino});
   }
   if (plan.whiteout) {
     // As overlay file systems mark what is hidden: a device of number 0. Its
@@ -133,29 +156,36 @@ void Renamer::AddNames(const Plan& plan, Caller caller, Commit& commit) {
     commit.Add(
         PutInode{.ino = whiteout,
                  .attributes = NewAttributes(S_IFCHR, caller, commit.time())});
-    commit.Add(PutName{.parent = plan.from_parent->ino,
+    commit.Add(PutName{.parent = plan.from_parent.ino,
                        .ino = whiteout,
                        .name = plan.from_name});
   }
-  commit.Add(PutName{.parent = plan.to_parent->ino,
-                     .ino = plan.moved->ino,
+  commit.Add(PutName{.parent = plan.to_parent.ino,
+                     .ino = plan.moved.inode.ino,
                      .name = plan.to_name});
   if (plan.exchange) {
-    commit.Add(PutName{.parent = plan.from_parent->ino,
-                       .ino = plan.replaced->ino,
+    commit.Add(PutName{.parent = plan.from_parent.ino,
+                       .ino = plan.replaced->inode.ino,
                        .name = plan.from_name});
   }
 }
 
 absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
                                  bool from_reserve) {
-  std::vector<Rekeying> rekeyings = {
-      PlanRekeying(*plan.moved, *plan.from_parent, plan.from_name,
-                   *plan.to_parent, plan.to_name, plan.replaced)};
+  const FoundName* const replaced =
+      plan.replaced.has_value() ? &*plan.replaced : nullptr;
+  std::vector<Rekeying> rekeyings(1);
+  VARVE_ASSIGN_OR_RETURN(rekeyings[0], PlanRekeying(plan.moved, plan.to_parent,
+                                                    plan.to_name, replaced));
   if (plan.exchange) {
-    rekeyings.push_back(PlanRekeying(*plan.replaced, *plan.to_parent,
-                                     plan.to_name, *plan.from_parent,
-                                     plan.from_name, plan.moved));
+    VARVE_ASSIGN_OR_RETURN(
+        rekeyings.emplace_back(),
+        PlanRekeying(*replaced, plan.from_parent, plan.from_name, &plan.moved));
+  }
+  std::optional<uint64_t> removed_key;
+  if (plan.removes()) {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(removed_key, KeyOfContent(core_, replaced->inode));
   }
   Commit commit(core_, now);
   if (from_reserve) {
@@ -164,10 +194,9 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
     for (Rekeying& rekeying : rekeyings) rekeying.payload = {};
   }
   // Tombstones first: they must not hide what is written under the same key.
-  if (plan.removes()) AddTombstoneOf(*core_.store, *plan.replaced, commit);
+  if (removed_key.has_value()) commit.AddTombstone(*removed_key);
   for (const Rekeying& rekeying : rekeyings) {
-    if (!rekeying.leaves_key) continue;
-    AddTombstoneOf(*core_.store, *rekeying.inode, commit);
+    if (rekeying.old_key.has_value()) commit.AddTombstone(*rekeying.old_key);
   }
   for (Rekeying& rekeying : rekeyings) {
     if (rekeying.payload.bytes.empty()) continue;
@@ -177,8 +206,7 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
   AddNames(plan, caller, commit);
   for (const Rekeying& rekeying : rekeyings) {
     if (!rekeying.copied.has_value()) continue;
-    commit.Add(
-        SetContent{.ino = rekeying.inode->ino, .extents = {*rekeying.copied}});
+    commit.Add(SetContent{.ino = rekeying.ino, .extents = {*rekeying.copied}});
   }
   return commit.Finish();
 }
@@ -196,7 +224,7 @@ absl::Status Renamer::Rename(uint64_t parent, absl::string_view name,
   if (plan.nothing_to_do) return absl::OkStatus();
   const absl::Status status =
       CommitPlan(plan, caller, now, /*from_reserve=*/false);
-  const bool replaces = plan.replaced != nullptr && !plan.exchange;
+  const bool replaces = plan.replaced.has_value() && !plan.exchange;
   if (!IsOutOfSpace(status) || !replaces) return status;
   return CommitPlan(plan, caller, now, /*from_reserve=*/true);
 }

@@ -15,6 +15,7 @@
 #include "fs/content/content_reader.h"
 #include "fs/log/commit.h"
 #include "fs/log/core.h"
+#include "fs/volume/lookup.h"
 #include "fs/volume/volume_types.h"
 
 namespace varve::fs {
@@ -36,27 +37,27 @@ class Renamer {
  private:
   // A rename that has passed all checks.
   struct Plan {
-    const Inode* from_parent = nullptr;
-    const Inode* to_parent = nullptr;
+    LiveInode from_parent;
+    LiveInode to_parent;
     absl::string_view from_name = {};
     absl::string_view to_name = {};
-    const Inode* moved = nullptr;
-    const Inode* replaced = nullptr;  // null if the new name is free
+    FoundName moved;
+    std::optional<FoundName> replaced;  // nothing if the new name is free
     bool exchange = false;
     bool whiteout = false;  // the old name becomes a whiteout
     bool nothing_to_do = false;
 
     // Whether the file under the new name loses its last name.
     bool removes() const {
-      return replaced != nullptr && !exchange &&
-             (replaced->is_directory() || replaced->link_count == 1);
+      return replaced.has_value() && !exchange &&
+             (replaced->inode.is_directory() || replaced->inode.nlink() == 1);
     }
   };
   // What happens to the content of a plain file that gets another path.
   struct Rekeying {
-    const Inode* inode = nullptr;
-    bool leaves_key = false;       // its old key is to be hidden
-    uint64_t new_hash = 0;         // the key of its new path
+    uint64_t ino = 0;
+    std::optional<uint64_t> old_key{};  // is to be hidden
+    uint64_t new_hash = 0;              // the key of its new path
     Store::PinnedBytes payload{};  // what is to be written there; may be empty
     std::optional<Extent> copied{};
   };
@@ -66,10 +67,25 @@ class Renamer {
                                 uint32_t flags) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Whether what is moved may take the place of what has the new name.
-  static absl::Status CheckReplaced(const Plan& plan);
-  Rekeying PlanRekeying(const Inode& inode, const Inode& from_parent,
-                        absl::string_view from_name, const Inode& to_parent,
-                        absl::string_view to_name, const Inode* replaced) const;
+  absl::Status CheckReplaced(const Plan& plan) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Of a file that gets that name in place of `file.place`.
+  absl::StatusOr<Rekeying> PlanRekeying(const FoundName& file,
+                                        const LiveInode& to_parent,
+                                        absl::string_view to_name,
+                                        const FoundName* replaced) const
+      ABSL_LOCKS_EXCLUDED(core_.tree_mu);
+  // What of that has to be looked up in the tree.
+  struct NewPlace {
+    Rekeying rekeying;
+    bool is_plain = false;     // and lies under another key yet
+    bool owns_newest = false;  // of the key that it is to get
+  };
+  absl::StatusOr<NewPlace> FindNewPlace(const LiveInode& inode,
+                                        const LiveInode& to_parent,
+                                        absl::string_view to_name,
+                                        const FoundName* replaced) const
+      ABSL_LOCKS_EXCLUDED(core_.tree_mu);
   absl::Status CommitPlan(const Plan& plan, Caller caller, Timestamp now,
                           bool from_reserve)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);

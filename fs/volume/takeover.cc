@@ -15,14 +15,6 @@
 namespace varve::fs {
 namespace {
 
-// Whether some of the file's bytes lie in an entry of that key.
-bool LiesUnder(const ExtentMap& content, uint64_t key_hash) {
-  return std::any_of(content.extents().begin(), content.extents().end(),
-                     [key_hash](const auto& item) {
-                       return item.second.key_hash == key_hash;
-                     });
-}
-
 class Takeover {
  public:
   Takeover(Core& core, const LoadResult& loaded, Timestamp now)
@@ -37,8 +29,9 @@ class Takeover {
   bool nothing_to_look_at() const {
     return newest_.empty() && !loaded_.relocated;
   }
-  // With core.tree_mu held, at least shared.
-  void Plan();
+  // With core.tree_mu held, at least shared. The changes are valid as long as
+  // the tree stays as it is.
+  absl::Status Plan();
   const std::vector<Change>& changes() const { return changes_; }
   // Entries of other keys that were files' content until now.
   const std::vector<Extent>& replaced() const { return replaced_; }
@@ -46,18 +39,28 @@ class Takeover {
  private:
   // A value that may be the new content of a file.
   struct Candidate {
-    const Inode* inode;
+    InodeItem inode;
     EntryLocation entry;
     // It may also be an old version of the file.
     bool doubtful = false;
   };
 
-  void FindOwned() ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  void Look(const Inode& inode);
+  absl::Status FindOwned() ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  absl::Status Look(const InodeItem& inode)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // The same for one of its names; `written` is what was found so far.
+  absl::Status LookAtName(const InodeItem& inode, NamePlace place,
+                          std::optional<Candidate>& written)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // What was written under the key of one of a file's paths.
-  std::optional<Candidate> Written(const Inode& inode, const ExtentMap& content,
-                                   uint64_t key_hash) const;
-  bool IsDeleted(const Inode& inode, uint64_t key_hash) const;
+  absl::StatusOr<std::optional<Candidate>> Written(const InodeItem& inode,
+                                                   uint64_t key_hash) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  bool IsDeleted(const InodeItem& inode, uint64_t key_hash) const;
+  // Whether some of the file's bytes lie in an entry of that key.
+  absl::StatusOr<bool> LiesUnder(const InodeItem& inode,
+                                 uint64_t key_hash) const
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Drops the doubtful candidates that a record in the chain names.
   void DropOldVersions();
   void AddContent(const Candidate& candidate);
@@ -76,45 +79,54 @@ class Takeover {
   std::vector<Extent> replaced_;
 };
 
-void Takeover::FindOwned() {
-  core_.tree.ForEach([this](const Inode& inode) {
-    if (inode.is_directory()) return;
-    const ExtentMap content = Tree::ContentOf(inode);
-    for (const auto& [offset, extent] : content.extents()) {
-      if (VerifyEntryOf(*core_.store, extent, /*checksum=*/false).ok()) {
-        owned_.insert(extent.payload_offset());
-      }
+absl::Status Takeover::FindOwned() {
+  return ForEachExtentInUse(core_, [this](const Extent& extent) {
+    if (VerifyEntryOf(*core_.store, extent, /*checksum=*/false).ok()) {
+      owned_.insert(extent.payload_offset());
     }
   });
 }
 
-std::optional<Takeover::Candidate> Takeover::Written(const Inode& inode,
-                                                     const ExtentMap& content,
-                                                     uint64_t key_hash) const {
+absl::StatusOr<bool> Takeover::LiesUnder(const InodeItem& inode,
+                                         uint64_t key_hash) const {
+  bool lies_there = false;
+  VARVE_RETURN_IF_ERROR(core_.reader().ForEachExtent(
+      inode, 0, kMaxFileSize, [&](const Extent& extent) {
+        lies_there = extent.key_hash == key_hash;
+        return !lies_there;
+      }));
+  return lies_there;
+}
+
+absl::StatusOr<std::optional<Takeover::Candidate>> Takeover::Written(
+    const InodeItem& inode, uint64_t key_hash) const {
+  const std::optional<Candidate> nothing;
   if (!loaded_.relocated) {
     const auto it = newest_.find(key_hash);
-    if (it == newest_.end() || it->second.is_tombstone) return std::nullopt;
-    return Candidate{.inode = &inode, .entry = it->second};
+    if (it == newest_.end() || it->second.is_tombstone) return nothing;
+    return std::optional(Candidate{.inode = inode, .entry = it->second});
   }
   // Nothing can be told from the order of entries; but what lies under the
   // file's own key and is not what was committed is new.
   const bool is_plain =
-      inode.whole_entry != Inode::kNone && inode.whole_entry_hash == key_hash;
-  if (!is_plain && inode.attributes.size > 0 && !LiesUnder(content, key_hash)) {
-    return std::nullopt;
+      inode.whole_entry.has_value() && inode.whole_entry->key_hash == key_hash;
+  if (!is_plain && inode.attributes.size > 0) {
+    VARVE_ASSIGN_OR_RETURN(const bool lies_there, LiesUnder(inode, key_hash));
+    if (!lies_there) return nothing;
   }
   const absl::StatusOr<EntryView> entry =
       core_.store->Read(EntryKey::OfHash(key_hash));
   if (!entry.ok() || owned_.contains(entry->location().payload_offset) ||
       core_.identity.Reserves(key_hash, entry->payload_text())) {
-    return std::nullopt;
+    return nothing;
   }
-  return Candidate{
-      .inode = &inode, .entry = entry->location(), .doubtful = !is_plain};
+  return std::optional(Candidate{
+      .inode = inode, .entry = entry->location(), .doubtful = !is_plain});
 }
 
-bool Takeover::IsDeleted(const Inode& inode, uint64_t key_hash) const {
-  if (inode.whole_entry == Inode::kNone || inode.whole_entry_hash != key_hash) {
+bool Takeover::IsDeleted(const InodeItem& inode, uint64_t key_hash) const {
+  if (!inode.whole_entry.has_value() ||
+      inode.whole_entry->key_hash != key_hash) {
     return false;
   }
   if (loaded_.relocated) return loaded_.deleted.contains(key_hash);
@@ -122,31 +134,42 @@ bool Takeover::IsDeleted(const Inode& inode, uint64_t key_hash) const {
   return it != newest_.end() && it->second.is_tombstone;
 }
 
-void Takeover::Look(const Inode& inode) {
-  if (!inode.is_regular() || inode.names == nullptr) return;
-  const ExtentMap content =
-      loaded_.relocated ? Tree::ContentOf(inode) : ExtentMap();
-  std::optional<Candidate> written;
-  uint32_t dropped = 0;
-  for (const Name* name = inode.names; name; name = name->next_link()) {
-    const uint64_t key_hash = KeyHashOfPath(Tree::PathOf(*name));
-    if (IsDeleted(inode, key_hash)) {
-      drops_.push_back(
-          DropName{.parent = name->parent->ino, .name = name->text()});
-      ++dropped;
-    } else if (const auto found = Written(inode, content, key_hash);
-               found.has_value() &&
-               (!written.has_value() ||
-                written->entry.end() < found->entry.end())) {
-      // Written under several of its names, the last word counts.
-      written = found;
-    }
+absl::Status Takeover::LookAtName(const InodeItem& inode, NamePlace place,
+                                  std::optional<Candidate>& written) {
+  VARVE_ASSIGN_OR_RETURN(const std::string path, core_.reader().PathOf(place));
+  const uint64_t key_hash = KeyHashOfPath(path);
+  if (IsDeleted(inode, key_hash)) {
+    VARVE_ASSIGN_OR_RETURN(const NameItem name, core_.reader().GetName(place));
+    drops_.push_back(DropName{.parent = place.directory, .name = name.text});
+    return absl::OkStatus();
   }
-  if (dropped == inode.link_count) {
+  VARVE_ASSIGN_OR_RETURN(const auto found, Written(inode, key_hash));
+  // Written under several of its names, the last word counts.
+  if (found.has_value() &&
+      (!written.has_value() || written->entry.end() < found->entry.end())) {
+    written = found;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Takeover::Look(const InodeItem& inode) {
+  if (!inode.is_regular()) return absl::OkStatus();
+  std::optional<Candidate> written;
+  const size_t drops_before = drops_.size();
+  absl::Status status;
+  VARVE_RETURN_IF_ERROR(core_.reader().ForEachLink(inode, [&](NamePlace place) {
+    core_.tree_mu.AssertReaderHeld();
+    status = LookAtName(inode, place, written);
+    return status.ok();
+  }));
+  VARVE_RETURN_IF_ERROR(status);
+  const size_t dropped = drops_.size() - drops_before;
+  if (dropped > 0 && dropped == inode.links) {
     drops_.push_back(DropInode{inode.ino});
   } else if (written.has_value()) {
-    candidates_.push_back(*written);
+    candidates_.push_back(*std::move(written));
   }
+  return absl::OkStatus();
 }
 
 void Takeover::DropOldVersions() {
@@ -198,26 +221,34 @@ void Takeover::DropOldVersions() {
 }
 
 void Takeover::AddContent(const Candidate& candidate) {
-  const Inode& inode = *candidate.inode;
+  const InodeItem& inode = candidate.inode;
   PutInode put{.ino = inode.ino, .attributes = inode.attributes};
   put.attributes.size = candidate.entry.payload_size;
   put.attributes.mtime = put.attributes.ctime = now_;
   changes_.push_back(put);
   changes_.push_back(
       SetContent{.ino = inode.ino, .extents = {ExtentOf(candidate.entry)}});
-  if (inode.whole_entry != Inode::kNone &&
-      inode.whole_entry_hash != candidate.entry.key_hash) {
+  if (inode.whole_entry.has_value() &&
+      inode.whole_entry->key_hash != candidate.entry.key_hash) {
     replaced_.push_back(inode.WholeExtent());
   }
 }
 
-void Takeover::Plan() {
+absl::Status Takeover::Plan() {
   core_.tree_mu.AssertReaderHeld();
-  if (loaded_.relocated) FindOwned();
-  core_.tree.ForEach([this](const Inode& inode) { Look(inode); });
+  if (loaded_.relocated) VARVE_RETURN_IF_ERROR(FindOwned());
+  absl::Status status;
+  VARVE_RETURN_IF_ERROR(
+      core_.reader().ForEachInode([&](const InodeItem& inode) {
+        core_.tree_mu.AssertReaderHeld();
+        status = Look(inode);
+        return status.ok();
+      }));
+  VARVE_RETURN_IF_ERROR(status);
   DropOldVersions();
   for (const Candidate& candidate : candidates_) AddContent(candidate);
   changes_.insert(changes_.end(), drops_.begin(), drops_.end());
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -229,15 +260,16 @@ absl::StatusOr<bool> TakeOver(Core& core, const LoadResult& loaded,
   if (takeover.nothing_to_look_at()) return false;
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
-    takeover.Plan();
+    VARVE_RETURN_IF_ERROR(takeover.Plan());
   }
   if (takeover.changes().empty()) return false;
   if (core.store->read_only()) {
     absl::MutexLock lock(&core.tree_mu);
-    core.tree.BeginCommit();
+    TreeEditor editor = core.log_tree->live->Edit();
     for (const Change& change : takeover.changes()) {
-      VARVE_RETURN_IF_ERROR(core.tree.Apply(change, now));
+      VARVE_RETURN_IF_ERROR(editor.Apply(change, now));
     }
+    core.log_tree->live->Publish(editor);
     return true;
   }
   {

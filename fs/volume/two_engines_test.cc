@@ -189,11 +189,9 @@ void TwoEnginesTest::Expect() {
     ASSERT_TRUE(*found == text)
         << path << " has " << found->size() << " bytes and not " << text.size();
   }
-  uint64_t names = 0;
-  v_.volume().WithTree([&](const Tree& tree) { names = tree.name_count(); });
-  EXPECT_EQ(names, model_.files.size() + 1);  // and d
+  EXPECT_EQ(v_.volume().totals().names, model_.files.size() + 1);  // and d
   std::set<uint64_t> unnamed;
-  for (const EntryLocation& entry : v_.volume().Unnamed()) {
+  for (const EntryLocation& entry : v_.Unnamed()) {
     unnamed.insert(entry.key_hash);
   }
   for (const auto& [key, text] : model_.unnamed) {

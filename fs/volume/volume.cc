@@ -68,6 +68,8 @@ absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenDamaged(
     const absl::Status& damage) {
   const bool may_write = !options.read_only;
   options.read_only = true;
+  // An image of the index would have recovery pass over what is broken.
+  options.whole_chain = true;
   const auto mends = FindMends(*options.file_system, path);
   if (!mends.ok()) return damage;  // no store at all
   auto volume = OpenWith(path, std::move(options), *mends);
@@ -129,12 +131,12 @@ void Volume::SyncAndCheckpoint() {
 }
 
 void Volume::ReportNodeDamage() {
-  absl::Status damage;
+  std::shared_ptr<LogTree> tree;
   {
-    absl::MutexLock lock(&core_.commit_mu);
-    std::swap(damage, core_.node_damage);
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    tree = core_.log_tree;
   }
-  incidents_.Report(damage);
+  incidents_.Report(tree->segments.TakeDamage());
 }
 
 absl::Status Volume::Close() {
@@ -158,9 +160,8 @@ absl::Status Volume::Close() {
     incidents_.Report(attributes_.CommitAccessTimes());  // nobody is owed them
     if (core_.clean) return result;                      // nothing was changed
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    is_long =
-        core_.log_bytes >
-        (core_.tree.inode_count() < kSmallTreeInodes ? 0 : kCloseLogBytes);
+    is_long = core_.log_bytes >
+              (core_.totals().inodes < kSmallTreeInodes ? 0 : kCloseLogBytes);
   }
   {
     absl::Status status;
@@ -190,9 +191,14 @@ absl::Status Volume::Close() {
   return result;
 }
 
-void Volume::WithTree(const std::function<void(const Tree&)>& visit) {
+void Volume::WithTree(absl::FunctionRef<void(const TreeReader&)> visit) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  visit(core_.tree);
+  visit(core_.reader());
+}
+
+TreeTotals Volume::totals() {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  return core_.totals();
 }
 
 }  // namespace varve::fs

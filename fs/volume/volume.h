@@ -219,8 +219,8 @@ class Volume {
   // --- Entries without a name (volume_unnamed.cc) ---
 
   // The live entries of the store that belong to no file and were there when
-  // the volume was opened, newest first.
-  std::vector<EntryLocation> Unnamed();
+  // the volume was opened, newest first. DATA_LOSS if it cannot be told.
+  absl::StatusOr<std::vector<EntryLocation>> Unnamed();
   absl::StatusOr<ReadReply> ReadUnnamed(uint64_t key_hash, uint64_t offset,
                                         uint64_t size);
   // Gives unnamed entries the keys as paths, making directories as needed. A
@@ -235,7 +235,8 @@ class Volume {
   // --- For tools ---
 
   // Calls `visit` with the tree, which stays as it is meanwhile.
-  void WithTree(const std::function<void(const Tree&)>& visit);
+  void WithTree(absl::FunctionRef<void(const TreeReader&)> visit);
+  TreeTotals totals();
   // While one lives, no bytes that were served before are given back to the
   // host.
   const ReadSections& answers() const { return answers_; }

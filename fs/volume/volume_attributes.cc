@@ -17,9 +17,8 @@ namespace varve::fs {
 
 absl::StatusOr<Stat> Volume::GetAttributes(uint64_t ino) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  return inodes_.StatOf(*inode);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  return inodes_.StatOf(inode);
 }
 
 bool Volume::NoteAccess(uint64_t ino) {
@@ -72,13 +71,13 @@ absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.FindInode(ino);
-    if (inode == nullptr) return PosixError(ENOENT);
-    if (!inode->is_symlink()) return PosixError(EINVAL);
-    if (inode->attributes.size > kMaxTargetSize) {
-      return DamageError(
-          absl::StrCat("symlink \"", Tree::PathOf(*inode),
-                       "\": the target is longer than one can be"));
+    VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+    if (!inode.is_symlink()) return PosixError(EINVAL);
+    if (inode.attributes.size > kMaxTargetSize) {
+      VARVE_ASSIGN_OR_RETURN(const std::string path,
+                             core_.ReaderOf(inode).PathOf(inode));
+      return DamageError(absl::StrCat(
+          "symlink \"", path, "\": the target is longer than one can be"));
     }
   }
   VARVE_ASSIGN_OR_RETURN(const ReadReply target,
@@ -94,8 +93,8 @@ absl::StatusOr<SpaceInfo> Volume::GetSpace() {
   info.host_available = host.available;
   info.store_bytes = core_.store->file_size();
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  info.live_bytes = core_.tree.data_bytes();
-  info.inodes = core_.tree.inode_count();
+  info.live_bytes = core_.log_tree->live->totals().data_bytes;
+  info.inodes = core_.log_tree->live->totals().inodes;
   return info;
 }
 

@@ -77,7 +77,7 @@ TEST_F(VolumeCompactionTest, TheTreeIsTheSameAndEveryFileIsPlain) {
   EXPECT_EQ(Dump(), before);
   EXPECT_LT(FileSize(), size - kLarge);
   ExpectPlain();
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
   EXPECT_FALSE(HasLeftover());
   EXPECT_EQ(volume().compactions().progress().phase, CompactionPhase::kEnded);
   EXPECT_GT(volume().compactions().progress().bytes_reclaimed, kLarge);
@@ -86,7 +86,7 @@ TEST_F(VolumeCompactionTest, TheTreeIsTheSameAndEveryFileIsPlain) {
   ExpectPlain();
   Reopen();
   EXPECT_EQ(Dump(), before);
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
   // A second one has nothing to win, and loses nothing.
   ASSERT_THAT(Compact(), IsOk());
   Reopen();
@@ -109,7 +109,7 @@ TEST_F(VolumeCompactionTest, LifeGoesOnAfterwards) {
   ASSERT_THAT(Compact(), IsOk());
   Reopen();
   EXPECT_EQ(Dump(), before);
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
 }
 
 TEST_F(VolumeCompactionTest, WhatIsOpenGoesOn) {
@@ -145,7 +145,7 @@ TEST_F(VolumeCompactionTest, WhatIsOpenGoesOn) {
   EXPECT_TRUE(*Read("pieces") == pieces);
   EXPECT_TRUE(*Read("stream") == text);
   EXPECT_TRUE(*Read("clone") == Pattern(1, kLarge).substr(10, 1 << 20));
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
 }
 
 TEST_F(VolumeCompactionTest, UnnamedEntriesAreKept) {
@@ -162,7 +162,7 @@ TEST_F(VolumeCompactionTest, UnnamedEntriesAreKept) {
   Open();
   for (int i = 0; i < 3; ++i) {
     ASSERT_THAT(Compact(), IsOk());
-    ASSERT_EQ(volume().Unnamed().size(), 1u);
+    ASSERT_EQ(Unnamed().size(), 1u);
     EXPECT_EQ(volume().ReadUnnamed(HashKey("foreign"), 0, 100)->ToString(),
               "of another program");
     Reopen();
@@ -195,7 +195,7 @@ TEST_F(VolumeCompactionTest, SpoiltIndexImageLetsNothingBeTakenForDead) {
   Reopen();
   for (const bool punch : {true, false}) {
     ASSERT_THAT(Compact({.punch = punch}), IsOk());
-    ASSERT_EQ(volume().Unnamed().size(), 1u);
+    ASSERT_EQ(Unnamed().size(), 1u);
     EXPECT_TRUE(
         volume().ReadUnnamed(HashKey("foreign"), 0, 20'000)->ToString() ==
         Pattern(9, 20'000));
@@ -235,7 +235,7 @@ TEST_F(VolumeCompactionTest, EveryoneGoesOnMeanwhile) {
   const std::string before = Dump();
   Crash();
   EXPECT_EQ(Dump(), before);
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
 }
 
 // Fails every call of the seam in turn: the store is the old one or the new
@@ -283,11 +283,11 @@ TEST_F(VolumeCompactionTest, PunchedStoreIsSmallerAndAllIsThere) {
   EXPECT_GE(FileSize(), length);
   EXPECT_LT(volume().store().Info()->allocated, allocated - kLarge + 65536);
   EXPECT_EQ(Dump(), before);
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
   for (int i = 0; i < 2; ++i) {
     Crash();
     EXPECT_EQ(Dump(), before);
-    EXPECT_TRUE(volume().Unnamed().empty());
+    EXPECT_TRUE(Unnamed().empty());
     Reopen();
     EXPECT_EQ(Dump(), before);
   }

@@ -27,6 +27,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "engine/entry/entry.h"
+#include "fs/tree/tree_checker.h"
 #include "fs/volume/crash_disk.h"
 #include "fs/volume/volume_test_util.h"
 
@@ -250,13 +251,16 @@ std::string Check(TestVolume& v) {
     return true;
   });
   std::vector<uint64_t> inodes;
-  v.volume().WithTree([&](const Tree& tree) {
-    for (const std::string& message : tree.CheckConsistency()) {
+  const TreeTotals totals = v.volume().totals();
+  v.volume().WithTree([&](const TreeReader& tree) {
+    for (const std::string& message : CheckTree(tree, totals)) {
       absl::StrAppend(&problem, "\n", message);
     }
-    tree.ForEach([&](const Inode& inode) {
+    const absl::Status read = tree.ForEachInode([&](const InodeItem& inode) {
       if (inode.is_regular()) inodes.push_back(inode.ino);
+      return true;
     });
+    if (!read.ok()) absl::StrAppend(&problem, "\n", read.ToString());
   });
   for (const uint64_t ino : inodes) {
     const absl::Status status = v.volume().reader().VerifyAll(ino);

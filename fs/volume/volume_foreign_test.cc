@@ -45,7 +45,7 @@ class VolumeForeignTest : public VolumeTest {
   }
   std::vector<uint64_t> UnnamedHashes() {
     std::vector<uint64_t> hashes;
-    for (const EntryLocation& entry : volume().Unnamed()) {
+    for (const EntryLocation& entry : Unnamed()) {
       hashes.push_back(entry.key_hash);
     }
     return hashes;
@@ -182,7 +182,7 @@ TEST_F(VolumeForeignTest, AdoptedKeysBecomeFiles) {
     EXPECT_EQ(*Read("x/y/w"), "of x/y/w");
     EXPECT_EQ(*Read("top"), "of top");
     EXPECT_EQ(GetStat("top")->attributes.uid, 1000u);
-    EXPECT_EQ(volume().Unnamed().size(), 4u);
+    EXPECT_EQ(Unnamed().size(), 4u);
     i == 0 ? Crash() : Reopen();
   }
 }
@@ -221,7 +221,7 @@ TEST_F(VolumeForeignTest, WriteAfterACrashNeverOverrides) {
     EXPECT_EQ(*other.Read("f"), "ours");
     EXPECT_EQ(*other.Read("g"), "ours");
     // Nothing is lost either.
-    const auto unnamed = other.volume().Unnamed();
+    const auto unnamed = other.Unnamed();
     ASSERT_EQ(unnamed.size(), 1u);
     EXPECT_EQ(unnamed[0].key_hash, HashKey("f"));
     i == 0 ? other.Crash() : other.Reopen();
@@ -236,13 +236,13 @@ TEST_F(VolumeForeignTest, StoreWithoutATreeGetsOneAndShowsItsEntries) {
     ASSERT_THAT((*store)->Write("docs/b", Bytes("text of b")), IsOk());
   }
   other.Open();
-  EXPECT_EQ(other.volume().Unnamed().size(), 2u);
+  EXPECT_EQ(other.Unnamed().size(), 2u);
   EXPECT_THAT(other.volume().Adopt({"docs/a", "docs/b"}, kCaller),
               ElementsAre(IsOk(), IsOk()));
   other.Reopen();
   EXPECT_EQ(*other.Read("docs/a"), "text of a");
   EXPECT_THAT(other.ReadRaw("docs/b"), Optional(Eq("text of b")));
-  EXPECT_EQ(other.volume().Unnamed().size(), 0u);
+  EXPECT_EQ(other.Unnamed().size(), 0u);
 }
 
 TEST_F(VolumeForeignTest, CompactedStoreHasEverythingThatIsLive) {

@@ -183,7 +183,9 @@ class Walk {
   }
 
   void LookAtUnnamed() {
-    for (const EntryLocation& entry : volume_.Unnamed()) {
+    const auto unnamed = volume_.Unnamed();
+    if (!unnamed.ok()) return;
+    for (const EntryLocation& entry : *unnamed) {
       const auto reply = volume_.ReadUnnamed(entry.key_hash, 0, kChunk);
       if (!reply.ok()) continue;
       const std::string bytes = reply->ToString();
@@ -204,10 +206,12 @@ void CloseVolume(std::unique_ptr<Volume> volume) {
 // Changes every file a little. What fails has to leave all as it was.
 void ChangeFiles(Volume& volume) {
   std::vector<uint64_t> files;
-  volume.WithTree([&files](const Tree& tree) {
-    tree.ForEach([&files](const Inode& inode) {
-      if (inode.is_regular() && files.size() < 8) files.push_back(inode.ino);
+  volume.WithTree([&files](const TreeReader& tree) {
+    const absl::Status read = tree.ForEachInode([&](const InodeItem& inode) {
+      if (inode.is_regular()) files.push_back(inode.ino);
+      return files.size() < 8;
     });
+    CheckError(read, "walking over the tree");
   });
   for (const uint64_t ino : files) {
     auto handle = volume.Open(ino, O_RDWR);

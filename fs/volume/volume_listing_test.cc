@@ -189,9 +189,12 @@ TEST_F(VolumeListingTest, SecondNamesKeepTheirPlaceInACheckpoint) {
   Make("d/last");
   const auto paths = [&] {
     std::map<uint64_t, std::string> first;
-    volume().WithTree([&](const Tree& tree) {
-      tree.ForEach(
-          [&](const Inode& inode) { first[inode.ino] = Tree::PathOf(inode); });
+    volume().WithTree([&](const TreeReader& tree) {
+      EXPECT_THAT(tree.ForEachInode([&](const InodeItem& inode) {
+        first[inode.ino] = *tree.PathOf(inode);
+        return true;
+      }),
+                  IsOk());
     });
     return first;
   };

@@ -17,6 +17,7 @@
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
 #include "fs/volume/inode_plan.h"
+#include "fs/volume/listing_position.h"
 #include "fs/volume/lookup.h"
 #include "fs/volume/renamer.h"
 #include "fs/volume/volume.h"
@@ -24,16 +25,12 @@
 namespace varve::fs {
 absl::StatusOr<Stat> Volume::Lookup(uint64_t parent, absl::string_view name) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode;
-  if (name == ".") {
-    // Of any inode: how file handles (NFS, open_by_handle_at) are resolved.
-    inode = core_.FindInode(parent);
-    if (inode == nullptr) return PosixError(ENOENT);
-  } else {
-    VARVE_ASSIGN_OR_RETURN(inode, FindNamed(core_, parent, name));
-  }
-  inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
-  return inodes_.StatOf(*inode);
+  // "." of any inode: how file handles (NFS, open_by_handle_at) are resolved.
+  VARVE_ASSIGN_OR_RETURN(
+      const LiveInode inode,
+      name == "." ? core_.GetInode(parent) : FindNamed(core_, parent, name));
+  inodes_.Reference(inode);
+  return inodes_.StatOf(inode);
 }
 
 void Volume::Forget(uint64_t ino, uint64_t count) {
@@ -49,7 +46,9 @@ absl::StatusOr<uint64_t> Volume::Make(uint64_t parent, absl::string_view name,
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_RETURN_IF_ERROR(CheckFree(core_, parent, name));
-    plan.emplace(*core_.FindInode(parent), made, caller, now);
+    VARVE_ASSIGN_OR_RETURN(const LiveInode directory, core_.GetInode(parent));
+    VARVE_ASSIGN_OR_RETURN(
+        plan, InodePlan::Make(core_, directory, made, caller, now));
   }
   Commit commit(core_, now);
   const uint64_t ino = commit.NewIno();
@@ -115,25 +114,26 @@ absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::CreateUnnamed(
   handle->flags = flags & ~O_EXCL;
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock lock(&core_.tree_mu);
-  VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(core_, parent));
-  if (directory->link_count == 0) return PosixError(ENOENT);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode directory,
+                         FindDirectory(core_, parent));
+  if (directory.is_orphan) return PosixError(ENOENT);
   if (core_.next_ino >= kMaxId) return NumbersUsedUp();
-  const InodePlan plan(*directory, {.mode = S_IFREG | (mode & 07777)}, caller,
-                       options_.now());
-  auto inode = std::make_unique<Inode>();
-  inode->ino = core_.next_ino++;
-  inode->attributes = plan.attributes();
-  inode->kernel_references = 1;
+  VARVE_ASSIGN_OR_RETURN(
+      const InodePlan plan,
+      InodePlan::Make(core_, directory, {.mode = S_IFREG | (mode & 07777)},
+                      caller, options_.now()));
+  const uint64_t ino = core_.next_ino++;
+  VARVE_RETURN_IF_ERROR(core_.orphans.Apply(
+      PutInode{.ino = ino, .attributes = plan.attributes()}));
   if (!plan.access_acl().empty()) {
-    inode->detail = std::make_unique<InodeDetail>();
-    inode->detail->xattrs.emplace(std::string(kAccessAclName),
-                                  plan.access_acl());
+    VARVE_RETURN_IF_ERROR(core_.orphans.Apply(fs::SetXattr{
+        .ino = ino, .name = kAccessAclName, .value = plan.access_acl()}));
   }
-  const Stat stat = inodes_.StatOf(*inode);
-  OpenInto(*handle, inode->ino);
-  if ((flags & O_EXCL) == 0) core_.linkable.insert(inode->ino);
-  core_.orphans.emplace(inode->ino, std::move(inode));
-  return std::pair(stat, std::move(handle));
+  if ((flags & O_EXCL) == 0) core_.linkable.insert(ino);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  inodes_.Reference(inode);
+  OpenInto(*handle, ino);
+  return std::pair(inodes_.StatOf(inode), std::move(handle));
 }
 
 absl::Status Volume::LinkUnnamed(uint64_t ino, uint64_t parent,
@@ -167,10 +167,9 @@ absl::StatusOr<Stat> Volume::Link(uint64_t ino, uint64_t parent,
     absl::MutexLock commit_lock(&core_.commit_mu);
     {
       absl::ReaderMutexLock lock(&core_.tree_mu);
-      const Inode* inode = core_.tree.Find(ino);
-      if (inode == nullptr) return PosixError(ENOENT);
-      if (inode->is_directory()) return PosixError(EPERM);
-      if (inode->link_count >= kMaxLinks) return PosixError(EMLINK);
+      VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetNamed(ino));
+      if (inode.is_directory()) return PosixError(EPERM);
+      if (inode.nlink() >= kMaxLinks) return PosixError(EMLINK);
       VARVE_RETURN_IF_ERROR(CheckFree(core_, parent, name));
     }
     Commit commit(core_, options_.now());
@@ -186,22 +185,26 @@ absl::Status Volume::Remove(uint64_t parent, absl::string_view name,
   if (name == ".") return PosixError(EINVAL);
   if (name == "..") return PosixError(ENOTEMPTY);
   absl::MutexLock commit_lock(&core_.commit_mu);
-  const Inode* inode;
+  LiveInode inode;
+  bool last;
+  std::optional<uint64_t> key;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_ASSIGN_OR_RETURN(inode, FindNamed(core_, parent, name));
-    if (directory != inode->is_directory()) {
+    if (directory != inode.is_directory()) {
       return PosixError(directory ? ENOTDIR : EISDIR);
     }
-    if (directory && !inode->directory().empty()) return PosixError(ENOTEMPTY);
+    if (inode.name_count > 0) return PosixError(ENOTEMPTY);
+    last = directory || inode.nlink() == 1;
+    if (last) {
+      VARVE_ASSIGN_OR_RETURN(key, KeyOfContent(core_, inode));
+    }
   }
-  // The inode cannot go while commit_mu is held.
-  const bool last = directory || inode->link_count == 1;
   Commit commit(core_, options_.now());
   commit.UseReserve();
-  if (last) AddTombstoneOf(*core_.store, *inode, commit);
+  if (key.has_value()) commit.AddTombstone(*key);
   commit.Add(DropName{.parent = parent, .name = name});
-  if (last) commit.Add(DropInode{.ino = inode->ino});
+  if (last) commit.Add(DropInode{.ino = inode.ino});
   return commit.Finish();
 }
 
@@ -217,35 +220,40 @@ absl::Status Volume::ReadDirectory(
     uint64_t ino, uint64_t cookie, bool reference,
     const std::function<bool(const Entry&)>& visit) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  VARVE_ASSIGN_OR_RETURN(const Inode* directory, FindDirectory(core_, ino));
-  const Directory& names = directory->directory();
+  VARVE_ASSIGN_OR_RETURN(const LiveInode directory, FindDirectory(core_, ino));
   ListingPosition at = cookie == 0 || cookie == kBehindDots
-                           ? ListingPosition::Start(names.end())
+                           ? ListingPosition::Start(directory.next_place)
                            : ListingPosition::Decode(cookie);
-  if (cookie == kBehindDots) at.after = Directory::kParentCookie;
-  const auto show = [&](absl::string_view name, const Inode& inode,
+  if (cookie == kBehindDots) at.after = ListingPosition::kParent;
+  const auto show = [&](absl::string_view name, const LiveInode& inode,
                         uint64_t place) {
-    core_.tree_mu.AssertReaderHeld();
     at.after = place;
     return visit({name, inodes_.StatOf(inode), at.Encode()});
   };
-  if (at.after < Directory::kSelfCookie &&
-      !show(".", *directory, Directory::kSelfCookie)) {
+  if (at.after < ListingPosition::kSelf &&
+      !show(".", directory, ListingPosition::kSelf)) {
     return absl::OkStatus();
   }
-  if (at.after < Directory::kParentCookie &&
-      !show("..", *directory->parent(), Directory::kParentCookie)) {
-    return absl::OkStatus();
+  if (at.after < ListingPosition::kParent) {
+    VARVE_ASSIGN_OR_RETURN(const LiveInode parent,
+                           core_.GetInode(ParentOf(directory)));
+    if (!show("..", parent, ListingPosition::kParent)) return absl::OkStatus();
   }
-  names.ForEachAfter(at.after, [&](const Name& name) {
-    if (name.cookie >= at.end) return false;
-    if (!show(name.text(), *name.inode, name.cookie)) return false;
-    if (reference) {
-      name.inode->kernel_references.fetch_add(1, std::memory_order_relaxed);
-    }
-    return true;
-  });
-  return absl::OkStatus();
+  absl::Status status;
+  const absl::Status walked = core_.reader().ForEachNameAfter(
+      {.directory = ino, .place = at.after}, [&](const NameItem& name) {
+        core_.tree_mu.AssertReaderHeld();
+        if (name.place.place >= at.end) return false;
+        const absl::StatusOr<LiveInode> inode = core_.GetInodeOf(name);
+        status = inode.status();
+        if (!status.ok()) return false;
+        if (!show(name.text, *inode, name.place.place)) return false;
+        if (reference) inodes_.Reference(*inode);
+        return true;
+      });
+  VARVE_RETURN_IF_ERROR(core_.log_tree->segments.CheckLength());
+  VARVE_RETURN_IF_ERROR(walked);
+  return status;
 }
 
 absl::Status Volume::Rename(uint64_t parent, absl::string_view name,

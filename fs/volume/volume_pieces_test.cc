@@ -47,11 +47,9 @@ class VolumePiecesTest : public VolumeTest {
   uint64_t Extents() {
     uint64_t count = 1;
     const uint64_t ino = Ino("f");
-    volume().WithTree([&](const Tree& tree) {
-      const Inode& inode = *tree.Find(ino);
-      if (inode.detail != nullptr) {
-        count = inode.detail->extents.extents().size();
-      }
+    volume().WithTree([&](const TreeReader& tree) {
+      const auto inode = tree.GetInode(ino);
+      if (!inode->whole_entry.has_value()) count = inode->extent_count;
     });
     return count;
   }

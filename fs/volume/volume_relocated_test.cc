@@ -37,7 +37,7 @@ class VolumeRelocatedTest : public VolumeTest {
 
   std::vector<uint64_t> UnnamedHashes() {
     std::vector<uint64_t> hashes;
-    for (const EntryLocation& entry : volume().Unnamed()) {
+    for (const EntryLocation& entry : Unnamed()) {
       hashes.push_back(entry.key_hash);
     }
     return hashes;

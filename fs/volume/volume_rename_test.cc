@@ -80,10 +80,10 @@ TEST_F(VolumeRenameTest, PatchedFileLeavesNothingUnderItsOldName) {
   EXPECT_EQ(ReadRaw("a"), std::nullopt);
   EXPECT_TRUE(*Read("b") == text + "more");
   Reopen();
-  EXPECT_THAT(volume().Unnamed(), IsEmpty());
+  EXPECT_THAT(Unnamed(), IsEmpty());
   ASSERT_THAT(Unlink("b"), IsOk());
   Reopen();
-  EXPECT_THAT(volume().Unnamed(), IsEmpty());
+  EXPECT_THAT(Unnamed(), IsEmpty());
 }
 
 TEST_F(VolumeRenameTest, ReplacedFileIsGone) {
@@ -279,7 +279,7 @@ TEST_F(VolumeRenameTest, UnlinkLeavesNothingBehindWhateverTheLayout) {
   expect_gone("patched");
   Reopen();
   EXPECT_THAT(List(""), IsEmpty());
-  EXPECT_THAT(volume().Unnamed(), IsEmpty());
+  EXPECT_THAT(Unnamed(), IsEmpty());
 }
 
 // Entries that were a file's once, under whatever key, are hidden when it gets
@@ -314,7 +314,7 @@ TEST_F(VolumeRenameTest, DISABLED_ReplacedContentIsHiddenWhateverTheLayout) {
   ASSERT_THAT(Truncate("cut", 10), IsOk());
   ASSERT_THAT(Unlink("cut"), IsOk());
   Reopen();
-  for (const EntryLocation& entry : volume().Unnamed()) {
+  for (const EntryLocation& entry : Unnamed()) {
     for (const char* key :
          {"emptied", "one NUL", "rewritten", "d/moved and rewritten",
           "d/moved and patched", "d/moved and removed", "renamed and removed",

@@ -95,8 +95,9 @@ TEST_F(VolumeReopenTest, FirstNameOfAnInodeStaysTheFirst) {
   ASSERT_THAT(Link("z/f", "a/f"), IsOk());
   const auto first_path = [&] {
     std::string path;
-    volume().WithTree(
-        [&](const Tree& tree) { path = Tree::PathOf(*tree.Resolve("z/f")); });
+    volume().WithTree([&](const TreeReader& tree) {
+      path = *tree.PathOf(**tree.Resolve("z/f"));
+    });
     return path;
   };
   EXPECT_EQ(first_path(), "z/f");
@@ -260,7 +261,7 @@ TEST_F(VolumeReopenTest, UnfinishedStreamIsKeptAsUnnamedEntries) {
   EXPECT_EQ(*Read("f"), "");
   const auto count_bytes = [&] {
     uint64_t bytes = 0;
-    for (const EntryLocation& entry : volume().Unnamed()) {
+    for (const EntryLocation& entry : Unnamed()) {
       bytes += entry.payload_size;
     }
     return bytes;
@@ -397,10 +398,10 @@ TEST_F(VolumeImageTest, ImagesAreNobodysFiles) {
   Reopen();
   ASSERT_THAT(Write("b", "text"), IsOk());
   Crash();
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
   Reopen();
   EXPECT_TRUE(OpensByImage());
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
 }
 
 TEST_F(VolumeImageTest, WhatAnotherProgramWritesBehindTheImageIsTakenOver) {

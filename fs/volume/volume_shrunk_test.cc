@@ -86,7 +86,6 @@ TEST_F(VolumeShrunkTest, WhatIsLeftIsReadAndWhatIsGoneIsAnError) {
   ASSERT_THAT(Write("third", Pattern(3, 300)), IsOk());
   ASSERT_THAT(Write("tiny", "more"), IsOk());
   const uint64_t left = EntryOf("first").end();
-  Reopen();
   Cut(left);
   ExpectGone("tiny");
   ExpectGone("third");
@@ -95,6 +94,24 @@ TEST_F(VolumeShrunkTest, WhatIsLeftIsReadAndWhatIsGoneIsAnError) {
   EXPECT_EQ(*Read("small"), "text");
   EXPECT_THAT(List(""), testing::UnorderedElementsAre(
                             "small", "first", "second", "third", "tiny"));
+}
+
+// The newest nodes of the tree are gone, and with them the names.
+TEST_F(VolumeShrunkTest, WhatTheTreeHasLostIsAnErrorAndNothingElse) {
+  ASSERT_THAT(Write("small", "text"), IsOk());
+  ASSERT_THAT(Write("first", Pattern(1, 3'000'000)), IsOk());
+  const uint64_t ino = Ino("small");
+  const uint64_t left = EntryOf("first").end();
+  Reopen();
+  Cut(left);
+  EXPECT_THAT(volume().Lookup(kRootIno, "small"), HasErrno(EIO));
+  EXPECT_THAT(volume().Lookup(kRootIno, "nothing"), HasErrno(EIO));
+  EXPECT_THAT(volume().GetAttributes(ino), HasErrno(EIO));
+  EXPECT_THAT(volume().Open(ino, O_RDONLY), HasErrno(EIO));
+  EXPECT_THAT(volume().ReadDirectory(kRootIno, Volume::kBehindDots,
+                                     /*reference=*/false,
+                                     [](const Volume::Entry&) { return true; }),
+              HasErrno(EIO));
 }
 
 TEST_F(VolumeShrunkTest, ZerosBehindTheNewEndAreNotServed) {

@@ -133,7 +133,7 @@ TEST_F(VolumeSpaceTest, UnnamedEntriesAreKeptHoweverManyIdsWereDrawn) {
     EXPECT_EQ(Dump(), before);
     Reopen();
   }
-  ASSERT_EQ(volume().Unnamed().size(), 1u);
+  ASSERT_EQ(Unnamed().size(), 1u);
   EXPECT_TRUE(volume().ReadUnnamed(HashKey("foreign"), 0, 50'000)->ToString() ==
               Pattern(2, 50'000));
 }
@@ -230,7 +230,7 @@ TEST_F(VolumeSpaceTest, ClonesStayClonesWhenTheStoreIsCopied) {
     EXPECT_EQ(Dump(), after);
   }
   EXPECT_TRUE(*Read("z") == Pattern(1, 2 * kMiB));
-  EXPECT_TRUE(volume().Unnamed().empty());
+  EXPECT_TRUE(Unnamed().empty());
 }
 
 TEST_F(VolumeSpaceTest, ShortSessionsDoNotLetTheStoreGrow) {

@@ -97,9 +97,9 @@ void TestVolume::Crash() {
 
 uint64_t TestVolume::Ino(absl::string_view path) {
   uint64_t ino = 0;
-  volume_->WithTree([&](const Tree& tree) {
-    const Inode* inode = tree.Resolve(path);
-    if (inode != nullptr) ino = inode->ino;
+  volume_->WithTree([&](const TreeReader& tree) {
+    const auto inode = tree.Resolve(path);
+    if (inode.ok() && inode->has_value()) ino = (*inode)->ino;
   });
   return ino;
 }
@@ -263,45 +263,71 @@ std::optional<std::string> TestVolume::ReadRaw(absl::string_view key) {
   return std::string(entry->payload_text());
 }
 
-std::string TestVolume::Dump() {
-  struct Line {
-    std::string path;
-    uint64_t ino;
-    bool regular;
-    std::string text;
+std::vector<EntryLocation> TestVolume::Unnamed() {
+  const auto unnamed = volume_->Unnamed();
+  EXPECT_THAT(unnamed, IsOk());
+  return unnamed.ok() ? *unnamed : std::vector<EntryLocation>();
+}
+
+namespace {
+
+// One name of an inode, as Dump() shows it.
+struct Line {
+  std::string path;
+  uint64_t ino;
+  bool regular;
+  std::string text;
+};
+
+Line LineOf(const TreeReader& tree, const std::string& path,
+            const InodeItem& inode) {
+  const Attributes& a = inode.attributes;
+  std::string text = absl::StrFormat(
+      "ino %d mode %o uid %d gid %d rdev %d size %d nlink %d gen %d", inode.ino,
+      a.mode, a.uid, a.gid, a.rdev, a.size, inode.nlink(), a.generation);
+  for (const Timestamp t : {a.mtime, a.ctime, a.btime}) {
+    absl::StrAppend(&text, " ", DescribeTime(t));
+  }
+  const auto add = [&](absl::string_view name) {
+    const auto value = tree.FindXattr(inode.ino, name);
+    absl::StrAppend(&text, " ", name, "=", absl::CHexEscape(**value));
+    return true;
   };
+  EXPECT_THAT(tree.ForEachXattr(inode.ino, add), IsOk());
+  return {path, inode.ino, inode.is_regular(), text};
+}
+
+std::vector<Line> LinesOf(const TreeReader& tree) {
+  std::vector<Line> lines = {LineOf(tree, "", *tree.GetInode(kRootIno))};
+  const auto add = [&](const NameItem& name) {
+    lines.push_back(
+        LineOf(tree, *tree.PathOf(name.place), *tree.GetInode(name.ino)));
+    return true;
+  };
+  const auto add_all = [&](const InodeItem& inode) {
+    if (!inode.is_directory()) return true;
+    EXPECT_THAT(
+        tree.ForEachNameAfter({.directory = inode.ino, .place = 0}, add),
+        IsOk());
+    return true;
+  };
+  EXPECT_THAT(tree.ForEachInode(add_all), IsOk());
+  return lines;
+}
+
+}  // namespace
+
+std::string TestVolume::Dump() {
   std::vector<Line> lines;
-  volume_->WithTree([&](const Tree& tree) {
-    const auto add = [&](const std::string& path, const Inode& inode) {
-      const Attributes& a = inode.attributes;
-      std::string text = absl::StrFormat(
-          "ino %d mode %o uid %d gid %d rdev %d size %d nlink %d gen %d",
-          inode.ino, a.mode, a.uid, a.gid, a.rdev, a.size, inode.nlink(),
-          a.generation);
-      for (const Timestamp t : {a.atime, a.mtime, a.ctime, a.btime}) {
-        absl::StrAppend(&text, " ", DescribeTime(t));
-      }
-      if (inode.detail != nullptr) {
-        for (const auto& [name, value] : inode.detail->xattrs) {
-          absl::StrAppend(&text, " ", name, "=", absl::CHexEscape(value));
-        }
-      }
-      lines.push_back({path, inode.ino, inode.is_regular(), text});
-    };
-    add("", *tree.root());
-    tree.ForEach([&](const Inode& inode) {
-      if (!inode.is_directory()) return;
-      inode.directory().ForEachAfter(0, [&add](const Name& name) {
-        add(Tree::PathOf(name), *name.inode);
-        return true;
-      });
-    });
-  });
+  volume_->WithTree(
+      [&lines](const TreeReader& tree) { lines = LinesOf(tree); });
   std::sort(lines.begin(), lines.end(),
             [](const Line& a, const Line& b) { return a.path < b.path; });
   std::string dump;
   for (const Line& line : lines) {
-    absl::StrAppend(&dump, absl::CHexEscape(line.path), ": ", line.text);
+    absl::StrAppend(
+        &dump, absl::CHexEscape(line.path), ": ", line.text, " ",
+        DescribeTime(volume_->GetAttributes(line.ino)->attributes.atime));
     if (line.regular) {
       const auto text = Read(line.path);
       absl::StrAppend(

@@ -104,6 +104,8 @@ class TestVolume {
   bool AwaitCheckpoint();
   // The newest entry of the key; nothing if there is none.
   std::optional<std::string> ReadRaw(absl::string_view key);
+  // What Volume::Unnamed() finds, which must not fail.
+  std::vector<EntryLocation> Unnamed();
   // Everything that can be seen of the tree, one line for each name: path,
   // inode, attributes, extended attributes, content.
   std::string Dump();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "fs/tree/tree_checker.h"
 #include "fs/volume/volume_test_util.h"
 
 namespace varve::fs {
@@ -115,8 +116,9 @@ TEST_F(VolumeThreadsTest, SharedDirectoryStaysConsistent) {
           << status;
     }
   });
-  volume().WithTree([](const Tree& tree) {
-    EXPECT_THAT(tree.CheckConsistency(), testing::IsEmpty());
+  const TreeTotals totals = volume().totals();
+  volume().WithTree([&totals](const TreeReader& tree) {
+    EXPECT_THAT(CheckTree(tree, totals), testing::IsEmpty());
   });
   ExpectSameAfterReopen();
 }
@@ -241,7 +243,7 @@ TEST_F(VolumeThreadsTest, SyncsCheckpointsAndCopiesMeanwhile) {
       ASSERT_THAT(CloseFile(*std::move(to)), IsOk());
       ASSERT_TRUE(*Read(name) ==
                   "head" + Pattern(1, 300'000).substr(i, 100'000));
-      volume().Unnamed();
+      Unnamed();
       ASSERT_THAT(volume().GetSpace(), IsOk());
     }
   });

@@ -15,7 +15,9 @@
 
 namespace varve::fs {
 
-std::vector<EntryLocation> Volume::Unnamed() { return unnamed_.Find(); }
+absl::StatusOr<std::vector<EntryLocation>> Volume::Unnamed() {
+  return unnamed_.Find();
+}
 
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
                                               uint64_t offset, uint64_t size) {
@@ -40,7 +42,11 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
   constexpr size_t kAtOnce = 1000;
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  for (const EntryLocation& entry : unnamed_.FindInPlace()) {
+  const auto found = unnamed_.FindInPlace();
+  if (!found.ok()) {
+    return std::vector<absl::Status>(keys.size(), found.status());
+  }
+  for (const EntryLocation& entry : *found) {
     unnamed.emplace(entry.key_hash, entry);
   }
   std::vector<absl::Status> results;
@@ -74,7 +80,8 @@ absl::Status Volume::AdoptAs(uint64_t key_hash, uint64_t parent,
                              absl::string_view name, Caller caller) {
   if (read_only()) return PosixError(EROFS);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  const std::vector<EntryLocation> unnamed = unnamed_.FindInPlace();
+  VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> unnamed,
+                         unnamed_.FindInPlace());
   const auto it = std::find_if(
       unnamed.begin(), unnamed.end(),
       [key_hash](const EntryLocation& e) { return e.key_hash == key_hash; });

@@ -42,67 +42,78 @@ absl::Status CheckName(absl::string_view name) {
   return PosixError(EOPNOTSUPP);
 }
 
-// Whether the attribute may be set as `flags` ask, and there is room for it.
-absl::Status CheckSet(const Inode& inode, absl::string_view name, int flags) {
-  const bool exists = inode.FindXattr(name) != nullptr;
-  if (exists && (flags & XATTR_CREATE) != 0) return PosixError(EEXIST);
-  if (exists) return absl::OkStatus();
-  if ((flags & XATTR_REPLACE) != 0) return PosixError(ENODATA);
-  size_t list_size = name.size() + 1;
-  if (inode.detail != nullptr) {
-    for (const auto& [other, value] : inode.detail->xattrs) {
-      list_size += other.size() + 1;
-    }
-  }
-  return list_size > kMaxXattrList ? PosixError(ENOSPC) : absl::OkStatus();
-}
-
-// All of one inode together, as they are kept in memory: four values of the
-// largest size.
+// All of one inode together: four values of the largest size.
 constexpr size_t kMaxXattrTotal = size_t{256} << 10;
 
-size_t XattrBytes(const Inode& inode) {
-  size_t total = 0;
-  if (inode.detail == nullptr) return total;
-  for (const auto& [name, value] : inode.detail->xattrs) {
-    total += name.size() + value.size();
+// What the attributes of an inode take.
+struct XattrSizes {
+  size_t list = 0;   // of their names, as a list has them
+  size_t total = 0;  // of names and values
+};
+
+absl::StatusOr<XattrSizes> SizesOf(const TreeReader& reader, uint64_t ino) {
+  std::vector<std::string> names;
+  VARVE_RETURN_IF_ERROR(
+      reader.ForEachXattr(ino, [&names](absl::string_view name) {
+        names.emplace_back(name);
+        return true;
+      }));
+  XattrSizes sizes;
+  for (const std::string& name : names) {
+    VARVE_ASSIGN_OR_RETURN(const auto value, reader.FindXattr(ino, name));
+    sizes.list += name.size() + 1;
+    sizes.total += name.size() + (value.has_value() ? value->size() : 0);
   }
-  return total;
+  return sizes;
 }
 
+// Whether the attribute may be set as `flags` ask, and there is room for it;
+// `old` is its value until now.
+absl::Status CheckSet(const TreeReader& reader, uint64_t ino,
+                      absl::string_view name, absl::string_view value,
+                      const std::optional<std::string>& old, int flags) {
+  if (old.has_value() && (flags & XATTR_CREATE) != 0) {
+    return PosixError(EEXIST);
+  }
+  if (!old.has_value() && (flags & XATTR_REPLACE) != 0) {
+    return PosixError(ENODATA);
+  }
+  VARVE_ASSIGN_OR_RETURN(const XattrSizes sizes, SizesOf(reader, ino));
+  if (!old.has_value() && sizes.list + name.size() + 1 > kMaxXattrList) {
+    return PosixError(ENOSPC);
+  }
+  const size_t given_back = old.has_value() ? name.size() + old->size() : 0;
+  const bool fits =
+      sizes.total - given_back + name.size() + value.size() <= kMaxXattrTotal;
+  return fits ? absl::OkStatus() : PosixError(ENOSPC);
+}
+
+// An inode whose attributes are to be changed.
+struct Target {
+  PutInode put;
+  bool is_orphan = false;
+};
+
 // Changes an attribute (removes it if there is no value), and the mode.
-absl::Status CommitXattr(Core& core, const PutInode& put,
+absl::Status CommitXattr(Core& core, const Target& target,
                          absl::string_view name,
                          std::optional<absl::string_view> value)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
-  bool exists;
-  {
-    absl::MutexLock lock(&core.tree_mu);
-    const auto orphan = core.orphans.find(put.ino);
-    if (orphan != core.orphans.end()) {
-      // Known to those who still have it open, and gone with them.
-      Inode& inode = *orphan->second;
-      inode.attributes = put.attributes;
-      if (inode.detail == nullptr) {
-        inode.detail = std::make_unique<InodeDetail>();
-      }
-      if (value.has_value()) {
-        inode.detail->xattrs[std::string(name)] = std::string(*value);
-      } else {
-        inode.detail->xattrs.erase(std::string(name));
-      }
-      return absl::OkStatus();
-    }
-    exists = core.tree.Find(put.ino)->FindXattr(name) != nullptr;
-  }
-  Commit commit(core, put.attributes.ctime);
-  commit.Add(put);
+  const PutInode& put = target.put;
+  std::vector<Change> changes = {put};
   if (value.has_value()) {
-    commit.Add(SetXattr{.ino = put.ino, .name = name, .value = *value});
-  } else if (exists) {
-    commit.Add(DropXattr{.ino = put.ino, .name = name});
+    changes.emplace_back(
+        SetXattr{.ino = put.ino, .name = name, .value = *value});
+  } else {
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    const TreeReader& reader =
+        target.is_orphan ? core.orphans.reader() : core.reader();
+    VARVE_ASSIGN_OR_RETURN(const auto old, reader.FindXattr(put.ino, name));
+    if (old.has_value()) {
+      changes.emplace_back(DropXattr{.ino = put.ino, .name = name});
+    }
   }
-  return commit.Finish();
+  return CommitChanges(core, target.is_orphan, changes, put.attributes.ctime);
 }
 
 }  // namespace
@@ -119,56 +130,51 @@ absl::Status Volume::SetXattr(uint64_t ino, absl::string_view name,
     if (!acl.has_value()) return PosixError(EINVAL);
   }
   absl::MutexLock commit_lock(&core_.commit_mu);
-  PutInode put{.ino = ino};
+  Target target;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.FindInode(ino);
-    if (inode == nullptr) return PosixError(ENOENT);
-    VARVE_RETURN_IF_ERROR(CheckSet(*inode, name, flags));
-    if (acl.has_value() && inode->is_symlink()) return PosixError(EOPNOTSUPP);
-    if (name == kDefaultAclName && !inode->is_directory()) {
+    VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+    const TreeReader& reader = core_.ReaderOf(inode);
+    VARVE_ASSIGN_OR_RETURN(const auto old, reader.FindXattr(ino, name));
+    VARVE_RETURN_IF_ERROR(CheckSet(reader, ino, name, value, old, flags));
+    if (acl.has_value() && inode.is_symlink()) return PosixError(EOPNOTSUPP);
+    if (name == kDefaultAclName && !inode.is_directory()) {
       return PosixError(EACCES);
     }
-    const std::string* old = inode->FindXattr(name);
-    if (old != nullptr && *old == value) return absl::OkStatus();
-    if (XattrBytes(*inode) - (old == nullptr ? 0 : name.size() + old->size()) +
-            name.size() + value.size() >
-        kMaxXattrTotal) {
-      return PosixError(ENOSPC);
-    }
-    put.attributes = inode->attributes;
+    if (old == value) return absl::OkStatus();
+    target = {.put = {.ino = ino, .attributes = inode.attributes},
+              .is_orphan = inode.is_orphan};
   }
-  put.attributes.ctime = options_.now();
-  if (name != kAccessAclName) return CommitXattr(core_, put, name, value);
-  put.attributes.mode = acl->ApplyToMode(put.attributes.mode);
-  if (drop_set_group_id) {
-    put.attributes.mode &= ~static_cast<uint32_t>(S_ISGID);
-  }
-  if (acl->IsJustMode()) return CommitXattr(core_, put, name, std::nullopt);
-  return CommitXattr(core_, put, name, value);
+  Attributes& a = target.put.attributes;
+  a.ctime = options_.now();
+  if (name != kAccessAclName) return CommitXattr(core_, target, name, value);
+  a.mode = acl->ApplyToMode(a.mode);
+  if (drop_set_group_id) a.mode &= ~static_cast<uint32_t>(S_ISGID);
+  if (acl->IsJustMode()) return CommitXattr(core_, target, name, std::nullopt);
+  return CommitXattr(core_, target, name, value);
 }
 
 absl::StatusOr<std::string> Volume::GetXattr(uint64_t ino,
                                              absl::string_view name) {
   VARVE_RETURN_IF_ERROR(CheckName(name));
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
-  const std::string* value = inode->FindXattr(name);
-  if (value == nullptr) return PosixError(ENODATA);
-  return *value;
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  VARVE_ASSIGN_OR_RETURN(auto value,
+                         core_.ReaderOf(inode).FindXattr(ino, name));
+  if (!value.has_value()) return PosixError(ENODATA);
+  return *std::move(value);
 }
 
 absl::StatusOr<std::string> Volume::ListXattrs(uint64_t ino, bool trusted) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  const Inode* inode = core_.FindInode(ino);
-  if (inode == nullptr) return PosixError(ENOENT);
+  VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
   std::string names;
-  if (inode->detail == nullptr) return names;
-  for (const auto& [name, value] : inode->detail->xattrs) {
-    if (!trusted && absl::StartsWith(name, kTrusted)) continue;
-    names.append(name).push_back('\0');
-  }
+  VARVE_RETURN_IF_ERROR(
+      core_.ReaderOf(inode).ForEachXattr(ino, [&](absl::string_view name) {
+        if (!trusted && absl::StartsWith(name, kTrusted)) return true;
+        names.append(name.data(), name.size()).push_back('\0');
+        return true;
+      }));
   return names;
 }
 
@@ -176,19 +182,21 @@ absl::Status Volume::RemoveXattr(uint64_t ino, absl::string_view name) {
   if (read_only()) return PosixError(EROFS);
   VARVE_RETURN_IF_ERROR(CheckName(name));
   absl::MutexLock commit_lock(&core_.commit_mu);
-  PutInode put{.ino = ino};
+  Target target;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    const Inode* inode = core_.FindInode(ino);
-    if (inode == nullptr) return PosixError(ENOENT);
-    if (inode->FindXattr(name) == nullptr) {
+    VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+    VARVE_ASSIGN_OR_RETURN(const auto value,
+                           core_.ReaderOf(inode).FindXattr(ino, name));
+    if (!value.has_value()) {
       // To remove a list is to set an empty one.
       return IsAcl(name) ? absl::OkStatus() : PosixError(ENODATA);
     }
-    put.attributes = inode->attributes;
+    target = {.put = {.ino = ino, .attributes = inode.attributes},
+              .is_orphan = inode.is_orphan};
   }
-  put.attributes.ctime = options_.now();
-  return CommitXattr(core_, put, name, std::nullopt);
+  target.put.attributes.ctime = options_.now();
+  return CommitXattr(core_, target, name, std::nullopt);
 }
 
 }  // namespace varve::fs

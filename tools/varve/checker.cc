@@ -10,7 +10,7 @@
 #include "engine/base/status.h"
 #include "fs/content/content_reader.h"
 #include "fs/log/store_identity.h"
-#include "fs/tree/tree.h"
+#include "fs/tree/tree_checker.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/open_store.h"
@@ -24,20 +24,16 @@ struct FileExtents {
   std::vector<fs::Extent> extents;
 };
 
-std::vector<FileExtents> AllExtents(fs::Volume& volume) {
-  std::vector<FileExtents> files;
-  volume.WithTree([&files](const fs::Tree& tree) {
-    tree.ForEach([&files](const fs::Inode& inode) {
-      if (inode.is_directory()) return;
-      FileExtents file{.path = fs::Tree::PathOf(inode), .extents = {}};
-      const fs::ExtentMap content = fs::Tree::ContentOf(inode);
-      for (const auto& [offset, extent] : content.extents()) {
-        file.extents.push_back(extent);
-      }
-      files.push_back(std::move(file));
-    });
-  });
-  return files;
+absl::StatusOr<FileExtents> ExtentsOf(const fs::TreeReader& tree,
+                                      const fs::InodeItem& inode) {
+  FileExtents file;
+  VARVE_ASSIGN_OR_RETURN(file.path, tree.PathOf(inode));
+  VARVE_RETURN_IF_ERROR(tree.ForEachExtent(inode, 0, fs::kMaxFileSize,
+                                           [&file](const fs::Extent& extent) {
+                                             file.extents.push_back(extent);
+                                             return true;
+                                           }));
+  return file;
 }
 
 }  // namespace
@@ -173,13 +169,26 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
 }
 
 void Checker::CheckTree(fs::Volume& volume) {
-  volume.WithTree([this](const fs::Tree& tree) {
-    for (std::string& message : tree.CheckConsistency()) {
+  const fs::TreeTotals totals = volume.totals();
+  std::vector<FileExtents> files;
+  volume.WithTree([&](const fs::TreeReader& tree) {
+    for (std::string& message : fs::CheckTree(tree, totals)) {
       result_.problems.push_back(
           {.kind = Problem::Kind::kTree, .message = std::move(message)});
     }
+    // What a damaged node keeps from being read has been told.
+    const absl::Status read =
+        tree.ForEachInode([&](const fs::InodeItem& inode) {
+          if (inode.is_directory()) return true;
+          absl::StatusOr<FileExtents> file = ExtentsOf(tree, inode);
+          if (file.ok()) files.push_back(*std::move(file));
+          return true;
+        });
+    if (!read.ok() && result_.problems.empty()) {
+      result_.problems.push_back({.kind = Problem::Kind::kTree,
+                                  .message = std::string(read.message())});
+    }
   });
-  const std::vector<FileExtents> files = AllExtents(volume);
   result_.files = files.size();
   for (const FileExtents& file : files) {
     for (const fs::Extent& extent : file.extents) {

@@ -17,7 +17,6 @@
 #include "engine/io/lock_holder.h"
 #include "engine/store/store.h"
 #include "fs/log/store_identity.h"
-#include "fs/tree/tree.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/compaction_report.h"
 #include "tools/varve/doctor.h"
@@ -204,9 +203,7 @@ void ExamineOpened(fs::Volume& volume, Findings& findings) {
     findings.Note("format", text + ", without a tree");
     return;
   }
-  volume.WithTree([&text](const fs::Tree& tree) {
-    absl::StrAppend(&text, ", ", tree.inode_count(), " files");
-  });
+  absl::StrAppend(&text, ", ", volume.totals().inodes, " files");
   findings.Ok("format", text);
 }
 

@@ -15,7 +15,6 @@
 #include "absl/strings/str_join.h"
 #include "engine/base/status.h"
 #include "fs/log/store_identity.h"
-#include "fs/tree/tree.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
@@ -94,14 +93,14 @@ absl::StatusOr<Json> Describe(const std::string& path) {
   json["has_tree"] = has_tree;
   if (has_tree) {
     json["uuid"] = volume->identity().UuidText();
-    volume->WithTree([&json](const fs::Tree& tree) {
-      json["inodes"] = tree.inode_count();
-      json["names"] = tree.name_count();
-      json["live_bytes"] = tree.content_bytes();
-    });
+    const fs::TreeTotals totals = volume->totals();
+    json["inodes"] = totals.inodes;
+    json["names"] = totals.names;
+    json["live_bytes"] = totals.content_bytes;
   }
-  json["unnamed_entries"] = volume->Unnamed().size();
-  // For a mounted store they would describe its present use.
+  VARVE_ASSIGN_OR_RETURN(const auto unnamed, volume->Unnamed());
+  json["unnamed_entries"] = unnamed.size();
+  // Of a store that is mounted they would speak of its present use.
   const bool in_use =
       json.contains("mounted_at") && !json["mounted_at"].empty();
   json["notes"] = in_use ? std::vector<std::string>() : volume->notes();

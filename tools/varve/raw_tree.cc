@@ -11,7 +11,7 @@
 #include "fs/format/identity.h"
 #include "fs/log/content_key.h"
 #include "fs/log/store_identity.h"
-#include "fs/tree/tree.h"
+#include "fs/tree/tree_reader.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
@@ -66,18 +66,29 @@ struct NeededEntry {
   std::string file;
 };
 
-std::vector<NeededEntry> NeededEntries(fs::Volume& volume) {
+absl::Status AddNeeded(const fs::TreeReader& tree, const fs::InodeItem& inode,
+                       std::vector<NeededEntry>& needed) {
+  VARVE_ASSIGN_OR_RETURN(const std::string path, tree.PathOf(inode));
+  return tree.ForEachExtent(
+      inode, 0, fs::kMaxFileSize, [&](const fs::Extent& extent) {
+        needed.push_back(
+            {extent.key_hash, extent.entry_metadata_offset(), path});
+        return true;
+      });
+}
+
+absl::StatusOr<std::vector<NeededEntry>> NeededEntries(fs::Volume& volume) {
   std::vector<NeededEntry> needed;
-  volume.WithTree([&needed](const fs::Tree& tree) {
-    tree.ForEach([&needed](const fs::Inode& inode) {
-      if (inode.is_directory()) return;
-      const fs::ExtentMap content = fs::Tree::ContentOf(inode);
-      for (const auto& [offset, extent] : content.extents()) {
-        needed.push_back({extent.key_hash, extent.entry_metadata_offset(),
-                          fs::Tree::PathOf(inode)});
-      }
+  absl::Status status;
+  volume.WithTree([&](const fs::TreeReader& tree) {
+    absl::Status added;
+    status = tree.ForEachInode([&](const fs::InodeItem& inode) {
+      added = AddNeeded(tree, inode, needed);
+      return added.ok();
     });
+    status.Update(added);
   });
+  VARVE_RETURN_IF_ERROR(status);
   return needed;
 }
 
@@ -89,7 +100,7 @@ absl::Status CompactUnderTree(const std::string& path) {
     // programs have written. After compaction it could not recognise them any
     // more.
     VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(path, {}));
-    needed = NeededEntries(*volume);
+    VARVE_ASSIGN_OR_RETURN(needed, NeededEntries(*volume));
     VARVE_RETURN_IF_ERROR(
         Explain(volume->Close(), absl::StrCat("cannot close ", path)));
     tail = volume->store().tail();
