@@ -14,7 +14,7 @@ import sys
 import zlib
 from dataclasses import dataclass, field
 
-from tests.format import tree_nodes
+from tests.format import segment_parity, tree_nodes
 from tests.format.fields import (
     UNIX_EPOCH, CutShort, Damage, Fields, NotAStore, TooNew, nanoseconds, time_now)
 from tests.format.xxh3 import xxh3_64
@@ -398,10 +398,13 @@ class Tree:
         before = checkpoint.entry.prev_tail
         return before if root is None else min(root.log_begin, before)
 
-    def _nodes_of(self, segment):
-        """The bytes of a segment's nodes."""
+    def _whole_of(self, segment):
+        """The bytes of a segment's nodes, with what lies around them."""
         if not self.is_relocated:
-            return self.data[segment.offset:segment.offset + segment.size]
+            table = segment_parity.table_size(segment.size)
+            behind = (segment_parity.padding(segment.size) + table +
+                      segment_parity.PARITY * segment_parity.BLOCK)
+            return self.data[segment.offset - table:segment.offset + segment.size + behind]
         entry = self.live(self.reserved_hash(b"n", segment.number))
         record = None if entry is None else self.record_in(entry)
         return b"" if record is None else record.nodes()
@@ -409,7 +412,7 @@ class Tree:
     def _load_root(self, record):
         root = tree_nodes.Root(record.root())
         inodes = {1: Inode()}
-        for ino, item in tree_nodes.read(root, self._nodes_of).items():
+        for ino, item in tree_nodes.read(root, self._whole_of).items():
             inode = inodes[ino] = Inode()
             for name in ATTRIBUTES + TIMES:
                 setattr(inode, name, item.attributes[name])
@@ -472,7 +475,9 @@ class Tree:
                 raise TooNew("version %d, flags %d" % (record.version, record.flags))
             if max(record.next_ino, record.next_data_id) > MAX_ID:
                 raise Damage("an impossible number")
-            if record.flags & ROOT:
+            if is_checkpoint and not record.flags & ROOT:
+                raise TooNew("a checkpoint without a root, of an early version")
+            if is_checkpoint:
                 self._load_root(record)
             else:
                 for kind, body in record.changes():

@@ -3,6 +3,7 @@
 import stat
 from dataclasses import dataclass, field
 
+from tests.format import segment_parity
 from tests.format.fields import Damage, Fields
 from tests.format.xxh3 import xxh3_64
 
@@ -82,12 +83,25 @@ class Node:
 
 
 class Reader:
-    def __init__(self, root, nodes_of):
-        self.nodes = {number: nodes_of(segment) for number, segment in root.segments.items()}
+    def __init__(self, root, whole_of):
+        self.segments = root.segments
+        self.whole = {number: whole_of(segment) for number, segment in root.segments.items()}
+        self.nodes = {}
+        for number, whole in self.whole.items():
+            begin = segment_parity.table_size(root.segments[number].size)
+            self.nodes[number] = whole[begin:begin + root.segments[number].size]
+
+    def bytes_at(self, at):
+        data = self.nodes.get(at.segment, b"")[at.offset:at.offset + at.size]
+        return data if len(data) == at.size and xxh3_64(data) == at.checksum else None
 
     def node(self, at):
-        data = self.nodes.get(at.segment, b"")[at.offset:at.offset + at.size]
-        if len(data) != at.size or xxh3_64(data) != at.checksum:
+        data = self.bytes_at(at)
+        if data is None and at.segment in self.segments:
+            self.nodes[at.segment] = segment_parity.recover(
+                self.whole[at.segment], self.segments[at.segment].size)
+            data = self.bytes_at(at)
+        if data is None:
             raise Damage("a node of the tree is damaged")
         return Node(data)
 

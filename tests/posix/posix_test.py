@@ -57,10 +57,11 @@ BLOCK = 1 << 16  # What is read at once; a multiple of any page.
 
 # (case, label of a line): a sentence of docs/semantics.md that says why.
 _RANGES = "Collapsing and inserting ranges fail with EOPNOTSUPP."
-_OPENING = "Opening a file for reading alone counts as reading it, and reading it does not."
-_CACHED_TARGET = "The target of a symbolic link that the kernel remembers is not counted again."
-_CHOWN = "A chown to -1 and -1 by a stranger succeeds on a set-user-id or set-group-id file"
-_TRUSTED = "Attributes of `trusted.` are listed to the user with id 0 alone"
+_OPENING = "Opening a file for reading only counts as a read, and later reads do not."
+_CACHED_TARGET = "Listings and targets that the kernel has cached do not count again."
+_CHOWN = ("A chown to -1 and -1 by a user who does not own a set-user-id or set-group-id file "
+          "succeeds")
+_TRUSTED = "Attributes of `trusted.` are listed only for the user with id 0"
 EXPECTED_DIFFERENCES = {
     ("collapse_and_insert", "collapse"): _RANGES,
     ("collapse_and_insert", "insert"): _RANGES,
