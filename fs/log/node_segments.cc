@@ -40,6 +40,9 @@ absl::string_view NodeSegments::Mapped::nodes() const {
 void NodeSegments::Add(const Segment& segment) {
   absl::MutexLock lock(&mu_);
   segments_[segment.number].segment = segment;
+  // The others are not read; and they may be said to lie where they were before
+  // another program compacted the store.
+  if (segment.live_bytes == 0) return;
   end_.store(std::max(end_.load(), segment.nodes_offset + segment.nodes_size +
                                        BytesBehindNodes(segment.nodes_size)));
 }
