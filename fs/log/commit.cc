@@ -59,14 +59,15 @@ namespace {
 absl::Status MoveOrphans(Core& core, const std::vector<Change>& changes,
                          Timestamp time)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu) {
+  absl::Status status;
   for (const Change& change : changes) {
     if (const auto* drop = std::get_if<DropInode>(&change)) {
       if (core.is_in_use != nullptr && core.is_in_use(drop->ino)) {
         const auto at = core.accessed.find(drop->ino);
-        VARVE_RETURN_IF_ERROR(core.orphans.Adopt(
-            core.reader(), drop->ino, time,
-            at == core.accessed.end() ? std::nullopt
-                                      : std::optional(at->second)));
+        status.Update(core.orphans.Adopt(core.reader(), drop->ino, time,
+                                         at == core.accessed.end()
+                                             ? std::nullopt
+                                             : std::optional(at->second)));
       }
       core.accessed.erase(drop->ino);
     } else if (const auto* put = std::get_if<PutInode>(&change)) {
@@ -76,7 +77,7 @@ absl::Status MoveOrphans(Core& core, const std::vector<Change>& changes,
       core.orphans.Remove(put->ino);
     }
   }
-  return absl::OkStatus();
+  return status;
 }
 
 }  // namespace
@@ -157,7 +158,8 @@ absl::Status Commit::Finish() {
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
-  return ApplyToTree(changes, *editor);
+  ApplyToTree(changes, *editor);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<Change>> Commit::ReadChanges(
@@ -186,12 +188,14 @@ absl::StatusOr<std::unique_ptr<TreeEditor>> Commit::Stage(
   return editor;
 }
 
-absl::Status Commit::ApplyToTree(const std::vector<Change>& changes,
-                                 TreeEditor& editor) {
+void Commit::ApplyToTree(const std::vector<Change>& changes,
+                         TreeEditor& editor) {
   absl::MutexLock lock(&core_.tree_mu);
-  VARVE_RETURN_IF_ERROR(MoveOrphans(core_, changes, header_.time));
+  // Before they are gone from the tree. Where a node has been damaged
+  // meanwhile, those who still use a file that was deleted cannot have it back.
+  core_.log_tree->segments.NoteDamage(
+      MoveOrphans(core_, changes, header_.time));
   core_.log_tree->live->Publish(editor);
-  return absl::OkStatus();
 }
 
 absl::Status CommitChanges(Core& core, bool is_orphan,

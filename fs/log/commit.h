@@ -1,6 +1,6 @@
 // Commit: one operation on its way into store and tree. Entries are added
 // first, then changes; Finish() appends all of it with one write and then
-// applies the changes to the tree in memory. If anything fails, neither has
+// makes the changes be those of the tree. If anything fails, neither has
 // changed.
 //
 //   Commit commit(core, now);
@@ -90,9 +90,8 @@ class Commit {
   // Works out what becomes of the tree in the log.
   absl::StatusOr<std::unique_ptr<TreeEditor>> Stage(
       const std::vector<Change>& changes) const;
-  // Makes it true, and changes the tree in memory.
-  absl::Status ApplyToTree(const std::vector<Change>& changes,
-                           TreeEditor& editor);
+  // Makes it true: it has been appended.
+  void ApplyToTree(const std::vector<Change>& changes, TreeEditor& editor);
 
   Core& core_;
   const absl::Status status_;  // of marking the store as in use

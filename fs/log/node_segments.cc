@@ -109,6 +109,12 @@ absl::StatusOr<absl::string_view> NodeSegments::Recover(
   return NodeIn(nodes, pointer);
 }
 
+void NodeSegments::NoteDamage(const absl::Status& damage) {
+  if (damage.ok()) return;
+  absl::MutexLock lock(&mu_);
+  damage_.Update(damage);
+}
+
 absl::Status NodeSegments::TakeDamage() {
   absl::MutexLock lock(&mu_);
   return std::exchange(damage_, absl::OkStatus());

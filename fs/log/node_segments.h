@@ -43,8 +43,10 @@ class NodeSegments final : public NodeSource {
   // damaged.
   absl::StatusOr<absl::string_view> Recover(
       const NodePointer& pointer) const override ABSL_LOCKS_EXCLUDED(mu_);
-  // What has been brought back since this was asked last, in a sentence; OK if
-  // nothing was.
+  // Remembers the failure, unless there is one already.
+  void NoteDamage(const absl::Status& damage) ABSL_LOCKS_EXCLUDED(mu_);
+  // What has been brought back, or noted, since this was asked last, in a
+  // sentence; OK if nothing was.
   absl::Status TakeDamage() ABSL_LOCKS_EXCLUDED(mu_);
 
   // DATA_LOSS if the store's file has become too short for what was read from

@@ -98,23 +98,37 @@ bool AttributeChanges::NoteAccess(uint64_t ino) {
       .ok();
 }
 
-absl::Status AttributeChanges::CommitAccessTimes() {
+absl::Status AttributeChanges::CommitAccessTimes(size_t limit) {
   core_.commit_mu.AssertHeld();
   std::vector<PutInode> changed;
   {
     absl::MutexLock lock(&core_.tree_mu);
-    for (const auto& [ino, time] : core_.accessed) {
+    while (!core_.accessed.empty() && changed.size() < limit) {
+      const uint64_t ino = core_.accessed.begin()->first;
       const absl::StatusOr<LiveInode> inode = core_.GetNamed(ino);
+      core_.accessed.erase(ino);
       if (!inode.ok() && ErrnoOf(inode.status()) == ENOENT) continue;
       VARVE_RETURN_IF_ERROR(inode.status());
       changed.push_back({.ino = ino, .attributes = inode->attributes});
     }
-    core_.accessed.clear();
   }
   if (changed.empty()) return absl::OkStatus();
   fs::Commit commit(core_, options_.now());
   for (const PutInode& put : changed) commit.Add(put);
   return commit.Finish();
+}
+
+absl::Status AttributeChanges::CommitAccessTimesIfMany() {
+  constexpr size_t kMany = 4096;
+  constexpr size_t kAtOnce = 1000;
+  while (true) {
+    absl::MutexLock lock(&core_.commit_mu);
+    {
+      absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+      if (core_.accessed.size() <= kMany) return absl::OkStatus();
+    }
+    VARVE_RETURN_IF_ERROR(CommitAccessTimes(kAtOnce));
+  }
 }
 
 void AttributeChanges::SetTimesOfDirty(uint64_t ino,

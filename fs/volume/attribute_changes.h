@@ -5,6 +5,7 @@
 #ifndef VARVE_FS_VOLUME_ATTRIBUTE_CHANGES_H_
 #define VARVE_FS_VOLUME_ATTRIBUTE_CHANGES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -39,9 +40,13 @@ class AttributeChanges {
 
   // As Volume::NoteAccess() says, for a volume that may be written to.
   bool NoteAccess(uint64_t ino) ABSL_LOCKS_EXCLUDED(core_.tree_mu);
-  // Commits the access times that NoteAccess() has changed. The caller holds
-  // commit_mu (under a name that Clang's analysis takes for another one).
-  absl::Status CommitAccessTimes();
+  // Commits access times that NoteAccess() has changed, up to `limit` of them.
+  // The caller holds commit_mu (under a name that Clang's analysis takes for
+  // another one).
+  absl::Status CommitAccessTimes(size_t limit);
+  // Commits them as long as there are so many that they would take long to be
+  // put into a checkpoint, and memory meanwhile. Others commit in between.
+  absl::Status CommitAccessTimesIfMany() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
  private:
   struct Plan {

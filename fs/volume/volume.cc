@@ -120,6 +120,7 @@ void Volume::SyncAndCheckpoint() {
   }
   ReportNodeDamage();
   if (core_.store->read_only() || copy_gate_.closed()) return;
+  incidents_.Report(attributes_.CommitAccessTimesIfMany());
   // A checkpoint is no more than a shortcut: without it the log is longer.
   if (!CheckpointIsDue(core_) ||
       !checkpoint_backoff_.MayTry(Wakeup::Clock::now())) {
@@ -157,7 +158,7 @@ absl::Status Volume::Close() {
   bool is_long;
   {
     absl::MutexLock lock(&core_.commit_mu);
-    incidents_.Report(attributes_.CommitAccessTimes());  // nobody is owed them
+    incidents_.Report(attributes_.CommitAccessTimes(SIZE_MAX));  // nobody is owed them
     if (core_.clean) return result;                      // nothing was changed
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
     is_long = core_.log_bytes >

@@ -6,7 +6,11 @@
 
 #include <limits>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "fs/volume/volume_test_util.h"
 
 namespace varve::fs {
@@ -321,6 +325,29 @@ TEST_F(AccessTimeTest, StaysAsOptionsSay) {
   options().read_only = true;
   Open();
   EXPECT_FALSE(volume().NoteAccess(Ino("f")));
+}
+
+// They are not worth a commit each, but neither are they kept in any number.
+TEST_F(VolumeAttributesTest, VeryManyAccessTimesAreCommitted) {
+  options().sync_interval = absl::Milliseconds(10);
+  options().access_times = AccessTimes::kAlways;
+  Reopen();
+  constexpr int kFiles = 6000;
+  std::vector<uint64_t> inodes;
+  for (int i = 0; i < kFiles; ++i) {
+    const std::string name = absl::StrCat("d/", i);
+    ASSERT_THAT(MakeDir(name), IsOk());
+    inodes.push_back(Ino(name));
+  }
+  options().directory_access_times = true;
+  Reopen();
+  const uint64_t commits = volume().GetStatistics()->commits;
+  for (const uint64_t ino : inodes) EXPECT_TRUE(volume().NoteAccess(ino));
+  for (int i = 0; i < 500 && volume().GetStatistics()->commits < commits + 2;
+       ++i) {
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  EXPECT_GE(volume().GetStatistics()->commits, commits + 2);
 }
 
 }  // namespace
