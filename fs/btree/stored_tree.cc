@@ -105,28 +105,62 @@ absl::StatusOr<std::optional<absl::string_view>> StoredTree::Get(
   }
 }
 
+namespace {
+
+// Where a merge stands in one run. The key is put together once for each item,
+// into the same memory.
+class RunHead {
+ public:
+  explicit RunHead(const NodeView& run) : run_(run) { Load(); }
+
+  bool at_end() const { return index_ == run_.count(); }
+  size_t index() const { return index_; }
+  absl::string_view key() const { return key_; }
+  bool is_erased() const { return run_.is_erased(index_); }
+  void Next() {
+    ++index_;
+    Load();
+  }
+
+ private:
+  void Load() {
+    if (at_end()) return;
+    const absl::string_view prefix = run_.prefix();
+    const absl::string_view rest = run_.rest(index_);
+    key_.assign(prefix.data(), prefix.size());
+    key_.append(rest.data(), rest.size());
+  }
+
+  NodeView run_;
+  size_t index_ = 0;
+  std::string key_;
+};
+
+}  // namespace
+
 std::vector<RunItem> MergeRuns(const LeafRuns& runs) {
   std::vector<RunItem> merged;
-  absl::InlinedVector<size_t, kMaxRuns> at(runs.size(), 0);
+  std::vector<RunHead> heads(runs.begin(), runs.end());
+  if (!runs.empty()) merged.reserve(runs.back().count());
   while (true) {
     // The smallest key; of equal ones that of the newest run counts.
-    std::optional<size_t> first;
-    for (size_t run = 0; run < runs.size(); ++run) {
-      if (at[run] == runs[run].count()) continue;
-      if (!first.has_value() ||
-          runs[run].Compare(at[run], runs[*first].key(at[*first])) < 0) {
+    size_t first = heads.size();
+    for (size_t run = 0; run < heads.size(); ++run) {
+      if (heads[run].at_end()) continue;
+      if (first == heads.size() || heads[run].key() < heads[first].key()) {
         first = run;
       }
     }
-    if (!first.has_value()) return merged;
-    const RunItem item = {.run = *first, .index = at[*first]};
-    const std::string key = runs[item.run].key(item.index);
-    for (size_t run = 0; run < runs.size(); ++run) {
-      if (at[run] < runs[run].count() && runs[run].Compare(at[run], key) == 0) {
-        ++at[run];
+    if (first == heads.size()) return merged;
+    if (!heads[first].is_erased()) {
+      merged.push_back({.run = first, .index = heads[first].index()});
+    }
+    for (size_t run = first + 1; run < heads.size(); ++run) {
+      if (!heads[run].at_end() && heads[run].key() == heads[first].key()) {
+        heads[run].Next();
       }
     }
-    if (!runs[item.run].is_erased(item.index)) merged.push_back(item);
+    heads[first].Next();
   }
 }
 
