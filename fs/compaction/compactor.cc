@@ -191,17 +191,17 @@ absl::Status Compactor::CatchUp() {
   return absl::OkStatus();
 }
 
-void Compactor::MoveTree() {
+void Compactor::ExchangeTree(std::shared_ptr<LogTree>& tree) {
+  absl::MutexLock lock(&context_.core.tree_mu);
+  std::swap(context_.core.log_tree, tree);
+}
+
+void Compactor::MoveOrphans() {
   Core& core = context_.core;
-  core.commit_mu.AssertHeld();
   absl::MutexLock lock(&core.tree_mu);
   core.orphans.MoveExtents([this](const Extent& extent) {
     return translation_.Translate(extent, nullptr);
   });
-  absl::MutexLock copy_lock(&copy_.tree_mu);
-  // It may be large, and take time to be freed.
-  old_tree_ = std::exchange(core.log_tree, std::move(copy_.log_tree));
-  core.log_tree->segments.SetStore(core.store.get());
   context_.reader.ForgetLocations();
 }
 
@@ -228,10 +228,27 @@ absl::Status Compactor::SwitchLocked() {
                                             " was not shipped, but ",
                                             copy_.last_sequence));
   }
+  {
+    absl::MutexLock lock(&copy_.tree_mu);
+    old_tree_ = std::move(copy_.log_tree);  // the new one, yet
+  }
+  // Names and attributes are read meanwhile: first from the tree in the new
+  // file with the old one in its place, which does no harm, as nobody reads
+  // content.
+  VARVE_RETURN_IF_ERROR(old_tree_->segments.Detach());
+  ExchangeTree(old_tree_);
+  const absl::Status replaced = core.store->ReplaceBy(std::move(copy_.store));
+  if (!replaced.ok()) {
+    ExchangeTree(old_tree_);
+    return replaced;
+  }
   // Whatever fails from here on, the new file is the store.
-  VARVE_RETURN_IF_ERROR(core.store->ReplaceBy(std::move(copy_.store)));
   ++core.relocations;
-  MoveTree();
+  {
+    absl::MutexLock lock(&core.tree_mu);
+    core.log_tree->segments.Attach(core.store.get());
+  }
+  MoveOrphans();
   core.checkpoint = copy_.checkpoint;
   core.checkpoint_before = copy_.checkpoint_before;
   core.log_bytes = copy_.log_bytes;

@@ -71,7 +71,9 @@ class Compactor {
   // commit_mu to be held alone, which they check when they run.
   absl::Status SwitchLocked();
   void MoveDirty();  // to where the new store has it
-  void MoveTree();
+  void MoveOrphans();
+  // Makes `tree` be the mount's, and be what that was.
+  void ExchangeTree(std::shared_ptr<LogTree>& tree);
   // Entries of streams that are not committed yet.
   std::vector<EntryLocation> EntriesOfStreams() const;
   // Places that are used and in no commit: of dirty bytes and deleted files.
@@ -81,7 +83,8 @@ class Compactor {
   const Context context_;
   Translation translation_;
   Core copy_;  // the tree as it is in the new store, and that store
-  std::shared_ptr<LogTree> old_tree_;  // which nobody uses any more
+  // What the mount's tree was; it may be large, and take time to be freed.
+  std::shared_ptr<LogTree> old_tree_;
   std::unique_ptr<Store> source_;  // the old one, as it was at the beginning
   std::unique_ptr<LogShipper> shipper_;
   uint64_t unnamed_limit_ = 0;  // in the new store

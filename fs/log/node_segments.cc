@@ -58,6 +58,24 @@ absl::string_view NodeSegments::FindMapped(uint32_t number) const {
   return it == segments_.end() ? absl::string_view() : it->second.nodes();
 }
 
+absl::Status NodeSegments::MapLocked(Mapped& mapped) const {
+  const Segment& segment = mapped.segment;
+  const uint64_t before = BytesBeforeNodes(segment.nodes_size);
+  absl::StatusOr<Store::PinnedBytes> whole =
+      segment.nodes_size > kMaxNodesSize || segment.nodes_offset < before
+          ? absl::OutOfRangeError("its place cannot be")
+          : store_.load()->View(segment.nodes_offset - before,
+                                before + segment.nodes_size +
+                                    BytesBehindNodes(segment.nodes_size));
+  if (!whole.ok()) {
+    return DamageError(
+        absl::StrCat("segment ", segment.number,
+                     " of the tree: ", whole.status().message()));
+  }
+  mapped.whole = *std::move(whole);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<absl::string_view> NodeSegments::Map(uint32_t number) const {
   absl::MutexLock lock(&mu_);
   const auto it = segments_.find(number);
@@ -65,19 +83,7 @@ absl::StatusOr<absl::string_view> NodeSegments::Map(uint32_t number) const {
     return DamageError(
         absl::StrCat("the tree has no segment ", number, " of nodes"));
   }
-  const Segment& segment = it->second.segment;
-  const uint64_t before = BytesBeforeNodes(segment.nodes_size);
-  absl::StatusOr<Store::PinnedBytes> whole =
-      segment.nodes_size > kMaxNodesSize || segment.nodes_offset < before
-          ? absl::OutOfRangeError("its place cannot be")
-          : store_->View(segment.nodes_offset - before,
-                         before + segment.nodes_size +
-                             BytesBehindNodes(segment.nodes_size));
-  if (!whole.ok()) {
-    return DamageError(absl::StrCat(
-        "segment ", number, " of the tree: ", whole.status().message()));
-  }
-  it->second.whole = *std::move(whole);
+  VARVE_RETURN_IF_ERROR(MapLocked(it->second));
   return it->second.nodes();
 }
 
@@ -139,13 +145,15 @@ std::vector<Segment> NodeSegments::All() const {
   return all;
 }
 
-void NodeSegments::SetStore(Store* store) {
+absl::Status NodeSegments::Detach() {
   absl::MutexLock lock(&mu_);
-  store_ = store;
   for (auto& [number, mapped] : segments_) {
-    mapped.whole = {};
-    mapped.recovered = nullptr;
+    // Nobody reads the others.
+    if (mapped.segment.live_bytes == 0 || !mapped.nodes().empty()) continue;
+    VARVE_RETURN_IF_ERROR(MapLocked(mapped));
   }
+  store_.store(nullptr);
+  return absl::OkStatus();
 }
 
 }  // namespace varve::fs

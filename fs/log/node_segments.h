@@ -54,15 +54,20 @@ class NodeSegments final : public NodeSource {
   // came of that.
   absl::Status CheckLength() const {
     const uint64_t end = end_.load(std::memory_order_relaxed);
-    return end == 0 ? absl::OkStatus() : store_->CheckLength(end);
+    Store* const store = store_.load();
+    return end == 0 || store == nullptr ? absl::OkStatus()
+                                        : store->CheckLength(end);
   }
 
   // By number.
   std::vector<Segment> All() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Says that the segments lie in this store now. Nobody else may use this
-  // meanwhile, nor bytes that came from it before.
-  void SetStore(Store* store) ABSL_LOCKS_EXCLUDED(mu_);
+  // Says that another store is about to take over the file in which the
+  // segments lie. All of them are mapped first, and can be read until Attach()
+  // says which store that is. DATA_LOSS if one has no place; nothing has
+  // changed then.
+  absl::Status Detach() ABSL_LOCKS_EXCLUDED(mu_);
+  void Attach(Store* store) { store_.store(store); }
 
  private:
   struct Mapped {
@@ -79,11 +84,13 @@ class NodeSegments final : public NodeSource {
   absl::string_view FindMapped(uint32_t number) const ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<absl::string_view> Map(uint32_t number) const
       ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status MapLocked(Mapped& segment) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   absl::StatusOr<absl::string_view> RecoverLocked(Mapped& segment) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  Store* store_;
+  std::atomic<Store*> store_;  // null while they are detached
   // Where in the store the last of them ends.
   std::atomic<uint64_t> end_{0};
   mutable absl::Mutex mu_;

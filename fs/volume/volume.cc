@@ -158,8 +158,9 @@ absl::Status Volume::Close() {
   bool is_long;
   {
     absl::MutexLock lock(&core_.commit_mu);
-    incidents_.Report(attributes_.CommitAccessTimes(SIZE_MAX));  // nobody is owed them
-    if (core_.clean) return result;                      // nothing was changed
+    incidents_.Report(
+        attributes_.CommitAccessTimes(SIZE_MAX));  // nobody is owed them
+    if (core_.clean) return result;                // nothing was changed
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
     is_long = core_.log_bytes >
               (core_.totals().inodes < kSmallTreeInodes ? 0 : kCloseLogBytes);
