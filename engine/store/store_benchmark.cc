@@ -106,59 +106,48 @@ void BatchWrites(benchmark::State& state) {
 }
 BENCHMARK(BatchWrites)->Iterations(500);
 
-void RandomReads(benchmark::State& state) {
+// Looks up keys at random, of those that are there or of others, as `look_up`
+// does it.
+template <typename LookUp>
+void LookUpAtRandom(benchmark::State& state, bool absent,
+                    const LookUp& look_up) {
   const Scratch scratch;
   const auto count = static_cast<uint64_t>(state.range(0));
   const std::unique_ptr<Store> store = Filled(scratch, count, 8);
+  const uint64_t first = absent ? count + 1 : 1;
   std::mt19937_64 random(1);
   for (auto _ : state) {
-    const auto view =
-        store->Read(EntryKey::OfHash(KeyHash(random() % count + 1)));
-    benchmark::DoNotOptimize(view->size());
+    look_up(*store, EntryKey::OfHash(KeyHash(first + random() % count)));
   }
   state.SetItemsProcessed(state.iterations());
+}
+
+void RandomReads(benchmark::State& state) {
+  LookUpAtRandom(state, /*absent=*/false, [](Store& store, EntryKey key) {
+    const auto view = store.Read(key);
+    benchmark::DoNotOptimize(view->size());
+  });
 }
 BENCHMARK(RandomReads)->Arg(1000)->Arg(1000000);
 
 void RandomFinds(benchmark::State& state) {
-  const Scratch scratch;
-  const auto count = static_cast<uint64_t>(state.range(0));
-  const std::unique_ptr<Store> store = Filled(scratch, count, 8);
-  std::mt19937_64 random(1);
-  for (auto _ : state) {
-    benchmark::DoNotOptimize(
-        store->Find(EntryKey::OfHash(KeyHash(random() % count + 1))));
-  }
-  state.SetItemsProcessed(state.iterations());
+  LookUpAtRandom(state, /*absent=*/false, [](Store& store, EntryKey key) {
+    benchmark::DoNotOptimize(store.Find(key));
+  });
 }
 BENCHMARK(RandomFinds)->Arg(1000)->Arg(1000000);
 
 void AbsentReads(benchmark::State& state) {
-  const Scratch scratch;
-  const auto count = static_cast<uint64_t>(state.range(0));
-  const std::unique_ptr<Store> store = Filled(scratch, count, 8);
-  std::mt19937_64 random(1);
-  for (auto _ : state) {
-    const auto view =
-        store->Read(EntryKey::OfHash(KeyHash(count + 1 + random() % count)));
-    if (view.ok()) std::abort();
-  }
-  state.SetItemsProcessed(state.iterations());
+  LookUpAtRandom(state, /*absent=*/true, [](Store& store, EntryKey key) {
+    if (store.Read(key).ok()) std::abort();
+  });
 }
 BENCHMARK(AbsentReads)->Arg(1000)->Arg(1000000);
 
 void AbsentFinds(benchmark::State& state) {
-  const Scratch scratch;
-  const auto count = static_cast<uint64_t>(state.range(0));
-  const std::unique_ptr<Store> store = Filled(scratch, count, 8);
-  std::mt19937_64 random(1);
-  for (auto _ : state) {
-    if (store->Exists(
-            EntryKey::OfHash(KeyHash(count + 1 + random() % count)))) {
-      std::abort();
-    }
-  }
-  state.SetItemsProcessed(state.iterations());
+  LookUpAtRandom(state, /*absent=*/true, [](Store& store, EntryKey key) {
+    if (store.Exists(key)) std::abort();
+  });
 }
 BENCHMARK(AbsentFinds)->Arg(1000)->Arg(1000000);
 

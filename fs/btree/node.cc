@@ -75,6 +75,11 @@ std::string NodeView::key(size_t index) const {
   return absl::StrCat(prefix(), rest(index));
 }
 
+void NodeView::GetKey(size_t index, std::string* key) const {
+  key->assign(prefix().data(), prefix().size());
+  key->append(rest(index).data(), rest(index).size());
+}
+
 absl::string_view NodeView::value(size_t index) const {
   const size_t item = U16(slots() + 2 * index);
   return Slice(item + kItemHeaderSize + (U16(item) & ~kErased), U16(item + 2));

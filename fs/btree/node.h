@@ -98,6 +98,8 @@ class NodeView {
   // What follows the prefix in the key of an item; `index` < count().
   absl::string_view rest(size_t index) const;
   std::string key(size_t index) const;
+  // The same, into memory that is there already.
+  void GetKey(size_t index, std::string* key) const;
   absl::string_view value(size_t index) const;
   // Of a delta: the base's item of this key is no longer there.
   bool is_erased(size_t index) const;

@@ -124,11 +124,7 @@ class RunHead {
 
  private:
   void Load() {
-    if (at_end()) return;
-    const absl::string_view prefix = run_.prefix();
-    const absl::string_view rest = run_.rest(index_);
-    key_.assign(prefix.data(), prefix.size());
-    key_.append(rest.data(), rest.size());
+    if (!at_end()) run_.GetKey(index_, &key_);
   }
 
   NodeView run_;
@@ -172,11 +168,7 @@ absl::string_view TreeCursor::value() const {
 void TreeCursor::SetKey() {
   if (!valid()) return;
   const RunItem& item = items_[position_];
-  const NodeView& run = runs_[item.run];
-  const absl::string_view prefix = run.prefix();
-  const absl::string_view rest = run.rest(item.index);
-  key_.assign(prefix.data(), prefix.size());
-  key_.append(rest.data(), rest.size());
+  runs_[item.run].GetKey(item.index, &key_);
 }
 
 absl::Status TreeCursor::EnterLeaf(const NodePointer& pointer,

@@ -67,7 +67,7 @@ uint64_t EstimateLiveBytes(Core& core) {
   for (const Segment& segment : core.log_tree->segments.All()) {
     // Other nodes in it are dead, but cannot be given back by themselves. One
     // without live nodes is kept for the checkpoint before.
-    nodes += segment.live_bytes > 0 ? segment.live_bytes : segment.nodes_size;
+    nodes += segment.is_retired() ? segment.nodes_size : segment.live_bytes;
     nodes += BytesBeforeNodes(segment.nodes_size) +
              BytesBehindNodes(segment.nodes_size);
   }

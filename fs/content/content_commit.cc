@@ -84,17 +84,8 @@ absl::StatusOr<ContentWriter::Target> ContentWriter::FindUnnamedTarget(
   Target target{.new_parent = parent, .new_name = name};
   target.attributes = inode.attributes;
   target.path_hash = KeyHashOfPath(path);
-  const TreeReader& reader = core_.ReaderOf(inode);
-  std::vector<std::string> names;
-  VARVE_RETURN_IF_ERROR(
-      reader.ForEachXattr(ino, [&names](absl::string_view xattr) {
-        names.emplace_back(xattr);
-        return true;
-      }));
-  for (std::string& xattr : names) {
-    VARVE_ASSIGN_OR_RETURN(auto value, reader.FindXattr(ino, xattr));
-    target.new_xattrs.emplace_back(std::move(xattr), *std::move(value));
-  }
+  VARVE_ASSIGN_OR_RETURN(target.new_xattrs,
+                         core_.ReaderOf(inode).AllXattrs(ino));
   return target;
 }
 

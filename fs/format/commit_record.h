@@ -59,7 +59,6 @@ class CommitWriter {
   explicit CommitWriter(const CommitHeader& header);
 
   // Allocates memory for a record of about so many bytes.
-  void Reserve(size_t size) { payload_.reserve(size); }
 
   // Ends the record with a digest of everything in it. Must be called once,
   // last.

@@ -59,7 +59,6 @@ struct Moment {
   uint64_t sequence = 0;
   uint64_t log_bytes = 0;
   TreeRoot root;
-  absl::flat_hash_map<uint64_t, Timestamp> accessed;  // by inode
 };
 
 // Puts the access times that are in memory alone into the tree.
@@ -76,6 +75,7 @@ absl::Status AddAccessTimes(Core& core)
     VARVE_RETURN_IF_ERROR(editor.Apply(put, std::nullopt));
   }
   live.Publish(editor);
+  core.accessed.clear();
   return absl::OkStatus();
 }
 
@@ -90,27 +90,17 @@ absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   moment.root.log_begin = core.store->tail();
   moment.root.first_data_id = core.next_data_id.load();
   moment.root.previous = core.checkpoint;
-  moment.accessed.swap(core.accessed);
   core.log_tree->live->Freeze();
   return moment;
 }
 
-// Of a checkpoint that has failed, which is returned.
-absl::Status TakeBack(Core& core, const Moment& moment,
-                      const absl::Status& failure)
+// Of a checkpoint that has failed.
+void TakeBack(Core& core, const Moment& moment)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu) {
   absl::MutexLock commit_lock(&core.commit_mu);
-  {
-    absl::MutexLock lock(&core.tree_mu);
-    moment.tree->live->Thaw();
-    core.accessed.insert(moment.accessed.begin(), moment.accessed.end());
-  }
-  return failure;
+  absl::MutexLock lock(&core.tree_mu);
+  moment.tree->live->Thaw();
 }
-
-// Of a segment as it was before a checkpoint: the one that needed it is not the
-// one before the last any more.
-bool IsOutOfUse(const Segment& segment) { return segment.live_bytes == 0; }
 
 // Appends the last of the segments, and a checkpoint that names the root.
 // Returns what the tree's segments are, which were `before`.
@@ -122,7 +112,9 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
   Batch batch = core.store->BeginBatch();
   uint64_t end = segments.AddLast(batch);
   for (const Segment& segment : before) {
-    if (!IsOutOfUse(segment)) continue;
+    // With this checkpoint the one that needed it is not the one before the
+    // last any more.
+    if (!segment.is_retired()) continue;
     // So that compactions of other programs leave it out, too.
     const uint64_t key = core.identity.SegmentKeyHash(segment.number);
     end = batch.AddTombstone(key).end();
@@ -130,7 +122,7 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
   std::vector<Segment> after = segments.Update(before);
   TreeRoot& root = moment.root;
   std::copy_if(after.begin(), after.end(), std::back_inserter(root.segments),
-               [](const Segment& segment) { return segment.live_bytes > 0; });
+               [](const Segment& segment) { return !segment.is_retired(); });
   root.next_segment = segments.next_segment();
   CommitHeader header = CheckpointHeader(core, now, end);
   header.flags |= CommitHeader::kRoot;
@@ -158,7 +150,7 @@ absl::Status AppendMergedRoot(Core& core, Timestamp now, Moment& moment,
                          AppendRoot(core, now, before, moment, segments));
   for (const Segment& segment : after) known.Add(segment);
   for (const Segment& segment : before) {
-    if (IsOutOfUse(segment)) known.Remove(segment.number);
+    if (segment.is_retired()) known.Remove(segment.number);
   }
   return absl::OkStatus();
 }
@@ -225,7 +217,10 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     absl::MutexLock lock(&core.tree_mu);
     tree.next_segment = segments.next_segment();
   }
-  if (!status.ok()) return TakeBack(core, moment, status);
+  if (!status.ok()) {
+    TakeBack(core, moment);
+    return status;
+  }
   absl::MutexLock commit_lock(&core.commit_mu);
   // Not before the checkpoint: what comes first in a store that was closed
   // properly must be a record.
@@ -247,10 +242,7 @@ absl::Status WriteFirstCheckpoints(Core& core, Timestamp now) {
     VARVE_ASSIGN_OR_RETURN(
         core.log_tree,
         LogTree::Open(core.store.get(), moment.root, core.identity.NameSeed()));
-    for (Segment& segment : segments_before) {
-      segment.live_bytes = 0;
-      core.log_tree->segments.Add(segment);
-    }
+    core.log_tree->segments.AddRetired(std::move(segments_before));
   }
   absl::MutexLock commit_lock(&core.commit_mu);
   core.log_bytes = 0;

@@ -211,6 +211,33 @@ TEST_F(CheckpointTest, LostNodesAreAnError) {
       HasCode(absl::StatusCode::kDataLoss));
 }
 
+// Access times that were put into the tree stay there, and do not come back to
+// hide one that is set later.
+TEST_F(CheckpointTest, AFailedCheckpointKeepsAccessTimesOnce) {
+  for (int i = 0; i < 2000; ++i) {
+    ASSERT_THAT(MakeDirectory(absl::StrCat("name ", i)), IsOk());
+  }
+  ASSERT_THAT(Checkpoint(), IsOk());
+  ASSERT_THAT(MakeDirectory("new"), IsOk());
+  const Segment segment = SegmentsReadBack().front();
+  const Timestamp time = Timestamp::Now();
+  uint64_t ino = 0;
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    absl::MutexLock lock(&core_.tree_mu);
+    ino = core_.next_ino - 1;
+    core_.accessed[ino] = time;
+  }
+  std::string bytes = ReadWholeFile(path_);
+  std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(segment.nodes_offset),
+              segment.nodes_size, '\0');
+  WriteWholeFile(path_, bytes);
+  ASSERT_THAT(Checkpoint(), HasCode(absl::StatusCode::kDataLoss));
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  EXPECT_TRUE(core_.accessed.empty());
+  EXPECT_EQ(core_.reader().GetInode(ino)->attributes.atime, time);
+}
+
 TEST(TreeRoot, IsWhatWasEncoded) {
   const TreeRoot root = {
       .root = {.segment = 7, .offset = 100, .size = 4096, .checksum = 5},

@@ -177,10 +177,8 @@ absl::Status Loader::LoadRoot(const Record& record) {
   if (lenient_) VARVE_RETURN_IF_ERROR(ReadAll());
   if (result_.relocated) return ResolveContent();
   core_.checkpoint_before = root.previous;
-  for (Segment segment : SegmentsOnlyBefore(store_, core_.identity, root)) {
-    segment.live_bytes = 0;
-    core_.log_tree->segments.Add(segment);
-  }
+  core_.log_tree->segments.AddRetired(
+      SegmentsOnlyBefore(store_, core_.identity, root));
   return absl::OkStatus();
 }
 

@@ -42,9 +42,16 @@ void NodeSegments::Add(const Segment& segment) {
   segments_[segment.number].segment = segment;
   // The others are not read; and they may be said to lie where they were before
   // another program compacted the store.
-  if (segment.live_bytes == 0) return;
+  if (segment.is_retired()) return;
   end_.store(std::max(end_.load(), segment.nodes_offset + segment.nodes_size +
                                        BytesBehindNodes(segment.nodes_size)));
+}
+
+void NodeSegments::AddRetired(std::vector<Segment> segments) {
+  for (Segment& segment : segments) {
+    segment.live_bytes = 0;
+    Add(segment);
+  }
 }
 
 void NodeSegments::Remove(uint32_t number) {
@@ -60,13 +67,15 @@ absl::string_view NodeSegments::FindMapped(uint32_t number) const {
 
 absl::Status NodeSegments::MapLocked(Mapped& mapped) const {
   const Segment& segment = mapped.segment;
+  Store* const store = store_.load();
   const uint64_t before = BytesBeforeNodes(segment.nodes_size);
   absl::StatusOr<Store::PinnedBytes> whole =
-      segment.nodes_size > kMaxNodesSize || segment.nodes_offset < before
+      store == nullptr || segment.nodes_size > kMaxNodesSize ||
+              segment.nodes_offset < before
           ? absl::OutOfRangeError("its place cannot be")
-          : store_.load()->View(segment.nodes_offset - before,
-                                before + segment.nodes_size +
-                                    BytesBehindNodes(segment.nodes_size));
+          : store->View(segment.nodes_offset - before,
+                        before + segment.nodes_size +
+                            BytesBehindNodes(segment.nodes_size));
   if (!whole.ok()) {
     return DamageError(
         absl::StrCat("segment ", segment.number,
@@ -149,7 +158,7 @@ absl::Status NodeSegments::Detach() {
   absl::MutexLock lock(&mu_);
   for (auto& [number, mapped] : segments_) {
     // Nobody reads the others.
-    if (mapped.segment.live_bytes == 0 || !mapped.nodes().empty()) continue;
+    if (mapped.segment.is_retired() || !mapped.nodes().empty()) continue;
     VARVE_RETURN_IF_ERROR(MapLocked(mapped));
   }
   store_.store(nullptr);

@@ -31,6 +31,8 @@ class NodeSegments final : public NodeSource {
 
   // What the segment's number leads to from now on.
   void Add(const Segment& segment) ABSL_LOCKS_EXCLUDED(mu_);
+  // The same for segments that only the checkpoint before the last needs.
+  void AddRetired(std::vector<Segment> segments) ABSL_LOCKS_EXCLUDED(mu_);
   // Forgets a segment: nothing that lies in it may be in use.
   void Remove(uint32_t number) ABSL_LOCKS_EXCLUDED(mu_);
 

@@ -24,6 +24,9 @@ struct Segment {
   uint32_t nodes_size = 0;    // bytes of nodes
   uint32_t live_bytes = 0;    // bytes of those that are in the tree
 
+  // Whether only the checkpoint before the last needs it.
+  bool is_retired() const { return live_bytes == 0; }
+
   friend bool operator==(const Segment&, const Segment&) = default;
 };
 

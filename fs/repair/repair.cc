@@ -40,7 +40,7 @@ struct DamagedName {
 
 struct DamagedFile {
   Attributes attributes;
-  std::map<std::string, std::string> xattrs;
+  std::vector<std::pair<std::string, std::string>> xattrs;
   std::vector<DamagedName> names;
   std::vector<Extent> extents;
 };
@@ -160,16 +160,7 @@ class Repair {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     const TreeReader& tree = core_.reader();
     DamagedFile file{.attributes = inode.attributes};
-    std::vector<std::string> xattrs;
-    VARVE_RETURN_IF_ERROR(
-        tree.ForEachXattr(inode.ino, [&xattrs](absl::string_view name) {
-          xattrs.emplace_back(name);
-          return true;
-        }));
-    for (const std::string& name : xattrs) {
-      VARVE_ASSIGN_OR_RETURN(auto value, tree.FindXattr(inode.ino, name));
-      file.xattrs.emplace(name, *std::move(value));
-    }
+    VARVE_ASSIGN_OR_RETURN(file.xattrs, tree.AllXattrs(inode.ino));
     std::vector<NamePlace> places;
     VARVE_RETURN_IF_ERROR(tree.ForEachLink(inode, [&places](NamePlace place) {
       places.push_back(place);

@@ -322,6 +322,22 @@ absl::Status TreeReader::ForEachXattr(
       });
 }
 
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>>
+TreeReader::AllXattrs(uint64_t ino) const {
+  std::vector<std::pair<std::string, std::string>> xattrs;
+  absl::Status status;
+  VARVE_RETURN_IF_ERROR(ForEachXattr(ino, [&](absl::string_view name) {
+    absl::StatusOr<std::optional<std::string>> value = FindXattr(ino, name);
+    status = value.status();
+    if (!status.ok()) return false;
+    // A name comes with a part of its value.
+    xattrs.emplace_back(name, **std::move(value));
+    return true;
+  }));
+  if (!status.ok()) return status;
+  return xattrs;
+}
+
 absl::Status TreeReader::ForEachUnfinished(
     absl::FunctionRef<bool(uint64_t begin, uint64_t end)> visit) const {
   const std::string prefix = KeyPrefix(0, ItemKind::kUnfinished);

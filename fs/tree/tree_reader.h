@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -101,6 +102,10 @@ class TreeReader {
   // Calls `visit` with the name of each, sorted, until it returns false.
   absl::Status ForEachXattr(
       uint64_t ino, absl::FunctionRef<bool(absl::string_view)> visit) const;
+
+  // All of them, names and values, sorted by name.
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> AllXattrs(
+      uint64_t ino) const;
 
   // --- The tree as a whole ---
 

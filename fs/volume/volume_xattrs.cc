@@ -52,17 +52,11 @@ struct XattrSizes {
 };
 
 absl::StatusOr<XattrSizes> SizesOf(const TreeReader& reader, uint64_t ino) {
-  std::vector<std::string> names;
-  VARVE_RETURN_IF_ERROR(
-      reader.ForEachXattr(ino, [&names](absl::string_view name) {
-        names.emplace_back(name);
-        return true;
-      }));
+  VARVE_ASSIGN_OR_RETURN(const auto xattrs, reader.AllXattrs(ino));
   XattrSizes sizes;
-  for (const std::string& name : names) {
-    VARVE_ASSIGN_OR_RETURN(const auto value, reader.FindXattr(ino, name));
+  for (const auto& [name, value] : xattrs) {
     sizes.list += name.size() + 1;
-    sizes.total += name.size() + (value.has_value() ? value->size() : 0);
+    sizes.total += name.size() + value.size();
   }
   return sizes;
 }
