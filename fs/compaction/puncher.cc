@@ -8,7 +8,6 @@
 #include "engine/base/status.h"
 #include "fs/base/idle_priority.h"
 #include "fs/log/commit.h"
-#include "fs/log/data_id_finder.h"
 
 namespace varve::fs {
 namespace {
@@ -80,8 +79,10 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
     if (needed) return Liveness::kNone;
   }
   if (newest) {
+    // What cannot be told to be ours is not.
     const bool ours =
-        record.has_value() || data_ids_.contains(location.key_hash);
+        record.has_value() ||
+        core.identity.IsDataKey(location.key_hash, core.next_data_id.load());
     return ours ? Liveness::kNewest : Liveness::kNone;
   }
   return location.end() <= vouched_ ? Liveness::kKnown : Liveness::kUnvouched;
@@ -89,22 +90,6 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
 
 absl::Status Puncher::FindDead() {
   const Core& core = context_.core;
-  DataIdFinder finder(core.identity, core.next_data_id.load());
-  const uint64_t identity_key = HashKey(Identity::Key());
-  const uint64_t image_key = core.identity.IndexImageKeyHash();
-  core.store->ForEach([&](const EntryView& entry) {
-    const EntryLocation& location = entry.location();
-    if (used_.contains(location.payload_offset)) return true;
-    if (const auto header = core.identity.AsCommit(entry)) {
-      finder.SeeRecord(*header, location);
-    } else if (location.key_hash != identity_key &&
-               location.key_hash != image_key) {
-      finder.Ask(location.key_hash);
-    }
-    return true;
-  });
-  // What cannot be told to be ours is not.
-  data_ids_ = finder.Find();
   uint64_t total = 0;
   VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();

@@ -71,8 +71,6 @@ class Puncher {
   uint64_t needed_from_ = 0;
   absl::flat_hash_set<uint64_t> segments_;  // in use, by number
   absl::flat_hash_set<uint64_t> used_;      // payload offsets
-  // Of live entries of ours that hold data and are not used, by key hash.
-  absl::flat_hash_map<uint64_t, uint64_t> data_ids_;
   // Up to where a commit says that the store is durable.
   uint64_t vouched_ = 0;
   std::vector<Range> at_once_;  // can be punched as things are

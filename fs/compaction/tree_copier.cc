@@ -171,8 +171,7 @@ absl::StatusOr<bool> TreeCopier::MustStayInPieces(const InodeItem& inode,
   }
   VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
   // Nothing but zeros are no entry, and some paths have keys of the tree's.
-  return zeros || !MayLieUnderPath(core_, KeyHashOfPath(path),
-                                   /*owns_newest=*/false, head);
+  return zeros || core_.identity.Reserves(KeyHashOfPath(path), head);
 }
 
 absl::Status TreeCopier::CopyInode(uint64_t ino) {

@@ -67,8 +67,6 @@ absl::StatusOr<std::optional<ContentWriter::Target>> ContentWriter::FindTarget(
   target.attributes = inode->attributes;
   VARVE_ASSIGN_OR_RETURN(const std::string path, core_.reader().PathOf(*inode));
   target.path_hash = KeyHashOfPath(path);
-  VARVE_ASSIGN_OR_RETURN(target.owns_path,
-                         OwnsNewest(core_, *inode, target.path_hash));
   target.was_plain = inode->whole_entry.has_value();
   if (target.was_plain) target.old_entry = inode->WholeExtent();
   target.data_bytes = inode->data_bytes();
@@ -198,7 +196,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
   // There is no entry without bytes.
   if (content.size() == 0) return std::nullopt;
   const auto may_be_plain = [&](absl::string_view head) {
-    return MayLieUnderPath(core_, target.path_hash, target.owns_path, head);
+    return !core_.identity.Reserves(target.path_hash, head);
   };
   if (StreamIsWholeFile(open)) {
     const std::optional<std::string> head = HeadOfStream(*open.stream);

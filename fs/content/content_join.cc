@@ -230,9 +230,8 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
   if (!target.has_value()) return absl::OkStatus();
   fs::Commit commit(core_, Timestamp::Now(), stream.get());
   const std::optional<std::string> head = HeadOfStream(*stream);
-  const bool plain =
-      whole && stream->sealed().empty() && head.has_value() &&
-      MayLieUnderPath(core_, target->path_hash, target->owns_path, *head);
+  const bool plain = whole && stream->sealed().empty() && head.has_value() &&
+                     !core_.identity.Reserves(target->path_hash, *head);
   const auto last = commit.FinishStream(
       plain ? target->path_hash : NewDataKeyHash(head.value_or("")));
   std::vector<EntryLocation> entries = stream->sealed();

@@ -107,7 +107,6 @@ class ContentWriter {
     bool was_plain = false;   // one whole entry
     Extent old_entry;         // if so
     uint64_t path_hash = 0;
-    bool owns_path = false;  // the newest entry of that key is the file's
     // A file without a name that is given one: its name, and what else of it is
     // not in the store yet.
     uint64_t new_parent = 0;

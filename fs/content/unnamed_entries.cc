@@ -2,7 +2,6 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "engine/base/status.h"
-#include "fs/log/data_id_finder.h"
 #include "fs/tree/data_id_ranges.h"
 
 namespace varve::fs {
@@ -36,35 +35,35 @@ absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindOnce() {
         }));
   }
   const uint64_t limit = limit_.load();
+  const uint64_t next_data_id = core_.next_data_id.load();
   const uint64_t identity_key = HashKey(Identity::Key());
   const uint64_t checkpoint_key = core_.identity.CheckpointKeyHash();
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   std::vector<EntryLocation> unnamed;
-  DataIdFinder finder(core_.identity, core_.next_data_id.load());
   core_.store->ForEach([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
     if (in_use.contains(location.payload_offset) ||
         location.key_hash == identity_key || location.key_hash == image_key) {
       return true;
     }
-    if (const auto header = core_.identity.AsCommit(entry)) {
-      finder.SeeRecord(*header, location);
-    } else if (location.end() <= limit && location.key_hash != checkpoint_key) {
+    if (!core_.identity.AsCommit(entry).has_value() &&
+        location.end() <= limit && location.key_hash != checkpoint_key) {
       unnamed.push_back(location);
-      finder.Ask(location.key_hash);
     }
     return true;
   });
   // The rest of the tree's own: dead data.
-  const auto ids = finder.Find();
   DataIdRanges kept;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_ASSIGN_OR_RETURN(kept, UnfinishedIds(core_.reader()));
   }
   std::erase_if(unnamed, [&](const EntryLocation& location) {
-    const auto found = ids.find(location.key_hash);
-    return found != ids.end() && !kept.Contains(found->second);
+    if (!core_.identity.IsDataKey(location.key_hash, next_data_id)) {
+      return false;
+    }
+    const auto key = core_.identity.AsReservedKey(location.key_hash);
+    return !kept.Contains(key->number);
   });
   uint64_t bytes = 0;
   for (const EntryLocation& entry : unnamed) bytes += entry.size_on_disk();

@@ -31,7 +31,7 @@ inline constexpr size_t kMaxXattrNameSize = 255;
 inline constexpr size_t kMaxXattrValueSize = 65536;
 inline constexpr uint64_t kMaxFileSize = INT64_MAX;
 // Inode numbers and data ids are less than this.
-inline constexpr uint64_t kMaxId = uint64_t{1} << 62;
+inline constexpr uint64_t kMaxId = uint64_t{1} << 55;
 // The number of the root's inode.
 inline constexpr uint64_t kRootIno = 1;
 

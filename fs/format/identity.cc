@@ -15,7 +15,7 @@ namespace varve::fs {
 namespace {
 
 constexpr uint32_t kMagic = 0x31495256;  // "VRI1"
-constexpr uint32_t kFormatVersion = 1;
+constexpr uint32_t kFormatVersion = 2;
 
 template <size_t N>
 absl::string_view AsText(const std::array<uint8_t, N>& bytes) {
@@ -33,12 +33,37 @@ bool IsNearly(uint64_t key_hash, uint64_t other) {
   return std::popcount(key_hash ^ other) <= 1;
 }
 
-uint64_t ReservedHash(const Identity& identity, char kind, uint64_t number) {
-  char key[16 + 1 + 8];
-  std::memcpy(key, identity.secret.data(), 16);
-  key[16] = kind;
-  std::memcpy(key + 17, &number, 8);
-  return HashKey(absl::string_view(key, sizeof(key)));
+// The finalizer of MurmurHash3 (Austin Appleby), which mixes 64 bits so that
+// each depends on all others, and what undoes it. The second pair of factors is
+// the inverse of the first one, modulo 2^64.
+uint64_t Mix(uint64_t x) {
+  x = (x ^ (x >> 33)) * 0xff51afd7ed558ccd;
+  x = (x ^ (x >> 33)) * 0xc4ceb9fe1a85ec53;
+  return x ^ (x >> 33);
+}
+
+uint64_t Unmix(uint64_t x) {
+  x = (x ^ (x >> 33)) * 0x9cb4b2f8129337db;
+  x = (x ^ (x >> 33)) * 0x4f74430c22a54005;
+  return x ^ (x >> 33);
+}
+
+// The halves of the secret.
+struct Halves {
+  explicit Halves(const Identity& identity) {
+    std::memcpy(&first, identity.secret.data(), 8);
+    std::memcpy(&second, identity.secret.data() + 8, 8);
+  }
+  uint64_t first;
+  uint64_t second;
+};
+
+constexpr int kKindShift = 56;
+
+uint64_t ReservedHash(const Identity& identity, KeyKind kind, uint64_t number) {
+  const Halves halves(identity);
+  const uint64_t key = (static_cast<uint64_t>(kind) << kKindShift) ^ number;
+  return Mix(Mix(key ^ halves.first) ^ halves.second);
 }
 
 }  // namespace
@@ -79,6 +104,11 @@ absl::StatusOr<Identity> Identity::Decode(absl::string_view payload) {
   if (!in.ok() || magic != kMagic) {
     return DamageError("the store's identity is malformed");
   }
+  if (version < kFormatVersion) {
+    return absl::UnimplementedError(
+        "the store was written by an early version of Varve, which this one "
+        "cannot read any more: copy the files out with that version");
+  }
   if (version != kFormatVersion || identity.features != 0) {
     return absl::UnimplementedError(absl::StrCat(
         "the store's tree has format version ", version, " with features ",
@@ -98,19 +128,19 @@ std::string Identity::UuidText() const {
 }
 
 uint64_t Identity::CommitKeyHash(uint64_t sequence) const {
-  return ReservedHash(*this, 'c', sequence);
+  return ReservedHash(*this, KeyKind::kCommit, sequence);
 }
 
 uint64_t Identity::DataKeyHash(uint64_t id) const {
-  return ReservedHash(*this, 'd', id);
+  return ReservedHash(*this, KeyKind::kData, id);
 }
 
 uint64_t Identity::CheckpointKeyHash() const {
-  return HashKey(absl::StrCat(AsText(secret), "k"));
+  return ReservedHash(*this, KeyKind::kCheckpoint, 0);
 }
 
 uint64_t Identity::SegmentKeyHash(uint64_t number) const {
-  return ReservedHash(*this, 'n', number);
+  return ReservedHash(*this, KeyKind::kSegment, number);
 }
 
 uint64_t Identity::NameSeed() const {
@@ -118,18 +148,51 @@ uint64_t Identity::NameSeed() const {
 }
 
 uint64_t Identity::IndexImageKeyHash() const {
-  return HashKey(absl::StrCat(AsText(secret), "i"));
+  return ReservedHash(*this, KeyKind::kIndexImage, 0);
+}
+
+std::optional<ReservedKey> Identity::AsReservedKey(uint64_t key_hash) const {
+  const Halves halves(*this);
+  const uint64_t key = Unmix(Unmix(key_hash) ^ halves.second) ^ halves.first;
+  const ReservedKey reserved = {
+      .kind = static_cast<KeyKind>(key >> kKindShift),
+      .number = key & ((uint64_t{1} << kKindShift) - 1)};
+  uint64_t limit = 0;
+  switch (reserved.kind) {
+    case KeyKind::kCommit:
+    case KeyKind::kData:
+    case KeyKind::kSegment:
+      limit = kMostNumbers;
+      break;
+    case KeyKind::kCheckpoint:
+    case KeyKind::kIndexImage:
+      limit = 1;
+      break;
+  }
+  if (reserved.number >= limit) return std::nullopt;
+  return reserved;
+}
+
+bool Identity::IsDataKey(uint64_t key_hash, uint64_t next_data_id) const {
+  const std::optional<ReservedKey> key = AsReservedKey(key_hash);
+  return key.has_value() && key->kind == KeyKind::kData &&
+         key->number < next_data_id;
+}
+
+bool Identity::WouldBeRecord(uint64_t key_hash, absl::string_view head) const {
+  const absl::StatusOr<CommitHeader> header = CommitReader::ReadHeader(head);
+  return header.ok() && IsNearly(key_hash, KeyHashFor(*header));
 }
 
 bool Identity::Reserves(uint64_t key_hash, absl::string_view head) const {
   static const uint64_t identity_hash = HashKey(Key());
   if (IsNearly(key_hash, identity_hash) ||
       IsNearly(key_hash, CheckpointKeyHash()) ||
-      IsNearly(key_hash, IndexImageKeyHash())) {
+      IsNearly(key_hash, IndexImageKeyHash()) ||
+      AsReservedKey(key_hash).has_value()) {
     return true;
   }
-  const absl::StatusOr<CommitHeader> header = CommitReader::ReadHeader(head);
-  return header.ok() && IsNearly(key_hash, KeyHashFor(*header));
+  return WouldBeRecord(key_hash, head);
 }
 
 uint64_t Identity::KeyHashFor(const CommitHeader& header) const {

@@ -20,9 +20,22 @@
 
 namespace varve::fs {
 
-// The most data ids to try, which takes some seconds, when looking for the id
-// whose key has a given hash.
-inline constexpr uint64_t kMaxKnownDataIds = uint64_t{1} << 27;
+// What lies under a reserved key.
+enum class KeyKind : uint8_t {
+  kCommit = 'c',
+  kCheckpoint = 'k',
+  kData = 'd',
+  kIndexImage = 'i',
+  kSegment = 'n',
+};
+
+// A reserved key whose hash is known.
+struct ReservedKey {
+  KeyKind kind = KeyKind::kData;
+  uint64_t number = 0;  // 0 for checkpoints and index images
+
+  friend bool operator==(const ReservedKey&, const ReservedKey&) = default;
+};
 
 struct Identity {
   // The key of the identity's own entry. No path has a NUL in it.
@@ -55,16 +68,27 @@ struct Identity {
   uint64_t SegmentKeyHash(uint64_t number) const;
   uint64_t IndexImageKeyHash() const;
 
+  // The reserved key with that hash: the hashes above are computed by steps
+  // that can be undone. Nothing if there is none with a number that a store can
+  // reach in years (kMostNumbers); so hardly any other hash, of a path for
+  // instance, is taken for that of a reserved key.
+  std::optional<ReservedKey> AsReservedKey(uint64_t key_hash) const;
+  static constexpr uint64_t kMostNumbers = uint64_t{1} << 40;
+  // Whether it is the hash of the key of data with an id below `next_data_id`.
+  bool IsDataKey(uint64_t key_hash, uint64_t next_data_id) const;
+
   // At least the size of any record's header. So many bytes of a payload
   // suffice to see whether it is a record.
   static constexpr size_t kRecordHead = 128;
 
-  // Whether only the tree itself may write an entry with this key whose payload
-  // begins with `head`, which is the whole payload or at least kRecordHead
-  // bytes of it. That is so if the key is the one of the identity, of
-  // checkpoints or of index images, or if the payload would make the entry a
-  // record. It is also so if the key differs in one bit from such a key,
-  // because mending would correct that bit. Does not look at data keys.
+  // Whether an entry with this key whose payload begins with `head` would be a
+  // record. `head` is the whole payload or at least kRecordHead bytes of it. A
+  // key that differs in one bit from that of a record counts, because mending
+  // would correct that bit.
+  bool WouldBeRecord(uint64_t key_hash, absl::string_view head) const;
+  // Whether only the tree itself may write such an entry. That is so for
+  // records, for each reserved key, and for keys that differ in one bit from
+  // that of the identity, of checkpoints or of index images.
   bool Reserves(uint64_t key_hash, absl::string_view head) const;
 
   // The secret seed of the hashes by which names are found.

@@ -3,6 +3,7 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/test_util.h"
 #include "engine/store/store.h"
 #include "gmock/gmock.h"
@@ -12,6 +13,7 @@ namespace varve::fs {
 namespace {
 
 using absl::StatusCode;
+using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 TEST(IdentityTest, ComesBackAsItWas) {
@@ -74,8 +76,16 @@ TEST(IdentityTest, NewerOnesAreUnimplemented) {
               HasCode(StatusCode::kUnimplemented));
   identity.features = 0;
   std::string payload = identity.Encode();
-  payload[4] = 2;  // the version
+  payload[4] = 3;  // the version
   EXPECT_THAT(Identity::Decode(payload), HasCode(StatusCode::kUnimplemented));
+}
+
+TEST(IdentityTest, EarlyOnesAreRefusedAsSuch) {
+  std::string payload = Identity::Make(Timestamp()).Encode();
+  payload[4] = 1;  // the version
+  const auto identity = Identity::Decode(payload);
+  EXPECT_THAT(identity, HasCode(StatusCode::kUnimplemented));
+  EXPECT_THAT(identity.status().message(), HasSubstr("early version"));
 }
 
 TEST(IdentityTest, ReservedKeysAreAllDifferent) {
@@ -91,14 +101,52 @@ TEST(IdentityTest, ReservedKeysAreAllDifferent) {
   }
 }
 
-TEST(IdentityTest, ReservedKeysAreSecretKindAndNumber) {
-  const Identity identity = Identity::Make(Timestamp());
-  const std::string secret(identity.secret.begin(), identity.secret.end());
-  const std::string number("\x02\x01\0\0\0\0\0\0", 8);
-  EXPECT_EQ(identity.CommitKeyHash(0x0102), HashKey(secret + "c" + number));
-  EXPECT_EQ(identity.DataKeyHash(0x0102), HashKey(secret + "d" + number));
-  EXPECT_EQ(identity.CheckpointKeyHash(), HashKey(secret + "k"));
+// The example of docs/format.md, section 4.
+TEST(IdentityTest, ReservedKeysAreAsSpecified) {
+  Identity identity;
+  for (uint8_t i = 0; i < 16; ++i) identity.secret[i] = i;
+  EXPECT_EQ(identity.CommitKeyHash(1), 0xc10d6ba84b775073);
+  EXPECT_EQ(identity.CheckpointKeyHash(), 0xd4403e3951a91a80);
+  EXPECT_EQ(identity.DataKeyHash(1000), 0xfceb9332c447180d);
   EXPECT_EQ(Identity::Key(), absl::string_view("\0varve", 6));
+}
+
+TEST(IdentityTest, HashesOfReservedKeysCanBeUndone) {
+  const Identity identity = Identity::Make(Timestamp());
+  using Key = ReservedKey;
+  EXPECT_EQ(identity.AsReservedKey(identity.CheckpointKeyHash()),
+            (Key{.kind = KeyKind::kCheckpoint}));
+  EXPECT_EQ(identity.AsReservedKey(identity.IndexImageKeyHash()),
+            (Key{.kind = KeyKind::kIndexImage}));
+  for (const uint64_t number :
+       {uint64_t{0}, uint64_t{1}, uint64_t{77}, Identity::kMostNumbers - 1}) {
+    EXPECT_EQ(identity.AsReservedKey(identity.CommitKeyHash(number)),
+              (Key{.kind = KeyKind::kCommit, .number = number}));
+    EXPECT_EQ(identity.AsReservedKey(identity.SegmentKeyHash(number)),
+              (Key{.kind = KeyKind::kSegment, .number = number}));
+    EXPECT_EQ(identity.AsReservedKey(identity.DataKeyHash(number)),
+              (Key{.kind = KeyKind::kData, .number = number}));
+  }
+  EXPECT_FALSE(
+      identity.AsReservedKey(identity.DataKeyHash(Identity::kMostNumbers)));
+  EXPECT_TRUE(identity.IsDataKey(identity.DataKeyHash(9), 10));
+  EXPECT_FALSE(identity.IsDataKey(identity.DataKeyHash(10), 10));
+  EXPECT_FALSE(identity.IsDataKey(identity.CommitKeyHash(9), 10));
+}
+
+TEST(IdentityTest, HardlyAnyPathHasTheHashOfAReservedKey) {
+  const Identity identity = Identity::Make(Timestamp());
+  int reserved = 0;
+  for (int i = 0; i < 100000; ++i) {
+    reserved += identity.Reserves(KeyHashOfPath(absl::StrCat("p", i)), "x");
+  }
+  // Two of them have a chance of one in many millions.
+  EXPECT_LE(reserved, 1);
+  const Identity other = Identity::Make(Timestamp());
+  EXPECT_FALSE(identity.Reserves(other.DataKeyHash(1), "x"));
+  EXPECT_TRUE(identity.Reserves(identity.DataKeyHash(1), "x"));
+  EXPECT_TRUE(identity.Reserves(identity.CommitKeyHash(1), "x"));
+  EXPECT_TRUE(identity.Reserves(HashKey(Identity::Key()), "x"));
 }
 
 class AsCommitTest : public testing::Test {

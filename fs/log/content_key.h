@@ -27,26 +27,6 @@ absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
                                                      const InodeItem& inode)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
-// Whether the newest entry of that key is content of this file, and of no
-// other. DATA_LOSS as above.
-absl::StatusOr<bool> OwnsNewest(const Core& core, const InodeItem& inode,
-                                uint64_t key_hash)
-    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
-
-// Whether the newest entry of that key is the tree's own: a record, or data, of
-// which ids below `next_data_id` have been used. Takes time in proportion to
-// that number if there is an entry and it is no record.
-bool IsTreesOwn(const Store& store, const Identity& identity,
-                uint64_t next_data_id, uint64_t key_hash);
-
-// Whether an entry whose payload begins with `head` (see Identity::Reserves)
-// may be appended under the key of a path. Whoever chooses a name chooses a
-// hash; if it is one of the tree's own keys, the entry would be taken for a
-// record, or hide one, or hide what lies under a data key. Such a file is to be
-// kept under a data key instead. `owns_newest` as above.
-bool MayLieUnderPath(const Core& core, uint64_t path_hash, bool owns_newest,
-                     absl::string_view head);
-
 // A key for data whose payload begins with `head`: that of the first id that
 // `new_id` gives under which the entry is not taken for a record.
 uint64_t DataKeyFor(const Identity& identity,

@@ -95,21 +95,13 @@ struct Core {
   // Access times, by inode, that are newer than those in the tree.
   absl::flat_hash_map<uint64_t, Timestamp> accessed ABSL_GUARDED_BY(tree_mu);
 
-  // A new id for data, under whose key there is nothing yet: somebody who knows
-  // the secret may have given a file a path with the hash of that key. Once all
-  // are used up it is kMaxId again and again, and no commit takes what was
-  // written under it. Looks into the store, and may be called wherever that is
-  // allowed.
+  // A new id for data. Once all are used up it is kMaxId again and again, and
+  // no commit takes what was written under it.
   uint64_t NewDataId() {
-    while (true) {
-      uint64_t id = next_data_id.load();
-      while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
-      }
-      if (id >= kMaxId ||
-          !store->Exists(EntryKey::OfHash(identity.DataKeyHash(id)))) {
-        return id;
-      }
+    uint64_t id = next_data_id.load();
+    while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
     }
+    return id;
   }
 
   const TreeTotals& totals() const ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {

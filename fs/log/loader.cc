@@ -72,6 +72,7 @@ class Loader {
   bool LiesInBatchOfNewest(const EntryLocation& location) const;
   // Of a walk along the whole chain: notes what a relocated store needs to know
   // of an entry that is no record.
+  void NoteDataId(const EntryLocation& entry);
   void NoteEntry(const EntryView& entry, bool record_follows);
   // Notes what they name, and finds where it lies now.
   void LookAtExtents(Change& change);
@@ -89,7 +90,19 @@ class Loader {
   // same. By key hash, size and checksum; where their metadata lies.
   using Described = std::tuple<uint64_t, uint64_t, uint32_t>;
   absl::flat_hash_map<Described, uint64_t> superseded_;
+  absl::flat_hash_set<uint64_t> dropped_data_ids_;  // that have a tombstone
 };
+
+void Loader::NoteDataId(const EntryLocation& entry) {
+  const auto key = core_.identity.AsReservedKey(entry.key_hash);
+  if (!key.has_value() || key->kind != KeyKind::kData) return;
+  // Entries come newest first.
+  if (entry.is_tombstone) {
+    dropped_data_ids_.insert(key->number);
+  } else if (!dropped_data_ids_.contains(key->number)) {
+    result_.data_ids.push_back(key->number);
+  }
+}
 
 void Loader::NoteEntry(const EntryView& entry, bool record_follows) {
   const uint64_t key_hash = entry.key_hash();
@@ -111,6 +124,8 @@ void Loader::NoteEntry(const EntryView& entry, bool record_follows) {
 absl::Status Loader::WalkChain(bool whole) {
   records_.clear();
   result_.behind.clear();
+  result_.data_ids.clear();
+  dropped_data_ids_.clear();
   bool record_follows = false;   // one that is in its place
   std::optional<uint64_t> stop;  // nothing below is needed
   bool has_checkpoint = false;
@@ -129,6 +144,7 @@ absl::Status Loader::WalkChain(bool whole) {
       if (records_.empty() && entry.key_hash() != image_key) {
         result_.behind.push_back(entry.location());
       }
+      NoteDataId(entry.location());
       if (whole) NoteEntry(entry, record_follows);
       return true;
     }

@@ -33,6 +33,9 @@ struct LoadResult {
   absl::flat_hash_set<uint64_t> deleted;
   // Data ids below this one were drawn before the checkpoint.
   uint64_t first_data_id = 1;
+  // The data ids of the live entries above the checkpoint, in no order; in a
+  // relocated store of all live entries.
+  std::vector<uint64_t> data_ids;
   // The key hashes of all entries that a commit after the checkpoint names.
   absl::flat_hash_set<uint64_t> named;
   // Whether the newest checkpoint could not be read, and the tree comes from

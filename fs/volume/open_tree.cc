@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
@@ -187,18 +188,15 @@ absl::Status TreeOpener::KeepUnfinishedData(const LoadResult& loaded) {
   // never used.
   constexpr uint64_t kMaxGap = 256;
   uint64_t next = core_.next_data_id.load();
-  if (next - std::min(next, loaded.first_data_id) > kMaxKnownDataIds) {
-    return DamageError(absl::StrCat(
-        "data ids up to ", next,
-        " are said to be in use; unfinished data is not looked for"));
-  }
   std::vector<KeepUnfinished> ranges;
-  for (uint64_t id = loaded.first_data_id;
-       id < std::min(next + kMaxGap, kMaxId); ++id) {
-    const uint64_t hash = core_.identity.DataKeyHash(id);
-    if (!core_.store->Exists(EntryKey::OfHash(hash))) continue;
+  std::vector<uint64_t> ids = loaded.data_ids;
+  std::sort(ids.begin(), ids.end());
+  for (const uint64_t id : ids) {
+    if (id < loaded.first_data_id) continue;
+    // Some other program's key.
+    if (id >= std::min(next + kMaxGap, kMaxId)) break;
     next = std::max(next, id + 1);
-    if (loaded.named.contains(hash)) continue;
+    if (loaded.named.contains(core_.identity.DataKeyHash(id))) continue;
     if (!ranges.empty() && ranges.back().end == id) {
       ranges.back().end = id + 1;
     } else {

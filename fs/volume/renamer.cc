@@ -110,11 +110,6 @@ absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
     return place;
   }
   place.is_plain = true;
-  if (replaced != nullptr) {
-    VARVE_ASSIGN_OR_RETURN(
-        place.owns_newest,
-        OwnsNewest(core_, replaced->inode, place.rekeying.new_hash));
-  }
   return place;
 }
 
@@ -136,8 +131,7 @@ absl::StatusOr<Renamer::Rekeying> Renamer::PlanRekeying(
       core_.store->View(inode.whole_entry->store_offset, inode.attributes.size);
   if (bytes.ok() && !IsAllZeros(bytes->bytes) &&
       reader_.VerifyAll(inode.ino).ok() &&
-      MayLieUnderPath(core_, rekeying.new_hash, place.owns_newest,
-                      HeadOf({bytes->bytes}))) {
+      !core_.identity.Reserves(rekeying.new_hash, HeadOf({bytes->bytes}))) {
     rekeying.payload = *std::move(bytes);
   }
   return std::move(rekeying);

@@ -78,8 +78,7 @@ class Renamer {
   // What of that has to be looked up in the tree.
   struct NewPlace {
     Rekeying rekeying;
-    bool is_plain = false;     // and lies under another key yet
-    bool owns_newest = false;  // of the key that it is to get
+    bool is_plain = false;  // and lies under another key yet
   };
   absl::StatusOr<NewPlace> FindNewPlace(const LiveInode& inode,
                                         const LiveInode& to_parent,

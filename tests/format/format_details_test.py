@@ -15,6 +15,7 @@ from tests.format.format_reader_test import (
 from tests.format.format_writer import (
     FILE, FOLDER, Place, StoreWriter, change, drop_inode, drop_name, file_with, hole, inline,
     put_inode, put_name, set_content, set_xattr, value_entry, varint, whole)
+from tests.format.reserved_keys import reserved_hash
 from tests.format.xxh3 import xxh3_64
 from tests.kit import junit
 from tests.kit.mounted import varve
@@ -160,7 +161,7 @@ class Records(Details):
         self.assertEqual(len(tree.unnamed()), unnamed)
 
     def commit_key(self, sequence):
-        return xxh3_64(self.writer.secret + b"c" + struct.pack("<Q", sequence))
+        return reserved_hash(self.writer.secret, b"c", sequence)
 
     def test_a_header_that_ends_early_is_no_record(self):
         data = self.closed()

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from tests.format import segment_parity, tree_nodes
 from tests.format.fields import (
     UNIX_EPOCH, CutShort, Damage, Fields, NotAStore, TooNew, nanoseconds, time_now)
+from tests.format.reserved_keys import reserved_hash, reserved_key
 from tests.format.xxh3 import xxh3_64
 
 METADATA_SIZE = 20
@@ -24,7 +25,7 @@ TOMBSTONE_CRC = 0xD202EF8D
 CLEAN, CHECKPOINT, ROOT, SEGMENT = 1, 2, 4, 8
 KNOWN_FLAGS = CLEAN | CHECKPOINT | ROOT | SEGMENT
 INLINE = 2
-MAX_ID = 1 << 62
+MAX_ID = 1 << 55
 DIGEST, ROOT_ITEM = 10, 11
 DIGEST_SIZE = 10
 IDENTITY_KEY = b"\0varve"
@@ -314,7 +315,7 @@ class Tree:
             raise Damage("the identity is malformed")
         version = fields.u32()
         self.uuid, self.secret, self.created = fields.take(16), fields.take(16), fields.u64()
-        if version != 1 or fields.u64() != 0:
+        if version != 2 or fields.u64() != 0:
             raise TooNew("format version %d" % version)
         self.least_length = fields.u64() if entry.size >= 64 else 0
 
@@ -322,14 +323,14 @@ class Tree:
         if len(self.data) < self.least_length and not any(map(self.record_in, self.chain)):
             raise CutShort("%d of at least %d bytes" % (len(self.data), self.least_length))
 
-    def reserved_hash(self, kind, number=None):
-        key = self.secret + kind + (b"" if number is None else struct.pack("<Q", number))
-        return xxh3_64(key)
+    def reserved_hash(self, kind, number=0):
+        return reserved_hash(self.secret, kind, number)
 
     def _is_reserved(self, key_hash):
         """4, rule 1."""
         hashes = (xxh3_64(IDENTITY_KEY), self.reserved_hash(b"k"), self.reserved_hash(b"i"))
-        return any(bin(key_hash ^ other).count("1") <= 1 for other in hashes)
+        return (reserved_key(self.secret, key_hash) is not None
+                or any(bin(key_hash ^ other).count("1") <= 1 for other in hashes))
 
     # 5
     def record_in(self, entry):

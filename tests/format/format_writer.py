@@ -18,6 +18,7 @@ from tests.format.fields import EPOCH_SECONDS
 from tests.format.format_reader import (
     CHECKPOINT, CLEAN, IDENTITY_KEY, TOMBSTONE_CRC, align64,
 )
+from tests.format.reserved_keys import reserved_hash
 from tests.format.xxh3 import xxh3_64
 
 FILE = stat.S_IFREG | 0o644
@@ -69,7 +70,7 @@ def tombstone_entry(tail, key_hash):
 # --- 4. Identity --------------------------------------------------------------
 
 
-def identity_payload(uuid=b"u" * 16, secret=b"s" * 16, version=1, features=0):
+def identity_payload(uuid=b"u" * 16, secret=b"s" * 16, version=2, features=0):
     return (b"VRI1" + struct.pack("<I", version) + uuid + secret
             + struct.pack("<QQ", SOME_TIME, features))
 
@@ -195,10 +196,11 @@ class StoreWriter:
         header.setdefault("batch_begin", self.tail())
         header.setdefault("durable_tail", self.tail())
         self.sequence = header["sequence"]
-        key = self.secret + b"c" + struct.pack("<Q", self.sequence)
         if header.get("flags", 0) & CHECKPOINT:
-            key = self.secret + b"k"
-        return self.value(xxh3_64(key), record(changes, **header))
+            key_hash = reserved_hash(self.secret, b"k")
+        else:
+            key_hash = reserved_hash(self.secret, b"c", self.sequence)
+        return self.value(key_hash, record(changes, **header))
 
     def close(self, **header):
         """Marks the store as closed properly."""

@@ -143,14 +143,7 @@ absl::Status CheckRawKey(const Store& store, absl::string_view key,
   if (!refused && entry.ok()) {
     VARVE_ASSIGN_OR_RETURN(const fs::Identity identity,
                            fs::Identity::Decode(entry->payload_text()));
-    uint64_t next_data_id = 1;
-    VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& later) {
-      const auto record = identity.AsCommit(later);
-      if (record.has_value()) next_data_id = record->next_data_id;
-      return !record.has_value();
-    }));
-    refused = identity.Reserves(key_hash, value) ||
-              fs::IsTreesOwn(store, identity, next_data_id, key_hash);
+    refused = identity.Reserves(key_hash, value);
   }
   if (!refused) return absl::OkStatus();
   return ExitError(
