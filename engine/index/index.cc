@@ -241,9 +241,10 @@ bool Index::Erase(uint64_t key_hash) {
   Slot& slot = SlotFor(WriterTable(), key_hash);
   const uint64_t before = slot.offset.load(std::memory_order_relaxed);
   if (before == kDeleted) return false;
-  if (before == kEmpty && !IsInBase(key_hash)) return false;
-  Store(slot, key_hash, kDeleted);
-  return true;
+  const bool is_present = before != kEmpty || IsInBase(key_hash);
+  // What is filled in later, from older entries, must not bring it back.
+  if (is_present || remembers_deleted_) Store(slot, key_hash, kDeleted);
+  return is_present;
 }
 
 std::vector<uint64_t> Index::Offsets() const {

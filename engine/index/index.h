@@ -75,16 +75,17 @@ class Index {
 
   // For filling the index from the newest entry to the oldest: does nothing if
   // the key is known, as present or as deleted. `offset` may be kDeleted. Needs
-  // room. From the first call until ForgetDeleted(), the index remembers all
-  // deleted keys.
+  // room. From the first call, or that of RememberDeleted(), until
+  // ForgetDeleted(), the index remembers all deleted keys.
   void SetIfUnknown(uint64_t key_hash, uint64_t offset);
+  void RememberDeleted() { remembers_deleted_ = true; }
   void ForgetDeleted() { remembers_deleted_ = false; }
 
   // Lays the table on top of an older index. There must be no readers.
   void SetBase(std::unique_ptr<const IndexImage> base);
 
-  // Deletes the key and returns whether it was present. With a base this needs
-  // room, as Set() does.
+  // Deletes the key and returns whether it was present. With a base, or while
+  // deleted keys are remembered, this needs room, as Set() does.
   bool Erase(uint64_t key_hash);
 
   // All keys that are present and their offsets, in the order of their hashes.

@@ -1,23 +1,20 @@
 #include "engine/recovery/recovery.h"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "engine/entry/byte_source.h"
 #include "engine/entry/layout.h"
-#include "engine/index/index_image.h"
 #include "engine/mend/link_mend.h"
+#include "engine/recovery/chain_indexer.h"
 #include "engine/recovery/tail_finder.h"
 
 namespace varve {
 namespace {
-
-// How many entries to prefetch index slots for at a time.
-constexpr size_t kBlock = 64;
 
 // How far a walk of the chain has come.
 struct Walk {
@@ -34,38 +31,17 @@ struct Walk {
 // `tail`.
 absl::StatusOr<Walk> IndexChain(const RecoveryInput& input, uint64_t tail,
                                 Index& index) {
-  const absl::Span<const std::byte> file(input.mapping->data(),
-                                         input.file_size);
-  Walk walk;
-  std::optional<EntryLocation> entry;
-  std::unique_ptr<const IndexImage> image;
-  std::array<EntryLocation, kBlock> block;
-  while (tail > 0 && image == nullptr) {
-    size_t count = 0;
-    while (tail > 0 && count < kBlock && image == nullptr) {
-      entry = LocateEntryEndingAt(file, tail);
-      if (!entry.has_value()) return Walk{};
-      block[count++] = *entry;
-      tail = entry->prev_tail;
-      index.Prefetch(entry->key_hash);
-      // Each image is looked at once, so all together cost no more than reading
-      // the file.
-      if (entry->key_hash == input.index_image_key) {
-        image = IndexImage::Load(input.mapping, *entry);
-      }
-    }
-    walk.indexed += count;
-    VARVE_RETURN_IF_ERROR(index.Reserve(count));
-    for (size_t i = 0; i < count; ++i) {
-      index.SetIfUnknown(block[i].key_hash, block[i].is_tombstone
-                                                ? Index::kDeleted
-                                                : block[i].metadata_offset());
-    }
+  ChainIndexer indexer(input.mapping, tail, input.index_image_key);
+  while (indexer.Next()) {
+    indexer.Prefetch(index);
+    VARVE_RETURN_IF_ERROR(index.Reserve(indexer.block_size()));
+    indexer.AddTo(index);
   }
-  if (image == nullptr) {
-    walk.first = entry;
-  } else {
+  if (indexer.is_broken()) return Walk{};
+  Walk walk = {.first = indexer.first(), .indexed = indexer.count()};
+  if (auto image = indexer.TakeImage()) {
     walk.has_image = true;
+    walk.first.reset();
     index.SetBase(std::move(image));
   }
   return walk;
@@ -91,6 +67,7 @@ class Recovery {
       VARVE_ASSIGN_OR_RETURN(result, CutAtTornEntry(result.tail));
     }
     result.indexed = indexed_;
+    result.index_deferred = index_deferred_;
     index_.ForgetDeleted();
     if (result.tail == 0) {
       return ErrorWithCode(
@@ -120,6 +97,10 @@ class Recovery {
   // index. Returns 0 if there is no tail.
   absl::StatusOr<uint64_t> FindTail() {
     if (finder_.LastEntryIsWhole()) {
+      if (input_.defer_index && IsVouchedFor()) {
+        index_deferred_ = true;
+        return input_.file_size;
+      }
       VARVE_ASSIGN_OR_RETURN(const Walk walk,
                              IndexChain(input_, input_.file_size, index_));
       Note(walk);
@@ -139,9 +120,31 @@ class Recovery {
     used_image_ |= walk.has_image;
   }
 
+  // Whether an entry near the end of the file declares a durable prefix, and
+  // the chain leads from the end of the file to the end of that prefix.
+  bool IsVouchedFor() {
+    if (input_.durable_tail == nullptr) return false;
+    uint64_t vouched = 0;
+    for (uint64_t end = input_.file_size; end > 0;) {
+      const std::optional<EntryLocation> entry =
+          LocateEntryEndingAt(file(), end);
+      if (!entry.has_value()) return false;
+      if (vouched == 0 && VouchedBy(*entry) > 0 &&
+          probe_->HasValidChecksum(*entry)) {
+        vouched = VouchedBy(*entry);
+      }
+      if (vouched > 0 && end <= vouched) return end == vouched;
+      end = entry->prev_tail;
+    }
+    return false;
+  }
+
   absl::Status IndexAnew(uint64_t tail) {
     index_.Clear();
     if (tail == 0) return absl::OkStatus();
+    // The chain has been followed before.
+    index_deferred_ = input_.defer_index;
+    if (index_deferred_) return absl::OkStatus();
     VARVE_ASSIGN_OR_RETURN(const Walk walk, IndexChain(input_, tail, index_));
     Note(walk);
     return walk.is_whole() ? absl::OkStatus() : Changed();
@@ -219,21 +222,27 @@ class Recovery {
   TailFinder finder_;
   uint64_t indexed_ = 0;
   bool used_image_ = false;
+  bool index_deferred_ = false;
 };
 
 }  // namespace
 
 absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input,
                                       Index& index) {
-  if (input.file_size == 0) return RecoveredTail{};
+  if (input.file_size == 0) {
+    return RecoveredTail{.index_deferred = input.defer_index};
+  }
   Recovery recovery(input, index);
   absl::StatusOr<RecoveredTail> result = recovery.Run();
-  if (result.ok() || !recovery.used_image()) return result;
+  if (result.ok() || !(recovery.used_image() || input.defer_index)) {
+    return result;
+  }
   // The damage may lie below an image, where the walk has not looked. Walking
   // the whole chain finds more.
   index.Clear();
   RecoveryInput thorough = input;
   thorough.index_image_key.reset();
+  thorough.defer_index = false;
   return Recovery(thorough, index).Run();
 }
 

@@ -31,6 +31,8 @@ struct RecoveryInput {
   std::function<uint64_t(const EntryView& entry)> durable_tail;
   // See OpenOptions::index_image_key.
   std::optional<uint64_t> index_image_key;
+  // Whether to leave the index empty where the tail can be found without it.
+  bool defer_index = false;
 };
 
 struct RecoveredTail {
@@ -39,6 +41,8 @@ struct RecoveredTail {
   // The number of entries that were indexed one by one: all, or those above the
   // image that is the base of the index.
   uint64_t indexed = 0;
+  // Whether the index was left empty.
+  bool index_deferred = false;
   // If set, the file is damaged, this would mend it, and the bytes behind are
   // not a torn write. Tail and index mean nothing then.
   std::optional<Mend> mend;
@@ -46,9 +50,10 @@ struct RecoveredTail {
 
 // Finds the tail and fills `index`, which must be empty. Follows the chain down
 // to the newest image of the index, and further only if something above the
-// image is wrong. Writes nothing. DATA_LOSS if the file is not empty and holds
-// no valid entry, or if it is damaged below a point that is known to have been
-// synced and nothing mends it.
+// image is wrong. If the index may be deferred, follows the chain only down to
+// where an entry declares it to be durable. Writes nothing. DATA_LOSS if the
+// file is not empty and holds no valid entry, or if it is damaged below a point
+// that is known to have been synced and nothing mends it.
 absl::StatusOr<RecoveredTail> Recover(const RecoveryInput& input, Index& index);
 
 // Copies the bytes of `file` from `tail` to `file_size` into a new file beside

@@ -89,7 +89,58 @@ absl::Status Generation::CheckNotLost(uint64_t end) const {
                       lost));
 }
 
+void Generation::BuildIndex() const {
+  absl::MutexLock build_lock(&build_mutex_);
+  if (has_index()) return;
+  uint64_t tail = 0;
+  {
+    // From here on Publish() keeps the index.
+    absl::MutexLock lock(&publish_mutex_);
+    is_building_ = true;
+    index_.RememberDeleted();
+    tail = this->tail();
+  }
+  ChainIndexer indexer(mapping(), tail, image_key_);
+  index_status_ = FillIndex(indexer);
+  absl::MutexLock lock(&publish_mutex_);
+  is_building_ = false;
+  const uint64_t since = indexer.count() + changes_since_image();
+  uint64_t image_offset = 0;
+  if (auto image = indexer.TakeImage()) {
+    image_offset = image->location().metadata_offset();
+    index_.SetBase(std::move(image));
+  }
+  index_.ForgetDeleted();
+  newest_image_.store(image_offset, std::memory_order_relaxed);
+  changes_since_image_.store(since, std::memory_order_relaxed);
+  has_index_.store(true, std::memory_order_release);
+}
+
+absl::Status Generation::FillIndex(ChainIndexer& indexer) const {
+  while (indexer.Next()) {
+    absl::MutexLock lock(&publish_mutex_);
+    indexer.Prefetch(index_);
+    VARVE_RETURN_IF_ERROR(index_.Reserve(indexer.block_size() + reserved_));
+    indexer.AddTo(index_);
+  }
+  if (!indexer.is_broken()) return absl::OkStatus();
+  return ErrorWithCode(
+      absl::StatusCode::kDataLoss, EIO,
+      "the chain of entries is broken, so keys may only seem to be absent");
+}
+
+absl::Status Generation::Reserve(size_t updates) {
+  absl::MutexLock lock(&publish_mutex_);
+  // Also if the index is deferred: filling it may begin before Publish().
+  VARVE_RETURN_IF_ERROR(index_.Reserve(updates));
+  reserved_ = updates;
+  return absl::OkStatus();
+}
+
 absl::Status Generation::CheckIndexWhole() const {
+  // Nothing has been asked.
+  if (!has_index()) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(index_status_);
   const IndexImage* const base = index_.base();
   if (base == nullptr) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(CheckNotLost(base->location().end()));
@@ -101,6 +152,7 @@ absl::Status Generation::CheckIndexWhole() const {
 }
 
 absl::Status Generation::CheckIndexIntact() const {
+  if (!has_index()) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(CheckIndexWhole());
   const IndexImage* const base = index_.base();
   if (base == nullptr || base->IsIntact()) return absl::OkStatus();
@@ -148,6 +200,7 @@ absl::StatusOr<EntryView> Generation::EntryEndingAt(uint64_t end) const {
 
 void Generation::FindAll(absl::Span<const uint64_t> key_hashes,
                          absl::Span<uint64_t> offsets) const {
+  if (!has_index()) BuildIndex();
   const auto find = [&] {
     for (const uint64_t key_hash :
          key_hashes.first(std::min(key_hashes.size(), kPrefetchAhead))) {
@@ -165,6 +218,7 @@ void Generation::FindAll(absl::Span<const uint64_t> key_hashes,
 
 std::vector<uint64_t> Generation::LiveOffsets() const {
   std::vector<uint64_t> offsets;
+  if (!has_index()) BuildIndex();
   AtOneMoment([&] { offsets = index_.Offsets(); });
   return offsets;
 }
@@ -197,12 +251,15 @@ void Generation::Publish(absl::Span<const IndexUpdate> updates, uint64_t tail) {
   absl::MutexLock lock(&publish_mutex_);
   const uint64_t version = version_.load(std::memory_order_relaxed);
   version_.store(version + 1, std::memory_order_relaxed);
-  for (size_t i = 0; i < updates.size(); ++i) {
-    // The first ones have been prefetched, see StoreImpl::WriteBytes().
-    if (i + kPrefetchAhead < updates.size()) {
-      index_.Prefetch(updates[i + kPrefetchAhead].key_hash);
+  reserved_ = 0;
+  if (has_index() || is_building_) {
+    for (size_t i = 0; i < updates.size(); ++i) {
+      // The first ones have been prefetched, see StoreImpl::WriteBytes().
+      if (i + kPrefetchAhead < updates.size()) {
+        index_.Prefetch(updates[i + kPrefetchAhead].key_hash);
+      }
+      Apply(updates[i]);
     }
-    Apply(updates[i]);
   }
   changes_since_image_.fetch_add(updates.size(), std::memory_order_relaxed);
   tail_.store(tail, std::memory_order_release);
@@ -228,6 +285,7 @@ void Generation::Apply(const IndexUpdate& update) {
 
 Generation::Moment::Moment(const Generation& generation)
     : generation_(generation) {
+  if (!generation.has_index()) generation.BuildIndex();
   absl::MutexLock lock(&generation_.publish_mutex_);
   tail_ = generation_.tail();
   generation_.moments_.push_back(this);

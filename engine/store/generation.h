@@ -25,6 +25,7 @@
 #include "engine/entry/entry.h"
 #include "engine/index/index.h"
 #include "engine/io/file.h"
+#include "engine/recovery/chain_indexer.h"
 
 namespace varve {
 
@@ -69,7 +70,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
              std::shared_ptr<const Mapping> mapping);
 
   File& file() const { return *file_; }
-  const Index& index() const { return index_; }
+  // Fills the index first if that was deferred, which takes time in proportion
+  // to the number of entries since the newest image of it. See BuildIndex().
+  const Index& index() const {
+    if (!has_index()) BuildIndex();
+    return index_;
+  }
+  bool has_index() const { return has_index_.load(std::memory_order_acquire); }
 
   // The end of what is committed.
   uint64_t tail() const { return tail_.load(std::memory_order_acquire); }
@@ -97,10 +104,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // The metadata offset of the newest entry of the key; nothing if it is
   // absent.
   std::optional<uint64_t> Find(uint64_t key_hash) const {
-    return index_.Find(key_hash);
+    return index().Find(key_hash);
   }
-  // DATA_LOSS (EIO) if a part of the index image cannot be read any more, so
-  // that a key may only seem to be absent.
+  // DATA_LOSS (EIO) if a part of the index image cannot be read any more, or if
+  // the index could not be filled, so that a key may only seem to be absent.
+  // RESOURCE_EXHAUSTED if there was no memory for that.
   absl::Status CheckIndexWhole() const;
   // Also checks that the image is as it was when the store was opened, for
   // which it reads all of it. For a caller that is about to destroy what the
@@ -138,12 +146,18 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // For filling the index before any reader uses it.
   Index& mutable_index() { return index_; }
+  // Leaves the index empty until somebody asks it. There must have been no
+  // reader yet.
+  void DeferIndex(std::optional<uint64_t> image_key) {
+    image_key_ = image_key;
+    has_index_.store(false, std::memory_order_relaxed);
+  }
 
   // Makes the mapping cover `end`.
   absl::Status EnsureMapped(uint64_t end);
   // Makes room in the index, so that Publish() of that many updates cannot
   // fail.
-  absl::Status Reserve(size_t updates) { return index_.Reserve(updates); }
+  absl::Status Reserve(size_t updates);
 
   void set_written_end(uint64_t end) {
     written_end_.store(end, std::memory_order_release);
@@ -152,6 +166,11 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void Publish(absl::Span<const IndexUpdate> updates, uint64_t tail);
 
  private:
+  // Fills an index that was deferred. What is published meanwhile is added as
+  // well. Any number of threads may call this; those that come too late wait.
+  void BuildIndex() const;
+  absl::Status FillIndex(ChainIndexer& indexer) const;
+
   // Calls `look`, perhaps several times. During the last call nothing is
   // published.
   template <typename Look>
@@ -160,13 +179,24 @@ class Generation : public std::enable_shared_from_this<Generation> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(publish_mutex_);
 
   const std::unique_ptr<File> file_;
-  Index index_;
+  // The index. If it was deferred, it is empty and not kept until somebody asks
+  // for it; BuildIndex() fills it under publish_mutex_, piece by piece, while
+  // Publish() already keeps it.
+  mutable Index index_;
+  mutable std::atomic<bool> has_index_{true};
+  std::optional<uint64_t> image_key_;  // of a deferred index
+  mutable absl::Mutex build_mutex_ ABSL_ACQUIRED_BEFORE(publish_mutex_);
+  mutable bool is_building_ ABSL_GUARDED_BY(publish_mutex_) = false;
+  // For how many updates Reserve() has made room.
+  mutable size_t reserved_ ABSL_GUARDED_BY(publish_mutex_) = 0;
+  // Why keys may be missing from the index. Constant once has_index_ is set.
+  mutable absl::Status index_status_;
 
   std::atomic<uint64_t> tail_{0};
   std::atomic<uint64_t> written_end_{0};
 
-  std::atomic<uint64_t> newest_image_{0};
-  std::atomic<uint64_t> changes_since_image_{0};
+  mutable std::atomic<uint64_t> newest_image_{0};
+  mutable std::atomic<uint64_t> changes_since_image_{0};
 
   // Never grows.
   mutable std::atomic<uint64_t> lost_from_{UINT64_MAX};

@@ -66,6 +66,12 @@ struct OpenOptions {
   // by ForEachInChain(). If not set, or if there are mends, opening walks the
   // whole chain.
   std::optional<uint64_t> index_image_key;
+  // Whether to build the index of keys only when it is first needed, by Find()
+  // or any other function that looks keys up. Opening a store whose end is
+  // sound then follows the chain only down to where `durable_tail` vouches for
+  // it; damage below is found as with an image of the index. The first look-up
+  // takes in return what opening has saved. Does not apply if there are mends.
+  bool defer_index = false;
   // Mends to lay over the file. For read-only opens only.
   std::vector<Mend> mends;
   // Called whenever an append finds the disk or the quota full, whether it
@@ -194,10 +200,14 @@ class Store {
   // writer lock for about 0.1 s for each million keys.
   absl::Status WriteIndexImage(uint64_t key_hash);
   // The number of entries and tombstones that opening the store would have to
-  // index: those above the newest known image, or all if there is none.
+  // index: those above the newest known image, or all if there is none. 0 if
+  // the index is not in use (see OpenOptions::defer_index).
   uint64_t entries_since_image() const;
-  // The image that is the base of this store's index. Its bytes must not be
-  // punched while the store is open, even if a newer image has superseded it.
+  // Builds an index that was deferred, if it is not there yet.
+  void BuildIndex() const;
+  // The image that is the base of this store's index, if that is in use. Its
+  // bytes must not be punched while the store is open, even if a newer image
+  // has superseded it.
   std::optional<EntryLocation> index_image_in_use() const;
   // Checks that all answers of the index so far were right: look-ups use an
   // image in the file, which the disk may have damaged since it was checked.

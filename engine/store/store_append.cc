@@ -73,8 +73,11 @@ absl::Status StoreImpl::WriteBytes(Append& append, bool may_use_reserve) {
   VARVE_RETURN_IF_ERROR(generation_->Reserve(append.updates().size()));
   VARVE_RETURN_IF_ERROR(generation_->EnsureMapped(append.end()));
   // So the cache misses of the index happen while the kernel copies.
-  for (const IndexUpdate& update : append.updates().first(
-           std::min(append.updates().size(), kPrefetchAhead))) {
+  const size_t prefetched =
+      generation_->has_index()
+          ? std::min(append.updates().size(), kPrefetchAhead)
+          : 0;
+  for (const IndexUpdate& update : append.updates().first(prefetched)) {
     generation_->index().Prefetch(update.key_hash);
   }
   absl::Status status =

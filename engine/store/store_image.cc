@@ -17,13 +17,16 @@ absl::Status Store::WriteIndexImage(uint64_t key_hash) {
 
 uint64_t Store::entries_since_image() const {
   return impl_->WithGeneration([](const Generation& generation) {
-    return generation.changes_since_image();
+    return generation.has_index() ? generation.changes_since_image() : 0;
   });
 }
+
+void Store::BuildIndex() const { impl_->Pin()->index(); }
 
 std::optional<EntryLocation> Store::index_image_in_use() const {
   return impl_->WithGeneration(
       [](const Generation& generation) -> std::optional<EntryLocation> {
+        if (!generation.has_index()) return std::nullopt;
         const IndexImage* const base = generation.index().base();
         if (base == nullptr) return std::nullopt;
         return base->location();

@@ -211,6 +211,8 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
 
 uint64_t StoreImpl::EstimateCompactionSavings() const {
   uint64_t needed = 0;
+  // Finding the index finds its image.
+  Pin()->index();
   const uint64_t image = WithGeneration(
       [](const Generation& current) { return current.newest_image(); });
   ForEach([&](const EntryView& view) {

@@ -118,7 +118,9 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
                                   .file_size = report.file_size,
                                   .locked = is_locked,
                                   .durable_tail = opened.options.durable_tail,
-                                  .index_image_key = image_key},
+                                  .index_image_key = image_key,
+                                  .defer_index = opened.options.defer_index &&
+                                                 opened.options.mends.empty()},
                                  generation.mutable_index()));
   VARVE_RETURN_IF_ERROR(CheckRead(
       opened, recovered.mend.has_value() ? report.file_size : recovered.tail));
@@ -134,6 +136,10 @@ absl::StatusOr<std::optional<Mend>> RunRecovery(StoreImpl::Opened& opened) {
   }
   generation.set_written_end(report.tail);
   generation.Publish({}, report.tail);
+  if (recovered.index_deferred) {
+    generation.DeferIndex(image_key);
+    return std::nullopt;
+  }
   const IndexImage* const base = generation.index().base();
   generation.NoteImage(base == nullptr ? 0 : base->location().metadata_offset(),
                        recovered.indexed);

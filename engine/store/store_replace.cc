@@ -118,6 +118,7 @@ absl::StatusOr<std::unique_ptr<Store>> StoreImpl::MakeReplacement() {
   OpenOptions options;
   options.mode = OpenMode::kReadWrite;
   options.file_system = options_.file_system;
+  options.defer_index = options_.defer_index;
   absl::StatusOr<std::unique_ptr<Store>> store = Store::Open(path, options);
   if (!store.ok()) options_.file_system->Remove(path).IgnoreError();
   return store;

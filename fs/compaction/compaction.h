@@ -74,7 +74,6 @@ struct StoreStatistics {
   uint64_t allocated_bytes = 0;   // of it, what the host has blocks for
   uint64_t live_bytes = 0;        // what a compacted store would have
   uint64_t dead_bytes = 0;        // the rest of what is allocated
-  uint64_t entries = 0;           // live ones, of all kinds
   uint64_t files = 0;             // inodes of all types
   uint64_t commits = 0;           // since the store was made
   uint64_t extents = 0;           // of files in pieces

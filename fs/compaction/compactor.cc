@@ -184,6 +184,9 @@ absl::Status Compactor::CatchUp() {
     monitor.SetBytesLeft(behind);
     VARVE_RETURN_IF_ERROR(shipper_->ShipTo(end));
     VARVE_RETURN_IF_ERROR(shipper_->CopyLoose(LoosePlaces()));
+    // The pieces of streams are found in the new file by their keys, and that
+    // must not take time then.
+    if (!EntriesOfStreams().empty()) copy_.store->BuildIndex();
     // So that the last sync has little to do.
     VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
     if (behind < kShortLog) break;

@@ -115,7 +115,6 @@ absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
   statistics.dead_bytes =
       info.allocated - std::min(info.allocated, statistics.live_bytes);
   statistics.peak_extra_bytes = statistics.live_bytes;
-  statistics.entries = core.store->size();
   {
     absl::MutexLock lock(&core.commit_mu);
     statistics.commits = core.last_sequence;

@@ -194,7 +194,6 @@ std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space) {
       {"live_bytes", space.live_bytes},
       {"durable_bytes", volume_.store().durable_tail()},
       {"inodes", space.inodes},
-      {"entries", volume_.store().size()},
       {"host_free_bytes", space.host_available},
       {"recovered_torn_bytes", volume_.store().recovery().torn_bytes},
       {"scrubbed_bytes", scrubbed.bytes},

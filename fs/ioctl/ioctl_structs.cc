@@ -122,7 +122,6 @@ varve_statistics ToIoctl(const StoreStatistics& statistics,
   out.allocated_bytes = statistics.allocated_bytes;
   out.live_bytes = statistics.live_bytes;
   out.dead_bytes = statistics.dead_bytes;
-  out.entries = statistics.entries;
   out.files = statistics.files;
   out.commits = statistics.commits;
   out.extents = statistics.extents;

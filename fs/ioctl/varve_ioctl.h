@@ -143,7 +143,6 @@ struct varve_statistics {
   uint64_t allocated_bytes; /* blocks that the host has allocated for it */
   uint64_t live_bytes;      /* length that a compacted store would have */
   uint64_t dead_bytes;      /* the rest of allocated_bytes */
-  uint64_t entries;         /* live ones, of all kinds */
   uint64_t files;           /* inodes of all types */
   uint64_t commits;         /* since the store was made */
   uint64_t extents;         /* of files in pieces */
@@ -151,7 +150,7 @@ struct varve_statistics {
   uint64_t peak_extra_bytes;
   /* Bytes that are free there, for the daemon, or VARVE_SPACE_UNKNOWN. */
   uint64_t available_bytes;
-  uint64_t reserved[13]; /* 0 */
+  uint64_t reserved[14]; /* 0 */
 };
 
 /*

@@ -1,6 +1,6 @@
 /*
- * fs/ioctl/varve_ioctl.h as a C program uses it: it compiles by itself, and structs
- * and numbers are what programs that were built before have been told.
+ * fs/ioctl/varve_ioctl.h as a C program uses it: it compiles by itself, and
+ * structs and numbers are what programs that were built before have been told.
  */
 
 #include "fs/ioctl/varve_ioctl.h"
@@ -45,12 +45,11 @@ static void ExpectLayout(void) {
   EXPECT_OFFSET(varve_statistics, allocated_bytes, 16);
   EXPECT_OFFSET(varve_statistics, live_bytes, 24);
   EXPECT_OFFSET(varve_statistics, dead_bytes, 32);
-  EXPECT_OFFSET(varve_statistics, entries, 40);
-  EXPECT_OFFSET(varve_statistics, files, 48);
-  EXPECT_OFFSET(varve_statistics, commits, 56);
-  EXPECT_OFFSET(varve_statistics, extents, 64);
-  EXPECT_OFFSET(varve_statistics, peak_extra_bytes, 72);
-  EXPECT_OFFSET(varve_statistics, available_bytes, 80);
+  EXPECT_OFFSET(varve_statistics, files, 40);
+  EXPECT_OFFSET(varve_statistics, commits, 48);
+  EXPECT_OFFSET(varve_statistics, extents, 56);
+  EXPECT_OFFSET(varve_statistics, peak_extra_bytes, 64);
+  EXPECT_OFFSET(varve_statistics, available_bytes, 72);
 }
 
 static void ExpectNumbers(void) {

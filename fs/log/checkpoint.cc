@@ -250,9 +250,12 @@ absl::Status WriteFirstCheckpoints(Core& core, Timestamp now) {
 }
 
 absl::Status WriteIndexImageIfDue(Core& core) {
-  const uint64_t limit = std::max<uint64_t>(core.min_entries_for_image,
-                                            core.store->size() / kImageShare);
-  if (core.store->entries_since_image() < limit) return absl::OkStatus();
+  // An index that is not in use needs no image.
+  const uint64_t since = core.store->entries_since_image();
+  if (since < core.min_entries_for_image ||
+      since < core.store->size() / kImageShare) {
+    return absl::OkStatus();
+  }
   return core.store->WriteIndexImage(core.identity.IndexImageKeyHash());
 }
 

@@ -28,6 +28,8 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
   result.lock_wait = options.lock_wait;
   result.file_system = options.file_system;
   result.mends = mends;
+  // A tree finds what it needs by place, and hardly ever by key.
+  result.defer_index = !options.whole_chain;
   const absl::StatusOr<FileInfo> info = options.file_system->Info(path);
   if (absl::IsNotFound(info.status())) return result;
   VARVE_RETURN_IF_ERROR(info.status());

@@ -51,7 +51,7 @@ def progress(descriptor):
 
 def statistics(descriptor):
     names = ("version", "reserved", "total_bytes", "allocated_bytes", "live_bytes", "dead_bytes",
-             "entries", "files", "commits", "extents", "peak_extra_bytes", "available_bytes")
+             "files", "commits", "extents", "peak_extra_bytes", "available_bytes")
     return dict(zip(names, struct.unpack_from("=2I10Q", call(descriptor, GET_STATISTICS,
                                                              bytes(192)))))
 

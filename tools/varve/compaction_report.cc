@@ -187,7 +187,7 @@ std::string OutlookText(const CompactionReport& report,
       NameOf(report), ": ", HumanBytes(statistics.allocated_bytes),
       " on the disk, of which ", HumanBytes(statistics.live_bytes),
       " are live and ", HumanBytes(statistics.dead_bytes), " dead; ",
-      statistics.files, " files in ", statistics.entries, " entries\n");
+      statistics.files, " files\n");
   if (punch) {
     return absl::StrCat(text, "punching would reclaim at most ",
                         HumanBytes(WouldReclaim(statistics)),
@@ -216,7 +216,6 @@ std::string OutlookJson(const CompactionReport& report,
   json["allocated_bytes"] = statistics.allocated_bytes;
   json["live_bytes"] = statistics.live_bytes;
   json["dead_bytes"] = statistics.dead_bytes;
-  json["entries"] = statistics.entries;
   json["files"] = statistics.files;
   json["commits"] = statistics.commits;
   json["extents"] = statistics.extents;
