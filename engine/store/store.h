@@ -205,6 +205,9 @@ class Store {
   uint64_t entries_since_image() const;
   // Builds an index that was deferred, if it is not there yet.
   void BuildIndex() const;
+  // Whether the index is in use: false if it was deferred and nothing has
+  // needed it.
+  bool has_index() const;
   // The image that is the base of this store's index, if that is in use. Its
   // bytes must not be punched while the store is open, even if a newer image
   // has superseded it.

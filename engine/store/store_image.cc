@@ -21,6 +21,11 @@ uint64_t Store::entries_since_image() const {
   });
 }
 
+bool Store::has_index() const {
+  return impl_->WithGeneration(
+      [](const Generation& generation) { return generation.has_index(); });
+}
+
 void Store::BuildIndex() const { impl_->Pin()->index(); }
 
 std::optional<EntryLocation> Store::index_image_in_use() const {

@@ -69,6 +69,7 @@ absl::StatusOr<std::optional<ContentWriter::Target>> ContentWriter::FindTarget(
   target.path_hash = KeyHashOfPath(path);
   target.was_plain = inode->whole_entry.has_value();
   if (target.was_plain) target.old_entry = inode->WholeExtent();
+  VARVE_ASSIGN_OR_RETURN(target.old_is_newest, IsSurelyNewest(core_, *inode));
   target.data_bytes = inode->data_bytes();
   return std::optional(std::move(target));
 }
@@ -293,10 +294,12 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
 }
 
 void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
-                                         const Extent& entry) {
+                                         const Target& target) {
+  const Extent& entry = target.old_entry;
   // If the key's newest entry is another one, it is not ours to hide.
-  const auto newest = core_.store->Find(EntryKey::OfHash(entry.key_hash));
-  if (newest.has_value() && *newest == entry.entry_metadata_offset()) {
+  if (target.old_is_newest ||
+      core_.store->Find(EntryKey::OfHash(entry.key_hash)) ==
+          entry.entry_metadata_offset()) {
     commit.AddTombstone(entry.key_hash);
   }
 }
@@ -327,7 +330,7 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   std::string buffer;  // outlives the commit's use of it
   if (const auto plain = PlainExtent(open, target, commit, buffer)) {
     if (target.was_plain && target.old_entry.key_hash != plain->key_hash) {
-      AddTombstoneIfNewest(commit, target.old_entry);
+      AddTombstoneIfNewest(commit, target);
     }
     AddInode(commit, put, target);
     commit.Add(SetContent{.ino = open.ino, .extents = {*plain}});
@@ -336,7 +339,7 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   Layout layout = LayOut(open, commit);
   const bool replaced = content.base_limit() == 0 || content.CoversWholeFile();
   if (replaced && target.was_plain) {
-    AddTombstoneIfNewest(commit, target.old_entry);
+    AddTombstoneIfNewest(commit, target);
   } else if (replaced) {
     // It may have been plain, and patched since.
     absl::ReaderMutexLock lock(&core_.tree_mu);

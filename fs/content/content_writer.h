@@ -103,9 +103,10 @@ class ContentWriter {
   // What a commit of content has to know of the inode.
   struct Target {
     Attributes attributes;
-    uint64_t data_bytes = 0;  // that are not holes
-    bool was_plain = false;   // one whole entry
-    Extent old_entry;         // if so
+    uint64_t data_bytes = 0;     // that are not holes
+    bool was_plain = false;      // one whole entry
+    Extent old_entry;            // if so
+    bool old_is_newest = false;  // of its key, as far as is known
     uint64_t path_hash = 0;
     // A file without a name that is given one: its name, and what else of it is
     // not in the store yet.
@@ -172,7 +173,7 @@ class ContentWriter {
   std::optional<std::string> HeadOfStream(const Stream& stream) const;
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
-  void AddTombstoneIfNewest(fs::Commit& commit, const Extent& entry);
+  void AddTombstoneIfNewest(fs::Commit& commit, const Target& target);
   // The file if it has a name, and content that is not one whole entry.
   absl::StatusOr<std::optional<LiveInode>> FindInPieces(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);

@@ -6,11 +6,26 @@
 
 namespace varve::fs {
 
+absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode) {
+  if (!inode.whole_entry.has_value()) return false;
+  // Ids are drawn once.
+  if (core.identity.IsDataKey(inode.whole_entry->key_hash,
+                              core.next_data_id.load())) {
+    return true;
+  }
+  // Whoever writes under that key after it writes to its path, where it is.
+  if (inode.moved || inode.first_name.place == 0) return false;
+  VARVE_ASSIGN_OR_RETURN(const bool moved, core.reader().LiesInMoved(inode));
+  return !moved;
+}
+
 absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
                                                      const InodeItem& inode) {
   const std::optional<uint64_t> nothing;
   if (!inode.is_regular()) return nothing;
   Extent entry;
+  VARVE_ASSIGN_OR_RETURN(const bool is_newest, IsSurelyNewest(core, inode));
+  if (is_newest) return std::optional(inode.whole_entry->key_hash);
   if (inode.whole_entry.has_value()) {
     entry = inode.WholeExtent();
   } else {

@@ -18,11 +18,17 @@
 
 namespace varve::fs {
 
+// Whether the file lies in one entry that is known to be the newest of its key,
+// without a look into the index: it was written to the path that it has. False
+// if that cannot be told. DATA_LOSS if a node of the tree is damaged.
+absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
+
 // The key hash that leads readers of the entry level to content of this file,
 // all of it or what it was before it was patched: what is to be hidden when
 // the content goes. Nothing if there is none, or if the key's newest entry is
-// another one, which is not this file's to hide. DATA_LOSS
-// if a node of the tree is damaged.
+// another one, which is not this file's to hide. Needs
+// the index of keys if IsSurelyNewest() is false. DATA_LOSS as above.
 absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
                                                      const InodeItem& inode)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);

@@ -19,8 +19,9 @@ enum InodeBits : uint8_t {
   kHasName = 8,
   kIsWhole = 16,
   kHasExtents = 32,
+  kMoved = 64,
 };
-constexpr uint8_t kAllInodeBits = 63;
+constexpr uint8_t kAllInodeBits = 127;
 
 void AppendBigEndian(uint64_t number, size_t size, std::string* out) {
   for (size_t i = size; i-- > 0;) {
@@ -192,6 +193,7 @@ std::string EncodeInode(const InodeItem& item) {
   if (item.first_name.place != 0) bits |= kHasName;
   if (item.whole_entry.has_value()) bits |= kIsWhole;
   if (item.extent_count > 0 || item.patched > 0) bits |= kHasExtents;
+  if (item.moved) bits |= kMoved;
   out.U8(bits);
   EncodeAttributes(a, out);
   out.U64(a.mtime.packed());
@@ -235,6 +237,7 @@ absl::StatusOr<InodeItem> DecodeInode(uint64_t ino, absl::string_view value) {
   a.btime =
       (bits & kBtimeIsCtime) != 0 ? a.ctime : Timestamp::FromPacked(in.U64());
   item.links = in.Varint32();
+  item.moved = (bits & kMoved) != 0;
   bool ok = bits <= kAllInodeBits && a.size <= kMaxFileSize;
   if ((bits & kHasName) != 0) {
     item.first_name.directory = in.Varint();

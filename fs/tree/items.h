@@ -113,6 +113,10 @@ struct InodeItem {
   // The name that decides the path; none for the root, and for an inode that
   // has no name.
   NamePlace first_name;
+  // Of files: it has got a name since its content was set. Of directories: it
+  // has got another name while there were names in it. So what lies in plain
+  // files here or below may lie under the keys of former paths.
+  bool moved = false;
   // Of directories: how many directories are in it. Else: its names.
   uint32_t links = 0;
   // Of directories: how many names are in it, and the place of the next one.

@@ -191,6 +191,8 @@ absl::Status TreeEditor::Do(const PutName& change,
   } else {
     ++inode->links;
   }
+  inode->moved |= inode->whole_entry.has_value() || inode->extent_count > 0 ||
+                  inode->name_count > 0;
   const uint64_t hash = reader_.HashOf(change.name);
   absl::StatusOr<uint64_t> place = PlaceFor(change, hash, *parent);
   if (!place.ok()) return place.status();
@@ -255,6 +257,7 @@ absl::Status TreeEditor::Do(const DropName& change,
   VARVE_RETURN_IF_ERROR(Unlink(place, *inode));
   --links;
   --parent->name_count;
+  if (parent->name_count == 0) parent->moved = false;
   --totals_.names;
   const uint64_t hash = reader_.HashOf(change.name);
   if (dropped_count_ == dropped_.size()) {
@@ -364,6 +367,7 @@ absl::Status TreeEditor::Do(const SetContent& change,
   CountContent(*inode, -1);
   VARVE_RETURN_IF_ERROR(EraseExtents(*inode));
   inode->patched = 0;
+  inode->moved = false;
   const Extent* const first =
       change.extents.size() == 1 ? &change.extents[0] : nullptr;
   if (first != nullptr && first->owns_entry() && first->file_offset == 0 &&

@@ -199,6 +199,21 @@ absl::StatusOr<std::string> TreeReader::PathIn(const InodeItem& directory,
   return path;
 }
 
+absl::StatusOr<bool> TreeReader::LiesInMoved(const InodeItem& inode) const {
+  UpwardWalk walk;
+  NamePlace name = inode.first_name;
+  while (name.place != 0 && name.directory != kRootIno) {
+    if (!walk.Enter(name.directory)) {
+      return Contradiction(name.directory, "lies in itself");
+    }
+    absl::StatusOr<InodeItem> directory = GetInode(name.directory);
+    if (!directory.ok()) return directory.status();
+    if (directory->moved) return true;
+    name = directory->first_name;
+  }
+  return false;
+}
+
 absl::StatusOr<bool> TreeReader::IsWithin(const InodeItem& inode,
                                           uint64_t directory) const {
   UpwardWalk walk;

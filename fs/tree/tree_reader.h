@@ -72,6 +72,8 @@ class TreeReader {
   // The path that a name in a directory has or would have.
   absl::StatusOr<std::string> PathIn(const InodeItem& directory,
                                      absl::string_view name) const;
+  // Whether a directory that it lies in has been moved (see InodeItem).
+  absl::StatusOr<bool> LiesInMoved(const InodeItem& inode) const;
   // Whether the inode is the directory of that number or lies below it.
   absl::StatusOr<bool> IsWithin(const InodeItem& inode,
                                 uint64_t directory) const;

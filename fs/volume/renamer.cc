@@ -103,8 +103,9 @@ absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
   VARVE_ASSIGN_OR_RETURN(const std::string path,
                          core_.reader().PathIn(to_parent, to_name));
   place.rekeying.new_hash = KeyHashOfPath(path);
-  if (core_.store->Find(EntryKey::OfHash(place.rekeying.new_hash)) ==
-      inode.WholeExtent().entry_metadata_offset()) {
+  if (inode.whole_entry->key_hash == place.rekeying.new_hash &&
+      core_.store->Find(EntryKey::OfHash(place.rekeying.new_hash)) ==
+          inode.WholeExtent().entry_metadata_offset()) {
     // It lies under that key already, having been there before.
     place.rekeying.old_key.reset();
     return place;
@@ -190,7 +191,12 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
   // Tombstones first: they must not hide what is written under the same key.
   if (removed_key.has_value()) commit.AddTombstone(*removed_key);
   for (const Rekeying& rekeying : rekeyings) {
-    if (rekeying.old_key.has_value()) commit.AddTombstone(*rekeying.old_key);
+    // A data key means the same wherever the file is.
+    const bool hides = rekeying.old_key.has_value() &&
+                       (!rekeying.payload.bytes.empty() ||
+                        !core_.identity.IsDataKey(*rekeying.old_key,
+                                                  core_.next_data_id.load()));
+    if (hides) commit.AddTombstone(*rekeying.old_key);
   }
   for (Rekeying& rekeying : rekeyings) {
     if (rekeying.payload.bytes.empty()) continue;

@@ -170,7 +170,7 @@ def _read_inode(item, value):
         item.whole = Whole(fields.varint(), fields.u64(), fields.u32())
     if bits & 32:
         fields.varint(), fields.varint(), fields.varint()
-    if bits > 63 or fields.more():
+    if bits > 127 or fields.more():
         raise Damage("a malformed inode")
 
 
