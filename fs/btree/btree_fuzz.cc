@@ -1,9 +1,9 @@
-// Trees made of hostile nodes: each has the right checksum, and may be of any
-// form otherwise. Whatever they are, reading, walking and merging end, stay
-// inside the nodes, and give items in order or an error.
+// Trees of hostile nodes: each has the right checksum, but otherwise any form.
+// Reading, walking and merging must end, stay inside the nodes, and give items
+// in order or an error.
 //
-// The input is a script that makes nodes, one after the other; an inner node
-// leads to those that were made before it, or nowhere.
+// The input is a script that makes nodes one after the other. An inner node
+// points to nodes that were made before it, or to none.
 
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +33,8 @@ std::string AnyPointer(FuzzScript& script,
   return encoded;
 }
 
-// A node as the builder makes it, of any level and with pointers to anywhere,
-// in which some bytes are changed now and then; or any bytes.
+// Makes a node with the builder, of any level and with pointers to anywhere,
+// and sometimes changes some of its bytes; or makes any bytes.
 std::string AnyNode(FuzzScript& script, const std::vector<NodePointer>& made) {
   const uint8_t kind = script.Byte();
   if (kind % 8 == 7) return script.Bytes(script.Byte());
@@ -110,8 +110,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)tree.FindAtOrBefore(key, "");
   const auto root = MergeOverlay(stored, overlay, &nodes);
   if (!root.ok()) return 0;
-  // What was merged holds what the layers held, if all of those can be read: of
-  // a node in the wrong place nobody can tell what it is once others are gone.
+  // The merged tree must have the items of the layers, if all layers could be
+  // read. (Otherwise, a misplaced node may become readable once others are
+  // gone.)
   const StoredTree merged(&reader, *root);
   const auto before = tree.Get(key);
   const auto after = merged.Get(key);

@@ -1,4 +1,5 @@
-// The tree against a map as its model: overlays, merges, cursors, damage.
+// Compares the B+ tree with a map as its model: overlays, merges, cursors,
+// damage.
 
 #include <map>
 #include <memory>
@@ -21,7 +22,7 @@ namespace {
 
 using Model = std::map<std::string, std::string>;
 
-// A tree that changes as a mount's does: an overlay that takes changes, one
+// A tree that changes like that of a mount: an overlay that takes changes, one
 // that is frozen while a checkpoint is written, and the stored tree below.
 class TestTree {
  public:
@@ -58,7 +59,7 @@ class TestTree {
   LayeredTree layers() const {
     return LayeredTree({active_.get(), frozen_.get()}, stored_.get());
   }
-  // All that there is, as the cursor finds it.
+  // All items, as the cursor finds them.
   Model Contents() const {
     Model found;
     const LayeredTree tree = layers();
@@ -100,7 +101,7 @@ class TestTree {
   void Root(std::optional<NodePointer> root) {
     stored_ = std::make_unique<StoredTree>(&reader_, root);
   }
-  // The nodes that the root leads to, by their indexes.
+  // The indexes of all nodes below the root.
   std::set<size_t> InReach() const {
     std::set<size_t> found;
     if (stored_->root().has_value()) Reach(*stored_->root(), &found);
@@ -184,7 +185,7 @@ TEST(Overlay, WhatComesAndGoesLeavesNothing) {
   }
   EXPECT_EQ(overlay.items().size(), 1);
   EXPECT_EQ(overlay.memory(), memory);
-  // What is below has to be hidden, also when it was put again meanwhile.
+  // The overlay must hide the item below, even if it was put again meanwhile.
   overlay.Erase("old");
   overlay.PutNew("old", "new");
   overlay.Erase("old");
@@ -192,7 +193,8 @@ TEST(Overlay, WhatComesAndGoesLeavesNothing) {
   EXPECT_FALSE(overlay.items().begin()->second.value.has_value());
 }
 
-// As a directory's names are walked over, with others before and behind.
+// Walks over a range with others before and behind it, as listing a directory
+// does.
 TEST(BTree, CursorsKeepToTheirPrefix) {
   TestTree tree;
   for (int i = 0; i < 300; ++i) tree.Put(Key(i), absl::StrCat(i));
@@ -202,7 +204,7 @@ TEST(BTree, CursorsKeepToTheirPrefix) {
   }
   tree.Put(Key(1105), "new");
   const LayeredTree layers = tree.layers();
-  // Of k0000NN, each ten of numbers; and of what is not there.
+  // Prefixes that ten keys have each, and some that no item has.
   for (int ten = 0; ten < 40; ++ten) {
     const std::string prefix = Key(10 * ten).substr(0, 8);
     Model expected;
@@ -308,8 +310,8 @@ TEST(BTree, ADamagedNodeIsAnErrorAndNeverOtherBytes) {
   }
 }
 
-// A tree in which one child stands in two places, and one that leads to nodes
-// of the wrong level: what a made-up store may hold.
+// Forged trees: one in which a child stands in two places, and one with a child
+// of the wrong level.
 TEST(BTree, HostileTreesAreErrors) {
   MemoryNodes nodes;
   NodeBuilder leaf;
@@ -375,7 +377,7 @@ TEST_P(RandomTest, AgreesWithTheModel) {
       ASSERT_EQ(tree.Contents(), tree.model()) << "step " << step;
     }
   }
-  // What no checkpoint has done without is what is there, and no more.
+  // The nodes that no checkpoint retired are those of the tree.
   std::set<size_t> kept;
   for (size_t i = 0; i < tree.nodes().count(); ++i) kept.insert(i);
   for (const size_t retired : tree.nodes().retired()) {

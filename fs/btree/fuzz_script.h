@@ -1,4 +1,5 @@
-// FuzzScript: a fuzzer's input, taken as a script, from its start on.
+// FuzzScript: reads a fuzzer's input as a script, from its start. Not
+// thread-safe.
 
 #ifndef VARVE_FS_BTREE_FUZZ_SCRIPT_H_
 #define VARVE_FS_BTREE_FUZZ_SCRIPT_H_
@@ -9,7 +10,8 @@
 
 namespace varve::fs {
 
-// 0 and empty strings once it is used up. The input must outlive it.
+// Gives 0 and empty strings once the input is used up. The input must outlive
+// the script.
 class FuzzScript {
  public:
   FuzzScript(const uint8_t* data, size_t size) : data_(data), size_(size) {}
@@ -20,7 +22,7 @@ class FuzzScript {
     --size_;
     return *data_++;
   }
-  // So many bytes, or as many as there are.
+  // The next `size` bytes, or as many as are left.
   std::string Bytes(size_t size) {
     std::string bytes;
     while (bytes.size() < size && size_ > 0) {

@@ -1,4 +1,5 @@
-// Nodes in memory, for tests: what is appended can be read at once.
+// MemoryNodes: keeps nodes in memory, for tests. Nodes can be read as soon as
+// they are appended. Not thread-safe.
 
 #ifndef VARVE_FS_BTREE_MEMORY_NODES_H_
 #define VARVE_FS_BTREE_MEMORY_NODES_H_
@@ -49,16 +50,16 @@ class MemoryNodes final : public NodeSink, public NodeSource {
         absl::StrCat(DescribeNode(pointer), ": checksum mismatch"));
   }
 
-  // Makes the Append() fail that would write the node of this index.
+  // Makes the Append() of the node with this index fail.
   void FailAt(size_t index) { fails_at_ = index; }
   size_t count() const { return nodes_.size(); }
   uint64_t bytes() const { return bytes_; }
   std::string& node(size_t index) { return nodes_[index]; }
-  // The indexes of nodes that some merge has done without.
+  // The indexes of retired nodes.
   const std::vector<size_t>& retired() const { return retired_; }
 
  private:
-  std::deque<std::string> nodes_;  // whose bytes stay where they are
+  std::deque<std::string> nodes_;  // a deque, so that their bytes do not move
   uint64_t bytes_ = 0;
   std::vector<size_t> retired_;
   size_t fails_at_ = SIZE_MAX;

@@ -10,18 +10,18 @@
 namespace varve::fs {
 namespace {
 
-// Nodes below this are joined with a neighbour.
+// Nodes smaller than this are joined with a neighbour.
 constexpr size_t kSmallNode = kNodeTarget / 4;
 
 using ChangeIterator = Overlay::Map::const_iterator;
 
-// A node and the first key that belongs in it.
+// A node, and the separator from which on keys belong in it.
 struct Child {
   std::string separator;
   NodePointer pointer;
 };
 using Children = std::vector<Child>;
-// What leads to the only child, by the place of an inner node that has one.
+// The pointers to only children, by the place of the inner nodes that have one.
 using OnlyChildren = absl::flat_hash_map<uint64_t, NodePointer>;
 
 // Fills nodes of one level with items that come in order.
@@ -30,7 +30,8 @@ class Packer {
   Packer(int level, NodeSink* sink, Children* children, OnlyChildren* only)
       : level_(level), sink_(sink), children_(children), only_(only) {}
 
-  // Where the range of the next node begins, if it is the first of a run.
+  // Says where the range of the next node begins, unless a node is begun
+  // already.
   void Begin(absl::string_view separator) {
     if (builder_.count() == 0) separator_ = std::string(separator);
   }
@@ -43,12 +44,12 @@ class Packer {
     return Emit(builder_.BuildFirstHalf(level_));
   }
 
-  // Whether what is not written yet would make a small node.
+  // Whether the items that are not written yet would make a small node.
   bool is_small() const {
     return builder_.count() > 0 && builder_.size() < kSmallNode;
   }
 
-  // Writes what is left: the next node does not continue it.
+  // Writes the items that are left. The next item begins a new node.
   absl::Status Finish() {
     if (builder_.count() > 1 && builder_.size() > kNodeTarget) {
       VARVE_RETURN_IF_ERROR(Emit(builder_.BuildFirstHalf(level_)));
@@ -71,7 +72,7 @@ class Packer {
       separator_ = std::string(builder_.first_key());
       return absl::OkStatus();
     }
-    // As little of the next key as is needed to be above the last one here.
+    // The shortest prefix of the next key that is above the last key here.
     const std::string last = view.key(view.count() - 1);
     const absl::string_view next = builder_.first_key();
     separator_ = std::string(next.substr(0, CommonPrefix(last, next) + 1));
@@ -88,7 +89,7 @@ class Packer {
 
 class Merger {
  public:
-  // Both must outlive it.
+  // Both must outlive the merger.
   Merger(const StoredTree& stored, NodeSink* sink)
       : stored_(stored), sink_(sink) {}
 
@@ -96,28 +97,29 @@ class Merger {
   absl::StatusOr<std::optional<NodePointer>> Build(const LayeredTree& items);
 
  private:
-  // The nodes of `level` that take the place of `children` (nodes of that
-  // level, too) once the changes from `begin` up to `end` are laid over them.
+  // Lays the changes in [begin, end) over `children`, which are nodes of
+  // `level`. Returns the nodes of the same level that replace them.
   absl::StatusOr<Children> MergeChildren(int level, const Children& children,
                                          const KeyRange& range,
                                          ChangeIterator begin,
                                          ChangeIterator end);
-  // Adds to the packer what is in the leaf, with the changes laid over it.
+  // Adds to the packer the items of the leaf, with the changes laid over them.
   absl::Status AddLeaf(const LeafRuns& runs, ChangeIterator begin,
                        ChangeIterator end, Packer* packer);
-  // Adds to the packer the pointers that take the place of those in the node.
+  // Adds to the packer the pointers that replace those in the node.
   absl::Status AddInner(const NodeView& inner, const KeyRange& range,
                         ChangeIterator begin, ChangeIterator end,
                         Packer* packer);
   absl::Status AddNode(int level, const Child& child, const KeyRange& range,
                        ChangeIterator begin, ChangeIterator end,
                        Packer* packer);
-  // A delta for the leaf, if that is worth it; else nothing.
+  // Writes a delta for the leaf, if that is worth it; else returns nothing.
   absl::StatusOr<std::optional<NodePointer>> TryDelta(const Child& child,
                                                       const LeafRuns& runs,
                                                       ChangeIterator begin,
                                                       ChangeIterator end);
-  // Inner nodes above `children`, of this level, until there is one root.
+  // Writes levels of inner nodes above `children`, which are of `level`, until
+  // there is a single root.
   absl::StatusOr<std::optional<NodePointer>> Grow(int level, Children children);
 
   const StoredTree& stored_;
@@ -125,7 +127,7 @@ class Merger {
   OnlyChildren only_;
 };
 
-// What a delta of a leaf, or of several, takes.
+// The size of a delta, or of several.
 struct Weight {
   size_t items = 0;
   size_t bytes = 0;
@@ -209,8 +211,9 @@ absl::StatusOr<std::optional<NodePointer>> Merger::TryDelta(
     weight.items += runs[run].count();
     weight.bytes += runs[run].size();
   }
-  // Half of the leaf at most: in bytes, or else reading would get slow; and in
-  // items, or else leaves would stay that have hardly any left.
+  // Deltas may have at most half of the leaf's bytes, or else reading would
+  // become slow, and half of its items, or else leaves would stay that have
+  // hardly any items left.
   for (auto it = begin; it != end; ++it) {
     weight.Add(it->first, it->second.value ? it->second.value->size() : 0);
     if (weight.items > runs.back().count() / 2 ||
@@ -256,7 +259,7 @@ absl::StatusOr<Children> Merger::MergeChildren(int level,
         ++child_end;
       }
     }
-    // A small node that was begun is filled up with what follows.
+    // If a small node is begun, the next child goes into it.
     if (!packer.is_small()) {
       std::optional<NodePointer> kept;
       if (child_end == begin) kept = child.pointer;
@@ -296,7 +299,7 @@ absl::StatusOr<std::optional<NodePointer>> Merger::Grow(int level,
   }
   std::optional<NodePointer> root;
   if (!children.empty()) root = children[0].pointer;
-  // A tree of few items needs no inner nodes of one child each.
+  // Drop inner nodes above the tree's root that have only one child.
   while (root.has_value() && only_.contains(root->place())) {
     sink_->Retire(*root);
     root = only_[root->place()];

@@ -1,13 +1,14 @@
-// Merging an overlay into a stored tree: what a checkpoint writes. Only nodes
-// that change are written, and all of them are new; the tree that there was
-// stays as it is.
+// Merging an overlay into a stored tree, as a checkpoint does. Copy-on-write: a
+// merge writes new nodes in place of those that change, and leaves the stored
+// tree as it is.
 //
-// A leaf in which little changes is not written again but gets a delta (see
-// node.h), until its deltas are too many or too large. Leaves and inner nodes
+// A leaf in which little changes gets a delta (see node.h) instead of being
+// rewritten, until its deltas are too many or too large. Leaves and inner nodes
 // that become small are joined with their neighbours.
 //
-// Memory: for one leaf, and for the pointers to the nodes that are written.
-// Thread-safe, as no state is kept; the overlay must not change meanwhile.
+// A merge takes memory for one leaf, and for the pointers to the nodes that it
+// writes. Thread-safe: there is no state. The overlay must not change during
+// the call.
 
 #ifndef VARVE_FS_BTREE_MERGE_H_
 #define VARVE_FS_BTREE_MERGE_H_
@@ -22,28 +23,29 @@
 
 namespace varve::fs {
 
-// Where new nodes go. Used by one thread.
+// Receives new nodes. Used by one thread.
 class NodeSink {
  public:
   virtual ~NodeSink() = default;
 
-  // Writes a node, behind those before it, and returns what leads to it. A
-  // node is written after those that it leads to. Errors are the sink's own.
+  // Writes a node and returns the pointer to it. A node is appended after the
+  // nodes that it points to. Errors are the sink's own.
   virtual absl::StatusOr<NodePointer> Append(absl::string_view node) = 0;
-  // Says that the new tree does without a node: one of the old tree, or one
-  // that has been appended in vain.
+  // Reports that the new tree does not use a node: one of the old tree, or one
+  // that was appended in vain.
   virtual void Retire(const NodePointer& node) = 0;
 };
 
-// The root of the tree that `stored` is with `changes` laid over it; nothing if
-// that is empty. It is stored's own if there are no changes. Fails with
-// DATA_LOSS where a node that is needed is damaged, and with what the sink
-// says; what has been written then leads nowhere.
+// Writes the tree that results from laying `changes` over `stored`, and returns
+// its root; nothing if it is empty. If there are no changes, that is the root
+// of `stored`. Errors: DATA_LOSS if a node that is needed is damaged, and those
+// of the sink. After an error, the appended nodes are unused.
 absl::StatusOr<std::optional<NodePointer>> MergeOverlay(
     const StoredTree& stored, const Overlay& changes, NodeSink* sink);
 
-// The root of a new tree that has all of these items, and shares no node with
-// theirs; nothing if there are none. Fails as MergeOverlay() does.
+// Writes a new tree of all these items, which shares no node with other trees,
+// and returns its root; nothing if there are no items. Errors as for
+// MergeOverlay().
 absl::StatusOr<std::optional<NodePointer>> BuildTree(const LayeredTree& items,
                                                      NodeSink* sink);
 

@@ -92,7 +92,7 @@ bool NodeView::is_erased(size_t index) const {
 int NodeView::Compare(size_t index, absl::string_view key) const {
   const absl::string_view front = prefix();
   const int order = front.compare(key.substr(0, front.size()));
-  // A key that ends within the prefix compares below it already.
+  // If `key` ends within the prefix, the comparison above was below already.
   return order != 0 ? order : rest(index).compare(key.substr(front.size()));
 }
 

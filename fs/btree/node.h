@@ -1,10 +1,10 @@
 // Nodes: the pages of the copy-on-write B+ tree, as they lie in the store. A
-// node is read in place; its bytes are all there is of it.
+// node is read in place, without decoding it into another form.
 //
 // A node is a sorted list of items, each a key and a value. In a leaf (level 0)
-// they are what the tree holds; in an inner node the value is the encoded
-// pointer to a child, and the key separates it from the child before: it is not
-// above any key in the child, and above all keys before it.
+// these are the items of the tree. In an inner node, the value is the encoded
+// pointer to a child, and the key separates the child from the one before: it
+// is not above any key in the child, and above all keys before the child.
 //
 //   u8  level            0 for a leaf, else one more than that of its children
 //   u8  flags            bit 0: delta
@@ -21,9 +21,9 @@
 //         u16 size of the value
 //         rest of the key, value
 //
-// A **delta** is a leaf that has only what has changed of another one, its
-// base: its items replace or erase those of the base. It spares writing a whole
-// leaf for each small change. A base may be a delta, too; see kMaxRuns.
+// A **delta** is a leaf that holds only the changes to another leaf, its base:
+// its items replace or erase those of the base. So a small change does not need
+// a whole new leaf. The base may itself be a delta; see kMaxRuns.
 //
 // The same items give the same bytes, so that equal nodes have equal checksums.
 //
@@ -41,49 +41,51 @@
 
 namespace varve::fs {
 
-// Bytes that a node is filled up to. Larger ones make a change cost more,
-// smaller ones make the tree higher.
+// The size up to which nodes are filled, in bytes. With larger nodes, changes
+// cost more; with smaller ones, the tree is higher.
 inline constexpr size_t kNodeTarget = 4096;
-// An item has to leave its node addressable by 16 bits, with others in it.
+// Limits of an item, so that offsets in a node with several items fit in 16
+// bits.
 inline constexpr size_t kMaxKeySize = 1024;
 inline constexpr size_t kMaxValueSize = 8192;
 inline constexpr int kMaxLevel = 15;
-// A leaf and the deltas over it, at most. Looking up a key looks into each.
+// The most runs of a leaf, that is, the leaf and the deltas over it. A lookup
+// looks into each run.
 inline constexpr size_t kMaxRuns = 12;
 
-// Where a node lies, and the sum that its bytes must have. Nodes lie in
-// segments, each an entry of the store: where that is, is not said here, so
-// that a pointer stays true when another program moves entries about.
+// Where a node lies, and its checksum. Nodes lie in segments, and each segment
+// is an entry of the store. A pointer does not say where the entry lies, so
+// that it stays valid when another program moves entries.
 struct NodePointer {
   uint32_t segment = 0;   // the number of the segment
-  uint32_t offset = 0;    // of the first byte, in the segment
+  uint32_t offset = 0;    // of the first byte, in the segment's nodes
   uint32_t size = 0;      // bytes
   uint64_t checksum = 0;  // XXH3-64 of the node
 
-  // Tells it from all nodes that lie elsewhere.
+  // Segment and offset as one number.
   uint64_t place() const { return uint64_t{segment} << 32 | offset; }
 
   friend bool operator==(const NodePointer&, const NodePointer&) = default;
 };
 
-// The node, as messages name it.
+// How messages name the node.
 std::string DescribeNode(const NodePointer& pointer);
 
-// varints, and the checksum as u64.
+// Appends the pointer to `out`: varints, and the checksum as a u64.
 void EncodePointer(const NodePointer& pointer, std::string* out);
 // DATA_LOSS if the bytes are not exactly one pointer.
 absl::StatusOr<NodePointer> DecodePointer(absl::string_view bytes);
 
-// A node in memory that somebody else owns, and keeps while the view is used.
-// No accessor reads outside these bytes, whatever they are.
+// A view of a node, whose bytes the creator of the view must keep. No accessor
+// reads outside these bytes, whatever they are.
 class NodeView {
  public:
   NodeView() = default;
-  // Bytes that Check() has accepted before, or may accept later.
+  // A view of any bytes. Check() tells whether they are a node.
   explicit NodeView(absl::string_view bytes) : bytes_(bytes) {}
 
-  // DATA_LOSS with a reason if the bytes are no node as described above. What
-  // a pointer leads to is not looked at.
+  // DATA_LOSS with a reason if the bytes are not a node as described above.
+  // Does not follow pointers.
   absl::Status Check() const;
 
   int level() const { return U8(0); }
@@ -95,16 +97,17 @@ class NodeView {
   absl::string_view prefix() const {
     return Slice(kHeaderSize + U16(6), U16(4));
   }
-  // What follows the prefix in the key of an item; `index` < count().
+  // The key of an item without the prefix; `index` < count().
   absl::string_view rest(size_t index) const;
   std::string key(size_t index) const;
-  // The same, into memory that is there already.
+  // The same, but reuses the memory of `key`.
   void GetKey(size_t index, std::string* key) const;
   absl::string_view value(size_t index) const;
-  // Of a delta: the base's item of this key is no longer there.
+  // Whether this item of a delta erases the base's item with its key.
   bool is_erased(size_t index) const;
 
-  // The first item whose key is not below `key`; count() if there is none.
+  // The index of the first item whose key is not below `key`; count() if there
+  // is none.
   size_t LowerBound(absl::string_view key) const;
   // Compares the key of an item with `key`: below 0, 0 or above 0.
   int Compare(size_t index, absl::string_view key) const;
@@ -120,7 +123,7 @@ class NodeView {
 
   uint8_t U8(size_t at) const;
   uint16_t U16(size_t at) const;
-  // As much of the range as lies in the node.
+  // The part of the range that lies in the node.
   absl::string_view Slice(size_t at, size_t size) const;
   size_t slots() const { return kHeaderSize + U16(6) + U16(4); }
   absl::Status CheckItem(size_t index, size_t begin, size_t* end) const;
@@ -128,7 +131,7 @@ class NodeView {
   absl::string_view bytes_;
 };
 
-// Puts a node together. Not thread-safe.
+// Builds nodes. Not thread-safe.
 class NodeBuilder {
  public:
   // Keys must come in strictly ascending order.
@@ -136,14 +139,14 @@ class NodeBuilder {
   void AddErased(absl::string_view key);
 
   size_t count() const { return items_.size(); }
-  // Bytes that the node of all items so far would have.
+  // The bytes that a node of all items so far would have.
   size_t size() const;
   absl::string_view first_key() const { return items_.front().key; }
 
-  // The node; the builder is empty afterwards. `base` is an encoded pointer
-  // for a delta, else empty. There must be an item.
+  // Builds a node of all items; the builder is empty afterwards. `base` is the
+  // encoded pointer of a delta, else empty. There must be an item.
   std::string Build(int level, absl::string_view base = {});
-  // Half of the items, by bytes, as a node; the others stay.
+  // Builds a node of the first half of the items, by bytes; the others stay.
   std::string BuildFirstHalf(int level);
 
  private:
@@ -159,7 +162,7 @@ class NodeBuilder {
   size_t item_bytes_ = 0;  // of keys and values
 };
 
-// How many bytes two strings have in common at their beginning.
+// The length of the longest common prefix of two strings, in bytes.
 size_t CommonPrefix(absl::string_view a, absl::string_view b);
 
 }  // namespace varve::fs

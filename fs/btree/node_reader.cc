@@ -15,8 +15,8 @@ NodeReader::NodeReader(const NodeSource* source)
 
 absl::StatusOr<NodeView> NodeReader::Read(const NodePointer& pointer) const {
   VARVE_ASSIGN_OR_RETURN(absl::string_view bytes, source_->Fetch(pointer));
-  // Two nodes at one place, of which one is a part of the other, differ in
-  // their sizes or checksums.
+  // The mark tells apart pointers to one place that differ in size or checksum,
+  // because one node is a part of the other.
   const uint64_t mark =
       pointer.checksum ^ (pointer.place() * 0x9E3779B97F4A7C15) ^ pointer.size;
   std::atomic<uint64_t>& slot =

@@ -1,4 +1,5 @@
-// NodeReader: nodes by their pointers, each compared with its checksum.
+// NodeReader: reads nodes by their pointers, and compares each with its
+// checksum.
 //
 // Thread-safe, as long as its NodeSource is.
 
@@ -17,19 +18,18 @@
 
 namespace varve::fs {
 
-// Where the bytes of nodes are. Implementations say themselves from which
-// threads they may be called.
+// Provides the bytes of nodes. Implementations state their thread rules.
 class NodeSource {
  public:
   virtual ~NodeSource() = default;
 
-  // The bytes that `pointer` leads to, pointer.size of them, not compared with
-  // anything. They stay valid as long as the source does. DATA_LOSS if there
-  // are no such bytes.
+  // The pointer.size bytes at `pointer`, without comparing them with the
+  // checksum. Valid as long as the source. DATA_LOSS if there are no such
+  // bytes.
   virtual absl::StatusOr<absl::string_view> Fetch(
       const NodePointer& pointer) const = 0;
-  // The same once those have turned out to be damaged: what they were, if that
-  // can be told; valid as long. DATA_LOSS if not.
+  // Called if those bytes turned out to be damaged. Returns the original bytes,
+  // valid as long as the source; DATA_LOSS if they cannot be recovered.
   virtual absl::StatusOr<absl::string_view> Recover(
       const NodePointer& pointer) const = 0;
 };
@@ -39,17 +39,18 @@ class NodeReader {
   // `source` must outlive the reader.
   explicit NodeReader(const NodeSource* source);
 
-  // The node, valid as long as the source. DATA_LOSS if its bytes do not have
-  // the pointer's checksum, nor those that are recovered, or are no node. What
-  // was found sound is remembered for a while, in a table of fixed size, and
-  // not looked at again.
+  // The node, valid as long as the source. DATA_LOSS if its bytes do not match
+  // the pointer's checksum and cannot be recovered, or are not a node. A table
+  // of fixed size remembers sound nodes for a while; they are not checked
+  // again.
   absl::StatusOr<NodeView> Read(const NodePointer& pointer) const;
 
  private:
   static constexpr size_t kRemembered = size_t{1} << 17;
 
   const NodeSource* const source_;
-  // The checksums of sound nodes, mixed with their place; by their place.
+  // Indexed by a hash of place: the checksums of sound nodes, mixed with their
+  // places.
   const std::unique_ptr<std::array<std::atomic<uint64_t>, kRemembered>> sound_;
 };
 

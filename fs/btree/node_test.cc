@@ -93,13 +93,13 @@ TEST(Node, PointerOfWrongLengthOrNumberIsDamage) {
   EXPECT_THAT(DecodePointer(bytes + "x"), HasCode(kDataLoss));
   EXPECT_THAT(DecodePointer(bytes.substr(1)), HasCode(kDataLoss));
   EXPECT_THAT(DecodePointer(""), HasCode(kDataLoss));
-  // A segment's number of more than 32 bits.
+  // A segment number of more than 32 bits.
   const std::string beyond = "\xff\xff\xff\xff\x1f" + bytes.substr(1);
   EXPECT_THAT(DecodePointer(beyond), HasCode(kDataLoss));
 }
 
-// Whatever byte is another one: the node is refused, or is another sound one
-// whose accessors stay inside (the address sanitizer looks).
+// Whichever byte changes, Check() refuses the node, or the node is another
+// sound one whose accessors stay inside (the address sanitizer checks that).
 TEST(Node, EveryChangedByteIsRefusedOrHarmless) {
   const std::string sound = ThreeItems();
   int refused = 0;

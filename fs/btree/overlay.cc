@@ -10,8 +10,8 @@
 namespace varve::fs {
 namespace {
 
-// What the map needs for an item besides its bytes: the two strings, room in
-// its nodes that is not used, and what malloc keeps for itself.
+// The memory of an item besides its bytes: two strings, unused room in the
+// map's nodes, and malloc's own data.
 constexpr size_t kItemOverhead = 128;
 
 }  // namespace
@@ -31,7 +31,7 @@ void Overlay::Set(std::string key, Change change) {
     items_.erase(it);
     return;
   }
-  // What was there before knows what is below.
+  // Keep is_new: the older change knows whether a layer below has the item.
   there.value = std::move(change.value);
   bytes_ += there.value.has_value() ? there.value->size() : 0;
 }
@@ -77,7 +77,8 @@ absl::StatusOr<std::optional<LayeredTree::Found>> LayeredTree::FindAtOrBefore(
   std::string limit(key);
   bool includes_limit = true;
   while (true) {
-    // The largest key of all layers; of equal ones the newest layer's counts.
+    // Find the largest key of all layers. Of equal keys, that of the newest
+    // layer counts.
     std::optional<std::string> found;
     std::optional<absl::string_view> value;
     for (const Overlay* overlay : overlays_) {
@@ -95,7 +96,7 @@ absl::StatusOr<std::optional<LayeredTree::Found>> LayeredTree::FindAtOrBefore(
     TreeCursor cursor(stored_);
     VARVE_RETURN_IF_ERROR(cursor.SeekAtOrBefore(limit));
     if (!includes_limit && cursor.valid() && cursor.key() == limit) {
-      // An erased item of the same key is in an overlay: look before it.
+      // An overlay has erased the stored item of this key, so look before it.
       VARVE_RETURN_IF_ERROR(cursor.Previous());
     }
     if (cursor.valid() && cursor.key() >= low &&
@@ -161,9 +162,7 @@ absl::Status LayeredCursor::Settle() {
 }
 
 absl::Status LayeredCursor::Next() {
-  // A copy: passing over an item moves what key_ must be compared with.
-  const std::string passed = key_;
-  VARVE_RETURN_IF_ERROR(PassOver(passed));
+  VARVE_RETURN_IF_ERROR(PassOver(key_));
   return Settle();
 }
 

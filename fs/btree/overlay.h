@@ -1,8 +1,8 @@
 // Overlay: items that have changed since a stored tree was written, in memory.
-// LayeredTree: overlays over a stored tree, as the one tree that they make.
+// LayeredTree: a stored tree with overlays on it, read as one tree.
 //
-// Thread rules: like a standard container. Whoever changes an overlay must be
-// alone; nobody may use a cursor over it meanwhile, or afterwards.
+// Thread rules: like a standard container. A cursor must not be used after one
+// of its overlays has changed.
 
 #ifndef VARVE_FS_BTREE_OVERLAY_H_
 #define VARVE_FS_BTREE_OVERLAY_H_
@@ -25,24 +25,24 @@ namespace varve::fs {
 class Overlay {
  public:
   struct Change {
-    std::optional<std::string> value;  // none: the item is erased
+    std::optional<std::string> value;  // nothing if the item is erased
     bool is_new = false;               // no layer below has an item of this key
   };
   using Map = absl::btree_map<std::string, Change>;
 
   // `key` has at most kMaxKeySize bytes, and `value` at most kMaxValueSize.
   void Put(absl::string_view key, absl::string_view value);
-  // The same for a key of which no layer below has an item: when it is erased,
-  // nothing is left of it. So what comes and goes between two checkpoints costs
-  // nothing to those who look for other items.
+  // The same for a key that no layer below has. Erasing such a key leaves
+  // nothing behind, so items that come and go between two checkpoints do not
+  // slow down later searches.
   void PutNew(absl::string_view key, absl::string_view value);
   void Erase(absl::string_view key);
-  // Lays another overlay over this one.
+  // Adds the changes of a newer overlay to this one.
   void Absorb(Overlay&& newer);
 
   const Map& items() const { return items_; }
   bool empty() const { return items_.empty(); }
-  // Bytes of memory that the overlay takes, about.
+  // About how many bytes of memory the overlay takes.
   size_t memory() const;
 
  private:
@@ -54,19 +54,19 @@ class Overlay {
 
 class LayeredTree {
  public:
-  // The overlays, the newest first, and the tree below them. All must outlive
-  // this, and the values that come from it.
+  // The overlays, newest first, and the stored tree below them. All must
+  // outlive this object, and the values that it returns.
   LayeredTree(absl::InlinedVector<const Overlay*, 3> overlays,
               const StoredTree* stored)
       : overlays_(std::move(overlays)), stored_(stored) {}
 
-  // As StoredTree::Get(). A value lives as long as the layer it comes from, and
-  // until that changes.
+  // As StoredTree::Get(). A value is valid until the layer that it comes from
+  // changes or is destroyed.
   absl::StatusOr<std::optional<absl::string_view>> Get(
       absl::string_view key) const;
 
-  // The last item whose key is not above `key`, and not below `low`; nothing
-  // if there is none. DATA_LOSS as for Get().
+  // The last item whose key is in [low, key]; nothing if there is none.
+  // DATA_LOSS as for Get().
   struct Found {
     std::string key;
     absl::string_view value;
@@ -83,27 +83,26 @@ class LayeredTree {
 // Walks over the items of a layered tree in the order of their keys.
 class LayeredCursor {
  public:
-  // Over the items whose keys begin with `prefix`: others are not even passed
-  // over, of which there may be many that are erased. Stands nowhere at first.
-  // `tree` must outlive it.
+  // A cursor over the items whose keys begin with `prefix`. It never visits
+  // others, not even to skip erased ones, of which there may be many. At first
+  // it stands nowhere. `tree` must outlive it.
   explicit LayeredCursor(const LayeredTree* tree, absl::string_view prefix = {})
       : tree_(tree), prefix_(prefix), stored_(tree->stored_) {}
 
-  // To the first item whose key is not below `key`, which begins with the
-  // prefix or is below it; DATA_LOSS as for Get().
+  // Moves to the first item whose key is not below `key`. `key` must begin with
+  // the prefix or be below it. DATA_LOSS as for Get().
   absl::Status Seek(absl::string_view key);
-  // To the next item. The cursor must stand at one.
+  // Moves to the next item. The cursor must stand at one.
   absl::Status Next();
 
-  // Whether it stands at an item, and what that is. Valid until the cursor
+  // Whether the cursor stands at an item, and that item, valid until the cursor
   // moves.
   bool valid() const { return valid_; }
   absl::string_view key() const { return key_; }
   absl::string_view value() const { return value_; }
 
  private:
-  // Goes on to the first key, of those that the layers stand at, that is not
-  // erased.
+  // Moves to the smallest key that the layers stand at, skipping erased ones.
   absl::Status Settle();
   absl::Status PassOver(absl::string_view key);
 

@@ -46,7 +46,7 @@ absl::StatusOr<NodeView> StoredTree::ReadNode(const NodePointer& pointer,
   if (level >= 0 && node.level() != level) {
     return OutOfPlace(pointer, "is not of the level that belongs there");
   }
-  // Somebody may have changed the bytes since they were checked.
+  // Another program may have changed the bytes since they were checked.
   if (node.count() == 0 || !IsWithin(node, range)) {
     return OutOfPlace(pointer, "has keys that do not belong there");
   }
@@ -107,8 +107,8 @@ absl::StatusOr<std::optional<absl::string_view>> StoredTree::Get(
 
 namespace {
 
-// Where a merge stands in one run. The key is put together once for each item,
-// into the same memory.
+// Where a merge stands in one run. It assembles each key once, reusing the
+// memory of the last one.
 class RunHead {
  public:
   explicit RunHead(const NodeView& run) : run_(run) { Load(); }
@@ -139,7 +139,7 @@ std::vector<RunItem> MergeRuns(const LeafRuns& runs) {
   std::vector<RunHead> heads(runs.begin(), runs.end());
   if (!runs.empty()) merged.reserve(runs.back().count());
   while (true) {
-    // The smallest key; of equal ones that of the newest run counts.
+    // Find the smallest key. Of equal keys, that of the newest run counts.
     size_t first = heads.size();
     for (size_t run = 0; run < heads.size(); ++run) {
       if (heads[run].at_end()) continue;

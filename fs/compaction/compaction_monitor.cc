@@ -9,9 +9,9 @@
 namespace varve::fs {
 namespace {
 
-// How much is copied before the free space is looked at again.
+// How much is copied between two checks of the free space.
 constexpr uint64_t kBytesBetweenLooks = uint64_t{4} << 20;
-// How often a condition is looked at that others do not tell of.
+// How often conditions are checked whose changes are not signalled.
 constexpr absl::Duration kWaitingInterval = absl::Seconds(1);
 
 }  // namespace
@@ -74,7 +74,7 @@ absl::Status CompactionMonitor::Count(uint64_t bytes) {
   {
     absl::MutexLock lock(&mu_);
     progress_.bytes_done += bytes;
-    // Nobody is to be held up by the limit.
+    // The limit does not apply while other operations are blocked.
     if (progress_.phase == CompactionPhase::kSwitching) return CheckLocked();
     if (bytes_per_second_ > 0) {
       const double seconds = static_cast<double>(progress_.bytes_done) /
@@ -91,7 +91,8 @@ absl::Status CompactionMonitor::Count(uint64_t bytes) {
                          WaitUntil(has_room_, absl::Now() + longest_pause_));
   if (has_room) return absl::OkStatus();
   return SystemError(ENOSPC,
-                     "the disk has become nearly full, and has stayed so");
+                     "the disk was nearly full and stayed so; free some space, "
+                     "then compact again");
 }
 
 absl::Status CompactionMonitor::WaitUntil(
@@ -121,7 +122,7 @@ absl::Status CompactionMonitor::Check() const {
 absl::Status CompactionMonitor::CheckLocked() const {
   if (stopped_) return reason_;
   if (absl::Now() < deadline_) return absl::OkStatus();
-  return absl::CancelledError("the compaction has had its time");
+  return absl::CancelledError("the compaction has used up its time");
 }
 
 void CompactionMonitor::Stop(const absl::Status& why) {

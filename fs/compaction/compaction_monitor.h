@@ -1,4 +1,5 @@
-// CompactionMonitor: what a running compaction tells of itself, and is told.
+// CompactionMonitor: takes the progress of a running compaction from its
+// thread, and passes requests to slow down, pause or stop to it.
 //
 // Thread-safe.
 
@@ -27,31 +28,32 @@ class CompactionMonitor {
   void End(const absl::Status& result, uint64_t bytes_reclaimed);
   void SetPhase(CompactionPhase phase);
   void SetTotals(uint64_t bytes, uint64_t files);
-  // Says how many bytes are to come after those counted so far.
+  // Sets how many bytes are still to be copied.
   void SetBytesLeft(uint64_t bytes);
-  // From now on there is no limit of bytes a second.
+  // Removes the limit of bytes per second.
   void LiftLimit();
   void NoteStall(absl::Duration stall);
   void CountFile();
-  // Called now and then while bytes are counted; copying pauses until it
-  // returns true, or ends with ENOSPC if it has not after `longest`. To be set
-  // before anything is counted.
+  // From now on, Count() calls `has_room` from time to time. If it returns
+  // false, Count() waits until it returns true, or fails with ENOSPC after
+  // `longest`. Must be called before the first Count().
   void PauseUnless(std::function<bool()> has_room, absl::Duration longest) {
     has_room_ = std::move(has_room);
     longest_pause_ = longest;
   }
-  // Says that so many bytes have been copied, and waits as the rate limit
-  // demands. An error if the compaction is to end: CANCELLED, or that of
-  // GiveUp().
+  // Counts bytes that were copied, and waits as the limit demands. Fails if the
+  // compaction must end: with CANCELLED, or with the error of GiveUpCopying()
+  // or PauseUnless().
   absl::Status Count(uint64_t bytes);
-  // Waits until `condition` holds, looking every second. Errors as above.
+  // Waits until `condition` holds, checking it every second. Fails if the
+  // compaction must end.
   absl::Status WaitUntil(const std::function<bool()>& condition);
-  absl::Status Check() const;  // whether to go on
+  absl::Status Check() const;  // fails if the compaction must end
 
-  // --- For everybody ---
+  // --- For any thread ---
 
   void Cancel();
-  // Makes a compaction that copies, if one runs, end with that error.
+  // Makes a running compaction that copies end with this error.
   void GiveUpCopying(const absl::Status& why);
   CompactionProgress progress() const;
   absl::Status WaitForEnd();
@@ -59,12 +61,11 @@ class CompactionMonitor {
  private:
   absl::Status CheckLocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void Stop(const absl::Status& why) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Waits until `condition` holds, or until `deadline`; returns whether it
-  // does.
+  // The same until `deadline`; returns whether the condition holds.
   absl::StatusOr<bool> WaitUntil(const std::function<bool()>& condition,
                                  absl::Time deadline);
 
-  // Of the thread that compacts alone.
+  // Only for the thread that compacts.
   std::function<bool()> has_room_;
   absl::Duration longest_pause_;
   mutable absl::Mutex mu_;
@@ -74,7 +75,7 @@ class CompactionMonitor {
   uint64_t next_look_ ABSL_GUARDED_BY(mu_) = 0;
   absl::Time deadline_ ABSL_GUARDED_BY(mu_);
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
-  absl::Status reason_ ABSL_GUARDED_BY(mu_);  // for that
+  absl::Status reason_ ABSL_GUARDED_BY(mu_);  // why it must stop
 };
 
 }  // namespace varve::fs

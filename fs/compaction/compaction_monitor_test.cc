@@ -36,7 +36,7 @@ TEST(CompactionMonitorTest, GivingUpIsForThoseWhoCopy) {
   EXPECT_TRUE(monitor.Check().ok());
   monitor.GiveUpCopying(why);
   EXPECT_EQ(monitor.Count(1), why);
-  monitor.Cancel();  // the first reason is the one to tell
+  monitor.Cancel();  // the first reason counts
   EXPECT_EQ(monitor.Check(), why);
 }
 
@@ -78,7 +78,7 @@ TEST(CompactionPolicyTest, WhatWasInVainIsNotRepeatedBeforeMoreIsDead) {
   policy.NoteEnd(/*punch=*/false, 300 * kMiB);
   EXPECT_FALSE(policy.Find(100 * kMiB, 400 * kMiB).copy);
   EXPECT_FALSE(policy.Find(100 * kMiB, 400 * kMiB).punch);
-  // However large the store is by then.
+  // However large the store is.
   EXPECT_TRUE(policy.Find(100 * kMiB, 470 * kMiB).copy);
   policy.NoteEnd(/*punch=*/true, 10 * kMiB);
   EXPECT_TRUE(policy.Find(50 * kMiB, 150 * kMiB).copy);

@@ -5,7 +5,7 @@
 namespace varve::fs {
 namespace {
 
-// One part in so many.
+// Collecting the figures may take one part in so many of the time.
 constexpr int kLookShare = 50;
 
 }  // namespace
@@ -14,8 +14,8 @@ CompactionPolicy::Due CompactionPolicy::Find(uint64_t live,
                                              uint64_t allocated) const {
   if (never() || allocated < live) return {};
   const uint64_t dead = allocated - live;
-  // What is left of dead entries after punching: metadata, padding, and parts
-  // of blocks.
+  // Copying is due if much is dead: punching leaves metadata, padding and parts
+  // of blocks of dead entries.
   const bool much =
       options_.mode == AutoCompaction::Mode::kRatio
           ? static_cast<double>(dead) >
@@ -32,8 +32,8 @@ void CompactionPolicy::NoteLook(absl::Time begin, absl::Time end) {
 void CompactionPolicy::NoteEnd(bool punch, uint64_t dead) {
   const uint64_t least = dead + kMinDeadBytes;
   least_for_punch_.store(least);
-  // Punching says nothing of what copying would win, but the less is dead the
-  // less has to be added.
+  // What punching leaves does not tell what copying would gain, so it may only
+  // lower the limit for copying.
   least_for_copy_.store(punch ? std::min(least_for_copy_.load(), least)
                               : least);
 }

@@ -1,5 +1,6 @@
-// CompactionPolicy: when a volume compacts by itself. What goes by the figures
-// is decided here; to find them out, and to compact, is the volume's.
+// CompactionPolicy: decides when a volume compacts by itself, given how much of
+// the store is live. CompactionRunner collects these figures and runs the
+// compactions.
 //
 // Thread-safe.
 
@@ -16,7 +17,7 @@ namespace varve::fs {
 
 class CompactionPolicy {
  public:
-  // Below this much that is dead, nothing is done.
+  // With fewer dead bytes than this, nothing is done.
   static constexpr uint64_t kMinDeadBytes = uint64_t{64} << 20;
 
   explicit CompactionPolicy(const AutoCompaction& options)
@@ -28,26 +29,26 @@ class CompactionPolicy {
     bool copy = false;
     bool punch = false;
   };
-  // `allocated` is what the store takes on the disk, `live` what of it is
-  // needed.
+  // Which compactions are due. `allocated` is the number of bytes that the
+  // store takes on the disk, `live` the number of those that are needed.
   Due Find(uint64_t live, uint64_t allocated) const;
 
-  // One of that kind has ended and leaves so much that seems dead. Whatever it
-  // was good for, it is not repeated before there is more.
+  // Notes that a compaction of this kind has ended and left `dead` dead bytes.
+  // However useful it was, it is not repeated before there are more.
   void NoteEnd(bool punch, uint64_t dead);
 
-  // Looking at the figures takes a part of the time only: the tree may be
-  // large.
+  // Whether enough time has passed since the figures were last collected.
+  // Collecting them may take long, so it is limited to a fraction of the time.
   bool MayLook(absl::Time now) const {
     return absl::ToUnixNanos(now) >= next_look_.load();
   }
   void NoteLook(absl::Time begin, absl::Time end);
 
-  // Dead bytes that the last compaction has left.
+  // The dead bytes that the last compaction left.
   void SetDeadLeft(uint64_t bytes) { dead_left_.store(bytes); }
   uint64_t dead_left() const { return dead_left_.load(); }
 
-  // How long writing, closing and syncing of files took so far.
+  // Counts the time that writing, closing and syncing of files took.
   void AddWritingTime(int64_t nanoseconds) {
     writing_nanoseconds_.fetch_add(nanoseconds, std::memory_order_relaxed);
   }
@@ -57,7 +58,7 @@ class CompactionPolicy {
 
  private:
   const AutoCompaction options_;
-  // Dead bytes below which none of the kind starts.
+  // The fewest dead bytes with which a compaction of each kind starts.
   std::atomic<uint64_t> least_for_copy_{kMinDeadBytes};
   std::atomic<uint64_t> least_for_punch_{kMinDeadBytes};
   std::atomic<int64_t> next_look_{0};  // nanoseconds since 1970

@@ -16,7 +16,7 @@ TEST(CompactionPolicyTest, MuchThatIsDeadIsCopiedAwaySomeIsPunched) {
   EXPECT_FALSE(policy.Find(200 * kMiB, 300 * kMiB).copy);
   EXPECT_TRUE(policy.Find(200 * kMiB, 300 * kMiB).punch);
   EXPECT_FALSE(policy.Find(280 * kMiB, 300 * kMiB).punch);
-  // What is needed is an estimate.
+  // `live` is an estimate, and may exceed `allocated`.
   EXPECT_FALSE(policy.Find(301 * kMiB, 300 * kMiB).punch);
 }
 
@@ -45,12 +45,12 @@ TEST(CompactionPolicyTest, WhatOneHasLeftIsNotTriedAgain) {
   policy.NoteEnd(/*punch=*/true, 200 * kMiB);
   EXPECT_FALSE(policy.Find(0, 263 * kMiB).punch);
   EXPECT_TRUE(policy.Find(0, 264 * kMiB).punch);
-  // Copying may do better.
+  // Copying may gain more.
   EXPECT_TRUE(policy.Find(0, 263 * kMiB).copy);
   policy.NoteEnd(/*punch=*/false, 200 * kMiB);
   EXPECT_FALSE(policy.Find(0, 263 * kMiB).copy);
   EXPECT_TRUE(policy.Find(0, 264 * kMiB).copy);
-  // The less punching leaves, the less has to be added.
+  // The less punching leaves, the lower the limit for copying.
   policy.NoteEnd(/*punch=*/true, 0);
   EXPECT_TRUE(policy.Find(0, 64 * kMiB).copy);
 }

@@ -15,12 +15,14 @@
 namespace varve::fs {
 namespace {
 
-// On a full disk it is punched as soon as this much has died, but not all the
-// time; and now and then in any case, for what was in use may be so no more.
-// One block more may be what an append has taken since.
+// On a full disk, punching starts as soon as this much has died since the last
+// time, but takes only a part of the time. It starts after kVainPressurePause
+// in any case, because entries may have come out of use. (A single block may be
+// one that an append has taken.)
 constexpr uint64_t kLeastPressurePunch = 2 * 4096;
 constexpr absl::Duration kPressurePause = absl::Seconds(1);
-constexpr int kPressureShare = 10;  // of the time for punching, one part in ten
+constexpr int kPressureShare =
+    10;  // punching takes at most one part in ten of the time
 constexpr absl::Duration kVainPressurePause = absl::Minutes(1);
 
 }  // namespace
@@ -44,7 +46,7 @@ absl::Status CompactionRunner::Start(const CompactionOptions& options) {
     return absl::OkStatus();
   }
   const absl::Status status =
-      SystemError(EAGAIN, "there is no thread for a compaction");
+      SystemError(EAGAIN, "cannot start a thread for the compaction");
   monitor_.End(status, 0);
   return status;
 }
@@ -81,12 +83,12 @@ void CompactionRunner::Run(const CompactionOptions& options) {
   const uint64_t before = AllocatedBytes();
   const uint64_t dead = before - std::min(before, CountNeeded());
   const absl::Status status = options.punch ? Punch(options) : Copy(options);
-  // What was made for it lies between what stays, and would be kept for the
-  // thread that comes next.
+  // Give the compaction's memory back to the host; malloc would keep it for the
+  // next thread.
   malloc_trim(0);
   const uint64_t after = AllocatedBytes();
   const uint64_t won = before - std::min(before, after);
-  // Readers come and go: that is tried again at the next look.
+  // A reader has the store open. The next check tries again.
   const bool busy = options.background && SystemErrorNumber(status) == EBUSY;
   if (!status.ok() && !absl::IsCancelled(status) && !busy) {
     context_.incidents.Report(Annotate(status, "compaction"));
@@ -94,7 +96,7 @@ void CompactionRunner::Run(const CompactionOptions& options) {
   if (!busy) {
     policy_.NoteEnd(options.punch, after - std::min(after, CountNeeded()));
   }
-  // A copy that has failed says nothing of what punching would leave.
+  // A failed copy does not tell what punching would leave.
   if (!busy && (options.punch || status.ok())) {
     policy_.SetDeadLeft(dead - std::min(dead, won));
   }
@@ -117,7 +119,7 @@ CompactionPolicy::Due CompactionRunner::FindDue() {
     context_.incidents.Report(info.status());
     return {};
   }
-  // Not worth a look at the tree.
+  // So small a store is not worth counting.
   if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
   const uint64_t live = CountNeeded();
   CompactionPolicy::Due due = policy_.Find(live, info->allocated);
@@ -129,7 +131,7 @@ CompactionPolicy::Due CompactionRunner::FindDue() {
 
 void CompactionRunner::StartIfDue(bool may_copy) {
   const absl::Time begin = absl::Now();
-  // A file that is being copied is dead twice for the moment.
+  // A file that is being copied counts as dead twice for the moment.
   if (!policy_.MayLook(begin) || context_.copy_gate.has_copies()) return;
   const CompactionPolicy::Due due = FindDue();
   policy_.NoteLook(begin, absl::Now());
@@ -144,7 +146,7 @@ void CompactionRunner::PunchBeforeClosing() {
   if (policy_.writing_time() == absl::ZeroDuration()) return;
   if (!FindDue().punch) return;
   const absl::Time begin = absl::Now();
-  // It needs that, and closing does so in any case.
+  // Punching needs a sync first, and closing syncs in any case.
   const absl::Status synced = context_.core.store->Sync().status();
   if (!synced.ok()) return context_.incidents.Report(synced);
   const CompactionOptions options = {
@@ -160,12 +162,14 @@ PressureRelief CompactionRunner::MakeRoom() {
   const Wakeup::Clock::time_point now = Wakeup::Clock::now();
   const CompactionProgress progress = monitor_.progress();
   if (progress.running() && !progress.punch) {
-    // The copy is in the way itself.
-    monitor_.GiveUpCopying(
-        SystemError(ENOSPC, "the disk has become full; the copy made room"));
+    // The copy itself takes the space.
+    monitor_.GiveUpCopying(SystemError(
+        ENOSPC,
+        "the disk became full, so the new file was deleted to make room"));
     return {.pause = kPressurePause, .again = true};
   }
-  // What has died since it began is looked at when it has ended.
+  // If punching is under way, entries that have died since are for the next
+  // attempt.
   const PressureRelief relief = {
       .pause = std::clamp(kPressureShare * progress.elapsed, kPressurePause,
                           kVainPressurePause),
@@ -177,7 +181,7 @@ PressureRelief CompactionRunner::MakeRoom() {
     context_.incidents.Report(figures.status());
     return relief;
   }
-  // What was left last time would be left again.
+  // Punching would leave what it left last time.
   if (figures->dead_bytes < policy_.dead_left() + kLeastPressurePunch &&
       now < Wakeup::Later(last_pressure_punch_, kVainPressurePause)) {
     return relief;

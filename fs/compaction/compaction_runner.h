@@ -1,6 +1,6 @@
 // CompactionRunner: runs the compactions of a volume, one at a time, in a
-// thread of their own. It starts one when somebody asks, when the figures call
-// for it, and when the disk is full.
+// thread of their own. It starts one when asked, when much of the store is
+// dead, and when the disk is full.
 //
 // Thread-safe, except where a method says otherwise.
 
@@ -32,15 +32,15 @@ namespace varve::fs {
 
 class CompactionRunner {
  public:
-  // All of it must outlive the runner; `core.store` is set before anything is
-  // called.
+  // All members must outlive the runner. `core.store` must be set before any
+  // function is called.
   struct Context {
     Core& core;
     OpenFiles& open_files;
     ContentReader& reader;
     UnnamedEntries& unnamed;
     CopyGate& copy_gate;
-    ReadSections& answers;  // requests answered from the store's map
+    ReadSections& answers;  // requests being answered from the store's mapping
     const Incidents& incidents;
     FileSystem* file_system;
     std::function<Timestamp()> now;
@@ -50,25 +50,28 @@ class CompactionRunner {
       : context_(std::move(context)), policy_(options) {}
   ~CompactionRunner() { Stop(); }
 
-  // Starts to win back the space of what is dead. If a compaction runs already,
-  // that one goes on, whatever its options. EROFS if the store is read-only.
+  // Starts a compaction. If one is running, it goes on instead, whatever its
+  // options. EROFS if the store is read-only.
   absl::Status Start(const CompactionOptions& options) ABSL_LOCKS_EXCLUDED(mu_);
-  // Of the one that runs, or ran last.
+  // Of the compaction that is running, or ran last.
   CompactionProgress progress() const { return monitor_.progress(); }
-  // Makes a running one end soon, as CANCELLED; the store is as it was.
+  // Makes a running compaction end soon, as CANCELLED. A copy leaves the store
+  // as it was; holes punched so far stay.
   void Cancel() { monitor_.Cancel(); }
-  // Waits for its end and returns how it went.
+  // Waits for the end of a running compaction. Returns the result of the last
+  // one.
   absl::Status WaitForEnd() { return monitor_.WaitForEnd(); }
-  // Cancels, and waits for the thread.
+  // Cancels a running compaction, and waits for its thread.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Starts what options and figures call for; no copying unless `may_copy`.
+  // Starts a compaction if CompactionPolicy says that one is due; a copy only
+  // if `may_copy`.
   void StartIfDue(bool may_copy = true);
-  // Punches on a full disk, if that may win something; a copy that runs gives
-  // up. For one thread.
+  // Makes room on a full disk: starts punching, if that may gain something, and
+  // makes a running copy give up. Only one thread may call this.
   PressureRelief MakeRoom();
-  // Punches if that is due, for no longer than the writing took. For the time
-  // after Stop().
+  // Punches if that is due, for no longer than writing took so far. Only after
+  // Stop().
   void PunchBeforeClosing();
 
   // Counts time that writing, closing and syncing of files took.
@@ -82,7 +85,7 @@ class CompactionRunner {
   absl::Status Copy(const CompactionOptions& options);
   CompactionPolicy::Due FindDue();
   uint64_t CountNeeded();     // live bytes
-  uint64_t AllocatedBytes();  // of the store on the disk; 0 if not known
+  uint64_t AllocatedBytes();  // of the store on the disk; 0 if unknown
 
   const Context context_;
   CompactionMonitor monitor_;

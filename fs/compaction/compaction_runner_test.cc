@@ -1,5 +1,5 @@
-// How compactions are started and ended. What they do to a tree is tested with
-// volumes (fs/volume/volume_compaction_test.cc).
+// Starting and ending of compactions. fs/volume/volume_compaction_test.cc tests
+// what they do to a tree.
 
 #include "fs/compaction/compaction_runner.h"
 
@@ -22,7 +22,7 @@ using ::testing::IsEmpty;
 
 class CompactionRunnerTest : public testing::Test {
  protected:
-  // A store with the root of a tree, and a file's worth of dead bytes.
+  // Makes a store with a root directory and some dead bytes.
   void Open(const AutoCompaction& options = {}) {
     MakeCore(path_, core_);
     unnamed_.SetLimit(core_.store->tail());
@@ -79,13 +79,13 @@ TEST_F(CompactionRunnerTest, AReadOnlyStoreIsLeftAlone) {
   EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
 }
 
-// A copy waits for the end of a long copy of a file, and so does not end before
-// it is told to.
+// A compaction that copies waits for a long copy of a file, so it does not end
+// before it is cancelled.
 TEST_F(CompactionRunnerTest, StoppingCancelsAndWaits) {
   Open();
   const CopyGate::Copy copy(copy_gate_);
   ASSERT_THAT(runner_->Start({}), IsOk());
-  // Joins the one that runs.
+  // Does not start another one.
   ASSERT_THAT(runner_->Start({.punch = true}), IsOk());
   EXPECT_FALSE(runner_->progress().punch);
   runner_->Stop();

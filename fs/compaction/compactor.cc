@@ -21,13 +21,13 @@
 namespace varve::fs {
 namespace {
 
-// When so little is left to be shipped, the last step may begin.
+// The last step begins once at most this much is left to ship.
 constexpr uint64_t kShortLog = uint64_t{64} << 10;
 constexpr int kMaxRounds = 50;
-// Left free on the disk, for others.
+// What a compaction leaves free on the disk, for others.
 constexpr uint64_t kReserve = uint64_t{16} << 20;
-// For how long it is waited for when it is not there. What has been copied by
-// then is in the way of everybody.
+// How long a compaction waits if less than this is free. It must not wait
+// longer, because its new file takes space, too.
 constexpr absl::Duration kLongestPause = absl::Minutes(1);
 
 }  // namespace
@@ -36,11 +36,11 @@ absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
                                 const std::string& path,
                                 const Identity& identity) {
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, file_system.Info(path));
-  // A compaction makes a file, and no link to one, nor anything else.
+  // A compaction makes a regular file, never a link.
   if (!S_ISREG(info.mode) || ResolvedPath(path) != path) return false;
-  if (info.size == 0) return true;  // it had not got far
+  if (info.size == 0) return true;  // it had only just begun
   const auto found = FindIdentity(file_system, path);
-  // What cannot be read is not ours to remove.
+  // A file that cannot be read is not ours to remove.
   return found.ok() && found->has_value() && (*found)->uuid == identity.uuid;
 }
 
@@ -66,7 +66,7 @@ uint64_t Compactor::NewDataId() {
 
 absl::Status Compactor::LoadCopy() {
   Store& live = *context_.core.store;
-  // What is being written by a stream is in an entry from here on.
+  // Seal streams, so that the bytes written so far lie in entries.
   VARVE_RETURN_IF_ERROR(live.Seal());
   OpenOptions options;
   options.mode = OpenMode::kRead;
@@ -79,8 +79,8 @@ absl::Status Compactor::LoadCopy() {
         ESTALE,
         absl::StrCat("another file has taken the place of ", live.file_path()));
   }
-  // All of the chain has been walked now, which opening the store may not have
-  // done. What is damaged must not be lost by copying what is left of it.
+  // Loading walked the whole chain, which opening the store may not have done.
+  // If it found damage, a copy would lose what could be mended.
   if (!copy_.store->recovery().mends.empty()) {
     return DamageError(
         absl::StrCat("cannot compact a damaged store: ",
@@ -90,7 +90,7 @@ absl::Status Compactor::LoadCopy() {
   copy_.min_entries_for_image = context_.core.min_entries_for_image;
   VARVE_RETURN_IF_ERROR(LoadTree(copy_).status());
   {
-    // Commits are shipped one by one, and none is to be added.
+    // Commits are shipped one by one; MarkInUse() must not add one.
     absl::MutexLock lock(&copy_.commit_mu);
     copy_.clean = false;
   }
@@ -99,7 +99,7 @@ absl::Status Compactor::LoadCopy() {
 }
 
 absl::Status Compactor::CheckSpace() {
-  // What is in use without being in the tree is copied, too.
+  // Content that is in use but not in the tree is copied, too.
   const uint64_t needed =
       std::max(EstimateLiveBytes(copy_), EstimateLiveBytes(context_.core)) +
       CountSpilledBytes(context_.open_files);
@@ -108,7 +108,7 @@ absl::Status Compactor::CheckSpace() {
   return SystemError(
       ENOSPC,
       absl::StrFormat("a compaction needs %d MiB of free space beside the "
-                      "store, and there are %d MiB",
+                      "store, but there are only %d MiB",
                       (needed + kReserve) >> 20, space.available >> 20));
 }
 
@@ -118,7 +118,7 @@ std::vector<EntryLocation> Compactor::EntriesOfStreams() const {
     absl::ReaderMutexLock lock(&open->mu);
     if (open->stream == nullptr) continue;
     for (const EntryLocation& entry : open->stream->sealed()) {
-      // Later ones are shipped.
+      // Later entries are shipped.
       if (entry.end() <= source_->tail()) entries.push_back(entry);
     }
   }
@@ -138,7 +138,7 @@ absl::Status Compactor::CopyAll() {
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
   VARVE_ASSIGN_OR_RETURN(std::vector<EntryLocation> unnamed,
                          context_.unnamed.Find());
-  // What was not found by its key is not among them, and not copied.
+  // If the index is damaged, unnamed entries may have been missed.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   std::erase_if(unnamed, [this](const EntryLocation& entry) {
     return entry.end() > source_->tail();
@@ -156,7 +156,7 @@ std::vector<Extent> Compactor::LoosePlaces() const {
   for (const auto& open : context_.open_files.All()) {
     absl::ReaderMutexLock lock(&open->mu);
     for (const Extent& place : open->content.Places()) {
-      // Those of streams have come with the streams' entries.
+      // Extents in streams were copied with the streams' entries.
       if (place.entry_size > 0) places.push_back(place);
     }
   }
@@ -177,8 +177,8 @@ absl::Status Compactor::CatchUp() {
     VARVE_RETURN_IF_ERROR(live.Seal());
     const uint64_t end = live.tail();
     const uint64_t behind = end - shipper_->shipped();
-    // With a limit that is not well above what is written, it would not come to
-    // an end.
+    // If programs write nearly as fast as the limit allows, the compaction
+    // would never end.
     if (behind > before / 2) monitor.LiftLimit();
     before = behind;
     monitor.SetBytesLeft(behind);
@@ -187,7 +187,7 @@ absl::Status Compactor::CatchUp() {
     // The pieces of streams are found in the new file by their keys, and that
     // must not take time then.
     if (!EntriesOfStreams().empty()) copy_.store->BuildIndex();
-    // So that the last sync has little to do.
+    // Sync now, so that the last sync has little to do.
     VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
     if (behind < kShortLog) break;
   }
@@ -233,11 +233,12 @@ absl::Status Compactor::SwitchLocked() {
   }
   {
     absl::MutexLock lock(&copy_.tree_mu);
-    old_tree_ = std::move(copy_.log_tree);  // the new one, yet
+    old_tree_ =
+        std::move(copy_.log_tree);  // the new tree, until the exchange below
   }
-  // Names and attributes are read meanwhile: first from the tree in the new
-  // file with the old one in its place, which does no harm, as nobody reads
-  // content.
+  // Other threads read names and attributes meanwhile. For a moment, they read
+  // from the new tree while the old file is in place. That does no harm, as
+  // nobody reads content.
   VARVE_RETURN_IF_ERROR(old_tree_->segments.Detach());
   ExchangeTree(old_tree_);
   const absl::Status replaced = core.store->ReplaceBy(std::move(copy_.store));
@@ -245,7 +246,7 @@ absl::Status Compactor::SwitchLocked() {
     ExchangeTree(old_tree_);
     return replaced;
   }
-  // Whatever fails from here on, the new file is the store.
+  // From here on, the new file is the store, even if something fails.
   ++core.relocations;
   {
     absl::MutexLock lock(&core.tree_mu);
@@ -255,7 +256,7 @@ absl::Status Compactor::SwitchLocked() {
   core.checkpoint = copy_.checkpoint;
   core.checkpoint_before = copy_.checkpoint_before;
   core.log_bytes = copy_.log_bytes;
-  core.clean = false;  // the mark, if there was one, is not in this file
+  core.clean = false;  // the new file has no commit that marks it as closed
   context_.unnamed.SetLimit(unnamed_limit_);
   return absl::OkStatus();
 }
@@ -265,12 +266,13 @@ absl::Status Compactor::Switch() {
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
       [this] { return !context_.copy_gate.has_copies(); }));
   context_.monitor.SetPhase(CompactionPhase::kSwitching);
-  // Callers that come while this waits for the lock wait behind it.
-  // One that is being written is of the old store.
+  // A checkpoint that is being written belongs to the old store, so wait for
+  // it. The stall counts from here on: operations wait behind the lock on
+  // relocation_mu.
   absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
-  // Of files that are deleted from here on, all places have been copied.
+  // All extents of files that are deleted from here on have been copied.
   absl::Status status = shipper_->CopyLoose(LoosePlaces());
   if (status.ok()) {
     absl::MutexLock commit_lock(&core.commit_mu);

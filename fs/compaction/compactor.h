@@ -1,13 +1,14 @@
-// Compactor: replaces the store of a tree in use by one that holds just what is
-// live, while everybody goes on (docs/rationale.md, "Compaction").
+// Compactor: replaces the store of a tree in use by a new one that holds only
+// live entries, while other operations go on (docs/rationale.md, "Compaction").
+// Not thread-safe.
 //
-//   1. The tree is loaded a second time, as the store has it at this moment,
-//      and all of its content is copied into a new store, with a checkpoint.
-//   2. Commits that have come meanwhile are shipped to it, again and again,
-//      until few are left.
-//   3. With everybody held up for a moment, the last ones are shipped, the new
-//      store is synced and takes the place of the old one, and all places in
-//      memory are changed for the new ones.
+//   1. Loads the tree a second time, as the store has it at this moment, and
+//      copies all of its content into a new store, with a checkpoint.
+//   2. Ships commits that have come meanwhile to the new store, again and
+//      again, until few are left.
+//   3. While all other operations are blocked for a moment: ships the last
+//      commits, syncs the new store, lets it take the place of the old one, and
+//      changes all offsets in memory to the new ones.
 
 #ifndef VARVE_FS_COMPACTION_COMPACTOR_H_
 #define VARVE_FS_COMPACTION_COMPACTOR_H_
@@ -33,8 +34,8 @@
 
 namespace varve::fs {
 
-// Whether the file at `path` is what a compaction of the tree with that
-// identity has left behind when it was cut short. NOT_FOUND if there is none.
+// Whether the file at `path` was left behind by an interrupted compaction of
+// the tree with this identity. NOT_FOUND if there is no file.
 absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
                                 const std::string& path,
                                 const Identity& identity);
@@ -50,42 +51,43 @@ class Compactor {
     std::function<Timestamp()> now;
     UnnamedEntries& unnamed;
     CopyGate& copy_gate;
-    bool background = false;  // the disk is for others first
+    bool background = false;  // as CompactionOptions::background
   };
 
   explicit Compactor(Context context) : context_(std::move(context)) {}
 
-  // Runs from beginning to end. On failure (CANCELLED among them) the store is
-  // as it was, and nothing is left beside it.
+  // Runs the whole compaction. If it fails or is cancelled, the store is as it
+  // was, and no file is left beside it.
   absl::Status Run();
 
  private:
   absl::Status LoadCopy();
   absl::Status CheckSpace();
-  // That nothing is in the way where the new store is to be made.
+  // Fails if a file that is not ours has the name of the new store.
   absl::Status CheckPlace();
   absl::Status CopyAll();
   absl::Status CatchUp();
   absl::Status Switch();
-  // The last step. These need relocation_mu and, but for the second one,
-  // commit_mu to be held alone, which they check when they run.
+  // The functions of the last step. They need relocation_mu and (except
+  // MoveDirty()) commit_mu held exclusively.
   absl::Status SwitchLocked();
-  void MoveDirty();  // to where the new store has it
+  void MoveDirty();  // changes offsets of dirty content
   void MoveOrphans();
-  // Makes `tree` be the mount's, and be what that was.
+  // Exchanges the mount's tree and `tree`.
   void ExchangeTree(std::shared_ptr<LogTree>& tree);
-  // Entries of streams that are not committed yet.
+  // Entries of streams that no commit names yet.
   std::vector<EntryLocation> EntriesOfStreams() const;
-  // Places that are used and in no commit: of dirty bytes and deleted files.
+  // Extents in use that are in no commit: of dirty content, and of deleted
+  // files.
   std::vector<Extent> LoosePlaces() const;
   uint64_t NewDataId();
 
   const Context context_;
   Translation translation_;
-  Core copy_;  // the tree as it is in the new store, and that store
-  // What the mount's tree was; it may be large, and take time to be freed.
+  Core copy_;  // the new store, and the tree in it
+  // The mount's former tree. It may take time to free.
   std::shared_ptr<LogTree> old_tree_;
-  std::unique_ptr<Store> source_;  // the old one, as it was at the beginning
+  std::unique_ptr<Store> source_;  // the old store, as it was at the beginning
   std::unique_ptr<LogShipper> shipper_;
   uint64_t unnamed_limit_ = 0;  // in the new store
 };

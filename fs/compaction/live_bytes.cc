@@ -11,11 +11,12 @@
 namespace varve::fs {
 namespace {
 
-// What every entry takes besides its payload, on average.
+// What an entry takes besides its payload, on average.
 constexpr uint64_t kEntryOverhead = 52;
-// About what an inode and its name take in a record of the whole tree.
+// About what an inode and its name take in nodes.
 constexpr uint64_t kInodeOverhead = 100;
-// Of a file that is written, that much may be in memory and not in the store.
+// The most bytes of a file that may be in memory and not in the store while it
+// is written.
 constexpr uint64_t kMostInMemory = uint64_t{4} << 20;
 
 using Range = std::pair<uint64_t, uint64_t>;  // begin and end in the store
@@ -23,7 +24,7 @@ using Range = std::pair<uint64_t, uint64_t>;  // begin and end in the store
 uint64_t LengthOfUnion(std::vector<Range> ranges) {
   std::sort(ranges.begin(), ranges.end());
   uint64_t length = 0;
-  uint64_t counted = 0;  // up to where in the store
+  uint64_t counted = 0;  // all below this is counted
   for (const auto& [begin, end] : ranges) {
     length += end - std::min(end, std::max(begin, counted));
     counted = std::max(counted, end);
@@ -39,8 +40,7 @@ uint64_t CountContentBytes(Core& core) {
   core.orphans.ForEach(
       [&bytes](const InodeItem& inode) { bytes += inode.data_bytes(); });
   if (!core.totals().may_have_clones) return bytes;
-  // Entries in which others have a part, too. Of these only, it has to be known
-  // who has which.
+  // Entries that several files may share. Only their extents can overlap.
   absl::flat_hash_set<uint64_t> entries;
   absl::Status status =
       ForEachExtentInUse(core, [&entries](const Extent& extent) {
@@ -56,7 +56,8 @@ uint64_t CountContentBytes(Core& core) {
       alone += extent.length;
     }
   }));
-  // What cannot be read counts as if nothing were shared: reading it says so.
+  // If the tree cannot be read, count as if nothing were shared. Reading the
+  // files reports the damage.
   return status.ok() ? alone + LengthOfUnion(std::move(ranges)) : bytes;
 }
 
@@ -65,8 +66,7 @@ uint64_t EstimateLiveBytes(Core& core) {
   absl::ReaderMutexLock lock(&core.tree_mu);
   uint64_t nodes = 0;
   for (const Segment& segment : core.log_tree->segments.All()) {
-    // Other nodes in it are dead, but cannot be given back by themselves. One
-    // without live nodes is kept for the checkpoint before.
+    // A segment without live nodes is kept for the checkpoint before.
     nodes += segment.is_retired() ? segment.nodes_size : segment.live_bytes;
     nodes += BytesBeforeNodes(segment.nodes_size) +
              BytesBehindNodes(segment.nodes_size);
@@ -79,7 +79,7 @@ uint64_t CountSpilledBytes(const OpenFiles& open_files) {
   uint64_t bytes = 0;
   for (const auto& open : open_files.All()) {
     if (!open->dirty.load(std::memory_order_acquire)) continue;
-    // Somebody may be writing a lot to the disk with it held.
+    // The lock may be held while a lot is written to the disk.
     if (!open->mu.ReaderTryLock()) {
       const uint64_t size = open->GetStat().data_bytes;
       if (size > kMostInMemory) bytes += size;
@@ -98,8 +98,8 @@ uint64_t CountSpilledBytes(const OpenFiles& open_files) {
 
 uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
                         const UnnamedEntries& unnamed) {
-  // In this order: what is committed in between counts twice rather than not at
-  // all.
+  // The order matters: bytes that are committed meanwhile count twice rather
+  // than not at all.
   const uint64_t spilled = CountSpilledBytes(open_files);
   return spilled + EstimateLiveBytes(core) + unnamed.bytes();
 }

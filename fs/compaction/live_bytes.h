@@ -1,4 +1,4 @@
-// How much of a store is needed by somebody.
+// Counting how much of a store is live. Thread-safe: there is no state.
 
 #ifndef VARVE_FS_COMPACTION_LIVE_BYTES_H_
 #define VARVE_FS_COMPACTION_LIVE_BYTES_H_
@@ -14,24 +14,23 @@
 
 namespace varve::fs {
 
-// Bytes of content in the store that files have: of the tree, and of deleted
-// ones that are still in use. What several share counts once. Goes through the
-// whole tree where it may have clones.
+// Bytes of file contents in the store, including deleted files that are still
+// in use. Bytes that several files share count once. Walks through the whole
+// tree if it may have clones.
 uint64_t CountContentBytes(Core& core) ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
-// About the length of a store that holds nothing but this tree, as it is.
+// About the length of a store that holds only this tree.
 uint64_t EstimateLiveBytes(Core& core) ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
-// Bytes that have been written to open files, are in the store and in no commit
-// yet.
+// Bytes of open files that lie in the store, but in no commit yet.
 uint64_t CountSpilledBytes(const OpenFiles& open_files);
 
-// About how many bytes of a store in use somebody needs.
+// About how many bytes of a store in use are live.
 uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
                         const UnnamedEntries& unnamed)
     ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
-// The figures of a store in use. Errors: those of Store::Info().
+// Statistics of a store in use. Errors: those of Store::Info().
 absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
                                                 const OpenFiles& open_files,
                                                 const UnnamedEntries& unnamed)

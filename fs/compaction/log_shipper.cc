@@ -29,7 +29,7 @@ absl::Status LogShipper::VerifyOnce(const Extent& extent) {
   VARVE_RETURN_IF_ERROR(Annotate(
       VerifyEntryOf(live_, extent, /*checksum=*/true),
       absl::StrCat("the entry at offset ", extent.payload_offset(),
-                   " is damaged, and would seem sound after a compaction")));
+                   " is damaged; a copy of it would have a valid checksum")));
   verified_.insert(extent.payload_offset());
   return absl::OkStatus();
 }
@@ -39,8 +39,8 @@ absl::Status LogShipper::ShipTo(uint64_t end) {
                          EntriesUpTo(end));
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   for (const EntryLocation& entry : entries) {
-    // Which keys are to be hidden follows from the commits. An image of the
-    // index means nothing in another file.
+    // Skip tombstones, because the commits tell which keys to hide, and images
+    // of the index, which mean nothing in another file.
     if (entry.is_tombstone || entry.key_hash == image_key) continue;
     VARVE_ASSIGN_OR_RETURN(const EntryView view,
                            live_.EntryEndingAt(entry.end()));
@@ -87,7 +87,7 @@ absl::Status LogShipper::FindKeysToHide(const Change& change,
                            tree.FindName(lost->parent, lost->name));
     if (!name.has_value()) return absl::OkStatus();
     VARVE_ASSIGN_OR_RETURN(inode, tree.FindInode(name->ino));
-    // Only the first name decides about the key.
+    // Only the first name decides the key.
     if (inode.has_value() && inode->first_name != name->place) inode.reset();
   }
   if (!inode.has_value()) return absl::OkStatus();
@@ -154,7 +154,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
     VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     static constexpr std::byte kNotZero[] = {std::byte{1}};
-    // So that it is not all zeros.
+    // The byte behind keeps the entry from being all zeros.
     Extent place = commit.AddEntry(
         DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero})),
         {bytes, kNotZero});
@@ -180,7 +180,7 @@ absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
   ExtentList now;
   for (const Extent& extent : *extents) {
     if (!extent.is_hole() && extent.key_hash == record.location.key_hash) {
-      // Bytes in the record itself: such a patch has no other extents.
+      // The bytes lie in the record itself. Such a patch has no other extents.
       VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
       commit.AddInline(
           std::get<PatchContent>(change).ino, extent.file_offset,
@@ -213,7 +213,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
         DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero}));
     Batch batch = core_.store->BeginBatch();
     const EntryLocation now = batch.Add(key, {bytes, kNotZero});
-    // Nobody but its users is to find it again.
+    // The tombstone hides the entry from all but its users.
     batch.AddTombstone(key);
     VARVE_RETURN_IF_ERROR(batch.Commit());
     Extent place = ExtentOf(now);

@@ -1,6 +1,6 @@
-// LogShipper: brings what is appended to a store, while it is being compacted,
-// over to its replacement: every commit, one by one, with what its extents
-// refer to.
+// LogShipper: while a store is being compacted, copies the commits appended to
+// it to its replacement, one by one, with the entries that their extents name.
+// Not thread-safe.
 
 #ifndef VARVE_FS_COMPACTION_LOG_SHIPPER_H_
 #define VARVE_FS_COMPACTION_LOG_SHIPPER_H_
@@ -24,8 +24,8 @@ namespace varve::fs {
 
 class LogShipper {
  public:
-  // `core` holds the replacement and its tree, `live` is the store that goes
-  // on; they are alike up to the offset `begin` of `live`.
+  // `core` has the replacement and its tree; `live` is the store in use. All
+  // commits below the offset `begin` of `live` are in the replacement already.
   LogShipper(Store& live, Core& core, uint64_t begin,
              std::function<uint64_t()> new_data_id, CompactionMonitor& monitor,
              Translation& translation)
@@ -37,12 +37,13 @@ class LogShipper {
         monitor_(monitor),
         translation_(translation) {}
 
-  // Ships everything up to `end`, where an entry ends.
+  // Ships everything below `end`, where an entry must end.
   absl::Status ShipTo(uint64_t end);
   uint64_t shipped() const { return shipped_; }
 
-  // Copies those bytes of the extents that are not in the replacement yet, for
-  // users that are in no commit. They stay in no live entry there.
+  // Copies the bytes of these extents that are not in the replacement yet. The
+  // extents are in use but in no commit, so the copies go into entries that are
+  // dead there.
   absl::Status CopyLoose(const std::vector<Extent>& extents);
 
  private:
@@ -55,14 +56,15 @@ class LogShipper {
   absl::Status ShipCommit(const Record& record);
   absl::Status AddTranslated(Change& change, const Record& record,
                              Commit& commit);
-  // Compares the entry that the extent lies in with its checksum, once.
+  // Compares the entry of the extent with its checksum, once.
   absl::Status VerifyOnce(const Extent& extent);
-  // Entries that have come with no commit so far.
+  // Copies the entries that no commit has named so far.
   absl::Status ShipEntries();
-  // The keys that the change takes away from their newest entries.
+  // Finds the keys whose newest entry the change makes dead.
   absl::Status FindKeysToHide(const Change& change,
                               std::vector<uint64_t>& keys) const;
-  // What the extents of a change refer to that is not there yet.
+  // Finds the parts of the change's extents that are not in the replacement
+  // yet.
   void FindUnknown(const Change& change, uint64_t record_hash,
                    std::vector<Extent>& unknown) const;
 

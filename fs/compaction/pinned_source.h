@@ -1,4 +1,5 @@
-// PinnedSource: bytes of a store that is being copied, as they lie in its map.
+// PinnedSource: reads bytes in the mapping of a store that is being copied, and
+// keeps the mapping until they are no longer needed.
 //
 // Not thread-safe.
 
@@ -25,11 +26,11 @@ class PinnedSource {
   // The bytes, which are valid until Release(). Errors: those of Store::View().
   absl::StatusOr<absl::Span<const std::byte>> BytesAt(uint64_t offset,
                                                       uint64_t length);
-  // The same of an extent that is no hole.
+  // The bytes of an extent that is not a hole, likewise.
   absl::StatusOr<absl::Span<const std::byte>> BytesOf(const Extent& extent) {
     return BytesAt(extent.store_offset, extent.length);
   }
-  // Lets go of all that was given out.
+  // Ends the validity of all bytes returned so far.
   void Release() { pins_.clear(); }
 
  private:

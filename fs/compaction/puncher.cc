@@ -12,8 +12,8 @@
 namespace varve::fs {
 namespace {
 
-// What host file systems give back. Larger blocks make punching less thorough,
-// never wrong.
+// The usual block size of file systems. On one with larger blocks, punching
+// gains less, but does no harm.
 constexpr uint64_t kBlock = 4096;
 
 }  // namespace
@@ -25,14 +25,14 @@ absl::Status Puncher::FindUsed() {
   for (const EntryLocation& entry : unnamed) {
     used_.insert(entry.payload_offset);
   }
-  // The store looks keys up in it, though a newer one may have been written.
+  // The store looks keys up in this image, even if a newer one was written.
   if (const auto image = core.store->index_image_in_use()) {
     used_.insert(image->payload_offset);
   }
   const CopyGate::Closing closing(context_.copy_gate);
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
       [this] { return !context_.copy_gate.has_copies(); }));
-  // What one that is being written has written is in use.
+  // Segments of a checkpoint that is being written are in use, so wait for it.
   absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
@@ -71,8 +71,8 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
                       location.metadata_offset();
   const auto record = core.identity.AsCommit(entry);
   if (record.has_value()) {
-    // Everything from the checkpoint before the last on is needed, to load the
-    // tree if the last one is damaged.
+    // Records from the checkpoint before the last on are needed to load the
+    // tree if the last checkpoint is damaged.
     const bool needed = record->is_segment()
                             ? segments_.contains(record->sequence)
                             : location.metadata_offset() >= needed_from_;
@@ -95,7 +95,7 @@ absl::Status Puncher::FindDead() {
     const EntryLocation& location = entry.location();
     if (location.end() > tail_) return true;
     if (vouched_ == 0) {
-      // The newest commit, as entries come newest first.
+      // Entries come newest first, so this is the newest record.
       const auto header = core.identity.AsCommit(entry);
       if (header.has_value()) vouched_ = header->durable_tail;
     }
@@ -123,8 +123,7 @@ absl::Status Puncher::TombstoneDead() {
     for (const uint64_t key : keys_) commit.AddTombstone(key);
     VARVE_RETURN_IF_ERROR(commit.Finish());
   }
-  // Only when it is durable that they are dead, and a commit says how much is
-  // durable.
+  // Sync twice: the tombstones must be durable, and then a commit that says so.
   VARVE_RETURN_IF_ERROR(context_.sync());
   {
     absl::MutexLock lock(&core.commit_mu);
@@ -150,17 +149,18 @@ absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
 absl::Status Puncher::Run() {
   VARVE_RETURN_IF_ERROR(FindUsed());
   VARVE_RETURN_IF_ERROR(FindDead());
-  // What was not found by its key was taken for dead.
+  // If the index is damaged, live entries may have been taken for dead.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
   Store& store = *context_.core.store;
-  // A reader beside us has the tree of the moment at which it began.
+  // Another program that reads the store uses the tree as it was when the
+  // program opened the store.
   VARVE_ASSIGN_OR_RETURN(const bool alone, store.TryLockOutReaders());
   if (!alone) {
     return SystemError(EBUSY,
-                       "somebody has the store open for reading (another "
-                       "command, or a read-only mount), and may need what is "
-                       "dead here; compacting without --punch is possible");
+                       "the store is open for reading (by another command or a "
+                       "read-only mount), which may still need what is dead "
+                       "here; try again later, or compact without --punch");
   }
   const absl::Status status = PunchDead();
   store.LetReadersIn();
@@ -168,11 +168,11 @@ absl::Status Puncher::Run() {
 }
 
 absl::Status Puncher::PunchDead() {
-  // Answers that are on their way may come from what has just died.
+  // Answers under way may use bytes of entries that have just died.
   context_.answers.Synchronize();
   if (!at_once_.empty()) {
-    // That it is dead must be durable. Nothing is appended: there may be no
-    // room for it.
+    // The death of these entries must be durable. Append nothing for that:
+    // there may be no room.
     VARVE_RETURN_IF_ERROR(context_.sync());
     VARVE_RETURN_IF_ERROR(PunchAll(at_once_));
   }

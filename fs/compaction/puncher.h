@@ -1,6 +1,6 @@
-// Puncher: gives the blocks of dead payloads in a store back to the host, where
-// they lie. Nothing is moved: the chain of entries stays whole, and so does
-// every byte of live payloads and of all metadata.
+// Puncher: punches holes in a store where dead payloads lie, which gives their
+// blocks back to the host. It moves nothing, so live payloads, all metadata and
+// the chain of entries stay intact. Not thread-safe.
 
 #ifndef VARVE_FS_COMPACTION_PUNCHER_H_
 #define VARVE_FS_COMPACTION_PUNCHER_H_
@@ -31,17 +31,17 @@ class Puncher {
     std::function<Timestamp()> now;
     UnnamedEntries& unnamed;
     CopyGate& copy_gate;
-    // Requests that are being answered from the store's map.
+    // Requests that are being answered from the store's mapping.
     ReadSections& answers;
     std::function<absl::Status()> sync;
-    bool background = false;  // the disk is for others first
+    bool background = false;  // as CompactionOptions::background
   };
 
   explicit Puncher(Context context) : context_(std::move(context)) {}
 
-  // UNIMPLEMENTED or EOPNOTSUPP where the host cannot do that, EBUSY if
-  // somebody has the store open for reading. A crash or a failure leaves what
-  // has been punched so far as it is.
+  // UNIMPLEMENTED or EOPNOTSUPP if the host cannot punch holes; EBUSY if the
+  // store is open for reading. After a failure or a crash, holes punched so far
+  // stay.
   absl::Status Run();
 
  private:
@@ -50,32 +50,33 @@ class Puncher {
     uint64_t end;
   };
 
-  // Notes all entries in use, with everybody held up for a moment.
+  // Notes all entries in use, while other operations are blocked for a moment.
   absl::Status FindUsed();
   absl::Status FindDead();
   enum class Liveness {
-    kNone,       // it lives, or might
-    kKnown,      // what is durable says so to readers of the entry level
-    kUnvouched,  // recovery would read it again
-    kNewest,     // it is the newest of its key, and has to be hidden first
+    kNone,   // it is live, or may be
+    kKnown,  // what is durable shows it dead, even to readers of entries only
+    kUnvouched,  // recovery after a power cut might read it
+    kNewest,     // it is the newest of its key; a tombstone must hide it first
   };
   Liveness DeathOf(const EntryView& entry) const;
   absl::Status PunchDead();
   absl::Status PunchAll(const std::vector<Range>& ranges);
-  // Makes sure that what is dead stays so, through a power cut too.
+  // Appends tombstones and syncs, so that dead entries stay dead, even after a
+  // power cut.
   absl::Status TombstoneDead();
 
   const Context context_;
-  uint64_t tail_ = 0;  // of the store that is looked at
+  uint64_t tail_ = 0;  // of the store when entries in use were noted
   // Metadata offset of the first record that may be needed.
   uint64_t needed_from_ = 0;
   absl::flat_hash_set<uint64_t> segments_;  // in use, by number
   absl::flat_hash_set<uint64_t> used_;      // payload offsets
-  // Up to where a commit says that the store is durable.
+  // Up to where the newest commit says that the store is durable.
   uint64_t vouched_ = 0;
-  std::vector<Range> at_once_;  // can be punched as things are
-  std::vector<Range> buried_;   // can be punched once they are buried
-  std::vector<uint64_t> keys_;  // to be hidden for that
+  std::vector<Range> at_once_;  // can be punched after a sync
+  std::vector<Range> buried_;   // can be punched after TombstoneDead()
+  std::vector<uint64_t> keys_;  // that need a tombstone
 };
 
 }  // namespace varve::fs

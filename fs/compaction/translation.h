@@ -1,5 +1,5 @@
-// Translation: where the bytes of one store lie in another one, into which they
-// have been copied.
+// Translation: maps offsets in an old store to where the bytes were copied in a
+// new one.
 //
 // Not thread-safe.
 
@@ -16,17 +16,19 @@ namespace varve::fs {
 
 class Translation {
  public:
-  // The bytes [old_offset, old_offset + now.length) have been copied to where
-  // `now` says (its file offset means nothing). Of bytes copied twice, the
-  // first copy counts.
+  // Notes that the bytes [old_offset, old_offset + now.length) were copied to
+  // the extent `now`, whose file offset is ignored. If bytes are copied twice,
+  // the first copy counts.
   void Add(uint64_t old_offset, const Extent& now);
 
-  // What the extent is in the other store. Parts that have not been copied are
-  // left as they are, and listed in `unknown`.
+  // The extents in the new store for an extent in the old one. Parts that were
+  // not copied are returned unchanged, and appended to `unknown` unless that is
+  // null.
   std::vector<Extent> Translate(const Extent& extent,
                                 std::vector<Extent>* unknown) const;
 
-  // The new place of one byte; nothing if it has not been copied.
+  // Where one byte was copied: returns the extent, and sets `skip` to the
+  // byte's offset in it. Null if the byte was not copied.
   const Extent* Find(uint64_t old_offset, uint64_t* skip) const;
 
  private:

@@ -14,7 +14,7 @@ Extent At(uint64_t file_offset, uint64_t length, uint64_t store_offset) {
           .store_offset = store_offset};
 }
 
-// Place of copied bytes: an entry of `size` bytes at `store_offset`.
+// Where bytes were copied: an entry at `store_offset`.
 Extent Copy(uint64_t store_offset, uint64_t length) {
   return {.length = length,
           .store_offset = store_offset,

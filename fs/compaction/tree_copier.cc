@@ -16,13 +16,13 @@
 namespace varve::fs {
 namespace {
 
-// Files up to this size are written many at once.
+// Files up to this size are gathered, and written together.
 constexpr uint64_t kSmallFile = uint64_t{1} << 20;
-// So much is gathered before it is written, and copied before the rate is
-// looked at.
+// How much is gathered before it is written, and copied between two checks of
+// the rate.
 constexpr size_t kChunk = size_t{1} << 20;
 constexpr size_t kMaxFilesAtOnce = 512;
-// Files that have less in common with others get a copy of their own, and are
+// Files that share fewer bytes with others get a copy of their own, and are
 // plain.
 constexpr uint64_t kLeastShared = 4096;
 
@@ -36,7 +36,7 @@ absl::Status TreeCopier::CopyTree() {
   const std::string identity = copied.Encode();
   VARVE_RETURN_IF_ERROR(
       core_.store->Write(Identity::Key(), AsBytes(identity)).status());
-  // So that whose file it is can be told, should the power fail.
+  // After a power cut, IsLeftover() must recognize the file.
   VARVE_RETURN_IF_ERROR(core_.store->Sync().status());
   std::vector<uint64_t> directories = {kRootIno};
   while (!directories.empty()) {
@@ -71,7 +71,7 @@ absl::Status TreeCopier::CopyDirectory(uint64_t ino,
     VARVE_RETURN_IF_ERROR(status);
   }
   std::sort(files.begin(), files.end());
-  std::sort(below.rbegin(), below.rend());  // taken from the end
+  std::sort(below.rbegin(), below.rend());  // the vector is popped from its end
   for (const auto& [name, child] : files) {
     VARVE_RETURN_IF_ERROR(CopyInode(child));
     monitor_.CountFile();
@@ -99,7 +99,7 @@ absl::Status TreeCopier::VerifyAll(const InodeItem& inode,
                                    const ExtentMap& content) {
   absl::flat_hash_set<uint64_t> seen;
   for (const auto& [offset, extent] : content.extents()) {
-    // What has been copied was sound.
+    // Bytes that were copied were sound.
     if (IsCopied(extent)) continue;
     if (!seen.insert(extent.payload_offset()).second) continue;
     const absl::Status sound =
@@ -110,7 +110,7 @@ absl::Status TreeCopier::VerifyAll(const InodeItem& inode,
         sound,
         absl::StrCat("file \"", path, "\", the entry at offset ",
                      extent.payload_offset(),
-                     ", is damaged, and would seem sound after a compaction"));
+                     ", is damaged; a copy of it would have a valid checksum"));
   }
   return absl::OkStatus();
 }
@@ -170,7 +170,7 @@ absl::StatusOr<bool> TreeCopier::MustStayInPieces(const InodeItem& inode,
     if (!zeros && head.size() >= Identity::kRecordHead) break;
   }
   VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
-  // Nothing but zeros are no entry, and some paths have keys of the tree's.
+  // Zeros cannot be an entry, and some paths have keys of the tree's own.
   return zeros || core_.identity.Reserves(KeyHashOfPath(path), head);
 }
 
@@ -253,7 +253,8 @@ absl::Status TreeCopier::CopyLarge(const InodeItem& inode,
                                    const ExtentMap& content) {
   const std::unique_ptr<Stream> stream = core_.store->BeginStream(
       [this] { return core_.identity.DataKeyHash(new_data_id_()); });
-  // Small extents go together: a stream must not begin with a single NUL.
+  // Write small extents together, because a stream must not begin with a single
+  // NUL.
   std::string gathered;
   const auto write = [&](absl::Span<const std::byte> bytes) -> absl::Status {
     VARVE_RETURN_IF_ERROR(stream->Write(bytes).status());
@@ -315,7 +316,7 @@ absl::Status TreeCopier::CopyClone(const InodeItem& inode,
   SetContent set{.ino = inode.ino};
   for (const auto& [offset, extent] : content.extents()) {
     for (Extent& part : translation_.Translate(extent, nullptr)) {
-      // Another file decides about the key of the entry, or it is a data key.
+      // The entry's key belongs to another file, or is a data key.
       part.shared = true;
       set.extents.push_back(part);
     }
@@ -327,7 +328,7 @@ absl::Status TreeCopier::FlushPieces() {
   if (pieces_.empty()) return absl::OkStatus();
   std::vector<absl::Span<const std::byte>> spans;
   for (const Piece& piece : pieces_) spans.push_back(piece.bytes);
-  // One byte more than there is, so that the entry is not all zeros.
+  // Add a byte, so that the entry is not all zeros.
   if (std::all_of(
           spans.begin(), spans.end(),
           [](absl::Span<const std::byte> s) { return IsAllZeros(s); })) {

@@ -1,9 +1,9 @@
-// TreeCopier: copies what is live of a store into another one that is empty.
-// Files are written in the order of a walk through the tree, names sorted, each
-// as one plain entry under its present path; a file with holes keeps them, its
-// data lying in entries that it shares with other small pieces. What files have
-// in common (clones) stays so: the first one is plain, and the others have
-// extents in its entry.
+// TreeCopier: copies the live content of a store into an empty one. It walks
+// through the tree, names sorted, and writes each file as one plain entry under
+// its present path. A file with holes keeps them; its data goes into entries
+// together with other small pieces. Files that share bytes (clones) still share
+// them: the first is plain, and the others get extents in its entry. Not
+// thread-safe.
 
 #ifndef VARVE_FS_COMPACTION_TREE_COPIER_H_
 #define VARVE_FS_COMPACTION_TREE_COPIER_H_
@@ -27,8 +27,9 @@ namespace varve::fs {
 
 class TreeCopier {
  public:
-  // `core` is loaded from `source`, but has the empty store already; its tree
-  // comes to say where things lie there. `new_data_id` draws data ids.
+  // `core` has the tree loaded from `source`, but already the empty store.
+  // CopyTree() changes the extents of the tree to those in the new store.
+  // `new_data_id` draws data ids.
   TreeCopier(Store& source, Core& core, std::function<uint64_t()> new_data_id,
              CompactionMonitor& monitor, Translation& translation)
       : source_(source),
@@ -38,17 +39,17 @@ class TreeCopier {
         monitor_(monitor),
         translation_(translation) {}
 
-  // Is told of each file that is damaged, which is then left without content,
-  // instead of ending the copying.
+  // Makes the copier leave damaged files without content, and call `on_damaged`
+  // for each, instead of failing.
   void set_on_damaged(
       std::function<absl::Status(const InodeItem&)> on_damaged) {
     on_damaged_ = std::move(on_damaged);
   }
 
-  // Copies identity and all content. DATA_LOSS, naming the file, if something
-  // is damaged: damage must not be given a fresh checksum.
+  // Copies the identity and all content. DATA_LOSS, naming the file, if an
+  // entry is damaged: damaged bytes must not get a new, valid checksum.
   absl::Status CopyTree();
-  // Copies entries as they are, under their key hashes.
+  // Copies entries unchanged, under the same key hashes.
   absl::Status CopyEntries(const std::vector<EntryLocation>& entries);
 
  private:
@@ -57,33 +58,33 @@ class TreeCopier {
   absl::Status CopyPlain(const InodeItem& inode, const ExtentMap& content);
   absl::Status CopyLarge(const InodeItem& inode, const ExtentMap& content);
   absl::Status CopyPieces(const InodeItem& inode, const ExtentMap& content);
-  // Lets the file share with others what has been copied for them.
+  // Makes the file share bytes that were copied for other files.
   absl::Status CopyClone(const InodeItem& inode, const ExtentMap& content);
-  // Bytes of the content that have been copied already.
+  // How many bytes of the content were copied for other files.
   absl::StatusOr<uint64_t> CopiedBytes(const ExtentMap& content);
-  // Whether all of that range has been.
+  // Whether all bytes of the extent were.
   bool IsCopied(const Extent& extent) const;
   absl::StatusOr<bool> MustStayInPieces(const InodeItem& inode,
                                         const ExtentMap& content);
   absl::Status VerifyAll(const InodeItem& inode, const ExtentMap& content);
 
   absl::StatusOr<std::string> PathOf(const InodeItem& inode) const;
-  // The tree has these contents from now on.
+  // Sets these contents in the tree.
   absl::Status Apply(absl::Span<const SetContent> contents);
 
-  // Write what has been gathered.
+  // Write the files and pieces gathered so far.
   absl::Status Flush();
   absl::Status FlushPieces();
 
   Store& source_;
-  PinnedSource pinned_;  // what of the source is gathered
+  PinnedSource pinned_;  // the bytes gathered so far
   Core& core_;
   const std::function<uint64_t()> new_data_id_;
   CompactionMonitor& monitor_;
   Translation& translation_;
   std::function<absl::Status(const InodeItem&)> on_damaged_;
 
-  // Whole files to be written, and what they become.
+  // Whole files to be written, and their extents so far.
   struct PlainFile {
     uint64_t ino;
     uint64_t key_hash;
@@ -92,7 +93,7 @@ class TreeCopier {
   };
   std::vector<PlainFile> plain_;
   uint64_t plain_bytes_ = 0;
-  // Pieces of files to be written as one entry.
+  // Pieces of files to be written together as one entry.
   struct Piece {
     uint64_t ino;
     Extent old;
@@ -100,14 +101,14 @@ class TreeCopier {
   };
   std::vector<Piece> pieces_;
   uint64_t piece_bytes_ = 0;
-  // Where in the old store the extents begin that are in `plain_` and
-  // `pieces_`, or were there lately.
+  // Offsets in the old store at which extents in plain_ and pieces_ begin. It
+  // may also have some that were written since.
   absl::flat_hash_set<uint64_t> gathered_;
 };
 
-// Has the identity say how long the store is up to the end of its first
-// checkpoint, with which nothing is missing: for the copy that CopyTree() has
-// begun and nobody uses yet. The caller syncs.
+// Writes into the identity of a new store how long the store is at the end of
+// its checkpoints, so that a shorter copy of the file is recognized. Only for a
+// store that CopyTree() began and nobody uses yet. The caller must sync.
 absl::Status WriteLeastLength(FileSystem& file_system, Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 

@@ -1,5 +1,5 @@
-// The half of ContentWriter that commits: how the pieces of a dirty file become
-// entries, and which changes say so.
+// The part of ContentWriter that commits: makes entries of the pieces of a
+// dirty file, and the changes that describe them.
 
 #include <errno.h>
 
@@ -19,23 +19,23 @@ namespace {
 
 using Piece = DirtyContent::Piece;
 
-// A file up to this size is written whole, as one plain entry, by the first
-// commit after it was opened.
+// The first commit after a file of up to this size was opened writes it whole,
+// as one plain entry.
 constexpr uint64_t kSmallFile = 4096;
-// Patches inside one commit record, all together.
+// The most bytes of all patches inside one commit record.
 constexpr uint64_t kMaxInlineTotal = uint64_t{256} << 10;
 
-// No such payload becomes an entry: see IsAllZeros().
+// A payload of zeros must not become an entry; see IsAllZeros().
 bool AreAllZeros(const std::vector<absl::Span<const std::byte>>& pieces) {
   return std::all_of(
       pieces.begin(), pieces.end(),
       [](absl::Span<const std::byte> piece) { return IsAllZeros(piece); });
 }
 
-// Pieces in memory that are to lie in one entry, one behind the other.
+// Pieces in memory that will lie one behind the other in one entry.
 struct Gathered {
   std::vector<absl::Span<const std::byte>> bytes;
-  std::vector<Extent> extents;  // only where they are in file and entry
+  std::vector<Extent> extents;  // only offsets in file and entry, and lengths
   uint64_t size = 0;
 
   void Add(uint64_t file_offset, const Piece& piece) {
@@ -108,7 +108,7 @@ absl::Status ContentWriter::CommitUnlessEmptied(OpenInode& open) {
 
 absl::Status ContentWriter::PrepareCommit(OpenInode& open) {
   if (core_.store->read_only()) return PosixError(EROFS);
-  // A file that has begun in a stream goes there whole.
+  // If a stream is open for the file, all of its bytes go there.
   if (open.stream != nullptr && open.content.memory_bytes() > 0) {
     return Spill(open);
   }
@@ -133,8 +133,7 @@ absl::Status ContentWriter::CommitLocked(OpenInode& open) {
     absl::MutexLock commit_lock(&core_.commit_mu);
     VARVE_ASSIGN_OR_RETURN(const std::optional<Target> target,
                            FindTarget(open.ino));
-    // Without a name there is nothing to commit it to; readers who still have
-    // it open see what is in memory.
+    // A file without a name is not committed; its users see what is in memory.
     if (!target.has_value()) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(CommitTo(open, *target));
   }
@@ -194,7 +193,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
                                                  fs::Commit& commit,
                                                  std::string& buffer) {
   DirtyContent& content = open.content;
-  // There is no entry without bytes.
+  // An entry cannot be empty.
   if (content.size() == 0) return std::nullopt;
   const auto may_be_plain = [&](absl::string_view head) {
     return !core_.identity.Reserves(target.path_hash, head);
@@ -223,7 +222,8 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
       map->data[0].end - map->data[0].begin != content.size()) {
     return std::nullopt;
   }
-  // A damaged base cannot be copied; it stays, and stays damaged.
+  // If the committed content is damaged, it cannot be copied. It stays as it
+  // is.
   const auto bytes = reader_.ReadLocked(open, 0, content.size());
   if (!bytes.ok()) return std::nullopt;
   absl::StatusOr<std::string> text = bytes->Copy();
@@ -236,7 +236,7 @@ std::optional<Extent> ContentWriter::PlainExtent(OpenInode& open,
 ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
                                             fs::Commit& commit) {
   Layout layout;
-  std::vector<EntryLocation> entries;  // that spilled bytes lie in, in order
+  std::vector<EntryLocation> entries;  // the entries of spilled bytes, in order
   if (open.stream != nullptr) {
     const auto last = commit.FinishStream(
         NewDataKeyHash(HeadOfStream(*open.stream).value_or("")));
@@ -296,7 +296,7 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
 void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
                                          const Target& target) {
   const Extent& entry = target.old_entry;
-  // If the key's newest entry is another one, it is not ours to hide.
+  // If the key's newest entry is another one, it is not this file's to hide.
   if (target.old_is_newest ||
       core_.store->Find(EntryKey::OfHash(entry.key_hash)) ==
           entry.entry_metadata_offset()) {
@@ -322,12 +322,12 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   PutInode put{.ino = open.ino, .attributes = target.attributes};
   put.attributes.size = content.size();
   {
-    // Nothing needs to have been written to a file that is given a name.
+    // A file that gets its first name may have nothing dirty.
     absl::MutexLock lock(&open.stat_mu);
     if (content.dirty()) put.attributes.mtime = open.stat.mtime;
     put.attributes.ctime = std::max(open.stat.ctime, put.attributes.ctime);
   }
-  std::string buffer;  // outlives the commit's use of it
+  std::string buffer;  // must outlive the commit
   if (const auto plain = PlainExtent(open, target, commit, buffer)) {
     if (target.was_plain && target.old_entry.key_hash != plain->key_hash) {
       AddTombstoneIfNewest(commit, target);
@@ -341,7 +341,7 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   if (replaced && target.was_plain) {
     AddTombstoneIfNewest(commit, target);
   } else if (replaced) {
-    // It may have been plain, and patched since.
+    // The file may have been plain before it was patched.
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_ASSIGN_OR_RETURN(const auto inode,
                            core_.reader().FindInode(open.ino));

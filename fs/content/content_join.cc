@@ -1,5 +1,5 @@
-// The part of ContentWriter that keeps files from lying in very many pieces:
-// each takes memory, and most of that is not for its bytes.
+// The part of ContentWriter that keeps files from having very many pieces. Each
+// piece takes memory or items of the tree, often more than its bytes.
 
 #include <errno.h>
 
@@ -20,27 +20,28 @@ namespace {
 
 using Range = ContentReader::Range;
 
-// Copying more than this is long, and not begun while the store is compacted.
+// A copy of more than this is long: it does not begin while the store is
+// compacted.
 constexpr uint64_t kLongCopy = uint64_t{4} << 20;
-// How a file is read to be written again.
+// A copy reads and writes this much at a time.
 constexpr uint64_t kCopyChunk = uint64_t{1} << 20;
 
-// Longer pieces are left alone; of longer gaps nothing is filled.
+// Longer pieces are not joined, and longer gaps are not filled.
 constexpr uint64_t kSmall = 4096;
-// Files whose extents have fewer bytes than this on the average are written
-// anew.
+// Files whose extents have fewer bytes than this on average are rewritten.
 constexpr uint64_t kTinyExtent = 512;
-// What is joined is held in memory for a moment.
+// The longest result of joining pieces, which is held in memory for a moment.
 constexpr uint64_t kMaxJoined = uint64_t{1} << 20;
 
-// A piece of a file that was written to a stream.
+// A piece of a file after it was written to a stream.
 struct Written {
   uint64_t file_offset;
   uint64_t store_offset;
   uint64_t length;
 };
 
-// Where it lies in the entries that the stream has become; both in order.
+// Finds where pieces lie in the entries that the stream became. Both are in
+// order.
 ExtentList Locate(const std::vector<Written>& written,
                   const std::vector<EntryLocation>& entries) {
   ExtentList extents;
@@ -105,8 +106,8 @@ void ContentWriter::JoinPiecesIfDue(OpenInode& open) {
   }
   for (const Run& run : runs) {
     if (run.pieces < 2 || !JoinPieces(open, run.range)) continue;
-    // The write that led here has been accepted. Without room in the store
-    // what it wrote stays in memory, as it would anyway.
+    // The write that led here has been accepted. If the store has no room, its
+    // bytes stay in memory, which does no harm.
     if (open.content.memory_cost() > kMaxFileMemory && !Spill(open).ok()) break;
   }
   open.join_pieces_at =
@@ -133,7 +134,7 @@ absl::Status ContentWriter::MakePlainIfDue(OpenInode& open) {
     VARVE_ASSIGN_OR_RETURN(const auto inode, FindInPieces(open.ino));
     if (!inode.has_value()) return absl::OkStatus();
     size = inode->attributes.size;
-    // Holes would become bytes, and a single byte may have to stay inline.
+    // A file with holes would grow, and a single byte may have to stay inline.
     if (size <= 1 || inode->extent_bytes != size) return absl::OkStatus();
     if (inode->patched <= size / 2) return absl::OkStatus();
   }
@@ -176,7 +177,7 @@ absl::Status ContentWriter::JoinExtentsIfDue(OpenInode& open, bool closing) {
           ranges.back().end = extent.file_end();
           return true;
         }));
-    // Where little is won, it is not looked at again soon.
+    // If little would be saved, do not try again soon.
     open.join_extents_at = std::max(OpenInode::kManyPieces, 2 * count);
     if (ranges.size() > count / 2) return absl::OkStatus();
   }
@@ -192,7 +193,8 @@ absl::Status ContentWriter::Rewrite(OpenInode& open,
   for (const Range& range : ranges) total += range.end - range.begin;
   if (total <= kLongCopy) return CopyAndCommit(open, ranges, size);
   const CopyGate::Copy copy(copy_gate_);
-  // A compaction does this anyway, and must not wait for it.
+  // A compaction is waiting or running. It rewrites the file anyway, and must
+  // not wait for this copy.
   if (!copy.admitted()) return absl::OkStatus();
   return CopyAndCommit(open, ranges, size);
 }
@@ -203,7 +205,7 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
   const bool whole =
       ranges.size() == 1 && ranges[0].begin == 0 && ranges[0].end == size;
   if (whole) {
-    // Nothing but zeros are no plain entry, and can stay as they are.
+    // A file of zeros cannot be a plain entry, so it stays as it is.
     VARVE_ASSIGN_OR_RETURN(const bool zeros, HoldsOnlyZeros(open, size));
     if (zeros) return absl::OkStatus();
   }
@@ -217,7 +219,7 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
                              std::min(kCopyChunk, range.end - offset)));
       VARVE_ASSIGN_OR_RETURN(const std::string chunk, bytes.Copy());
       const absl::StatusOr<uint64_t> at = stream->Write(AsBytes(chunk));
-      // A single NUL cannot begin an entry; the file stays as it is.
+      // A single NUL cannot begin an entry, so the file stays as it is.
       if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
       VARVE_RETURN_IF_ERROR(at.status());
       written.push_back({offset, *at, chunk.size()});

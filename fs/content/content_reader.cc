@@ -17,9 +17,9 @@ namespace {
 constexpr size_t kZeroBytes = size_t{1} << 20;
 char zeros[kZeroBytes];  // never written to
 
-// Below the system's limit on pieces of one writev (1024).
+// Below the system's limit of pieces in one writev() (1024).
 constexpr size_t kMaxPieces = 512;
-// A tiny extent is cheaper to copy than to send as a piece of its own.
+// Smaller extents are cheaper to copy than to send as pieces.
 constexpr uint64_t kMinPiece = 256;
 
 }  // namespace
@@ -81,8 +81,8 @@ void ReadReply::AddPinned(const Store::PinnedBytes& bytes) {
 }
 
 void ReadReply::AddCopy(absl::string_view bytes) {
-  // Bytes are appended to the last copy only where that cannot move those that
-  // a piece points to.
+  // Append to the last copy only if that cannot move its bytes, because pieces
+  // point to them.
   if (copies_.empty() ||
       copies_.back()->capacity() - copies_.back()->size() < bytes.size()) {
     copies_.push_back(std::make_unique<std::string>());
@@ -157,7 +157,7 @@ absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
   if (entry.key_hash() != extent.key_hash ||
       entry.location().payload_offset != extent.payload_offset() ||
       entry.checksum() != extent.entry_crc32) {
-    return DamageError("its metadata is not the one expected");
+    return DamageError("its metadata is not what the tree says");
   }
   return checksum ? store.Verify(entry.location()) : absl::OkStatus();
 }
@@ -166,7 +166,7 @@ absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
                                         bool checksum) {
   absl::Status status = VerifyEntryOf(*core_.store, extent, checksum);
   if (status.ok()) return status;
-  // If the store has become shorter, that is what there is to tell.
+  // If the store has become shorter, report that instead.
   const absl::Status length =
       core_.store->CheckLength(extent.entry_metadata_offset() + kMetadataSize);
   if (!length.ok()) status = length;
@@ -224,7 +224,8 @@ absl::Status ContentReader::AddStored(uint64_t ino, uint64_t offset,
 
 absl::Status ContentReader::Finish(uint64_t ino, ReadReply& reply) const {
   absl::Status status = reply.LimitPieces(kMaxPieces);
-  // Last, as a page that the end of the file has come to lie in ends in zeros.
+  // Check the length last: if the file was truncated, the rest of its last page
+  // reads as zeros.
   if (status.ok() && reply.store_end() > 0) {
     status = core_.store->CheckLength(reply.store_end());
   }

@@ -1,5 +1,6 @@
-// ContentReader: turns ranges of file content into bytes, straight from the
-// store's map, after every entry involved has been checked once.
+// ContentReader: reads ranges of files. Replies point directly into the store's
+// mapping. Before the first byte of an entry is served, the entry is compared
+// with its checksum, once per mount.
 
 #ifndef VARVE_FS_CONTENT_CONTENT_READER_H_
 #define VARVE_FS_CONTENT_CONTENT_READER_H_
@@ -24,27 +25,29 @@
 
 namespace varve::fs {
 
-// The answer to a read: pieces to be sent one after the other. They are valid
-// as long as this object, and may be moved with it.
+// The answer to a read: pieces to be sent one after the other. The pieces are
+// valid as long as this object. Moving the object keeps them valid. Not
+// thread-safe.
 class ReadReply {
  public:
   const std::vector<struct iovec>& pieces() const { return pieces_; }
   uint64_t size() const { return size_; }
-  // Where in the store the last of them ends; 0 if none lies there.
+  // The highest offset in the store at which a piece ends; 0 if no piece lies
+  // in the store.
   uint64_t store_end() const { return store_end_; }
-  // The bytes in one piece. For tests; others use Copy().
+  // All bytes in one string. For tests; other code uses Copy().
   std::string ToString() const;
-  // The same, or DATA_LOSS if some of them are lost (see bus_guard.h).
+  // All bytes in one string. DATA_LOSS if some of them cannot be read from the
+  // disk (see bus_guard.h).
   absl::StatusOr<std::string> Copy() const;
-  // Whether they are.
+  // Whether some of the bytes cannot be read from the disk.
   bool HasLost() const;
 
-  // DATA_LOSS if the bytes of the store are lost.
+  // Adds a range of the store. DATA_LOSS if it cannot be read from the disk.
   absl::Status AddStored(const Store& store, uint64_t offset, uint64_t length);
   void AddCopy(absl::string_view bytes);
   void AddZeros(uint64_t count);
-  // Makes sure that there are at most `count` pieces, by copying. DATA_LOSS as
-  // for Copy().
+  // Copies pieces so that there are at most `count`. DATA_LOSS as for Copy().
   absl::Status LimitPieces(size_t count);
 
  private:
@@ -58,9 +61,10 @@ class ReadReply {
   uint64_t store_end_ = 0;
 };
 
-// Compares the entry that the extent lies in with what the extent says of it
-// and, if `checksum`, with its checksum. The failure says in which way they
-// differ, and not where: DATA_LOSS; OUT_OF_RANGE where no entry can be.
+// Compares the metadata of the extent's entry with what the extent says and, if
+// `checksum`, its payload with its checksum. DATA_LOSS if they differ;
+// OUT_OF_RANGE if no entry can be there. The message says how they differ, but
+// not in which file or entry.
 absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
                            bool checksum);
 
@@ -73,20 +77,21 @@ class ContentReader {
 
   explicit ContentReader(Core& core) : core_(core) {}
 
-  // Up to `size` bytes at `offset` of a file as its writers see it; `open` may
-  // be null if it is certain that nothing is dirty. Short only at the end of
-  // the file. Errors: ENOENT, EISDIR; DATA_LOSS, naming file and entry, if the
-  // bytes are damaged.
+  // Reads up to `size` bytes at `offset` of a file, dirty content included.
+  // `open` may be null if nothing of the file can be dirty. Short only at the
+  // end of the file. Errors: ENOENT, EISDIR; DATA_LOSS, naming file and entry,
+  // if the bytes are damaged.
   absl::StatusOr<ReadReply> Read(uint64_t ino, OpenInode* open, uint64_t offset,
                                  uint64_t size);
 
-  // The same for a caller that holds open.mu.
+  // The same, for a caller that holds open.mu.
   absl::StatusOr<ReadReply> ReadLocked(OpenInode& open, uint64_t offset,
                                        uint64_t size)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
-  // Where there are bytes that are not holes, from file offset `begin` to `end`
-  // or the end of the file: merged, in order. `open` as for Read().
+  // Finds the ranges that are not holes between `begin` and `end` or the end of
+  // the file. They are in order, and adjacent ones are merged. `open` as for
+  // Read().
   struct Range {
     uint64_t begin;
     uint64_t end;
@@ -101,9 +106,9 @@ class ContentReader {
                                         uint64_t end = kMaxFileSize)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
-  // The first offset at or after `offset` that is data (or not, if `data` is
-  // false), and the size of the file; the size, too, if there is none. Takes
-  // time in proportion to the pieces between the two. `open` as for Read().
+  // Finds the first offset at or after `offset` that is in data (or in a hole,
+  // if `data` is false); the file's size if there is none. Takes time in
+  // proportion to the pieces up to there. `open` as for Read().
   struct Found {
     uint64_t offset = 0;
     uint64_t size = 0;
@@ -111,12 +116,14 @@ class ContentReader {
   absl::StatusOr<Found> FindNext(uint64_t ino, OpenInode* open, uint64_t offset,
                                  bool data);
 
-  // The extents of [begin, end) of the committed content, holes included.
+  // The extents that cover [begin, end) of the committed content, holes
+  // included.
   absl::StatusOr<std::vector<Extent>> CommittedExtents(uint64_t ino,
                                                        uint64_t begin,
                                                        uint64_t end);
 
-  // Forgets what has been checked: everything lies elsewhere now.
+  // Forgets which entries were checked, and which are damaged. Must be called
+  // when all entries have moved.
   void ForgetLocations() {
     verified_.Clear();
     absl::MutexLock lock(&mu_);
@@ -124,39 +131,39 @@ class ContentReader {
     any_damaged_.store(false);
   }
 
-  // Is told of each file that lies in an entry too large to be checked before
-  // it is read, when it is first read. To be set before anything is read.
+  // Sets a function that is called when a file is read whose entry is too large
+  // to be checked before. Must be set before anything is read.
   void set_on_large(std::function<void(uint64_t ino)> on_large) {
     on_large_ = std::move(on_large);
   }
-  // From now on reading from this entry is an error, which is returned.
+  // Makes reading from this entry fail from now on. Returns the error with
+  // which it fails.
   absl::Status NoteDamaged(uint64_t ino, const Extent& extent);
 
-  // Checks an entry that belongs to no file before it is first read, if it is
-  // not too large for that.
+  // Checks an entry that belongs to no file, once, if it is not larger than
+  // kMaxVerifiedSize.
   absl::Status VerifyUnnamed(const EntryLocation& entry);
 
-  // Checks every entry that committed content of the inode lies in, whatever
-  // its size.
+  // Checks every entry that holds committed content of the inode, whatever its
+  // size.
   absl::Status VerifyAll(uint64_t ino);
 
-  // The file, as messages name it.
+  // How messages name the file.
   std::string Describe(uint64_t ino) const;
   // Its first path from the root, "/photos/cat.jpg"; empty if it has no name.
   std::string PathOf(uint64_t ino) const;
 
  private:
-  // What has to be known of an inode to read it, copied under the tree's lock.
+  // What is needed of an inode to read it, copied under the tree's lock.
   struct Source {
     uint64_t size = 0;
     std::vector<Extent> cover;
   };
-  // ENOENT for one without a name.
+  // The file's path; ENOENT if it has no name.
   absl::StatusOr<std::string> PathOfNamed(uint64_t ino) const;
   absl::StatusOr<Source> Find(uint64_t ino, uint64_t begin, uint64_t end,
                               bool clip) const;
-  // FindNext() for what is committed; `limit` is returned if there is none
-  // before it.
+  // FindNext() for the committed content; `limit` if there is none below it.
   absl::StatusOr<Found> FindNextCommitted(uint64_t ino, uint64_t offset,
                                           uint64_t limit, bool data) const;
   absl::StatusOr<Found> FindNextLocked(OpenInode& open, uint64_t offset,
@@ -169,7 +176,8 @@ class ContentReader {
   absl::Status DamageOf(uint64_t ino, const Extent& extent) const;
   absl::Status AddStored(uint64_t ino, uint64_t offset, uint64_t length,
                          ReadReply& reply) const;
-  // The last look at a reply, and at whether the store is what it was.
+  // Limits the pieces of a reply, and checks that the store has not become
+  // shorter.
   absl::Status Finish(uint64_t ino, ReadReply& reply) const;
 
   Core& core_;

@@ -13,12 +13,12 @@
 namespace varve::fs {
 namespace {
 
-// Sequential writes of this size and more go to a running stream directly.
+// Sequential writes of at least this size go directly to a stream.
 constexpr uint64_t kMinDirectWrite = uint64_t{128} << 10;
-// With the budget used up, what is shorter stays in memory all the same: an
-// entry of its own would take as much.
+// Even when the budget is used up, shorter pieces stay in memory, because an
+// entry of their own would take as much memory in the index.
 constexpr uint64_t kMinSpill = 512;
-// Pieces in memory are gathered up to this size to be spilled with one write.
+// Pieces in memory are spilled together, up to this size with one write.
 constexpr uint64_t kSpillChunk = uint64_t{1} << 20;
 
 }  // namespace
@@ -78,13 +78,13 @@ absl::StatusOr<Stream*> ContentWriter::StreamOf(OpenInode& open) {
 absl::Status ContentWriter::Spill(OpenInode& open) {
   const uint64_t memory_before = open.content.memory_cost();
   VARVE_ASSIGN_OR_RETURN(Stream* const stream, StreamOf(open));
-  // Pieces gathered for the next write: file offset and length of each.
+  // File offset and length of the pieces for the next write.
   std::vector<std::pair<uint64_t, uint64_t>> gathered;
   std::string buffer;
   const auto write = [&](absl::string_view bytes) -> absl::Status {
     open.mu.AssertHeld();
     const absl::StatusOr<uint64_t> at = stream->Write(AsBytes(bytes));
-    // A single NUL cannot begin an entry: it stays in memory.
+    // A single NUL cannot begin an entry, so it stays in memory.
     if (absl::IsInvalidArgument(at.status())) return absl::OkStatus();
     VARVE_RETURN_IF_ERROR(at.status());
     uint64_t store_offset = *at;
@@ -131,7 +131,8 @@ absl::Status ContentWriter::WriteLocked(OpenInode& open, uint64_t offset,
   const bool over_budget = dirty_bytes_.load() + bytes.size() > budget_;
   if (content.memory_bytes() > 0 &&
       (over_budget || content.memory_cost() + bytes.size() > kMaxFileMemory)) {
-    // Before the bytes are accepted, so that a full disk fails this write.
+    // Spill before the bytes are accepted, so that this write fails if the disk
+    // is full.
     VARVE_RETURN_IF_ERROR(Spill(open));
   }
   VARVE_ASSIGN_OR_RETURN(const uint64_t replaced,
@@ -172,7 +173,7 @@ absl::Status ContentWriter::NoteWrite(OpenInode& open, absl::Status status) {
   if (!open.content.dirty() || open.content.base_limit() > 0) return status;
   absl::ReaderMutexLock tree_lock(&core_.tree_mu);
   const absl::StatusOr<LiveInode> inode = core_.GetInode(open.ino);
-  // If it cannot be told, half of what was written is no content either.
+  // If the inode cannot be read, assume that it was not empty.
   const bool was_empty = inode.ok() ? inode->attributes.size == 0
                                     : ErrnoOf(inode.status()) == ENOENT;
   if (!was_empty) open.failed_write = status;
@@ -194,7 +195,8 @@ absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
   VARVE_RETURN_IF_ERROR(Prepare(open));
   if (size > kMaxFileSize) return PosixError(EFBIG);
   VARVE_ASSIGN_OR_RETURN(const uint64_t cut, DataIn(open, size, kMaxFileSize));
-  if (size == 0) open.failed_write = absl::OkStatus();  // begins anew
+  if (size == 0)
+    open.failed_write = absl::OkStatus();  // the content begins anew
   const uint64_t memory_before = open.content.memory_cost();
   open.content.Truncate(size);
   open.data_bytes -= cut;
@@ -205,12 +207,12 @@ absl::Status ContentWriter::Truncate(OpenInode& open, uint64_t size,
 absl::Status ContentWriter::TruncateCommitted(OpenInode& open, uint64_t size,
                                               Timestamp now) {
   {
-    // What is committed, as somebody sees it who has it open by himself.
+    // The committed content, as an open file without dirty content.
     OpenInode committed(open.ino);
     absl::MutexLock lock(&committed.mu);
     VARVE_RETURN_IF_ERROR(Truncate(committed, size, now));
     VARVE_RETURN_IF_ERROR(CommitLocked(committed));
-    // A file without a name has no content but what its users see.
+    // The content of a file without a name is never committed.
     if (committed.content.dirty()) return Truncate(open, size, now);
   }
   open.committed = true;

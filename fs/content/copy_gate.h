@@ -1,9 +1,9 @@
 // CopyGate: keeps compactions and long copies of files apart.
 //
 // A long copy holds Core::relocation_mu shared, and a compaction needs it
-// alone. While one waits for the other, everybody else waits behind it. So a
-// compaction closes the gate first and lets the copies end that are going on;
-// none begins while the gate is closed.
+// exclusively. While the compaction waited for the copy, all other threads
+// would wait behind it. So a compaction first closes the gate and lets copies
+// that are under way finish. No copy begins while the gate is closed.
 //
 // Thread-safe.
 
@@ -19,9 +19,9 @@ class CopyGate {
   // A long copy, for as long as the object lives.
   class Copy {
    public:
-    // A copy counts itself before it looks at the gate, and a compaction closes
-    // the gate before it looks for copies: if both begin at once, at least one
-    // of them sees the other.
+    // A copy counts itself before it checks the gate, and a compaction closes
+    // the gate before it checks for copies. So if both begin at once, at least
+    // one of them sees the other.
     explicit Copy(CopyGate& gate) : gate_(gate) {
       gate_.copies_.fetch_add(1);
       admitted_ = !gate_.closed_.load();
@@ -30,7 +30,7 @@ class CopyGate {
     Copy(const Copy&) = delete;
     Copy& operator=(const Copy&) = delete;
 
-    // If false, a compaction is on its way, and nothing may be copied.
+    // If false, a compaction has closed the gate, and nothing may be copied.
     bool admitted() const { return admitted_; }
 
    private:
@@ -38,7 +38,8 @@ class CopyGate {
     bool admitted_;
   };
 
-  // Keeps the gate closed for as long as the object lives. One at a time.
+  // Keeps the gate closed for as long as the object lives. At most one may
+  // exist.
   class Closing {
    public:
     explicit Closing(CopyGate& gate) : gate_(gate) {
@@ -53,7 +54,7 @@ class CopyGate {
   };
 
   bool closed() const { return closed_.load(); }
-  // Whether a long copy is going on.
+  // Whether a long copy is under way.
   bool has_copies() const { return copies_.load() > 0; }
 
  private:

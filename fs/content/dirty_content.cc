@@ -7,7 +7,7 @@
 namespace varve::fs {
 namespace {
 
-// Sequential writes gather in pieces of up to this size.
+// Sequential writes are joined to pieces of up to this size.
 constexpr uint64_t kMaxMemoryPiece = uint64_t{8} << 20;
 
 }  // namespace
@@ -99,7 +99,7 @@ void DirtyContent::Write(uint64_t offset, absl::string_view bytes) {
   const uint64_t end = offset + bytes.size();
   size_ = std::max(size_, end);
 
-  // The piece in memory that holds, or ends at, the first byte.
+  // Find the piece in memory that holds, or ends at, the first byte.
   auto it = pieces_.upper_bound(offset);
   if (it != pieces_.begin()) {
     --it;
@@ -111,7 +111,7 @@ void DirtyContent::Write(uint64_t offset, absl::string_view bytes) {
       piece.bytes.replace(offset - it->first, inside, bytes.data(), inside);
       if (end <= piece_end) return;
       const uint64_t key = it->first;
-      Carve(piece_end, end);  // may move the pieces
+      Carve(piece_end, end);  // may invalidate `it`
       Piece& grown = pieces_.find(key)->second;
       grown.bytes.append(bytes.data() + inside, bytes.size() - inside);
       Count(grown, -1);
@@ -166,7 +166,8 @@ void DirtyContent::MarkSpilled(uint64_t offset, uint64_t length,
 
 namespace {
 
-// The place of a piece as an extent; of spilled ones it has just the offset.
+// Where a piece lies in the store, as an extent. For a spilled piece, the
+// extent has only offsets and length.
 Extent PlaceOf(uint64_t offset, const DirtyContent::Piece& piece) {
   Extent place = piece.kind == DirtyContent::Piece::Kind::kShared
                      ? piece.extent

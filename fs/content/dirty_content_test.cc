@@ -101,7 +101,7 @@ TEST(DirtyContentTest, FileOfHolesIsNotCovered) {
   EXPECT_FALSE(content.CoversWholeFile());
 }
 
-// Against arrays of what each byte of the file is.
+// DirtyContent next to a model that knows each byte of the file.
 class ModelledContent {
  public:
   explicit ModelledContent(uint64_t seed) : random_(seed) { Reset(); }
@@ -160,7 +160,7 @@ class ModelledContent {
   }
 
  private:
-  // What a byte is; a `value` of kNothing says that there is no piece.
+  // A byte; if `value` is kNothing, no piece covers it.
   struct Byte {
     static constexpr uint64_t kNothing = ~uint64_t{0};
     Kind kind = Kind::kHole;
@@ -227,7 +227,7 @@ class ModelledContent {
     const bool covered = std::all_of(
         bytes_.begin(), bytes_.begin() + static_cast<ptrdiff_t>(size_),
         [](const Byte& b) { return b.kind != Kind::kHole; });
-    // Pieces behind the end can only be holes.
+    // Pieces beyond the end of the file can only be holes.
     if (end <= size_) {
       ASSERT_EQ(content_.CoversWholeFile(), covered);
     }

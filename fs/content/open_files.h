@@ -1,4 +1,5 @@
-// The files that are open: what is shared by all opens of one inode.
+// OpenFiles: the inodes that are open, and the state that all opens of one
+// inode share.
 
 #ifndef VARVE_FS_CONTENT_OPEN_FILES_H_
 #define VARVE_FS_CONTENT_OPEN_FILES_H_
@@ -19,11 +20,11 @@
 
 namespace varve::fs {
 
-// One inode that is open at least once.
+// The state of an inode that is open at least once.
 struct OpenInode {
   explicit OpenInode(uint64_t number) : ino(number) {}
 
-  // What stat shows while content is dirty.
+  // What stat() shows while content is dirty.
   struct DirtyStat {
     bool dirty = false;
     uint64_t size = 0;
@@ -32,7 +33,7 @@ struct OpenInode {
     Timestamp ctime;
   };
 
-  // Fewer are not worth a look.
+  // Joining fewer pieces than this does not pay.
   static constexpr uint64_t kManyPieces = 1024;
 
   const uint64_t ino;
@@ -43,34 +44,35 @@ struct OpenInode {
   std::unique_ptr<Stream> stream ABSL_GUARDED_BY(mu);
   // Bytes of the file that are not holes; meaningful only when dirty.
   uint64_t data_bytes ABSL_GUARDED_BY(mu) = 0;
-  // Why a write to a file that is being overwritten failed. Until one succeeds,
-  // nothing is committed: half of the new content is no content.
+  // Why a write to a file that is being overwritten failed. Nothing is
+  // committed until a write succeeds, because half of the new content must not
+  // replace the old.
   absl::Status failed_write ABSL_GUARDED_BY(mu);
-  // Whether its content was committed since the first of the present opens.
+  // Whether content was committed since the inode was opened first.
   bool committed ABSL_GUARDED_BY(mu) = false;
-  // At how many dirty pieces, or committed extents, it is looked at next
-  // whether small ones can be joined.
+  // The number of dirty pieces, or of committed extents, from which the next
+  // attempt to join small ones is made.
   uint64_t join_pieces_at ABSL_GUARDED_BY(mu) = kManyPieces;
   uint64_t join_extents_at ABSL_GUARDED_BY(mu) = kManyPieces;
-  // Counts how often what was dirty was committed, or given up: says of a
-  // change whether it still waits for that.
+  // Counts how often dirty content was committed or dropped. A change that was
+  // made in an earlier round is no longer dirty.
   std::atomic<uint64_t> round{1};
-  // The round in which bytes last came from the kernel's cache, where somebody
-  // had written them through a map; the kernel does not tell who.
+  // The round in which bytes last came from the kernel's cache after a program
+  // had written them through a memory mapping. The kernel does not tell which
+  // program.
   std::atomic<uint64_t> mapped_in{0};
 
-  // Whether content.dirty(); may be read without `mu`, to find out quickly that
-  // there is nothing to do.
+  // A copy of content.dirty() that may be read without `mu`, to find out
+  // quickly that there is nothing to do.
   std::atomic<bool> dirty{false};
 
   absl::Mutex stat_mu ABSL_ACQUIRED_AFTER(mu);
   DirtyStat stat ABSL_GUARDED_BY(stat_mu);
 
   uint32_t opens = 0;  // guarded by OpenFiles::mu_
-  // How many of them are for writing.
+  // How many of the opens are for writing.
   std::atomic<uint32_t> writers{0};
-  // Whether the last close was told that it failed, and nothing has been
-  // written since.
+  // Whether the last close() failed, and nothing has been written since.
   std::atomic<bool> close_failed{false};
 
   DirtyStat GetStat() ABSL_LOCKS_EXCLUDED(stat_mu) {
@@ -84,15 +86,16 @@ struct OpenInode {
 struct Handle {
   std::shared_ptr<OpenInode> inode;
   int flags = 0;  // as of open(2)
-  // The round of the inode in which content was last changed through it.
+  // The round of the inode in which content was last changed through this
+  // handle.
   mutable std::atomic<uint64_t> wrote_in{0};
 
   bool writes() const { return (flags & O_ACCMODE) != O_RDONLY; }
-  // To be called after a change.
+  // Must be called after each change through this handle.
   void NoteChange() const { wrote_in.store(inode->round.load()); }
-  // Whether what was changed through it, or through a map of the file, still
-  // waits to be committed. Others may be in the middle of writing the file: it
-  // is theirs to say when that is complete.
+  // Whether changes through this handle, or through a memory mapping of the
+  // file, are still dirty. Changes through other handles do not count: their
+  // writers decide when they are complete.
   bool HasChanges() const {
     if (!writes()) return false;
     const uint64_t round = inode->round.load();
@@ -103,7 +106,8 @@ struct Handle {
 // Thread-safe.
 class OpenFiles {
  public:
-  // The open inode, made if nobody has it open; counts one more open.
+  // Counts an open of the inode, and returns its state, which is new if the
+  // inode was not open.
   std::shared_ptr<OpenInode> Open(uint64_t ino) {
     absl::MutexLock lock(&mu_);
     std::shared_ptr<OpenInode>& open = inodes_[ino];
@@ -131,7 +135,7 @@ class OpenFiles {
     return open.opens == 1;
   }
 
-  // Null if nobody has the inode open.
+  // The state of an open inode; null if it is not open.
   std::shared_ptr<OpenInode> Find(uint64_t ino) const {
     absl::ReaderMutexLock lock(&mu_);
     const auto it = inodes_.find(ino);

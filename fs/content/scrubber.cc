@@ -10,10 +10,11 @@
 namespace varve::fs {
 namespace {
 
-// Between one look at everything and the next.
+// The time between two checks of all files.
 constexpr absl::Duration kInterval = absl::Hours(7 * 24);
 constexpr size_t kChunk = size_t{1} << 20;
-// Leaves most of a disk to those who wait for theirs.
+// The least time for a chunk, so that most of the disk's bandwidth is left to
+// others.
 constexpr absl::Duration kChunkTime = absl::Milliseconds(10);
 
 bool IsLarge(const Extent& extent) {
@@ -102,7 +103,7 @@ std::vector<uint64_t> Scrubber::LargeFiles() {
 std::vector<Extent> Scrubber::LargeEntriesOf(uint64_t ino) {
   std::vector<Extent> entries;
   const auto extents = reader_.CommittedExtents(ino, 0, kMaxFileSize);
-  if (!extents.ok()) return entries;  // it is gone
+  if (!extents.ok()) return entries;  // the file is gone
   for (const Extent& extent : *extents) {
     if (IsLarge(extent) &&
         !done_.contains({extent.payload_offset(), extent.entry_crc32})) {
@@ -124,17 +125,18 @@ void Scrubber::ScrubFile(uint64_t ino) {
       relocations = core_.relocations;
       extent = entries.front();
       done_.insert({extent.payload_offset(), extent.entry_crc32});
-      // Pinned: a compaction does not move it under us.
+      // The view pins the store's mapping, so its bytes stay valid during a
+      // compaction.
       entry = core_.store->EntryEndingAt(extent.entry_metadata_offset() +
                                          kMetadataSize);
     }
-    // Whoever reads it is told that it is not there.
+    // If the entry is not there, reads of the file report that.
     if (!entry.ok() || Matches(*entry)) continue;
     absl::Status damage;
     {
       absl::ReaderMutexLock lock(&core_.relocation_mu);
-      // At that place of another file, something else lies. (If a compaction
-      // has copied this entry, it has found it sound.)
+      // After a compaction, the offset means something else. (The compaction
+      // has compared the entry with its checksum, too.)
       if (core_.relocations != relocations) continue;
       damage = reader_.NoteDamaged(ino, extent);
     }
@@ -158,7 +160,7 @@ bool Scrubber::Matches(const EntryView& entry) {
       absl::MutexLock lock(&mu_);
       progress_.bytes += chunk.size();
     }
-    // Somebody who reads the file waits for nothing, so this need not hurry.
+    // Readers of the file do not wait for the check, so it need not hurry.
     wakeup_.WaitUntil(end);
     absl::MutexLock lock(&mu_);
     if (stop_) return true;

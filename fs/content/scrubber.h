@@ -1,6 +1,6 @@
-// Scrubber: compares large entries with their checksums in the background, as
-// reading them does not wait for that. One that has been read comes first; all
-// others follow in their time.
+// Scrubber: compares large entries with their checksums in the background,
+// because reads do not wait for that. Files that are being read come first.
+// From time to time, it checks all files with large entries.
 //
 // Thread-safe.
 
@@ -31,28 +31,30 @@ class Scrubber {
     uint64_t damaged = 0;  // entries that do not match
   };
 
-  // `on_damage` is told of the inode, and what is wrong.
+  // Calls `on_damage` with the inode and the damage.
   Scrubber(Core& core, ContentReader& reader,
            std::function<void(uint64_t ino, const absl::Status&)> on_damage)
       : core_(core), reader_(reader), on_damage_(std::move(on_damage)) {}
   ~Scrubber() { Stop(); }
 
-  // Looks at everything for the first time after `delay`.
+  // Starts the thread, which checks all files for the first time after `delay`.
   void Start(absl::Duration delay);
-  // Ends soon, also in the middle of an entry.
+  // Stops the thread, even in the middle of an entry, and waits for its end.
   void Stop();
-  // Somebody reads this file.
+  // Says that this file is being read, so that it is checked next.
   void Hurry(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
   Progress progress() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   void Run(Wakeup::Clock::time_point first_sweep) ABSL_LOCKS_EXCLUDED(mu_);
-  // The next file to look at; false if there is none, or it is to end.
+  // Takes the next file from the queue. False if the queue is empty, or the
+  // thread must end.
   bool TakeNext(uint64_t& ino) ABSL_LOCKS_EXCLUDED(mu_);
   void ScrubFile(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
-  // Whether the entry matches; true if it is not looked at to its end.
+  // Whether the entry matches its checksum; also true if the check is
+  // interrupted.
   bool Matches(const EntryView& entry) ABSL_LOCKS_EXCLUDED(mu_);
-  // The large entries that the file's content lies in.
+  // The large entries of the file that were not checked yet.
   std::vector<Extent> LargeEntriesOf(uint64_t ino);
   std::vector<uint64_t> LargeFiles();
 
@@ -66,7 +68,8 @@ class Scrubber {
   std::deque<uint64_t> waiting_ ABSL_GUARDED_BY(mu_);  // inodes
   Wakeup wakeup_;
   Progress progress_ ABSL_GUARDED_BY(mu_);
-  // Place and checksum of the entries that have been looked at; for the thread.
+  // Payload offset and checksum of the entries that were checked. Only for the
+  // thread.
   absl::flat_hash_set<std::pair<uint64_t, uint32_t>> done_;
 };
 

@@ -11,8 +11,8 @@ absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::Find() {
     absl::ReaderMutexLock lock(&core_.relocation_mu);
     return core_.relocations;
   };
-  // The lock is not held meanwhile: a compaction that wants it alone would have
-  // to wait, and everybody else behind it.
+  // Do not hold the lock during the search: a compaction that needs it
+  // exclusively would have to wait, and all other threads behind it.
   while (true) {
     const uint64_t before = relocations();
     auto unnamed = FindOnce();
@@ -52,7 +52,7 @@ absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindOnce() {
     }
     return true;
   });
-  // The rest of the tree's own: dead data.
+  // Entries whose ids were drawn by commits are dead data of the tree.
   DataIdRanges kept;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);

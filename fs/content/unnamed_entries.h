@@ -1,5 +1,5 @@
 // UnnamedEntries: finds the live entries of a store that belong to no file.
-// Another program has written them, or an unclean stop has left them behind.
+// Another program wrote them, or an unclean stop left them behind.
 //
 // Thread-safe.
 
@@ -22,22 +22,23 @@ class UnnamedEntries {
   // `core` must outlive this.
   explicit UnnamedEntries(Core& core) : core_(core) {}
 
-  // Says that entries which end above `offset` are not unnamed: the mount has
-  // written them. Called when the store is opened, and with relocation_mu held
-  // alone when entries move.
+  // Says that the mount wrote all entries that end above `offset`, so none of
+  // them is unnamed. Called when the store is opened and, with relocation_mu
+  // held exclusively, when entries move.
   void SetLimit(uint64_t offset) { limit_.store(offset); }
 
-  // All of them, newest first. In a large store this takes its time; a
-  // compaction that moves everything meanwhile makes it begin again. DATA_LOSS
-  // if a node of the tree is damaged: then it cannot be told which they are.
+  // Finds all unnamed entries, newest first. This takes long in a large store,
+  // and starts again if a compaction moves all entries meanwhile. DATA_LOSS if
+  // a node of the tree is damaged, because then the entries of files are not
+  // known.
   absl::StatusOr<std::vector<EntryLocation>> Find()
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // The same for a caller that keeps entries where they are: relocation_mu is
-  // held, at least shared. (Callers know it by another name, which Clang's
-  // analysis does not see through; so the function itself looks.)
+  // The same, for a caller that holds relocation_mu, at least shared. (Clang's
+  // analysis does not see that the caller's name of the mutex means the same
+  // one, so the function checks it at run time.)
   absl::StatusOr<std::vector<EntryLocation>> FindInPlace();
 
-  // The bytes that they took when they were looked for last.
+  // The bytes that unnamed entries took at the last search.
   uint64_t bytes() const { return bytes_.load(); }
 
  private:

@@ -17,7 +17,7 @@ void VerifiedEntries::Add(uint64_t payload_offset) {
   std::unique_ptr<Page>& page = pages_[bit / kBitsPerPage];
   if (page == nullptr) {
     page = std::make_unique<Page>();
-    // Any one will do: in the order of a hash table, it is a random one.
+    // Forget any other page. The first in a hash table is a random one.
     if (pages_.size() > max_pages_) {
       auto victim = pages_.begin();
       if (victim->first == bit / kBitsPerPage) ++victim;

@@ -1,6 +1,6 @@
-// VerifiedEntries: which entries of the store have been compared with their
-// checksums. It may forget some: then they are compared again, which is all
-// that it costs; so its memory is bounded, however much of the store is read.
+// VerifiedEntries: remembers which entries of the store have been compared with
+// their checksums. Its memory is bounded: if necessary, it forgets entries,
+// which are then compared again.
 //
 // Thread-safe.
 
@@ -19,19 +19,19 @@ namespace varve::fs {
 
 class VerifiedEntries {
  public:
-  // Bits for 16 GiB of small files lying side by side.
+  // Enough for 16 GiB of the store.
   static constexpr size_t kMaxPages = size_t{1} << 16;
 
   explicit VerifiedEntries(size_t max_pages = kMaxPages)
       : max_pages_(max_pages) {}
 
-  // By where the payload starts in the store.
+  // Entries are identified by the offset of their payload.
   bool Contains(uint64_t payload_offset) const;
   void Add(uint64_t payload_offset);
   void Clear();
 
  private:
-  // Payloads are aligned; one that is not is never remembered.
+  // Payloads are aligned. One that is not is never remembered.
   static constexpr uint64_t kAlignment = 64;
   static constexpr uint64_t kBitsPerPage = 4096;
   using Page = std::bitset<kBitsPerPage>;

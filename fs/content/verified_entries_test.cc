@@ -23,7 +23,7 @@ TEST(VerifiedEntries, RemembersWhatWasAdded) {
   EXPECT_FALSE(entries.Contains(0));
 }
 
-// An entry that lies elsewhere must not be taken for it.
+// Otherwise, an entry at another offset could be taken for it.
 TEST(VerifiedEntries, DoesNotRememberWhatIsNotAligned) {
   VerifiedEntries entries;
   entries.Add(65);

@@ -17,17 +17,18 @@
 namespace varve::fs {
 namespace {
 
-// Of all nodes about so many bytes are those of an inode and its name.
+// Bytes that an inode and its name take in the nodes, about.
 constexpr uint64_t kBytesPerInode = 100;
-// And those of an extent of a file in pieces.
+// And an extent of a file in pieces.
 constexpr uint64_t kBytesPerExtent = 40;
 // Logs shorter than this are replayed quickly enough in any case.
 constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
-// And no log is to be longer: a store that was not closed opens in the time
-// that it takes to replay it.
+// Logs should not become longer than this: opening a store that was not closed
+// takes as long as replaying its log.
 constexpr uint64_t kMaxLogBytes = uint64_t{16} << 20;
-// An image takes 16 bytes for each key, so that with one for every so many new
-// entries each of these costs 256 bytes, about what it takes anyway.
+// An image is due once a sixteenth of all keys are new. It takes 16 bytes for
+// each key, so each new entry costs 256 bytes in images, about as much as the
+// entry itself.
 constexpr uint64_t kImageShare = 16;
 
 bool BeginsWithIdentity(const Store& store) {
@@ -41,10 +42,11 @@ bool BeginsWithIdentity(const Store& store) {
   return false;
 }
 
-// The header of one that is appended where the store will end by then.
+// The header of a checkpoint that will be appended at `end`.
 CommitHeader CheckpointHeader(Core& core, Timestamp now, uint64_t end)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
-  // Says that the identity comes first, as long as it is so: see format.md.
+  // A batch that begins at 0 says that the identity is the first entry; see
+  // docs/format.md.
   CommitHeader header =
       NewHeader(core, now, BeginsWithIdentity(*core.store) ? 0 : end);
   header.flags = CommitHeader::kCheckpoint;
@@ -53,7 +55,7 @@ CommitHeader CheckpointHeader(Core& core, Timestamp now, uint64_t end)
   return header;
 }
 
-// What a checkpoint is of: the tree at one moment.
+// What a checkpoint holds: the tree at one moment.
 struct Moment {
   std::shared_ptr<LogTree> tree;
   uint64_t sequence = 0;
@@ -61,7 +63,7 @@ struct Moment {
   TreeRoot root;
 };
 
-// Puts the access times that are in memory alone into the tree.
+// Moves access times that are only in memory into the tree.
 absl::Status AddAccessTimes(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu) {
   if (core.accessed.empty()) return absl::OkStatus();
@@ -94,7 +96,7 @@ absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   return moment;
 }
 
-// Of a checkpoint that has failed.
+// Undoes Freeze() after a checkpoint has failed.
 void TakeBack(Core& core, const Moment& moment)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu) {
   absl::MutexLock commit_lock(&core.commit_mu);
@@ -102,8 +104,8 @@ void TakeBack(Core& core, const Moment& moment)
   moment.tree->live->Thaw();
 }
 
-// Appends the last of the segments, and a checkpoint that names the root.
-// Returns what the tree's segments are, which were `before`.
+// Appends the last segment, and a checkpoint that names the root. Returns the
+// segments that the tree has now, given those that it had `before`.
 absl::StatusOr<std::vector<Segment>> AppendRoot(
     Core& core, Timestamp now, const std::vector<Segment>& before,
     Moment& moment, SegmentWriter& segments)
@@ -112,10 +114,11 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
   Batch batch = core.store->BeginBatch();
   uint64_t end = segments.AddLast(batch);
   for (const Segment& segment : before) {
-    // With this checkpoint the one that needed it is not the one before the
-    // last any more.
+    // Only the checkpoint before the last needed a retired segment, and that
+    // checkpoint is now older still.
     if (!segment.is_retired()) continue;
-    // So that compactions of other programs leave it out, too.
+    // The tombstone makes compactions of other programs leave the segment out,
+    // too.
     const uint64_t key = core.identity.SegmentKeyHash(segment.number);
     end = batch.AddTombstone(key).end();
   }
@@ -136,11 +139,12 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
   core.checkpoint_before =
       std::exchange(core.checkpoint, location.metadata_offset());
   core.log_bytes -= moment.log_bytes;
-  core.clean = false;  // a mark that says so is no longer the newest record
+  core.clean = false;  // the commit that says so is no longer the newest record
   return after;
 }
 
-// Of the tree that a checkpoint has merged.
+// Appends the root of a tree that a checkpoint has merged, and updates the
+// tree's segments.
 absl::Status AppendMergedRoot(Core& core, Timestamp now, Moment& moment,
                               SegmentWriter& segments)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
@@ -155,8 +159,8 @@ absl::Status AppendMergedRoot(Core& core, Timestamp now, Moment& moment,
   return absl::OkStatus();
 }
 
-// Writes all of the tree, and a checkpoint that shares no node with another.
-// Nobody else uses it.
+// Writes the whole tree, and a checkpoint that shares no node with another. No
+// other thread may use the tree.
 absl::Status WriteWholeTree(Core& core, Timestamp now, Moment& moment,
                             uint32_t next_segment)
     ABSL_LOCKS_EXCLUDED(core.commit_mu) {
@@ -195,8 +199,9 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
   LogTree& tree = *moment.tree;
   SegmentWriter segments(core, now, tree.next_segment);
-  // What is written anew gets a new checksum: so each node that goes into it is
-  // compared with its own once more, whatever was found when it was read first.
+  // A node that is written anew gets a new checksum. So that damaged bytes do
+  // not get one, a new reader compares each node that goes into it with its
+  // checksum once more.
   const NodeReader nodes(&tree.segments);
   const auto root = MergeOverlay(StoredTree(&nodes, tree.live->stored().root()),
                                  tree.live->frozen(), &segments);
@@ -213,7 +218,8 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     }
   }
   {
-    // Those that have been written may not be used again in any case.
+    // Numbers of segments that were written may not be used again, even if the
+    // checkpoint failed.
     absl::MutexLock lock(&core.tree_mu);
     tree.next_segment = segments.next_segment();
   }
@@ -222,8 +228,8 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
     return status;
   }
   absl::MutexLock commit_lock(&core.commit_mu);
-  // Not before the checkpoint: what comes first in a store that was closed
-  // properly must be a record.
+  // Not before the checkpoint: the first entry appended to a store that was
+  // closed properly must be a record.
   return WriteIndexImageIfDue(core);
 }
 

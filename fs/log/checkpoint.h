@@ -1,4 +1,7 @@
-// Checkpoints: from them on, a mount replays only what was committed since.
+// Checkpoints. A checkpoint writes the tree's changed nodes into the store, so
+// that a mount begins with that tree and replays only the commits since.
+//
+// Thread-safe, except as the annotations say.
 
 #ifndef VARVE_FS_LOG_CHECKPOINT_H_
 #define VARVE_FS_LOG_CHECKPOINT_H_
@@ -10,30 +13,32 @@
 
 namespace varve::fs {
 
-// Writes what has changed in the tree since the last checkpoint into segments,
-// and then a checkpoint that names the root; remembers it as the newest, and
-// appends an image of the index if that is due. Operations go on meanwhile.
-// On failure all is as it was, but that the store may have grown.
+// Writes a checkpoint: first segments with the nodes that have changed since
+// the last one, then a record that names the root. Appends an image of the
+// index, too, if that is due. Other operations go on meanwhile. On failure, the
+// tree is as it was, though the store may have grown.
 absl::Status WriteCheckpoint(Core& core, Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
 
-// Writes all of core.log_tree, whose nodes lie in another store, into one that
-// has the entries of it but no record yet: twice, with a checkpoint each, which
-// have no node in common. From then on the tree is that of the second.
+// Begins the records of a new store: the nodes of core.log_tree still lie in
+// another store; core.store has the entries but no record yet. Writes the whole
+// tree twice, each time with a checkpoint of its own, so that the two
+// checkpoints share no node. Afterwards, core.log_tree is the tree of the
+// second checkpoint.
 absl::Status WriteFirstCheckpoints(Core& core, Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
 
-// Makes the tree in the log be an empty one, in core.store.
+// Replaces core.log_tree by an empty tree in core.store.
 absl::Status ResetLogTree(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu);
 
-// Appends an image of the store's index if so much was appended since the last
-// one that opening the store would take longer than it has to.
+// Appends an image of the store's index if so many entries were appended since
+// the last image that indexing them would delay opening the store.
 absl::Status WriteIndexImageIfDue(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 
-// Whether so much has been committed since the last checkpoint that a new one
-// pays: more would take long to be replayed.
+// Whether a new checkpoint pays, because replaying the commits since the last
+// one would take long.
 bool CheckpointIsDue(Core& core)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 

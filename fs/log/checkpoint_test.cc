@@ -1,5 +1,5 @@
-// Checkpoints of nodes: what they write, what goes on meanwhile, and what a
-// tree is that is read back from them.
+// Checkpoints: what they write, what may go on meanwhile, and which tree is
+// read back from them.
 
 #include "fs/log/checkpoint.h"
 
@@ -24,7 +24,7 @@ namespace {
 
 using ::testing::IsEmpty;
 
-// A tree in a store, without a volume around it.
+// A store with a tree but without a Volume.
 class CheckpointTest : public testing::Test {
  protected:
   void SetUp() override { MakeCore(path_, core_); }
@@ -40,7 +40,7 @@ class CheckpointTest : public testing::Test {
   absl::Status Checkpoint() { return WriteCheckpoint(core_, Timestamp::Now()); }
   uint64_t Length() const { return core_.store->tail(); }
 
-  // The names in the root as the store has them, in their order.
+  // The names in the root directory, as a load from the store finds them.
   std::vector<std::string> ReadBack() {
     EXPECT_THAT(core_.store->Sync().status(), IsOk());
     Core core;
@@ -54,7 +54,7 @@ class CheckpointTest : public testing::Test {
     absl::ReaderMutexLock lock(&core.tree_mu);
     return NamesIn(core.reader());
   }
-  // The segments as somebody knows them who opens the store for writing.
+  // The segments that are known when the store is opened for writing.
   std::vector<Segment> SegmentsReadBack() {
     const std::string copy = directory_.File("copy");
     WriteWholeFile(copy, ReadWholeFile(path_));
@@ -115,7 +115,7 @@ TEST_F(CheckpointTest, WritesWhatHasChanged) {
 }
 
 // A segment is known as long as the last checkpoint or the one before needs a
-// node of it, also to who opens the store anew, and no longer.
+// node of it, and no longer. The same holds once the store is opened anew.
 TEST_F(CheckpointTest, SegmentsAreForgottenWhenNoCheckpointNeedsThem) {
   std::vector<Segment> before;
   for (int i = 0; i < 60; ++i) {
@@ -126,13 +126,13 @@ TEST_F(CheckpointTest, SegmentsAreForgottenWhenNoCheckpointNeedsThem) {
     std::set<uint32_t> numbers;
     for (const Segment& segment : now) numbers.insert(segment.number);
     for (const Segment& segment : before) {
-      // One that was live is there still, if without a live byte.
+      // A segment that was live is still there, if without a live byte.
       EXPECT_EQ(numbers.contains(segment.number), segment.live_bytes > 0)
           << segment.number << " after checkpoint " << i;
     }
     before = now;
   }
-  // A leaf with its deltas, and as much for the checkpoint before.
+  // A leaf with its deltas, and as many segments for the checkpoint before.
   EXPECT_LE(before.size(), 2 * (kMaxRuns + 1));
   EXPECT_EQ(SegmentsReadBack(), before);
 }
@@ -149,7 +149,8 @@ TEST_F(CheckpointTest, CommitsMeanwhileAreKept) {
   for (int i = 0; i < 40; ++i) {
     EXPECT_THAT(Checkpoint(), IsOk());
     if (i % 8 == 0) {
-      // Of a moment in between: a beginning of what is there later.
+      // A moment in between: the names are the first of those that are there
+      // later.
       const std::vector<std::string> read = ReadBack();
       std::vector<std::string> names = Names();
       ASSERT_LE(read.size(), names.size());
@@ -162,8 +163,8 @@ TEST_F(CheckpointTest, CommitsMeanwhileAreKept) {
   EXPECT_EQ(ReadBack(), Names());
 }
 
-// What a page of nodes held is brought back, under a mount and for those who
-// open the store.
+// The nodes of a lost page are recovered, both under a mount and when the store
+// is opened.
 TEST_F(CheckpointTest, DamagedNodesAreBroughtBack) {
   for (int i = 0; i < 2000; ++i) {
     ASSERT_THAT(MakeDirectory(absl::StrCat("name ", i)), IsOk());
@@ -191,7 +192,8 @@ TEST_F(CheckpointTest, DamagedNodesAreBroughtBack) {
   EXPECT_THAT(core_.log_tree->segments.TakeDamage(), IsOk());
 }
 
-// Whatever else is damaged is an error, and never taken for something else.
+// Any other damage is an error, and damaged bytes are never taken for something
+// else.
 TEST_F(CheckpointTest, LostNodesAreAnError) {
   for (int i = 0; i < 2000; ++i) {
     ASSERT_THAT(MakeDirectory(absl::StrCat("name ", i)), IsOk());

@@ -39,7 +39,7 @@ CommitHeader NewHeader(Core& core, Timestamp time, uint64_t begin) {
 absl::Status NumbersUsedUp() {
   return SystemError(ENOSPC,
                      "the store has no more numbers for files and content; "
-                     "copy what is in it to a new one");
+                     "copy its files to a new store");
 }
 
 absl::Status MarkInUse(Core& core, Timestamp time) {
@@ -54,8 +54,9 @@ absl::Status MarkInUse(Core& core, Timestamp time) {
 
 namespace {
 
-// Of changes that are about to be made to the tree: whoever loses the last name
-// and is in use goes on as an orphan, and an orphan that gets a name does not.
+// Updates the orphans for changes that are about to be applied to the tree. An
+// inode that loses its last name while in use becomes an orphan; an orphan that
+// gets a name ceases to be one.
 absl::Status MoveOrphans(Core& core, const std::vector<Change>& changes,
                          Timestamp time)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.tree_mu) {
@@ -71,7 +72,7 @@ absl::Status MoveOrphans(Core& core, const std::vector<Change>& changes,
       }
       core.accessed.erase(drop->ino);
     } else if (const auto* put = std::get_if<PutInode>(&change)) {
-      // It says what the access time is.
+      // The change itself says what the access time is.
       core.accessed.erase(put->ino);
       core.linkable.erase(put->ino);
       core.orphans.Remove(put->ino);
@@ -116,7 +117,7 @@ void Commit::AddTombstone(uint64_t key_hash) {
 
 CommitWriter& Commit::writer() {
   if (!writer_.has_value()) {
-    // All entries are there now, so the record's own place is known, and all
+    // All entries have been added, so the record's own offset is known, and all
     // ids are drawn.
     header_.position = Align64(end_);
     header_.next_data_id = core_.next_data_id.load();
@@ -191,8 +192,9 @@ absl::StatusOr<std::unique_ptr<TreeEditor>> Commit::Stage(
 void Commit::ApplyToTree(const std::vector<Change>& changes,
                          TreeEditor& editor) {
   absl::MutexLock lock(&core_.tree_mu);
-  // Before they are gone from the tree. Where a node has been damaged
-  // meanwhile, those who still use a file that was deleted cannot have it back.
+  // This must come before Publish(), which removes the inodes from the tree. If
+  // a node has been damaged meanwhile, a deleted file that is still open is
+  // lost to its users.
   core_.log_tree->segments.NoteDamage(
       MoveOrphans(core_, changes, header_.time));
   core_.log_tree->live->Publish(editor);

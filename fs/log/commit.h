@@ -1,7 +1,7 @@
-// Commit: one operation on its way into store and tree. Entries are added
-// first, then changes; Finish() appends all of it with one write and then
-// makes the changes be those of the tree. If anything fails, neither has
-// changed.
+// Commit: puts one operation into the store and the tree. The caller adds
+// entries first, then changes. Finish() appends all of them with one write, and
+// then applies the changes to the tree. If anything fails, neither store nor
+// tree has changed.
 //
 //   Commit commit(core, now);
 //   Extent extent = commit.AddEntry(key_hash, bytes);
@@ -31,15 +31,16 @@
 
 namespace varve::fs {
 
-// The extent that is all of an entry, at file offset 0.
+// The extent that consists of the whole entry, at file offset 0.
 Extent ExtentOf(const EntryLocation& entry);
 
-// The header of a record that is appended now, as far as that follows from
-// `core`; `begin` is that of its batch. Its position is not set.
+// The header of a record that is about to be appended, with the fields that
+// `core` determines. `begin` is where the record's batch begins. The position
+// is not set.
 CommitHeader NewHeader(Core& core, Timestamp time, uint64_t begin)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 
-// Of a store that has no more numbers for inodes or for data.
+// The error of a store that has used up its numbers for inodes or for data.
 absl::Status NumbersUsedUp();
 
 class Commit {
@@ -57,11 +58,11 @@ class Commit {
 
   uint64_t NewIno() { return header_.next_ino++; }
 
-  // Ends the stream as an entry of that key; nothing if it holds no bytes that
-  // are not sealed. Before any other entry.
+  // Ends the stream as an entry with this key. Returns nothing if all bytes of
+  // the stream are sealed already. Must come before any other entry.
   std::optional<EntryLocation> FinishStream(uint64_t key_hash);
-  // Adds an entry, and returns the extent that is all of it, at file offset 0.
-  // The bytes must stay valid until Finish() returns.
+  // Adds an entry, and returns the extent that consists of it, at file offset
+  // 0. The bytes must stay valid until Finish() returns.
   Extent AddEntry(uint64_t key_hash,
                   absl::Span<const absl::Span<const std::byte>> pieces);
   void AddTombstone(uint64_t key_hash);
@@ -69,28 +70,31 @@ class Commit {
   // --- Changes ---
 
   void Add(const Change& change);
-  // Patches a file with bytes that lie in the record itself.
+  // Patches a file with bytes that the record itself holds.
   void AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
   void set_flags(uint8_t flags) { header_.flags = flags; }
-  // Says that the commit frees space, or is part of what does; see Batch.
+  // Lets the commit use reserved space, because it frees space or is a step of
+  // something that does; see Batch.
   void UseReserve() { batch_.UseReserve(); }
 
-  // The lock that the constructor asks for must still be held; the analysis
-  // cannot tell that it is the same one, so this checks when it runs.
+  // Appends the entries and the record, and applies the changes. The caller
+  // must still hold the core's commit_mu. The thread-safety analysis cannot
+  // tell that this is the lock of the constructor, so Finish() checks it at run
+  // time.
   absl::Status Finish();
 
  private:
   CommitWriter& writer();
-  // ENOSPC if the store has run out of numbers for what is to be committed: a
-  // record with higher ones could not be read again.
+  // ENOSPC if the commit would need numbers beyond the last: a record with
+  // higher numbers could not be read again.
   absl::Status CheckNumbers() const;
-  // What the record says, with extents as they will be in the store.
+  // The changes in the record, with extents as they will lie in the store.
   absl::StatusOr<std::vector<Change>> ReadChanges(
       const EntryLocation& record) const;
-  // Works out what becomes of the tree in the log.
+  // Works out what the changes make of the tree.
   absl::StatusOr<std::unique_ptr<TreeEditor>> Stage(
       const std::vector<Change>& changes) const;
-  // Makes it true: it has been appended.
+  // Applies the changes to the tree, once they have been appended.
   void ApplyToTree(const std::vector<Change>& changes, TreeEditor& editor);
 
   Core& core_;
@@ -102,17 +106,18 @@ class Commit {
   std::optional<CommitWriter> writer_;
 };
 
-// Commits these changes of one inode; those of an orphan are made in memory
-// alone, and ENOENT if it is one no more.
+// Commits changes of one inode. Changes of an orphan are made only in memory;
+// ENOENT if the inode is no longer an orphan.
 absl::Status CommitChanges(Core& core, bool is_orphan,
                            absl::Span<const Change> changes, Timestamp time)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
         ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
-// Says that the store is in use again, if its newest commit says that it is
-// closed: before the first entry that follows. Without it, what a power cut
-// leaves of our own entries would be taken for another program's work. Every
-// Commit does so; whoever begins a stream has to.
+// Appends a commit that marks the store as in use, if its newest commit marks
+// it as closed. That must come before any further entry. Otherwise, what a
+// power cut leaves of our own entries would be taken for another program's
+// work. Every Commit calls this; code that begins a stream or a batch of its
+// own must call it.
 absl::Status MarkInUse(Core& core, Timestamp time)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 

@@ -53,7 +53,7 @@ uint64_t DataKeyFor(const Identity& identity,
   while (true) {
     const uint64_t id = new_id();
     const uint64_t key_hash = identity.DataKeyHash(id);
-    // There are no more ids then, and nothing will be committed.
+    // At kMaxId, ids are used up, and nothing will be committed.
     if (id >= kMaxId || !identity.WouldBeRecord(key_hash, head))
       return key_hash;
   }

@@ -1,4 +1,7 @@
-// Under which key the content of a file lies in the store, if it does.
+// Keys of contents: under which key the content of a file lies in the store,
+// and under which keys new content may be appended.
+//
+// Thread-safe, except as the annotations say.
 
 #ifndef VARVE_FS_LOG_CONTENT_KEY_H_
 #define VARVE_FS_LOG_CONTENT_KEY_H_
@@ -19,27 +22,29 @@
 namespace varve::fs {
 
 // Whether the file lies in one entry that is known to be the newest of its key,
-// without a look into the index: it was written to the path that it has. False
-// if that cannot be told. DATA_LOSS if a node of the tree is damaged.
+// without a look into the index: it was written to the path that it has, or
+// lies under a data key. False if that cannot be told. DATA_LOSS if a node of
+// the tree is damaged.
 absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
-// The key hash that leads readers of the entry level to content of this file,
-// all of it or what it was before it was patched: what is to be hidden when
-// the content goes. Nothing if there is none, or if the key's newest entry is
-// another one, which is not this file's to hide. Needs
-// the index of keys if IsSurelyNewest() is false. DATA_LOSS as above.
+// The key hash under which programs that know only entries find content of this
+// file: its whole content, or what that was before it was patched. When the
+// content goes, a tombstone has to hide that entry. Nothing if there is no such
+// key, or if the key's newest entry belongs to something else, which this file
+// must not hide. Needs the index of keys if IsSurelyNewest() is false.
+// DATA_LOSS if a node of the tree is damaged.
 absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
                                                      const InodeItem& inode)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
-// A key for data whose payload begins with `head`: that of the first id that
-// `new_id` gives under which the entry is not taken for a record.
+// A key hash for data whose payload begins with `head`. It calls `new_id` until
+// it gets an id under whose key the entry is not taken for a record.
 uint64_t DataKeyFor(const Identity& identity,
                     const std::function<uint64_t()>& new_id,
                     absl::string_view head);
 
-// The first bytes of a payload, as far as they tell whether it is a record.
+// The first bytes of a payload: as many as Identity::Reserves() looks at.
 std::string HeadOf(absl::Span<const absl::Span<const std::byte>> pieces);
 
 }  // namespace varve::fs

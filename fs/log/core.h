@@ -1,20 +1,20 @@
-// Core: what every operation on a mounted tree works with — the store, the
-// tree, and the locks on them.
+// Core: the state that all operations on a mounted tree share: the store, the
+// tree, and their locks.
 //
 // Lock order (an outer lock is taken before an inner one):
 //
 //   Core::checkpoint_mu            one checkpoint at a time
-//     Core::relocation_mu          where in the store things lie
+//     Core::relocation_mu          offsets in the store
 //     OpenInode::mu                content of one open file
 //       Core::commit_mu            the right to plan and append a commit
 //         the store's writer lock  (inside the engine)
 //           Core::tree_mu          the tree
 //   OpenFiles::mu_, OpenInode::stat_mu: leaves, nothing is taken below them
 //
-// All of them are in docs/architecture.md, "Locks".
+// docs/architecture.md, "Locks", has all locks.
 //
-// commit_mu is held across the append's system call; tree_mu never is across
-// any. Whoever holds commit_mu knows that the tree stays as it is.
+// A thread holds commit_mu across the append's system call, but never holds
+// tree_mu across one. While a thread holds commit_mu, the tree does not change.
 
 #ifndef VARVE_FS_LOG_CORE_H_
 #define VARVE_FS_LOG_CORE_H_
@@ -39,13 +39,14 @@
 
 namespace varve::fs {
 
-// Opening indexes a few million entries in a second: of so many it takes some
-// 15 ms, and less is not worth an image.
+// Opening a store indexes a few million entries in a second. So many take some
+// 15 ms; fewer are not worth an image.
 inline constexpr uint64_t kMinEntriesForImage = uint64_t{1} << 16;
 
-// An inode as its users see it, but for content that is not committed.
+// An inode as users of the mount see it, except for content that is not
+// committed.
 struct LiveInode : InodeItem {
-  bool is_orphan = false;  // it has no name, and is in no store
+  bool is_orphan = false;  // it has no name, and is only in memory
 
   uint32_t nlink() const { return is_orphan ? 0 : InodeItem::nlink(); }
 };
@@ -54,18 +55,19 @@ struct Core {
   // Constant once the volume is open.
   std::unique_ptr<Store> store;
   Identity identity;
-  // The index is written into the store once so many entries have been added.
+  // An image of the index is due only after so many new entries.
   uint64_t min_entries_for_image = kMinEntriesForImage;
 
-  // Ids for data entries. Also drawn from by streams under the store's writer
-  // lock, hence atomic.
+  // The next id for a data entry. Atomic, because streams draw ids under the
+  // store's writer lock.
   std::atomic<uint64_t> next_data_id{1};
 
-  // Shared by whoever works with places in the store that are not in the tree:
-  // of what is dirty, or found in the tree a moment ago. A compaction holds it
-  // alone, for a moment, when all places change.
+  // Held shared by code that uses offsets in the store that are not in the
+  // tree: those of dirty content, or those read from the tree a moment ago. A
+  // compaction holds it exclusively for the moment in which all offsets change.
   absl::Mutex relocation_mu ABSL_ACQUIRED_BEFORE(commit_mu);
-  // How often they have changed: a place from before means nothing afterwards.
+  // How often offsets have changed. An offset from before a change is
+  // meaningless after it.
   uint64_t relocations ABSL_GUARDED_BY(relocation_mu) = 0;
 
   // Held while a checkpoint is written.
@@ -76,27 +78,29 @@ struct Core {
   uint64_t last_sequence ABSL_GUARDED_BY(commit_mu) = 0;
   // Metadata offset of the newest checkpoint; 0 if there is none.
   uint64_t checkpoint ABSL_GUARDED_BY(commit_mu) = 0;
-  // And of the one before it: with the commits since, it gives the same tree.
+  // Metadata offset of the checkpoint before it, which gives the same tree
+  // together with the commits since.
   uint64_t checkpoint_before ABSL_GUARDED_BY(commit_mu) = 0;
-  // Bytes of commit records that are not in the newest one.
+  // Bytes of commit records that the newest checkpoint does not include.
   uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
   // Whether the newest commit says that the store was closed.
   bool clean ABSL_GUARDED_BY(commit_mu) = false;
 
   absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
-  // Shared with a checkpoint that is being written.
+  // Owned together with a checkpoint that is being written.
   std::shared_ptr<LogTree> log_tree ABSL_GUARDED_BY(tree_mu);
-  // Says whether somebody has an inode open or the kernel knows of it; such a
-  // one becomes an orphan when it is dropped. None is in use if this is null.
+  // Whether an inode is in use, that is, open or known to the kernel. An inode
+  // in use becomes an orphan when it is dropped. If this is null, no inode is
+  // in use.
   std::function<bool(uint64_t ino)> is_in_use ABSL_GUARDED_BY(tree_mu);
   Orphans orphans ABSL_GUARDED_BY(tree_mu);
-  // Those of them that have never had a name and may get one.
+  // The orphans that never had a name and may get one (O_TMPFILE).
   absl::flat_hash_set<uint64_t> linkable ABSL_GUARDED_BY(tree_mu);
-  // Access times, by inode, that are newer than those in the tree.
+  // Access times that are newer than those in the tree, by inode number.
   absl::flat_hash_map<uint64_t, Timestamp> accessed ABSL_GUARDED_BY(tree_mu);
 
-  // A new id for data. Once all are used up it is kMaxId again and again, and
-  // no commit takes what was written under it.
+  // Draws an id for data. Once all ids are used up, returns kMaxId each time,
+  // and every commit of data fails.
   uint64_t NewDataId() {
     uint64_t id = next_data_id.load();
     while (id < kMaxId && !next_data_id.compare_exchange_weak(id, id + 1)) {
@@ -111,25 +115,24 @@ struct Core {
   const TreeReader& reader() const ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
     return log_tree->live->reader();
   }
-  // What reads the content and attributes of that inode.
+  // The reader for the inode's content and extended attributes.
   const TreeReader& ReaderOf(const LiveInode& inode) const
       ABSL_SHARED_LOCKS_REQUIRED(tree_mu) {
     return inode.is_orphan ? orphans.reader() : reader();
   }
-  // The inode, be it in the tree or an orphan. ENOENT if it is neither;
+  // The inode, whether it is in the tree or an orphan. ENOENT if it is neither;
   // DATA_LOSS if a node of the tree is damaged.
   absl::StatusOr<LiveInode> GetInode(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
-  // The same for one that a name in the tree has led to: DATA_LOSS if it is not
-  // there.
+  // The inode that a name in the tree leads to; DATA_LOSS if it does not exist.
   absl::StatusOr<LiveInode> GetInodeOf(const NameItem& name) const
       ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
-  // The same as GetInode() for one with a name; ENOENT also for an orphan.
+  // Like GetInode(), but ENOENT for an orphan.
   absl::StatusOr<LiveInode> GetNamed(uint64_t ino) const
       ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
 
  private:
-  // With the access time that is not in the tree yet.
+  // Adds the access time that is not in the tree yet.
   LiveInode Live(const InodeItem& item) const
       ABSL_SHARED_LOCKS_REQUIRED(tree_mu);
 };

@@ -1,4 +1,4 @@
-// A tree in a store without a volume around it, for tests of what lies below.
+// A store with a tree but without a Volume, for tests of the code below it.
 
 #ifndef VARVE_FS_LOG_CORE_TEST_UTIL_H_
 #define VARVE_FS_LOG_CORE_TEST_UTIL_H_
@@ -15,7 +15,8 @@
 
 namespace varve::fs {
 
-// Makes a store at `path` with the root of a tree, and `core` be of it.
+// Makes a store at `path` that has only a root directory, and sets up `core`
+// for it.
 inline void MakeCore(const std::string& path, Core& core) {
   auto store = Store::Open(path, {.mode = OpenMode::kCreate});
   ASSERT_THAT(store, IsOk());

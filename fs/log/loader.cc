@@ -20,7 +20,8 @@
 namespace varve::fs {
 namespace {
 
-// Records from this size on are worth a thread of their own, and one pass only.
+// Records of at least this size are decoded by a thread of their own, and
+// verified in the same pass.
 constexpr size_t kLargeRecord = size_t{1} << 20;
 
 // A commit or checkpoint found in the chain.
@@ -41,19 +42,22 @@ class Loader {
   absl::StatusOr<LoadResult> Load() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
  private:
-  // Loads from the newest checkpoint that is not damaged, as far as is known.
+  // Loads from the newest checkpoint that is not known to be damaged.
   absl::Status LoadOnce();
-  // After it has failed: whether there may be another checkpoint to load from.
+  // Called after LoadOnce() has failed. Marks its checkpoint as damaged, and
+  // returns whether there may be another to load from.
   bool PassOverCheckpoint();
   absl::Status FindRecords();
   absl::Status WalkChain(bool whole);
-  // Below where in the file nothing is needed, as that record has it.
+  // The offset below which no commit is needed if the tree is loaded from
+  // `checkpoint`.
   uint64_t LogBeginOf(const EntryView& checkpoint) const;
   absl::Status LoadRoot(const Record& record)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   // DATA_LOSS if a node of the tree cannot be read.
   absl::Status ReadAll() const ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // Where the content of all files is now, in a relocated store.
+  // Updates the extents of all files of a relocated store to where they lie
+  // now.
   absl::Status ResolveContent()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu, core_.tree_mu);
   absl::Status Replay(const Record& record)
@@ -65,18 +69,20 @@ class Loader {
   bool IsDamaged(const EntryLocation& checkpoint) const {
     return damaged_.contains(checkpoint.metadata_offset());
   }
-  // Whether to go on in spite of damage, which is noted.
+  // Whether to go on in spite of `status`. If so, adds it to the notes.
   bool GoOn(const absl::Status& status);
-  // Whether what looks like a record lies among the entries of the record that
-  // was met before it, which comes later in the file: none of ours does.
+  // Whether an entry that looks like a record lies among the entries that the
+  // record seen last, which is later in the file, was appended with. Then it is
+  // content that imitates a record.
   bool LiesInBatchOfNewest(const EntryLocation& location) const;
-  // Of a walk along the whole chain: notes what a relocated store needs to know
-  // of an entry that is no record.
   void NoteDataId(const EntryLocation& entry);
+  // During a walk along the whole chain: notes what is needed of an entry that
+  // is not a record if the store is relocated.
   void NoteEntry(const EntryView& entry, bool record_follows);
-  // Notes what they name, and finds where it lies now.
+  // Notes the keys that the change's extents name and, in a relocated store,
+  // updates the extents to where they lie now.
   void LookAtExtents(Change& change);
-  // Returns whether that is another place.
+  // Finds where an extent lies now. Returns whether that has changed.
   bool Resolve(Extent& extent) const;
 
   Core& core_;
@@ -86,8 +92,8 @@ class Loader {
   absl::flat_hash_set<uint64_t> damaged_;
   LoadResult result_;
   std::vector<Record> records_;
-  // Values that are not the newest of their key: what extents may mean all the
-  // same. By key hash, size and checksum; where their metadata lies.
+  // Entries that are not the newest of their key, but that extents may mean all
+  // the same. Maps key hash, size and checksum to the metadata offset.
   using Described = std::tuple<uint64_t, uint64_t, uint32_t>;
   absl::flat_hash_map<Described, uint64_t> superseded_;
   absl::flat_hash_set<uint64_t> dropped_data_ids_;  // that have a tombstone
@@ -115,8 +121,8 @@ void Loader::NoteEntry(const EntryView& entry, bool record_follows) {
                           offset);
     }
   } else if (!record_follows && !newest.has_value()) {
-    // Ours would be followed by the record that it belongs to, and a
-    // compaction leaves none.
+    // A tombstone of ours would be followed by the record that it belongs to,
+    // and our compaction leaves none.
     result_.deleted.insert(key_hash);
   }
 }
@@ -126,8 +132,8 @@ absl::Status Loader::WalkChain(bool whole) {
   result_.behind.clear();
   result_.data_ids.clear();
   dropped_data_ids_.clear();
-  bool record_follows = false;   // one that is in its place
-  std::optional<uint64_t> stop;  // nothing below is needed
+  bool record_follows = false;   // a record that lies where it says
+  std::optional<uint64_t> stop;  // nothing below this offset is needed
   bool has_checkpoint = false;
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
   return store_.ForEachInChain([&](const EntryView& entry) {
@@ -135,12 +141,13 @@ absl::Status Loader::WalkChain(bool whole) {
       return false;
     }
     const std::optional<CommitHeader> header = core_.identity.AsCommit(entry);
-    // Content of a file that a later record speaks of.
+    // It is content of a file, and only looks like a record.
     if (header.has_value() && LiesInBatchOfNewest(entry.location())) {
       return true;
     }
     if (!header.has_value()) {
-      // An image of the index may follow the last record, as nobody's work.
+      // An image of the index may follow the last record; it is not unfinished
+      // work.
       if (records_.empty() && entry.key_hash() != image_key) {
         result_.behind.push_back(entry.location());
       }
@@ -151,11 +158,11 @@ absl::Status Loader::WalkChain(bool whole) {
     if (header->is_segment()) return true;
     records_.push_back({*header, entry.location()});
     record_follows |= records_.back().in_place();
-    // Of a newer version, only replaying it tells what is wrong with it.
+    // If the record is of a newer version, replaying it reports that.
     if (header->version > kRecordVersion) return true;
     if (!records_.back().in_place()) result_.relocated = true;
-    // Another program's compactions may happen to leave the last records where
-    // they were, but then hardly the first entry.
+    // Another program's compaction may happen to leave the last records where
+    // they were, but hardly the first entry, too.
     if (header->is_checkpoint() && header->batch_begin == 0) {
       const absl::StatusOr<EntryView> identity = FindIdentityEntry(store_);
       result_.relocated |= identity.ok() && identity->location().prev_tail > 0;
@@ -175,7 +182,7 @@ absl::Status Loader::WalkChain(bool whole) {
 uint64_t Loader::LogBeginOf(const EntryView& checkpoint) const {
   const uint64_t before = checkpoint.location().prev_tail;
   const auto root = ReadRoot(checkpoint);
-  // What is damaged will be found to be so when it is loaded.
+  // If the root is damaged, LoadRoot() reports that.
   return root.ok() ? std::min(root->log_begin, before) : before;
 }
 
@@ -188,8 +195,8 @@ absl::Status Loader::LoadRoot(const Record& record) {
   VARVE_ASSIGN_OR_RETURN(
       core_.log_tree, LogTree::Open(&store_, root, core_.identity.NameSeed()));
   result_.first_data_id = root.first_data_id;
-  // Who repairs wants to know now whether all of it can be read, while there is
-  // the checkpoint before.
+  // A repair has to know now whether the whole tree can be read, because the
+  // checkpoint before is still an alternative.
   if (lenient_) VARVE_RETURN_IF_ERROR(ReadAll());
   if (result_.relocated) return ResolveContent();
   core_.checkpoint_before = root.previous;
@@ -239,11 +246,12 @@ absl::Status Loader::FindRecords() {
   if (result_.relocated && !lenient_) {
     VARVE_RETURN_IF_ERROR(WalkChain(/*whole=*/true));
   }
-  // Nothing can be told from the order of the entries any more.
+  // The order of a relocated store's entries means nothing.
   if (result_.relocated) result_.behind.clear();
   std::sort(records_.begin(), records_.end(),
             [](const Record& a, const Record& b) {
-              // A checkpoint bears the number of the last commit that it holds.
+              // A checkpoint has the number of the last commit that it
+              // includes.
               return std::pair(a.header.sequence, a.header.is_checkpoint()) <
                      std::pair(b.header.sequence, b.header.is_checkpoint());
             });
@@ -264,7 +272,7 @@ bool Loader::Resolve(Extent& extent) const {
   if (!found.has_value() || !matches(*found)) {
     const auto it = superseded_.find(
         Described(extent.key_hash, extent.entry_size, extent.entry_crc32));
-    // If it is not there, reading it will say so.
+    // If the entry is not there, reading the file reports that.
     if (it == superseded_.end()) return false;
     found = it->second;
   }
@@ -284,15 +292,17 @@ void Loader::LookAtExtents(Change& change) {
 absl::Status Loader::Replay(const Record& record) {
   const EntryLocation& location = record.location;
   if (record.header.is_checkpoint()) return LoadRoot(record);
-  // What is lenient goes on after damage, and must know of it before.
+  // A lenient load goes on after damage, so it must verify a record before it
+  // applies any change of it.
   if (lenient_ || location.payload_size < kLargeRecord) {
     VARVE_RETURN_IF_ERROR(store_.Verify(location));
     return ApplyChanges(record, /*verified=*/true);
   }
-  // Otherwise nothing will come of the tree if there is damage.
+  // Otherwise, damage ends the load, so the record can be verified while its
+  // changes are applied.
   const absl::Status applied = ApplyChanges(record, /*verified=*/false);
   if (applied.ok()) return applied;
-  // What is wrong with the bytes says more than what has come of that.
+  // Damaged bytes explain more than the contradiction that they led to.
   const absl::Status intact = store_.Verify(location);
   return intact.ok() ? applied : intact;
 }
@@ -314,11 +324,12 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
   while (true) {
     const absl::StatusOr<Change*> next = changes.Next();
     if (!next.ok()) {
-      // A reader may do without what it does not know; a writer may not.
+      // A read-only mount may ignore changes that it does not know; a writer
+      // must not.
       if (!absl::IsUnimplemented(next.status()) || !store_.read_only()) {
         return next.status();
       }
-      // Once is enough: a record may hold many.
+      // Note it once; a record may hold many such changes.
       if (!std::exchange(noted, true)) {
         result_.notes.push_back(std::string(next.status().message()));
       }
@@ -327,7 +338,7 @@ absl::Status Loader::ApplyChanges(const Record& record, bool verified) {
     if (*next == nullptr) break;
     Change& change = **next;
     LookAtExtents(change);
-    // Whatever the header says, a number that is taken is not drawn again.
+    // A number that is taken must not be drawn again, whatever the header says.
     if (const auto* put = std::get_if<PutInode>(&change)) {
       core_.next_ino = std::max(core_.next_ino, put->ino + 1);
     }
@@ -355,8 +366,8 @@ size_t Loader::FirstRecord() const {
   return 0;
 }
 
-// A checkpoint that is damaged is passed over: the one before it and the
-// commits since make the same tree.
+// Skips a damaged checkpoint: the one before it and the commits since give the
+// same tree.
 absl::StatusOr<LoadResult> Loader::Load() {
   absl::Status first;
   while (true) {
@@ -380,7 +391,8 @@ absl::StatusOr<LoadResult> Loader::Load() {
 bool Loader::PassOverCheckpoint() {
   if (records_.empty()) return false;
   const Record& record = records_[FirstRecord()];
-  // The one that was loaded, or one that was not even found.
+  // The checkpoint that was loaded, or the one that the newest commit names but
+  // that was not found.
   const uint64_t offset = record.header.is_checkpoint()
                               ? record.location.metadata_offset()
                               : records_.back().header.checkpoint;
@@ -404,7 +416,7 @@ absl::Status Loader::LoadOnce() {
   for (size_t i = first; i < records_.size(); ++i) {
     const Record& record = records_[i];
     const CommitHeader& header = record.header;
-    // One that is damaged: the commits before it say the same.
+    // Skip a damaged checkpoint: the commits before it say the same.
     if (i > first && header.is_checkpoint()) continue;
     const uint64_t expected =
         header.is_checkpoint() ? header.sequence : core_.last_sequence + 1;
@@ -420,7 +432,8 @@ absl::Status Loader::LoadOnce() {
                  absl::StrCat(header.is_checkpoint() ? "checkpoint" : "commit",
                               " ", header.sequence, " at offset ",
                               record.location.payload_offset));
-    // Of a tree in nodes a part is worse than another way to all of it.
+    // A checkpoint that cannot be read is not loaded in part: an older one may
+    // give the whole tree.
     if (!replayed.ok() && (header.is_checkpoint() || !GoOn(replayed))) {
       return replayed;
     }
@@ -444,15 +457,15 @@ absl::Status Loader::LoadOnce() {
 
 absl::StatusOr<LoadResult> LoadTree(Core& core, LoadMode mode) {
   absl::StatusOr<LoadResult> result = Loader(core, mode).Load();
-  // Where the file was cut short, or its disk fails, the map shows zeros; then
-  // that is what there is to tell, and not what they were taken for.
+  // If the file was truncated or its disk fails, the mapping shows zeros. Then
+  // report that, and not what the zeros were taken for.
   Store& store = *core.store;
   VARVE_RETURN_IF_ERROR(store.CheckLength(store.tail()));
   VARVE_ASSIGN_OR_RETURN(const Store::PinnedBytes all,
                          store.View(0, store.tail()));
   if (!HasLostBytes(all.bytes)) return result;
-  // Perhaps it was content, and perhaps the newest commits: to go on writing
-  // without them would be the end of them.
+  // The unreadable bytes may be content or the newest commits. Writing on
+  // without those commits would destroy them.
   const std::string message = absl::StrCat(
       store.path(), " cannot be read everywhere; its disk may be failing");
   if (!store.read_only()) return DamageError(message);

@@ -1,5 +1,6 @@
-// Reading a tree back from its store: the newest checkpoint, then every commit
-// after it in the order of their sequence numbers (docs/format.md, "Replay").
+// Loading a tree from its store: reads the newest checkpoint, then replays
+// every commit after it in the order of their sequence numbers (docs/format.md,
+// "Replay").
 
 #ifndef VARVE_FS_LOG_LOADER_H_
 #define VARVE_FS_LOG_LOADER_H_
@@ -22,14 +23,15 @@ namespace varve::fs {
 struct LoadResult {
   // Whether the newest commit says that the store was closed properly.
   bool clean = false;
-  // Entries behind the newest commit, newest first: another program's if the
-  // store was closed properly, else unfinished work.
+  // Entries behind the newest commit, newest first. They are another program's
+  // if the store was closed properly, or else what an unclean stop has left.
   std::vector<EntryLocation> behind;
   // Whether the store was rearranged since its commits were written, as
   // another program's compaction does.
   bool relocated = false;
-  // Of a relocated store: keys that another program has deleted since, whose
-  // newest entry is a tombstone that no record in its place comes after.
+  // Only for a relocated store: the key hashes that another program has deleted
+  // since. Their newest entry is a tombstone that no record in its place
+  // follows.
   absl::flat_hash_set<uint64_t> deleted;
   // Data ids below this one were drawn before the checkpoint.
   uint64_t first_data_id = 1;
@@ -41,7 +43,7 @@ struct LoadResult {
   // Whether the newest checkpoint could not be read, and the tree comes from
   // the one before it and the commits since.
   bool rebuilt = false;
-  // What was passed over, in sentences.
+  // What was skipped or ignored, in sentences for the user.
   std::vector<std::string> notes;
 };
 
@@ -49,8 +51,8 @@ struct LoadResult {
 // are set. DATA_LOSS if a commit is damaged or missing, UNIMPLEMENTED if one
 // needs a newer version.
 //
-// kWhatIsLeft goes on without what is damaged or missing, and says in the notes
-// what that was. Files may then be what they were before.
+// kWhatIsLeft skips what is damaged or missing and reports it in the notes.
+// Files may then have an older state.
 enum class LoadMode { kAll, kWhatIsLeft };
 absl::StatusOr<LoadResult> LoadTree(Core& core, LoadMode mode = LoadMode::kAll);
 

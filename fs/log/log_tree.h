@@ -1,7 +1,7 @@
-// LogTree: the tree as it lies in the log: its newest state, and the segments
-// that the nodes of its last checkpoint are in.
+// LogTree: the tree as it lies in the store: its newest state, and the segments
+// that hold the nodes of its last checkpoints.
 //
-// Thread rules: those of LiveTree.
+// Thread rules: as LiveTree.
 
 #ifndef VARVE_FS_LOG_LOG_TREE_H_
 #define VARVE_FS_LOG_LOG_TREE_H_
@@ -20,15 +20,16 @@
 namespace varve::fs {
 
 struct LogTree {
-  // The tree that `root` leads to, or a new one that is empty. `store` must
-  // outlive it; `seed` as for TreeReader. DATA_LOSS if the root is damaged.
+  // Opens the tree at `root`, or makes an empty one if that is nothing. `store`
+  // must outlive the tree; `seed` as for TreeReader. DATA_LOSS if the root node
+  // is damaged.
   static absl::StatusOr<std::shared_ptr<LogTree>> Open(
       Store* store, std::optional<TreeRoot> root, uint64_t seed);
 
   explicit LogTree(Store* store) : segments(store), nodes(&segments) {}
 
-  // Those without a live byte are needed by the checkpoint before the last
-  // alone, and forgotten with the next one.
+  // Segments without a live byte are needed only by the checkpoint before the
+  // last. The next checkpoint removes them.
   NodeSegments segments;
   const NodeReader nodes;
   std::unique_ptr<LiveTree> live;

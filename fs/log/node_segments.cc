@@ -23,7 +23,7 @@ absl::StatusOr<absl::string_view> NodeIn(absl::string_view nodes,
   if (pointer.offset > nodes.size() ||
       pointer.size > nodes.size() - pointer.offset) {
     return DamageError(
-        absl::StrCat(DescribeNode(pointer), " lies behind the segment's end"));
+        absl::StrCat(DescribeNode(pointer), " lies beyond the segment's end"));
   }
   return nodes.substr(pointer.offset, pointer.size);
 }
@@ -40,8 +40,8 @@ absl::string_view NodeSegments::Mapped::nodes() const {
 void NodeSegments::Add(const Segment& segment) {
   absl::MutexLock lock(&mu_);
   segments_[segment.number].segment = segment;
-  // The others are not read; and they may be said to lie where they were before
-  // another program compacted the store.
+  // Retired segments are not read; and after another program has compacted the
+  // store, their offsets may be stale.
   if (segment.is_retired()) return;
   end_.store(std::max(end_.load(), segment.nodes_offset + segment.nodes_size +
                                        BytesBehindNodes(segment.nodes_size)));
@@ -72,7 +72,7 @@ absl::Status NodeSegments::MapLocked(Mapped& mapped) const {
   absl::StatusOr<Store::PinnedBytes> whole =
       store == nullptr || segment.nodes_size > kMaxNodesSize ||
               segment.nodes_offset < before
-          ? absl::OutOfRangeError("its place cannot be")
+          ? absl::OutOfRangeError("its offset or size is impossible")
           : store->View(segment.nodes_offset - before,
                         before + segment.nodes_size +
                             BytesBehindNodes(segment.nodes_size));
@@ -107,7 +107,8 @@ absl::StatusOr<absl::string_view> NodeSegments::RecoverLocked(
   if (!nodes.ok()) return Annotate(nodes.status(), name);
   segment.recovered = std::make_unique<const std::string>(*std::move(nodes));
   damage_.Update(DamageError(absl::StrCat(
-      name, " is damaged; what it held was brought back from its parity")));
+      name,
+      " is damaged; its nodes were recovered from its parity, in memory")));
   return *segment.recovered;
 }
 
@@ -157,7 +158,7 @@ std::vector<Segment> NodeSegments::All() const {
 absl::Status NodeSegments::Detach() {
   absl::MutexLock lock(&mu_);
   for (auto& [number, mapped] : segments_) {
-    // Nobody reads the others.
+    // Retired segments are not read.
     if (mapped.segment.is_retired() || !mapped.nodes().empty()) continue;
     VARVE_RETURN_IF_ERROR(MapLocked(mapped));
   }

@@ -1,8 +1,9 @@
-// NodeSegments: the segments of a tree, and the nodes in them, read in place. A
-// segment of which something is damaged is brought back from its parity, in
-// memory.
+// NodeSegments: the segments of a tree. Their nodes are read in place, in the
+// store's mapping. If part of a segment is damaged, its nodes are recovered
+// from its parity, in memory.
 //
-// Thread-safe, except as said.
+// Thread-safe, except that a segment must not be removed while its nodes are in
+// use.
 
 #ifndef VARVE_FS_LOG_NODE_SEGMENTS_H_
 #define VARVE_FS_LOG_NODE_SEGMENTS_H_
@@ -29,31 +30,31 @@ class NodeSegments final : public NodeSource {
   // `store` must outlive it.
   explicit NodeSegments(Store* store) : store_(store) {}
 
-  // What the segment's number leads to from now on.
+  // Adds a segment, or replaces the one with its number.
   void Add(const Segment& segment) ABSL_LOCKS_EXCLUDED(mu_);
-  // The same for segments that only the checkpoint before the last needs.
+  // Adds segments that only the checkpoint before the last needs.
   void AddRetired(std::vector<Segment> segments) ABSL_LOCKS_EXCLUDED(mu_);
-  // Forgets a segment: nothing that lies in it may be in use.
+  // Removes a segment. No node of it may be in use.
   void Remove(uint32_t number) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // The node's bytes, as long as its segment is not removed. DATA_LOSS if there
-  // is no such segment, or it does not reach so far.
+  // The node's bytes, valid until its segment is removed. DATA_LOSS if there is
+  // no such segment, or the node would lie beyond the segment's end.
   absl::StatusOr<absl::string_view> Fetch(
       const NodePointer& pointer) const override ABSL_LOCKS_EXCLUDED(mu_);
 
-  // All nodes of the segment are brought back. DATA_LOSS if too much of it is
-  // damaged.
+  // Recovers all nodes of the segment, and returns this one. DATA_LOSS if too
+  // much of the segment is damaged.
   absl::StatusOr<absl::string_view> Recover(
       const NodePointer& pointer) const override ABSL_LOCKS_EXCLUDED(mu_);
-  // Remembers the failure, unless there is one already.
+  // Keeps the failure for TakeDamage(), unless it keeps one already.
   void NoteDamage(const absl::Status& damage) ABSL_LOCKS_EXCLUDED(mu_);
-  // What has been brought back, or noted, since this was asked last, in a
-  // sentence; OK if nothing was.
+  // The first damage that was recovered from, or noted, since the last call; OK
+  // if there was none.
   absl::Status TakeDamage() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // DATA_LOSS if the store's file has become too short for what was read from
-  // here: some of it may have been zeros. To be asked after reading, whatever
-  // came of that.
+  // DATA_LOSS if the store's file has become too short for the segments: bytes
+  // that were read may have been zeros. Must be called after reading, even if
+  // that failed.
   absl::Status CheckLength() const {
     const uint64_t end = end_.load(std::memory_order_relaxed);
     Store* const store = store_.load();
@@ -61,28 +62,29 @@ class NodeSegments final : public NodeSource {
                                         : store->CheckLength(end);
   }
 
-  // By number.
+  // All segments, in the order of their numbers.
   std::vector<Segment> All() const ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Says that another store is about to take over the file in which the
-  // segments lie. All of them are mapped first, and can be read until Attach()
-  // says which store that is. DATA_LOSS if one has no place; nothing has
-  // changed then.
+  // Prepares for another Store object to take over the file that holds the
+  // segments. Maps all segments, so that they can be read until Attach() passes
+  // the new Store. DATA_LOSS if a segment cannot be mapped; then nothing has
+  // changed.
   absl::Status Detach() ABSL_LOCKS_EXCLUDED(mu_);
   void Attach(Store* store) { store_.store(store); }
 
  private:
   struct Mapped {
     Segment segment;
-    // All of it, once one of its nodes has been asked for.
+    // The whole segment, once one of its nodes has been requested.
     Store::PinnedBytes whole;
-    // Its nodes, where they had to be brought back.
+    // Its nodes, if they had to be recovered; else null.
     std::unique_ptr<const std::string> recovered;
 
-    // Empty if it was not asked for yet.
+    // Its nodes; empty until they are mapped.
     absl::string_view nodes() const;
   };
-  // Those bytes; empty if there is no such segment, or it was not mapped yet.
+  // The nodes of a segment; empty if there is no such segment, or it is not
+  // mapped yet.
   absl::string_view FindMapped(uint32_t number) const ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<absl::string_view> Map(uint32_t number) const
       ABSL_LOCKS_EXCLUDED(mu_);
@@ -92,8 +94,8 @@ class NodeSegments final : public NodeSource {
   absl::StatusOr<absl::string_view> RecoverLocked(Mapped& segment) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
-  std::atomic<Store*> store_;  // null while they are detached
-  // Where in the store the last of them ends.
+  std::atomic<Store*> store_;  // null between Detach() and Attach()
+  // Where in the store the last segment ends.
   std::atomic<uint64_t> end_{0};
   mutable absl::Mutex mu_;
   mutable absl::Status damage_ ABSL_GUARDED_BY(mu_);

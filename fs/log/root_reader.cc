@@ -20,7 +20,7 @@ absl::StatusOr<TreeRoot> ReadRoot(const EntryView& checkpoint) {
   if (!reader.header().has_root()) {
     return absl::UnimplementedError(
         "the store was written by an early version of Varve, which this one "
-        "cannot read any more: copy the files out with that version");
+        "cannot read; copy the files out with that version");
   }
   return DecodeTreeRoot(reader.body());
 }
@@ -30,7 +30,7 @@ void FindSegments(const Store& store, const Identity& identity,
   for (Segment& segment : root.segments) {
     const auto entry =
         store.Read(EntryKey::OfHash(identity.SegmentKeyHash(segment.number)));
-    if (!entry.ok()) continue;  // reading a node of it will say so
+    if (!entry.ok()) continue;  // reading a node of it reports that
     const absl::string_view payload = entry->payload_text();
     const auto reader =
         CommitReader::Open(payload, entry->location().payload_offset,

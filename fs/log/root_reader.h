@@ -1,4 +1,5 @@
-// Reading what a checkpoint says of the tree.
+// Reading the root of a tree from its checkpoint, and finding the segments that
+// hold the tree's nodes.
 //
 // Thread-safe: there is no state.
 
@@ -15,15 +16,17 @@
 namespace varve::fs {
 
 // The root that the checkpoint names. DATA_LOSS if the record is malformed,
-// UNIMPLEMENTED if it is that of a version that had none.
+// UNIMPLEMENTED if an early version of Varve wrote it, whose checkpoints name
+// none.
 absl::StatusOr<TreeRoot> ReadRoot(const EntryView& checkpoint);
 
-// Has the root say where its segments are in a store that was relocated. Of one
-// that is not there it says what it did: reading a node of it is an error then.
+// Sets the offsets of the root's segments to where they lie in a relocated
+// store. The offset of a segment that is not found stays as it is; reading a
+// node of it is an error then.
 void FindSegments(const Store& store, const Identity& identity, TreeRoot& root);
 
 // The segments that the checkpoint before this one needs, and this one does
-// not; none if that cannot be read.
+// not; none if the checkpoint before cannot be read.
 std::vector<Segment> SegmentsOnlyBefore(const Store& store,
                                         const Identity& identity,
                                         const TreeRoot& root);

@@ -27,8 +27,8 @@ size_t DataBlocks(size_t nodes_size) {
   return (nodes_size + kParityBlock - 1) / kParityBlock;
 }
 
-// Zeros behind the nodes, so that a page of the file does not hit the end of a
-// block, a short one behind it, and the parity.
+// Zeros behind the nodes. Without them, a page of the file could hit three
+// blocks: the end of one, a short last one, and the parity.
 size_t Padding(size_t nodes_size) {
   const size_t blocks = DataBlocks(nodes_size);
   return blocks == 1 ? 0 : blocks * kParityBlock - nodes_size;
@@ -43,7 +43,7 @@ unsigned char* Raw(std::string& block) {
   return reinterpret_cast<unsigned char*>(block.data());
 }
 
-// The blocks that `nodes` are; the last one is filled up with zeros.
+// Splits `nodes` into blocks; the last one is filled up with zeros.
 Blocks Split(absl::string_view nodes) {
   Blocks blocks;
   for (; !nodes.empty();
@@ -54,7 +54,8 @@ Blocks Split(absl::string_view nodes) {
   return blocks;
 }
 
-// A row for each block of data and parity: what of the data is in it.
+// The matrix of the code: a row for each block of data and parity, with the
+// factor of each block of data in it.
 std::vector<uint8_t> CodeOf(size_t data) {
   std::vector<uint8_t> code((data + kParityBlocks) * data);
   gf_gen_cauchy1_matrix(code.data(), static_cast<int>(data + kParityBlocks),
@@ -62,7 +63,8 @@ std::vector<uint8_t> CodeOf(size_t data) {
   return code;
 }
 
-// For each row of `rows`, the sum of the blocks that it is made of.
+// For each row of `rows`, computes the sum of the blocks `from`, multiplied by
+// the row's factors.
 void Combine(const uint8_t* rows, Blocks& from, absl::Span<std::string> to) {
   std::vector<uint8_t> tables(32 * from.size() * to.size());
   ec_init_tables(static_cast<int>(from.size()), static_cast<int>(to.size()),
@@ -79,7 +81,7 @@ void Combine(const uint8_t* rows, Blocks& from, absl::Span<std::string> to) {
                  results.data());
 }
 
-// The checksums of all blocks, if the table is not damaged itself.
+// The checksums of all blocks; nothing if the table itself is damaged.
 std::optional<std::vector<uint32_t>> ReadTable(absl::string_view table) {
   const absl::string_view sums = table.substr(0, table.size() - kSumSize);
   WireReader reader(table);
@@ -91,14 +93,15 @@ std::optional<std::vector<uint32_t>> ReadTable(absl::string_view table) {
   return result;
 }
 
-// Makes the blocks of `lost` be what they were, from those of `sound`, which
-// are as many as there are of data.
+// Recovers the blocks `lost` from the blocks `sound`, which are as many as
+// there are blocks of data.
 absl::Status BringBack(const std::vector<size_t>& lost,
                        const std::vector<size_t>& sound,
                        const std::vector<uint32_t>& sums, Blocks& all) {
   if (lost.empty()) return absl::OkStatus();
   const size_t data = sound.size();
-  // The data in terms of what is sound, of which only the lost is of interest.
+  // The inverse expresses the blocks of data by sound blocks. Only the rows of
+  // lost blocks are needed.
   const std::vector<uint8_t> code = CodeOf(data);
   std::vector<uint8_t> matrix;
   Blocks from;
@@ -110,14 +113,13 @@ absl::Status BringBack(const std::vector<size_t>& lost,
   std::vector<uint8_t> inverse(matrix.size());
   if (gf_invert_matrix(matrix.data(), inverse.data(), static_cast<int>(data)) !=
       0) {
-    return DamageError("the segment cannot be brought back");
+    return DamageError("the segment cannot be recovered");
   }
   for (const size_t i : lost) {
     Combine(inverse.data() + i * data, from, absl::MakeSpan(&all[i], 1));
     if (SumOf(all[i]) != sums[i]) {
       return DamageError(
-          "a block of the segment that was brought back is not "
-          "what it was");
+          "a recovered block of the segment does not match its checksum");
     }
   }
   return absl::OkStatus();
@@ -158,12 +160,13 @@ absl::StatusOr<std::string> RecoverNodes(absl::string_view whole,
   const size_t behind = BytesBehindNodes(nodes_size);
   if (nodes_size == 0 || nodes_size > kMaxNodesSize ||
       whole.size() != before + nodes_size + behind) {
-    return DamageError("the segment does not have the size that it should");
+    return DamageError("the segment has the wrong size");
   }
   auto sums = ReadTable(whole.substr(0, before));
   if (!sums.has_value()) sums = ReadTable(whole.substr(whole.size() - before));
   if (!sums.has_value()) {
-    return DamageError("both tables of the segment's checksums are damaged");
+    return DamageError(
+        "both copies of the segment's checksum table are damaged");
   }
   Blocks all = Split(whole.substr(before, nodes_size + Padding(nodes_size)));
   const size_t data = all.size();
@@ -172,8 +175,8 @@ absl::StatusOr<std::string> RecoverNodes(absl::string_view whole,
        Split(whole.substr(0, kParityBlocks * kParityBlock))) {
     all.push_back(std::move(block));
   }
-  std::vector<size_t> lost;   // of the data
-  std::vector<size_t> sound;  // as many as there are of data
+  std::vector<size_t> lost;   // blocks of data
+  std::vector<size_t> sound;  // as many as there are blocks of data
   size_t damaged = 0;
   for (size_t i = 0; i < all.size(); ++i) {
     const bool is_sound = SumOf(all[i]) == (*sums)[i];
@@ -182,9 +185,9 @@ absl::StatusOr<std::string> RecoverNodes(absl::string_view whole,
     if (is_sound && sound.size() < data) sound.push_back(i);
   }
   if (damaged > kParityBlocks) {
-    return DamageError(absl::StrCat(damaged, " blocks of the segment are ",
-                                    "damaged, which is more than can be "
-                                    "brought back"));
+    return DamageError(absl::StrCat(damaged,
+                                    " blocks of the segment are damaged, ",
+                                    "more than its parity can recover"));
   }
   VARVE_RETURN_IF_ERROR(BringBack(lost, sound, *sums, all));
   std::string nodes;

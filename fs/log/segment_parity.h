@@ -1,7 +1,9 @@
-// The bytes around the nodes of a segment that bring back what is damaged of
-// it: two blocks of parity (a Reed-Solomon code, by ISA-L), and the checksum of
-// each block, which say what is damaged. A page of the file that is lost hits
-// two blocks at most, so nothing is lost with it. docs/format.md has the form.
+// Parity of segments: the bytes before and behind the nodes of a segment from
+// which damaged nodes are recovered. They are two blocks of parity (a
+// Reed-Solomon code, computed by ISA-L) and the checksums of all blocks, which
+// tell which blocks are damaged. A lost page of the file hits at most two
+// blocks, so its bytes can always be recovered. docs/format.md specifies the
+// bytes.
 //
 // Thread-safe: there is no state.
 
@@ -18,24 +20,24 @@ namespace varve::fs {
 
 inline constexpr size_t kParityBlock = 4096;
 inline constexpr size_t kParityBlocks = 2;
-// A code has 255 blocks at most.
+// The code has at most 255 blocks.
 inline constexpr size_t kMaxNodesSize = (255 - kParityBlocks) * kParityBlock;
 
-// How many bytes come before the nodes of a segment, and behind them, if they
-// are so many.
+// How many bytes come before and behind the nodes of a segment, for nodes of
+// `nodes_size` bytes.
 size_t BytesBeforeNodes(size_t nodes_size);
 size_t BytesBehindNodes(size_t nodes_size);
 
-// What comes before and behind these nodes, kMaxNodesSize at most.
+// The bytes before and behind `nodes`, which have at most kMaxNodesSize bytes.
 struct SegmentParity {
   std::string before;
   std::string behind;
 };
 SegmentParity ParityOf(absl::string_view nodes);
 
-// The nodes of a segment as they were: `whole` is the segment's bytes, with
-// those before and behind its nodes, which are `nodes_size`. DATA_LOSS if too
-// much of it is damaged.
+// Recovers the nodes of a segment as they were written. `whole` is the segment
+// with the bytes before and behind its nodes; the nodes have `nodes_size`
+// bytes. DATA_LOSS if too much of it is damaged.
 absl::StatusOr<std::string> RecoverNodes(absl::string_view whole,
                                          size_t nodes_size);
 

@@ -38,7 +38,7 @@ TEST(SegmentParity, SoundNodesComeBackAsTheyAre) {
   }
 }
 
-// Wherever a page of the file begins, which is no matter of the blocks.
+// Pages of the file may begin anywhere in a block.
 TEST(SegmentParity, AnyPageCanBeLost) {
   for (const size_t size : kSizes) {
     const std::string nodes = RandomBytes(size);

@@ -1,5 +1,6 @@
-// SegmentWriter: puts the nodes that a checkpoint makes into segments, and
-// counts which nodes of older segments it does without.
+// SegmentWriter: packs the nodes that a checkpoint makes into segments, appends
+// these to the store, and counts the bytes of older nodes that the new tree no
+// longer uses.
 //
 // Not thread-safe.
 
@@ -26,11 +27,10 @@ namespace varve::fs {
 
 class SegmentWriter final : public NodeSink {
  public:
-  // A segment is written when it has so many bytes: as many as its parity can
-  // bring back.
+  // The size of a full segment: the most that its parity can cover.
   static constexpr size_t kSegmentSize = kMaxNodesSize;
 
-  // The numbers of its segments begin at `next_segment`.
+  // `next_segment` is the number of the first segment.
   SegmentWriter(Core& core, Timestamp time, uint32_t next_segment)
       : core_(core), time_(time), number_(next_segment) {}
 
@@ -39,13 +39,13 @@ class SegmentWriter final : public NodeSink {
       ABSL_LOCKS_EXCLUDED(core_.commit_mu);
   void Retire(const NodePointer& node) override;
 
-  // Adds the last segment, if it has nodes, to a batch that has no entries yet,
-  // and returns where that ends now. The writer must outlive the batch.
-  // commit_mu must be held.
+  // Adds the last segment, if it has nodes, to a batch that has no entries yet.
+  // Returns where the batch ends now. The writer must outlive the batch, and
+  // the caller must hold commit_mu.
   uint64_t AddLast(Batch& batch);
 
-  // What the tree's segments are, once they were `before`: the same and those
-  // that were written, less what was done without.
+  // The new tree's segments, given those of the old tree: adds the segments
+  // that were written, and subtracts retired nodes from the live bytes.
   std::vector<Segment> Update(std::vector<Segment> before) const;
   uint32_t next_segment() const { return number_; }
 
@@ -59,7 +59,7 @@ class SegmentWriter final : public NodeSink {
   std::string nodes_;                   // in it
   std::optional<CommitWriter> record_;  // of the segment that was added last
   std::vector<Segment> written_;
-  // Bytes of nodes that are done without, by the number of their segment.
+  // Bytes of retired nodes, by the number of their segment.
   absl::btree_map<uint32_t, uint64_t> retired_;
 };
 

@@ -19,8 +19,8 @@ constexpr size_t kIdentitySizes[] = {Identity::kEncodedSize,
 
 constexpr absl::string_view kCutShortType = "varve/cut-short";
 
-// Whether one of the newest entries of the file is a record of that tree. False
-// also where that cannot be told by a few small reads.
+// Whether one of the newest entries of the file is a record of the tree. Also
+// false if a few small reads do not tell.
 bool EndsInRecordOf(const Identity& identity, File& file) {
   constexpr int kEntries = 16;
   const absl::StatusOr<FileInfo> info = file.Info();
@@ -46,9 +46,9 @@ bool EndsInRecordOf(const Identity& identity, File& file) {
   return false;
 }
 
-// What looks like an identity at the begin of the file. In a store of ours it
-// is the first entry, but it may also be the first bytes of a value which is
-// itself the file of a store.
+// Bytes that look like an identity at the beginning of the file. In a store of
+// ours they are the first entry. But they may also be the first bytes of a
+// payload that is itself a store.
 struct Candidate {
   Identity identity;
   bool is_confirmed = false;
@@ -59,7 +59,7 @@ absl::StatusOr<std::optional<Candidate>> FindCandidate(
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
                          file_system.Open(path, OpenMode::kRead, 0));
   std::byte bytes[Identity::kLongSize + kMetadataSize];
-  // A read that fails or is cut short is no answer; the long way gives one.
+  // If the read fails or is short, the caller opens the file as a store.
   const auto size = file->ReadAt(0, absl::MakeSpan(bytes));
   if (!size.ok()) return std::nullopt;
   for (const size_t payload_size : kIdentitySizes) {
@@ -79,8 +79,8 @@ absl::StatusOr<std::optional<Candidate>> FindCandidate(
   return std::nullopt;
 }
 
-// Whether a record of its tree is in the chain that `is_it`. A chain that is
-// broken refutes nothing.
+// Whether the chain has a record of the tree for which `is_it` returns true.
+// Also true if the chain is broken: the record may lie beyond the break.
 bool HoldsRecord(const Store& store, const Identity& identity,
                  absl::FunctionRef<bool(const CommitHeader&)> is_it) {
   bool found = false;
@@ -92,9 +92,9 @@ bool HoldsRecord(const Store& store, const Identity& identity,
   return found || !walked.ok();
 }
 
-// Whether `entry`, which has the form of an identity, is not just bytes within
-// another entry: a record of its tree is in the chain, and only who knows the
-// secret can have put it there.
+// Whether `entry`, which has the form of an identity, is one, and not bytes
+// within another entry. If so, the chain has a record of its tree, which only a
+// program that knows the secret can have written.
 bool HasRecords(const EntryView& entry, const Store& store) {
   const absl::StatusOr<Identity> identity =
       Identity::Decode(entry.payload_text());
@@ -132,7 +132,7 @@ absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
   const auto is_identity = [key_hash](const EntryView& entry) {
     return entry.key_hash() == key_hash && !entry.is_tombstone();
   };
-  // In a store of ours it is the first of all, and need not be looked for.
+  // In a store of ours it is the first entry, and needs no search.
   for (const size_t payload_size : kIdentitySizes) {
     auto first = store.EntryEndingAt(payload_size + kMetadataSize);
     if (first.ok() && first->location().prev_tail == 0 && is_identity(*first) &&
@@ -173,12 +173,13 @@ bool IsCutShort(const absl::Status& status) {
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity) {
   return [identity](const EntryView& entry) -> uint64_t {
     const std::optional<CommitHeader> header = identity.AsCommit(entry);
-    // A record that was moved speaks of another arrangement of the store.
+    // A record that was moved refers to the store as it was laid out before.
     if (!header.has_value() ||
         header->position != entry.location().payload_offset) {
       return 0;
     }
-    // A store is synced before it is marked as closed, and then once more.
+    // A store is synced before it is marked as closed, and once more
+    // afterwards.
     return header->clean() ? entry.location().end() : header->durable_tail;
   };
 }

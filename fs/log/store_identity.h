@@ -1,5 +1,5 @@
-// Which tree a store holds, and whether all of it is there, found before the
-// tree is loaded.
+// Finding the identity of the tree in a store before the tree is loaded, and
+// noticing that the file was cut short.
 //
 // Thread-safe: there is no state.
 
@@ -22,26 +22,25 @@
 
 namespace varve::fs {
 
-// The identity in the store file at `path`, found without opening it as a
-// store where possible; nothing if it has none. Nothing is written.
+// The identity in the store file at `path`; nothing if it has none. Opens the
+// file as a store only if its first bytes do not tell. Writes nothing.
 absl::StatusOr<std::optional<Identity>> FindIdentity(
     FileSystem& file_system, const std::string& path,
     const std::vector<Mend>& mends = {});
 
-// The entry of the store's identity: the oldest under its key, as whoever comes
-// later may be anybody. NOT_FOUND if there is none. Its checksum is not looked
-// at.
+// The entry of the store's identity. It is the oldest under its key, because
+// anybody may have appended later ones. NOT_FOUND if there is none. Does not
+// verify the entry's checksum.
 absl::StatusOr<EntryView> FindIdentityEntry(const Store& store);
 
 // DATA_LOSS if the store's file is known to have been cut short: it holds no
-// record of its tree, and less than the identity says it held when it came from
-// a compaction. (Whatever else is appended or dropped, at least one record
-// stays.)
+// record of its tree, and is shorter than the identity says it was after a
+// compaction. (A whole store always has at least one record.)
 absl::Status CheckNotCutShort(const Store& store, const Identity& identity);
-// Whether that is what the status says.
+// Whether the status is such an error of CheckNotCutShort().
 bool IsCutShort(const absl::Status& status);
 
-// For OpenOptions::durable_tail of a store with that identity.
+// The value for OpenOptions::durable_tail of a store with this identity.
 std::function<uint64_t(const EntryView&)> DurableTailOf(Identity identity);
 
 }  // namespace varve::fs

@@ -18,8 +18,8 @@
 namespace varve::fs {
 namespace {
 
-// Each pass finds all that can be seen through the chain as it is mended so
-// far; a mended link shows more of it.
+// The most passes. Each pass finds the damage in the part of the chain that can
+// be reached; a mended link makes more of the chain reachable.
 constexpr int kMaxPasses = 64;
 
 constexpr uint64_t kCrcOffset = 16;  // in the metadata
@@ -55,7 +55,7 @@ class Mender {
                            file_system_.Open(path_, OpenMode::kRead, 0));
     file = MakeMendedFile(std::move(file), mends_);
     bytes_ = ByteSource::FromFile(*file, store_->tail());
-    // The identity first: it tells what a record is.
+    // Find the identity first: without it, records cannot be recognized.
     identity_.reset();
     const auto visit_all = [this](bool records) {
       return store_->ForEachInChain([this, records](const EntryView& entry) {
@@ -69,7 +69,7 @@ class Mender {
     return status;
   }
 
-  // Notes the identity; with `records`, mends all else.
+  // Without `records`, notes the identity; with it, mends everything else.
   void Look(const EntryView& entry, bool records) {
     const bool may_be_identity = entry.size() == Identity::kEncodedSize ||
                                  entry.size() == Identity::kLongSize;
@@ -94,9 +94,10 @@ class Mender {
     }
   }
 
-  // The hash of the key that a record of the tree's with this payload has;
-  // nothing if it is no whole record. Anybody can write a file that looks like
-  // an identity; under nearly the right key, nobody can.
+  // The key hash that a record of the tree with this payload must have; nothing
+  // if the payload is not a whole record. Also takes identities, which it
+  // remembers, but only under their own key, give or take a bit: anybody can
+  // write a file that looks like an identity, but not under that key.
   std::optional<uint64_t> KeyHashOf(absl::string_view payload,
                                     uint64_t key_hash) {
     const uint64_t identity_hash = HashKey(Identity::Key());
@@ -115,12 +116,12 @@ class Mender {
     return identity_->KeyHashFor(*header);
   }
 
-  // Whether `payload` is that of a record which bears this key.
+  // Whether `payload` is that of a record with this key.
   bool IsRecord(absl::string_view payload, uint64_t key_hash) {
     return KeyHashOf(payload, key_hash) == key_hash;
   }
 
-  // Of an entry whose checksum fails.
+  // Mends the payload of an entry whose checksum does not match.
   std::optional<Mend> MendPayload(const EntryView& entry) {
     const EntryLocation& location = entry.location();
     const auto payload_offset = bytes_->Check(location.payload_offset);

@@ -1,6 +1,9 @@
-// Finding what a damaged store of a tree held before the damage, so that it can
-// be read. Of a tree's own records, single flipped bits can be put right: the
-// checksum says where they are, and the record's digest proves it.
+// Finding out what the bytes of a damaged store were before the damage, so that
+// the store can be read. A single flipped bit in a record of the tree can be
+// corrected: the checksum tells which bit it is, and the record's digest proves
+// it.
+//
+// Thread-safe: there is no state.
 
 #ifndef VARVE_FS_MEND_MENDER_H_
 #define VARVE_FS_MEND_MENDER_H_
@@ -14,9 +17,10 @@
 
 namespace varve::fs {
 
-// The mends of the store file at `path`, for OpenOptions::mends: of links, of
-// the identity, of commits and checkpoints. What files hold is not among them.
-// Reads the whole store; writes nothing. An error if it is no store.
+// Finds mends for the store file at `path`, to be passed as OpenOptions::mends.
+// They correct links, the identity, commits and checkpoints, but not contents
+// of files. Reads the whole store; writes nothing. Fails if the file is not a
+// store.
 absl::StatusOr<std::vector<Mend>> FindMends(FileSystem& file_system,
                                             const std::string& path);
 

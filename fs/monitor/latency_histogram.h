@@ -1,5 +1,5 @@
-// LatencyHistogram: how often something took how long, by powers of two from a
-// microsecond on. Counting takes two atomic additions and no lock.
+// LatencyHistogram: counts durations in buckets, one for each power of two from
+// a microsecond on. Counting takes two atomic additions and no lock.
 //
 // Thread-safe.
 
@@ -15,13 +15,13 @@
 
 namespace varve::fs {
 
-// Bucket i counts what took up to 2^i microseconds, and longer than those below
-// it; the last one all that took longer still.
+// Bucket i counts durations of up to 2^i microseconds that are too long for the
+// buckets below it. The last bucket also counts all longer ones.
 inline constexpr size_t kLatencyBuckets = 26;
 
 struct LatencyCounts {
   std::array<uint64_t, kLatencyBuckets> counts = {};
-  uint64_t nanoseconds = 0;  // the sum
+  uint64_t nanoseconds = 0;  // the sum of all durations
 
   uint64_t total() const {
     uint64_t sum = 0;

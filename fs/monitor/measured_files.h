@@ -1,7 +1,8 @@
-// MeasuredFiles: a seam to the host that counts what is appended to a store and
-// synced, and how long it takes. All else it hands on as it is.
+// MeasuredFiles: a layer on the seam to the host (engine/io/file.h) that counts
+// and times appends and syncs. It passes all calls on to the file system below
+// it.
 //
-// Thread-safe, as the one below it is.
+// Thread-safe, as the file system below it is.
 
 #ifndef VARVE_FS_MONITOR_MEASURED_FILES_H_
 #define VARVE_FS_MONITOR_MEASURED_FILES_H_
@@ -17,7 +18,7 @@
 namespace varve::fs {
 
 struct FileMeter {
-  LatencyHistogram appends;  // each a write system call
+  LatencyHistogram appends;  // one for each write system call
   LatencyHistogram syncs;
   std::atomic<uint64_t> bytes_appended{0};
   std::atomic<uint64_t> failed_appends{0};
@@ -26,7 +27,7 @@ struct FileMeter {
 
 class MeasuredFiles final : public FileSystem {
  public:
-  // `files` and `meter` must outlive this and all that it opens.
+  // `files` and `meter` must outlive this object and all files that it opens.
   MeasuredFiles(FileSystem& files, FileMeter& meter)
       : files_(files), meter_(meter) {}
 

@@ -1,6 +1,6 @@
-// MetricsText: metrics in the text format of Prometheus, version 0.0.4.
+// MetricsText: writes metrics in the text format of Prometheus, version 0.0.4.
 //
-// For one thread.
+// Not thread-safe.
 
 #ifndef VARVE_FS_MONITOR_METRICS_TEXT_H_
 #define VARVE_FS_MONITOR_METRICS_TEXT_H_
@@ -15,18 +15,18 @@ namespace varve::fs {
 
 class MetricsText {
  public:
-  // Begins a metric; its samples follow. `type` is "counter", "gauge" or
+  // Begins a metric, whose samples must follow. `type` is "counter", "gauge" or
   // "histogram".
   void Metric(absl::string_view name, absl::string_view type,
               absl::string_view help);
-  // A sample of it. `labels` is `name="value"`, several with commas between
-  // them, or empty; see Label().
+  // Adds a sample of the metric. `labels` is empty, or one or more
+  // `name="value"` with commas between them; see Label().
   void Sample(absl::string_view labels, uint64_t value);
   void Sample(absl::string_view labels, double value);
-  // All samples of a histogram of seconds.
+  // Adds all samples of a histogram, in seconds.
   void Histogram(absl::string_view labels, const LatencyCounts& counts);
 
-  // A metric with one sample.
+  // Adds a metric with one sample.
   template <typename Number>
   void Single(absl::string_view name, absl::string_view type,
               absl::string_view help, Number value) {
@@ -44,7 +44,7 @@ class MetricsText {
   std::string text_;
 };
 
-// `name="value"`, escaped.
+// Returns `name="value"`, escaped.
 std::string Label(absl::string_view name, absl::string_view value);
 
 }  // namespace varve::fs

@@ -30,12 +30,13 @@
 namespace varve::fs {
 namespace {
 
-// So many at a time are answered; a trace is one as long as it lasts.
+// The most connections at a time. A trace is one as long as it lasts.
 constexpr size_t kMaxConnections = 16;
 constexpr size_t kMaxRequest = 4096;
-// How long somebody may take to say what he wants, or to take some of it.
+// How long a client may take to send its request, or to read a part of the
+// answer.
 constexpr time_t kPatienceSeconds = 5;
-// The same once everything is to end, which it must not hold up.
+// The same once the destructor runs, so that a client cannot delay it.
 constexpr int kLastMilliseconds = 1000;
 
 struct Address {
@@ -60,7 +61,7 @@ std::optional<Address> Parse(const std::string& text) {
   return address;
 }
 
-// Removes a socket that nobody listens at any more.
+// Removes a socket at which no process listens any more.
 absl::Status RemoveLeftover(const std::string& path, const Address& address) {
   struct stat info;
   if (lstat(path.c_str(), &info) != 0) return absl::OkStatus();
@@ -68,8 +69,9 @@ absl::Status RemoveLeftover(const std::string& path, const Address& address) {
   if (!S_ISSOCK(info.st_mode) ||
       connect(probe.get(), address.get(), address.size) == 0 ||
       errno != ECONNREFUSED) {
-    return ErrorWithNumber(EEXIST,
-                           absl::StrCat(path, " is there already, and in use"));
+    return ErrorWithNumber(
+        EEXIST,
+        absl::StrCat(path, " exists already, and is in use or not a socket"));
   }
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     return SystemError(errno, absl::StrCat("cannot replace ", path));
@@ -84,7 +86,7 @@ bool MayTrace(int fd) {
          (peer.uid == 0 || peer.uid == geteuid());
 }
 
-// Up to the empty line that ends it; what came by then if it does not end.
+// Reads a request up to the empty line that ends it, or as much as comes.
 std::string ReadRequest(int fd) {
   std::string text;
   char buffer[1024];
@@ -106,7 +108,7 @@ std::string Reply(absl::string_view status, absl::string_view type,
 
 constexpr absl::string_view kPlain = "text/plain; charset=utf-8";
 
-// Nothing if the query says what is not known.
+// Nothing if the query has unknown or malformed parts.
 std::optional<Tracer::Filter> ParseFilter(absl::string_view query) {
   Tracer::Filter filter;
   for (const absl::string_view pair :
@@ -138,7 +140,9 @@ absl::StatusOr<std::unique_ptr<MonitorSocket>> MonitorSocket::Listen(
   const std::optional<Address> parsed = Parse(address);
   if (!parsed.has_value()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(address, " cannot be the path of a Unix socket"));
+        absl::StrCat(address,
+                     " cannot be the address of a Unix socket: it must begin "
+                     "with / or @, and not be too long"));
   }
   if (address[0] == '/') {
     VARVE_RETURN_IF_ERROR(RemoveLeftover(address, *parsed));
@@ -172,7 +176,7 @@ MonitorSocket::MonitorSocket(std::string address, Descriptor listener,
 
 MonitorSocket::~MonitorSocket() {
   const uint64_t one = 1;
-  // Cannot fail: it is written once.
+  // Cannot fail, because it is written only once.
   [[maybe_unused]] const ssize_t written = write(end_.get(), &one, sizeof(one));
   thread_.join();
   struct stat info;
@@ -207,7 +211,7 @@ void MonitorSocket::Accept() {
     if (!started) connections_.pop_back();
   }
   for (Connection& connection : connections_) {
-    // Who waits for a request ends; what is being sent has its time.
+    // Threads that wait for a request end. Those that send have some time left.
     shutdown(connection.fd.get(), SHUT_RD);
     connection.thread.join();
   }
@@ -232,7 +236,8 @@ void MonitorSocket::Answer(int fd) {
     absl::ConsumePrefix(&target, "?");
     Trace(fd, target);
   } else {
-    SendAll(fd, Reply("404 Not Found", kPlain, "there is /metrics\n"));
+    SendAll(fd, Reply("404 Not Found", kPlain,
+                      "there are only /metrics and /trace\n"));
   }
 }
 
@@ -245,7 +250,7 @@ void MonitorSocket::Trace(int fd, absl::string_view query) {
   const std::optional<Tracer::Filter> filter = ParseFilter(query);
   if (!filter.has_value()) {
     SendAll(fd, Reply("400 Bad Request", kPlain,
-                      "known are pid, op and slower_ns\n"));
+                      "known parameters are pid, op and slower_ns\n"));
     return;
   }
   Tracer::Reader reader(tracer_, *filter);
@@ -253,7 +258,8 @@ void MonitorSocket::Trace(int fd, absl::string_view query) {
                        "HTTP/1.0 200 OK\r\nContent-Type: application/x-ndjson"
                        "\r\nConnection: close\r\n\r\n");
   while (there) {
-    // The end comes after what was recorded before it.
+    // Check for the end before taking requests, so that all that were recorded
+    // before the end are sent.
     struct pollfd events[] = {{reader.event_fd(), POLLIN, 0},
                               {fd, POLLIN | POLLRDHUP, 0},
                               {end_.get(), POLLIN, 0}};

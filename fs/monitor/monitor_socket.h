@@ -1,4 +1,4 @@
-// MonitorSocket: a Unix socket that speaks as much of HTTP/1.0 as it takes to
+// MonitorSocket: a server on a Unix socket that speaks just enough HTTP/1.0 to
 // answer
 //
 //   GET /metrics                          to everybody who can connect
@@ -28,15 +28,17 @@ namespace varve::fs {
 
 class MonitorSocket {
  public:
-  // Listens at `address`: a path, where what a dead daemon has left is taken
-  // away, or "@" and a name in the abstract namespace. `metrics` is called from
-  // threads of this; it and `tracer` must outlive it. INVALID_ARGUMENT for no
-  // such address; ALREADY_EXISTS if somebody listens there, or what is there is
-  // no socket; else the system's error.
+  // Listens at `address`: a path, or "@" and a name in the abstract namespace.
+  // Replaces a socket that a dead daemon left at the path. `metrics` makes the
+  // text of /metrics; it is called from threads of this object. `metrics` and
+  // `tracer` must outlive this object. INVALID_ARGUMENT if `address` is
+  // malformed or too long; ALREADY_EXISTS if a process listens there or the
+  // file is not a socket; else the system's error.
   static absl::StatusOr<std::unique_ptr<MonitorSocket>> Listen(
       const std::string& address, std::function<std::string()> metrics,
       Tracer& tracer);
-  // Ends what is being answered, and takes the path away if it is still ours.
+  // Ends all connections, and removes the path if it is still that of this
+  // socket.
   ~MonitorSocket();
   MonitorSocket(const MonitorSocket&) = delete;
   MonitorSocket& operator=(const MonitorSocket&) = delete;
@@ -55,20 +57,22 @@ class MonitorSocket {
   void Accept();
   void Answer(int fd);
   void Trace(int fd, absl::string_view query);
-  // To a client that follows a trace, however slowly it does, until this is to
-  // end: from then on it has a moment.
+  // Sends to a client that follows a trace, which may read as slowly as it
+  // likes. Once this object is being destroyed, the client has
+  // kLastMilliseconds left. Returns whether all bytes were sent.
   bool SendPatiently(int fd, absl::string_view bytes) const;
-  // What is lost is lost: the other end has gone, or does not read.
+  // Sends to any other client, which must read within kPatienceSeconds. Returns
+  // whether all bytes were sent; if not, nothing more can be done.
   static bool SendAll(int fd, absl::string_view bytes);
 
   const std::string address_;
   const Descriptor listener_;
-  const Descriptor end_;  // readable once this is to end
+  const Descriptor end_;  // readable once the destructor runs
   const std::function<std::string()> metrics_;
   Tracer& tracer_;
-  uint64_t device_ = 0;  // of the path, if it is one
+  uint64_t device_ = 0;  // of the socket's file, if the address is a path
   uint64_t inode_ = 0;
-  std::list<Connection> connections_;  // of the thread that accepts
+  std::list<Connection> connections_;  // only for the thread that accepts
   std::thread thread_;
 };
 

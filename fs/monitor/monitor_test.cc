@@ -194,7 +194,7 @@ class MonitorSocketTest : public testing::Test {
  protected:
   static std::string Metrics() { return "varve_up 1\n"; }
 
-  // Everything that the other end answers.
+  // The whole answer of the server.
   std::string Get(const std::string& request) {
     const Descriptor fd(socket(AF_UNIX, SOCK_STREAM, 0));
     struct sockaddr_un address = {};
@@ -261,7 +261,7 @@ TEST_F(MonitorSocketTest, ATraceEndsWithTheServer) {
   std::string answer;
   std::thread client(
       [&] { answer = Get("GET /trace?op=read HTTP/1.0\r\n\r\n"); });
-  // Nothing reports that the other thread has come so far.
+  // Nothing signals that the other thread has come so far.
   while (!tracer_.on()) std::this_thread::yield();
   tracer_.Record(Sample("lookup"));
   tracer_.Record(Sample("read"));

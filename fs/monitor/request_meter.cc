@@ -11,8 +11,8 @@ void Add(Counter& counter, uint64_t count) {
   counter.fetch_add(count, std::memory_order_relaxed);
 }
 
-// Each thread has a number. With more threads than shards some share one, which
-// is slower and no less right.
+// Each thread has a number. With more threads than shards, some threads share a
+// shard, which is slower but correct.
 size_t NumberOfThread() {
   static std::atomic<size_t> next{0};
   thread_local const size_t number =
@@ -22,7 +22,7 @@ size_t NumberOfThread() {
 
 }  // namespace
 
-// Aligned, so that no two have bytes in one cache line.
+// Aligned, so that no two shards share a cache line.
 struct alignas(128) RequestMeter::Shard {
   std::array<LatencyHistogram, kOpcodes> latencies;
   std::array<Counter, kErrors> errors = {};
@@ -69,8 +69,8 @@ std::unique_ptr<RequestMeter::Counts> RequestMeter::Read() const {
     counts->bytes_written +=
         shard.bytes_written.load(std::memory_order_relaxed);
   }
-  // A beginning is counted before the end that belongs to it: read in this
-  // order, there are never fewer.
+  // Read the ends first: each beginning is counted before its end, so the
+  // result is never negative.
   uint64_t ended = 0;
   for (const LatencyCounts& sum : counts->latencies) ended += sum.total();
   uint64_t begun = 0;

@@ -1,6 +1,6 @@
-// RequestMeter: counts the requests of a mount, by what they ask for, how long
-// they took and how they ended. Threads count in places of their own, so that
-// none waits for a cache line of another's.
+// RequestMeter: counts the requests of a mount by operation, duration and
+// result. Each thread has counters of its own, as far as possible, so that
+// threads do not contend for cache lines.
 //
 // Thread-safe.
 
@@ -21,7 +21,7 @@ namespace varve::fs {
 class RequestMeter {
  public:
   static constexpr size_t kOpcodes = 64;
-  // As many as there are error numbers; the last stands for what lies beyond.
+  // One for each error number; the last stands for all larger ones.
   static constexpr size_t kErrors = 136;
 
   struct Outcome {
@@ -46,8 +46,8 @@ class RequestMeter {
   void Begin();
   void End(const Outcome& outcome);
 
-  // All so far. Not of one moment: what is counted meanwhile may be in it in
-  // part.
+  // All counts so far. They are not of a single moment: a request that ends
+  // meanwhile may be counted in part.
   std::unique_ptr<Counts> Read() const;
 
  private:

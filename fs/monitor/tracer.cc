@@ -15,8 +15,8 @@
 namespace varve::fs {
 namespace {
 
-// The length of the character of UTF-8 that the text begins with; 0 if it is
-// none.
+// The length of the UTF-8 character at the beginning of the text; 0 if the
+// bytes are not one.
 size_t CharacterSize(absl::string_view text) {
   const auto at = [text](size_t i) {
     return static_cast<unsigned char>(text[i]);
@@ -31,7 +31,7 @@ size_t CharacterSize(absl::string_view text) {
   for (size_t i = 1; i < size; ++i) {
     if ((at(i) & 0xc0) != 0x80) return 0;
   }
-  // Longer than need be, halves of surrogates, and what is beyond Unicode.
+  // Overlong forms, surrogates, and code points beyond Unicode are invalid.
   if ((first == 0xe0 && at(1) < 0xa0) || (first == 0xed && at(1) >= 0xa0) ||
       (first == 0xf0 && at(1) < 0x90) || (first == 0xf4 && at(1) >= 0x90)) {
     return 0;
@@ -96,7 +96,8 @@ void Tracer::Reader::Give(const TracedRequest& request) {
   waiting_.requests.push_back(request);
   if (waiting_.requests.size() > 1) return;
   const uint64_t one = 1;
-  // Fails only when the counter is at its maximum, and then it is readable.
+  // Fails only if the counter is at its maximum, and then it is readable
+  // anyway.
   [[maybe_unused]] const ssize_t written =
       write(event_.get(), &one, sizeof(one));
 }
@@ -104,7 +105,7 @@ void Tracer::Reader::Give(const TracedRequest& request) {
 Tracer::Reader::Taken Tracer::Reader::Take() {
   absl::MutexLock lock(&mu_);
   uint64_t count;
-  // Fails if nothing has been given, which is no failure.
+  // Fails if nothing was given since the last call, which is fine.
   [[maybe_unused]] const ssize_t got =
       read(event_.get(), &count, sizeof(count));
   return std::exchange(waiting_, {});

@@ -1,9 +1,9 @@
-// Tracer: hands what is to be told of each request to its readers. While
-// nobody reads, all that a request costs is to look at one number.
+// Tracer: passes a description of each request to its readers. Without readers,
+// a request costs only the check of one number.
 //
-// Each reader has room for some thousand requests. What comes while it is full
-// is lost to that reader, which is told how many it were: no request waits for
-// a reader.
+// Each reader has a queue for some thousand requests. No request waits for a
+// reader: while the queue is full, requests are lost to that reader, which
+// learns their number.
 //
 // Thread-safe.
 
@@ -27,7 +27,7 @@ namespace varve::fs {
 struct TracedRequest {
   std::chrono::system_clock::time_point time;  // when it began
   uint32_t pid = 0;     // of the process; 0 if it came from the kernel itself
-  std::string command;  // its name, if that could be told
+  std::string command;  // the name of its program, if known
   std::string operation;
   std::string path;    // from the root of the mount; empty if there is none
   std::string target;  // the other path, of a rename or link
@@ -38,7 +38,7 @@ struct TracedRequest {
 
 class Tracer {
  public:
-  // Which requests a reader wants; all, if nothing is set.
+  // Which requests a reader wants; by default, all.
   struct Filter {
     std::optional<uint32_t> pid;
     std::vector<std::string> operations;
@@ -47,15 +47,15 @@ class Tracer {
 
   class Reader {
    public:
-    // `tracer` must outlive it.
+    // `tracer` must outlive the reader.
     Reader(Tracer& tracer, Filter filter);
     ~Reader();
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
 
-    // Is readable when there is something to take.
+    // A descriptor that is readable while Take() would return something.
     int event_fd() const { return event_.get(); }
-    // All that has come since the last call, and how many were lost by then.
+    // The requests since the last call, and the number of those that were lost.
     struct Taken {
       std::vector<TracedRequest> requests;
       uint64_t lost = 0;
@@ -76,7 +76,7 @@ class Tracer {
     Taken waiting_ ABSL_GUARDED_BY(mu_);
   };
 
-  // Whether anybody reads.
+  // Whether there are readers. Callers need not describe requests otherwise.
   bool on() const { return reading_.load(std::memory_order_relaxed) != 0; }
   void Record(const TracedRequest& request) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -86,7 +86,8 @@ class Tracer {
   std::vector<Reader*> readers_ ABSL_GUARDED_BY(mu_);
 };
 
-// As a line of JSON, with the line break. What is not UTF-8 becomes U+FFFD.
+// The request as a line of JSON, with the line break. Bytes that are not UTF-8
+// become U+FFFD.
 std::string ToJson(const TracedRequest& request);
 
 }  // namespace varve::fs

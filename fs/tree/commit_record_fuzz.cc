@@ -1,10 +1,10 @@
-// Commit records, checkpoints and identities, decoded from any bytes and
-// applied to a tree.
+// Decodes commit records, checkpoints and identities from any bytes, and
+// applies them to a tree.
 //
-// Decoding must not touch bytes outside of the record, must not make more of a
-// record than its size allows, and what was decoded must be the same when it is
-// encoded and decoded again. The tree that results must be sound, however many
-// of the changes contradict it.
+// Decoding must not touch bytes outside the record, and must not yield more
+// than the record's size allows. Encoding the result and decoding it again must
+// give the same. The tree must stay sound, however many of the changes
+// contradict it.
 
 #include <cstddef>
 #include <cstdint>
@@ -29,11 +29,11 @@
 namespace varve::fs {
 namespace {
 
-// Where the record is said to lie, and under which key.
+// The offset and key that the record is said to have.
 constexpr uint64_t kPayloadOffset = 1 << 20;
 constexpr uint64_t kKeyHash = 0x0123456789abcdef;
 constexpr uint32_t kCrc32 = 0x89abcdef;
-// No encoded extent is smaller: kind, offset and length.
+// The smallest encoded extent: kind, offset and length.
 constexpr size_t kSmallestExtent = 3;
 
 void Check(bool condition, const char* what) {
@@ -42,7 +42,8 @@ void Check(bool condition, const char* what) {
   std::abort();
 }
 
-// Bytes in a block of exact size.
+// Bytes in a heap block of exactly their size, so that the address sanitizer
+// notices reads beyond it.
 class Block {
  public:
   explicit Block(absl::string_view bytes)
@@ -92,7 +93,8 @@ void CheckSizes(const Change& change, absl::string_view payload) {
   }
 }
 
-// Everything in the record up to what is damaged; nothing if it is none.
+// The content of the record up to the first damage; nothing if the bytes are
+// not a record.
 std::optional<Record> Decode(absl::string_view payload) {
   const auto header = CommitReader::ReadHeader(payload);
   auto reader = CommitReader::Open(payload, kPayloadOffset, kKeyHash, kCrc32);
@@ -174,7 +176,7 @@ void CheckNames(const Inode& directory, uint64_t& names) {
   Check(directory.nlink() == links, "a directory has another number of links");
 }
 
-// Only what can be reached from the root is counted again.
+// Only inodes that can be reached from the root are counted again.
 void CheckTree(const Tree& tree) {
   uint64_t inodes = 0;
   uint64_t names = 0;
@@ -207,7 +209,7 @@ void Apply(const Record& record) {
   CheckTree(tree);
 }
 
-// The same bytes with a digest of their own at the end.
+// The same bytes with a valid digest at the end.
 void CheckWithDigest(absl::string_view input) {
   std::string payload(input);
   const uint64_t digest = HashKey(payload);
@@ -218,7 +220,7 @@ void CheckWithDigest(absl::string_view input) {
   const Block block(payload);
   Check(CommitReader::HasValidDigest(block.text()), "a digest is not its own");
   if (const auto record = Decode(block.text())) Apply(*record);
-  // What tells records from other entries takes any bytes.
+  // Functions that tell records from other entries must take any bytes.
   const Identity identity;
   const absl::string_view head = block.text().substr(0, Identity::kRecordHead);
   const auto header = CommitReader::ReadHeader(block.text());
@@ -237,7 +239,7 @@ void RunInput(absl::string_view input) {
     Apply(*record);
   }
   if (const auto identity = Identity::Decode(block.text()); identity.ok()) {
-    // The long form, if it has a least length.
+    // An identity with a least length has the long form.
     const std::string again = identity->Encode();
     Check(input.substr(0, again.size()) == again,
           "the identity is another one");

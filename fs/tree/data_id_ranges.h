@@ -1,4 +1,6 @@
 // DataIdRanges: a set of data ids, kept as ranges.
+//
+// Thread rules: like a standard container.
 
 #ifndef VARVE_FS_TREE_DATA_ID_RANGES_H_
 #define VARVE_FS_TREE_DATA_ID_RANGES_H_
@@ -16,7 +18,7 @@ namespace varve::fs {
 
 class DataIdRanges {
  public:
-  // Adds the ids from `begin` up to `end`; none if that is not larger.
+  // Adds the ids in [begin, end); none if `end` is not larger.
   void Add(uint64_t begin, uint64_t end) {
     if (begin >= end) return;
     auto it = ends_.upper_bound(begin);
@@ -30,7 +32,8 @@ class DataIdRanges {
   }
 
   bool Contains(uint64_t id) const { return ContainsAll(id, id + 1); }
-  // Whether all ids from `begin` up to `end`, which is larger, are in it.
+  // Whether the set has all ids in [begin, end). `end` must be larger than
+  // `begin`.
   bool ContainsAll(uint64_t begin, uint64_t end) const {
     const auto it = ends_.upper_bound(begin);
     return it != ends_.begin() && end <= std::prev(it)->second;
@@ -43,8 +46,8 @@ class DataIdRanges {
   absl::btree_map<uint64_t, uint64_t> ends_;  // by begin
 };
 
-// Those that an unclean stop left without a commit. DATA_LOSS if a node of the
-// tree is damaged.
+// The ids of data that an unclean stop left without a commit. DATA_LOSS if a
+// node of the tree is damaged.
 inline absl::StatusOr<DataIdRanges> UnfinishedIds(const TreeReader& tree) {
   DataIdRanges ids;
   const absl::Status status =

@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kMaxText = 255;
 constexpr size_t kStep = 8;
 
-// At most three slots in four are used.
+// At most three quarters of the slots are used.
 constexpr size_t MostUsed(size_t slots) { return slots / 4 * 3; }
 
 size_t ClassOf(size_t text_size) { return (text_size + kStep - 1) / kStep; }
@@ -55,7 +55,7 @@ void Name::UnlinkFrom(Name** first) {
   }
   delete links;
   links = nullptr;
-  // One name that is left needs no list.
+  // A single name needs no list.
   if ((*first)->links->next == nullptr) {
     delete (*first)->links;
     (*first)->links = nullptr;
@@ -125,7 +125,7 @@ Name* Directory::Find(absl::string_view text, uint64_t hash) const {
 }
 
 size_t Directory::FirstAfter(uint64_t cookie) const {
-  // Names come and go in order often, and a directory is listed from its start.
+  // Names often come and go in order, and a listing starts at the beginning.
   if (first_ == places_.size() || places_[first_].cookie() > cookie) {
     return first_;
   }
@@ -141,7 +141,7 @@ void Directory::AddSlot(size_t place, uint64_t hash) {
   const size_t mask = slot_count() - 1;
   const uint32_t value = SlotValue(place, hash);
   size_t at = hash & mask;
-  // One of a name that was there does for the same name.
+  // An old slot of the same name may be used again.
   while (slots_[at] != 0 && slots_[at] != value) at = (at + 1) & mask;
   if (slots_[at] == 0) ++used_slots_;
   slots_[at] = value;
@@ -167,7 +167,7 @@ void Directory::InsertAt(uint64_t cookie, Name* name, uint64_t hash) {
       places_.begin(), places_.end(), cookie,
       [](const Place place, uint64_t value) { return place.cookie() < value; });
   const bool is_there = it != places_.end() && it->cookie() == cookie;
-  // Neither can be, unless cookies have been given out anew meanwhile.
+  // Neither happens, unless cookies were renumbered meanwhile.
   if (cookie >= next_cookie_ || (is_there && !it->is_hole())) {
     return Insert(name, hash);
   }
@@ -182,8 +182,8 @@ void Directory::InsertAt(uint64_t cookie, Name* name, uint64_t hash) {
   const bool is_last = it == places_.end();
   places_.insert(it, Place(name));
   if (is_last) return Index(place, hash);
-  // Its hole has been taken out, and what is behind it has moved. That is as
-  // rare as a Rebuild() in Remove().
+  // The name's hole has been removed, and the places behind it have moved. This
+  // is as rare as a Rebuild() in Remove().
   Rebuild();
 }
 
@@ -211,7 +211,7 @@ void Directory::Renumber() {
 }
 
 void Directory::Rebuild() {
-  // With room for a quarter more, so that the next time is some way off.
+  // Leave room for a quarter more, so that the next rebuild is not soon.
   const size_t room = size() + size() / 4 + 1;
   if (holes_ > 0 || places_.capacity() / 2 > room) {
     std::vector<Place> names;

@@ -1,8 +1,10 @@
-// Name: one name of an inode, an entry of a directory. Directory: the names in
-// one directory, by text and in the order in which they came. NameMemory: where
-// the names of a tree lie.
+// Directories of Tree (tree.h), the model for tests. Name: one name of an
+// inode, in a directory. Directory: the names in one directory, which can be
+// found by text and are listed in the order in which they came. NameMemory:
+// allocates the names of a tree.
 //
-// Thread rules: like a standard container, as the tree that they are part of.
+// Thread rules: like a standard container; all objects of one tree count as
+// one.
 
 #ifndef VARVE_FS_TREE_DIRECTORY_H_
 #define VARVE_FS_TREE_DIRECTORY_H_
@@ -20,9 +22,9 @@ namespace varve::fs {
 
 struct Inode;
 
-// Its text lies behind it, and it in the memory of its tree's names.
+// A name in the NameMemory of its tree. Its text lies directly behind it.
 struct Name {
-  // The places beside it in the list of the names of an inode that has several.
+  // The neighbours in the list of names of an inode that has several.
   struct Links {
     Name* next = nullptr;
     Name* previous = nullptr;
@@ -31,7 +33,7 @@ struct Name {
   Inode* parent;
   Inode* inode;
   Links* links;          // owned; null if it is the only name of its inode
-  uint64_t cookie : 56;  // place in the directory; see there
+  uint64_t cookie : 56;  // order in the directory; see Directory
   uint64_t size : 8;
 
   absl::string_view text() const {
@@ -40,13 +42,13 @@ struct Name {
   // The next name of the same inode; null if it is the last one.
   Name* next_link() const { return links == nullptr ? nullptr : links->next; }
 
-  // Puts it into the list of an inode's names, of which `first` is the head:
-  // as the first one, which is to stay the first, or next to that. (So the name
-  // put last follows when the first one goes: checkpoints rely on it.)
+  // Adds this name to the list of an inode's names, whose head is `first`: as
+  // the first one if the list is empty, or else directly behind the first. (So
+  // if the first name goes, the name added last becomes the first.)
   void LinkTo(Name** first);
-  // Makes one that is in that list the first.
+  // Makes this name, which must be in that list, the first.
   void MakeFirst(Name** first);
-  // Takes it out of that list, at the same cost however long it is.
+  // Takes this name out of that list, in constant time.
   void UnlinkFrom(Name** first);
 };
 
@@ -54,7 +56,8 @@ struct Name {
 class NameMemory {
  public:
   NameMemory();
-  // A name that is in no directory and no list yet. 1 to 255 bytes of text.
+  // Makes a name that is in no directory and no list yet. `text` has 1 to 255
+  // bytes.
   Name* New(Inode* parent, Inode* inode, absl::string_view text);
   static void Delete(Name* name);
 
@@ -63,20 +66,22 @@ class NameMemory {
   std::vector<std::unique_ptr<Slabs>> slabs_;
 };
 
-// Names are in the order in which they came, and each has a cookie, its place.
-// It grows with each name that is new. A name that is put where another was
-// (Tree says when) gets the other's.
+// Keeps names in the order in which they came. Each name has a cookie that
+// gives its position in this order; a new name gets a larger cookie than all
+// before. A name that takes the place of another (Tree says when) gets the
+// cookie of the other.
 //
-// Owns its names. Holds less than 2^31 of them, which no memory does anyway.
+// Owns its names, which must be fewer than 2^31.
 class Directory {
  public:
-  // The cookies "." and "..", which are not here, have in listings.
+  // The cookies that "." and ".." have in listings. The directory itself does
+  // not hold these names.
   static constexpr uint64_t kCookieLimit = uint64_t{1} << 38;
   static constexpr uint64_t kSelfCookie = 1;
   static constexpr uint64_t kParentCookie = 2;
 
   Directory() = default;
-  // Starts with another cookie than 3; for tests.
+  // Starts with this cookie instead of 3; for tests.
   explicit Directory(uint64_t next_cookie) : next_cookie_(next_cookie) {}
   ~Directory();
   Directory(const Directory&) = delete;
@@ -87,11 +92,12 @@ class Directory {
   }
 
   Name* Find(absl::string_view text) const { return Find(text, Hash(text)); }
-  // The same for those who have its hash already.
+  // The same, for a caller that has the hash already.
   Name* Find(absl::string_view text, uint64_t hash) const;
   // Calls `visit` with the names whose cookie is larger than `cookie`, in
-  // order, until it returns false. `visit` must not change the directory;
-  // between two calls anything may change, and cookies stay.
+  // order, until `visit` returns false. `visit` must not change the directory.
+  // The directory may change between two calls of ForEachAfter(); cookies stay
+  // valid.
   template <typename Visit>
   void ForEachAfter(uint64_t cookie, const Visit& visit) const {
     for (size_t i = FirstAfter(cookie); i < places_.size(); ++i) {
@@ -100,18 +106,18 @@ class Directory {
       if (!visit(name)) return;
     }
   }
-  // Larger than the cookie of any name, and no larger than those of names that
-  // will be new.
+  // Larger than the cookie of any name, and not larger than the cookies that
+  // new names will get.
   uint64_t end() const {
     return places_.empty() ? kFirstCookie : places_.back().cookie() + 1;
   }
-  // Takes a name whose text is not there yet, and sets its cookie: a new one.
-  // When all are used up, all names get new ones, in the same order; a listing
-  // that is under way may then miss names or repeat them.
+  // Takes a name whose text the directory does not have yet, and gives it a new
+  // cookie. When cookies are used up, all names get new ones, in the same
+  // order; a listing that is under way may then miss names or repeat them.
   void Insert(Name* name) { Insert(name, Hash(name->text())); }
   void Insert(Name* name, uint64_t hash);
-  // The same, but with the cookie of a name that was removed, if it is free.
-  // Quick if that was the last name to be removed.
+  // The same, but with the cookie of a name that was removed, if that cookie is
+  // free. Fast if that name was removed last.
   void InsertAt(uint64_t cookie, Name* name) {
     InsertAt(cookie, name, Hash(name->text()));
   }
@@ -121,7 +127,8 @@ class Directory {
   bool empty() const { return size() == 0; }
 
  private:
-  // A name, or the cookie of one that is gone: so the order stays searchable.
+  // A name, or a hole: the cookie of a name that is gone, so that places stay
+  // sorted and can be searched.
   class Place {
    public:
     explicit Place(Name* name) : bits_(reinterpret_cast<uint64_t>(name)) {}
@@ -139,39 +146,41 @@ class Directory {
   };
 
   static constexpr uint64_t kFirstCookie = 3;
-  // Directories of up to so many names and holes are searched one by one.
+  // Directories of up to so many names and holes are searched linearly.
   static constexpr size_t kMaxUnindexed = 8;
 
-  // The first place of a larger cookie, with nothing but holes before it that
-  // are not passed one by one each time.
+  // The first place with a larger cookie. Skips the holes at the beginning in
+  // one step.
   size_t FirstAfter(uint64_t cookie) const;
   size_t slot_count() const {
     return slots_ == nullptr ? 0 : size_t{1} << slot_bits_;
   }
-  // What a slot for that place and hash holds.
+  // The value of a slot for this place and hash.
   uint32_t SlotValue(size_t place, uint64_t hash) const;
   void AddSlot(size_t place, uint64_t hash);
-  // Lets the name that has just been put there be found.
+  // Adds the name at `place` to the index, if the directory is large enough to
+  // have one.
   void Index(size_t place, uint64_t hash);
-  // The place of the first name with this hash for which `is_it`; npos if there
-  // is none.
+  // The first place with this hash for which `is_it` returns true; kNowhere if
+  // there is none.
   template <typename IsIt>
   size_t FindPlace(uint64_t hash, const IsIt& is_it) const;
-  // Takes out the holes, and makes room for more names, but not much.
+  // Removes the holes, and makes room for a few more names.
   void Rebuild();
   void Renumber();
 
   static constexpr size_t kNowhere = ~size_t{0};
 
-  // By cookie, with holes: at most about as many as names. The last is a name.
+  // Sorted by cookie. There are at most about as many holes as names. The last
+  // place is a name.
   std::vector<Place> places_;
   uint32_t holes_ = 0;
   uint32_t first_ = 0;  // all places before it are holes
   uint64_t next_cookie_ = kFirstCookie;
-  // The index: open addressing with linear steps. 0 is free; else the lower
-  // slot_bits_ bits are a place plus 1, and the others are of the hash of a
-  // name that is there or was. Slots of those that were stay until the next
-  // Rebuild().
+  // The index: a hash table with open addressing and linear probing. A slot of
+  // 0 is free. Otherwise, its lower slot_bits_ bits are a place plus 1, and the
+  // others are bits of the hash of the name at that place. Slots of names that
+  // are gone stay until the next Rebuild().
   std::unique_ptr<uint32_t[]> slots_;
   uint32_t used_slots_ = 0;
   uint8_t slot_bits_ = 0;

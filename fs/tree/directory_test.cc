@@ -110,7 +110,8 @@ TEST_F(DirectoryTest, ListingSeesWhatStaysExactlyOnce) {
     model.erase(it);
   };
   for (int round = 0; round < 48; ++round) {
-    // Some grow or stay, and some shrink while they are listed.
+    // Some directories grow or keep their size while they are listed, and some
+    // shrink.
     const int added = round % 3;
     while (model.size() < size_t{1} << round % 12) add();
     uint64_t cookie = 0;
@@ -148,7 +149,7 @@ TEST_F(DirectoryTest, OneNameThatComesAndGoesTakesNoSpace) {
   EXPECT_EQ(ListAfter(0).size(), 20u);
 }
 
-// Would take hours if what is gone were passed each time.
+// Would take hours if each listing passed all names that are gone.
 TEST_F(DirectoryTest, FirstNameIsAtHandHoweverManyAreGone) {
   constexpr int kCount = 200'000;
   for (int i = 0; i < kCount; ++i) Add(absl::StrCat("name", i));
@@ -189,7 +190,7 @@ TEST_F(DirectoryTest, NameThatIsPutWhereAnotherWasHasItsPlace) {
   }
 }
 
-// Also where the hole that it left has been taken out.
+// Also if the hole that the name left has been removed.
 TEST_F(DirectoryTest, PlacesStayUntilSomethingElseIsThere) {
   const unsigned seed = std::random_device()();
   std::cout << "seed " << seed << "\n";
@@ -263,7 +264,7 @@ TEST(Directory, CookiesThatAreUsedUpAreGivenOutAnewInTheSameOrder) {
   });
   EXPECT_EQ(list, expected);
   EXPECT_EQ(last, 102u);
-  // One from before that is not taken for a place.
+  // A cookie from before that is not taken for a place.
   directory.InsertAt(Directory::kCookieLimit - 20,
                      memory.New(&inode, &inode, "late"));
   EXPECT_EQ(directory.Find("late")->cookie, 103u);
@@ -284,7 +285,7 @@ TEST(NameLinks, FirstStaysFirstAndTheOthersCanGoInAnyOrder) {
   int count = 0;
   for (Name* n = inode.names; n != nullptr; n = n->next_link()) ++count;
   EXPECT_EQ(count, kCount);
-  // From the end of the list, where a search for it would take longest.
+  // From the end of the list, where a linear search would take longest.
   for (int i = 1; i < kCount; ++i) {
     names[i]->UnlinkFrom(&inode.names);
     NameMemory::Delete(names[i]);

@@ -1,5 +1,5 @@
-// Inode: what a tree holds of one file, directory, symlink or device. See Tree
-// for who may do what from which thread.
+// Inode: one file, directory, symlink or device of Tree (tree.h), the model for
+// tests. Thread rules: as Tree.
 
 #ifndef VARVE_FS_TREE_INODE_H_
 #define VARVE_FS_TREE_INODE_H_
@@ -22,7 +22,7 @@ namespace varve::fs {
 
 using XattrMap = absl::btree_map<std::string, std::string>;
 
-// What an inode needs only when it is not a file of one whole entry.
+// The fields that a file whose content is one whole entry does not need.
 struct InodeDetail {
   ExtentMap extents;     // of files and symlinks
   uint64_t patched = 0;  // bytes laid over the content since it was set
@@ -30,28 +30,28 @@ struct InodeDetail {
   XattrMap xattrs;
 };
 
-// There is one for each file: the order of the fields leaves no gaps.
+// Trees have many inodes, so the fields are ordered to leave no gaps.
 struct Inode {
   static constexpr uint64_t kNone = ~uint64_t{0};
 
   uint64_t ino = 0;
   Attributes attributes;
-  uint32_t link_count = 0;  // names, and for directories the subdirectories'
+  uint32_t link_count = 0;  // as st_nlink: names, and ".." of subdirectories
   uint32_t whole_entry_crc32 = 0;  // see whole_entry
-  Name* names = nullptr;  // of this inode; the first one decides its path
-  // If one entry is all the content: where its payload starts in the store, and
-  // its key hash. Else kNone, and the content is in detail->extents.
+  Name* names = nullptr;           // the first one decides the inode's path
+  // If the content is one whole entry: where its payload starts in the store,
+  // and its key hash. Otherwise kNone, and the content is in detail->extents.
   uint64_t whole_entry = kNone;
   uint64_t whole_entry_hash = 0;
   std::unique_ptr<InodeDetail> detail;
 
-  // How often the kernel has been told of this inode and not yet forgotten it.
+  // How many references the kernel holds to this inode.
   mutable std::atomic<uint32_t> kernel_references{0};
-  // Whether the entry in whole_entry has been compared with its checksum.
+  // Whether the entry at whole_entry has been compared with its checksum.
   mutable std::atomic<bool> verified{false};
 
   Inode() = default;
-  // For an inode that has no name: nothing else points to it then.
+  // Only for an inode that has no name, because then nothing points to it.
   Inode(Inode&& other) noexcept
       : ino(other.ino),
         attributes(other.attributes),

@@ -1,9 +1,9 @@
-// InodeTable: all inodes of a tree, by number. Numbers are drawn one after the
-// other, so inodes lie in pages of neighbours; but any number is as good, and
-// costs no more than one page.
+// InodeTable: all inodes of a Tree (tree.h), by number. Numbers are usually
+// drawn in ascending order, so inodes lie in pages of neighbours. But any
+// number is allowed, and costs at most a page.
 //
-// Thread rules: like a standard container. Pointers to inodes stay valid until
-// they are dropped.
+// Thread rules: like a standard container. A pointer to an inode stays valid
+// until the inode is dropped.
 
 #ifndef VARVE_FS_TREE_INODE_TABLE_H_
 #define VARVE_FS_TREE_INODE_TABLE_H_
@@ -26,22 +26,22 @@ class InodeTable {
   InodeTable(const InodeTable&) = delete;
   InodeTable& operator=(const InodeTable&) = delete;
 
-  // Null if there is none of that number.
+  // The inode with this number; null if there is none.
   const Inode* Find(uint64_t ino) const {
     const auto it = pages_.find(ino / kPageSize);
     return it == pages_.end() ? nullptr : (*it->second)[ino % kPageSize];
   }
-  // The same for the one who may change the table: quicker for numbers near
-  // those asked for before.
+  // The same, but needs to be alone: it remembers pages, so that numbers near
+  // the last ones are found faster.
   Inode* FindMutable(uint64_t ino);
 
-  // A new inode of a number that there is none of.
+  // Makes an inode. The table must not have one with this number.
   Inode* Make(uint64_t ino);
-  // Ends an inode of this table.
+  // Destroys an inode of this table.
   void Drop(Inode* inode);
 
   size_t size() const { return size_; }
-  // Every inode, in no order.
+  // Calls `visit` with every inode, in no particular order.
   template <typename Visit>
   void ForEach(const Visit& visit) {
     for (const auto& [number, page] : pages_) {
@@ -60,13 +60,13 @@ class InodeTable {
   }
 
  private:
-  // Small, so that a lone inode that outlived its neighbours keeps little.
+  // Small, so that an inode that outlives its neighbours keeps little memory.
   static constexpr size_t kPageSize = 16;
   static constexpr size_t kRecentPages = 8;
   using Page = std::array<Inode*, kPageSize>;
 
   struct Recent {
-    uint64_t number = ~uint64_t{0};  // of no page
+    uint64_t number = ~uint64_t{0};  // no page has this number
     Page* page = nullptr;
   };
 

@@ -42,7 +42,7 @@ TEST(InodeTable, AnyNumberWillDo) {
   InodeTable table;
   std::set<uint64_t> made = {0,          1,          15,          16,
                              UINT32_MAX, kMaxId - 1, kMaxId - 16, UINT64_MAX};
-  // Far apart, and alike in their lower bits.
+  // Numbers that are far apart and have the same lower bits.
   for (uint64_t i = 1; i < 1000; ++i) made.insert(i << 50);
   for (const uint64_t ino : made) table.Make(ino);
   EXPECT_EQ(NumbersIn(table), made);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kPlaceSize = 5;  // bytes of a place in a key
 
-// Bits of an inode's item that say what is in it.
+// Bits in an inode's item that say which fields it has.
 enum InodeBits : uint8_t {
   kAtimeIsMtime = 1,
   kCtimeIsMtime = 2,
@@ -48,7 +48,7 @@ bool ParsePlace(absl::string_view rest, NamePlace* name) {
   return name->place >= NamePlace::kFirst && name->place < NamePlace::kLimit;
 }
 
-// What follows inode and kind in a key.
+// Parses what follows inode and kind in a key.
 bool ParseRest(absl::string_view rest, ItemKey* parsed) {
   switch (parsed->kind) {
     case ItemKind::kInode:
@@ -134,7 +134,7 @@ void PutXattrItems(uint64_t ino, absl::string_view name,
                    absl::string_view value, Overlay* items) {
   size_t at = 0;
   uint8_t chunk = 0;
-  do {  // an empty value has one part, too
+  do {  // even an empty value has one part
     items->PutNew(XattrKey(ino, name, chunk++),
                   value.substr(at, kXattrChunkSize));
     at += kXattrChunkSize;

@@ -1,20 +1,19 @@
-// Items: what the tree in the log consists of, as keys and values of a B+ tree
-// (fs/btree). This is the only code that knows their bytes, which
-// docs/format.md specifies.
+// Items: the directory tree as keys and values of a B+ tree (fs/btree). Only
+// this code knows the bytes of items, which docs/format.md specifies.
 //
 //   key                                  value
 //   inode, kInode                        attributes, first name, content
-//   inode, kName, place                  a name in that directory, and whose
-//   inode, kHash, hash of name, place    nothing: finds the place of a name
-//   inode, kLink, directory, place       nothing: a further name of that inode
-//   inode, kXattr, name, chunk           a part of the attribute's value
+//   inode, kName, place                  a name in that directory, and its
+//   inode inode, kHash, hash of name, place    nothing: finds the place of a
+//   name inode, kLink, directory, place       nothing: where else the inode has
+//   a name inode, kXattr, name, chunk           a part of the attribute's value
 //   inode, kExtent, file offset          where these bytes of the file lie
-//   0, kTotals                           what is in the tree, counted
+//   0, kTotals                           counts of what is in the tree
 //   0, kUnfinished, first id             the id behind the last of the range
 //
-// Numbers in keys are big-endian, so that keys are in the order of the numbers.
-// So an inode, its names or its extents lie together, and a directory's names
-// are in the order in which they came.
+// Numbers in keys are big-endian, so keys sort in the order of their numbers.
+// So all items of an inode lie together, and a directory's names are in the
+// order in which they came.
 //
 // Thread-safe: there is no state.
 
@@ -42,13 +41,14 @@ enum class ItemKind : uint8_t {
   kLink = 4,
   kXattr = 5,
   kExtent = 6,
-  // Of inode 0, which there is not.
+  // Under inode number 0, which no inode has.
   kTotals = 16,
   kUnfinished = 17,
 };
 
-// A name by its directory and its place there. Places begin at 3, as in
-// listings "." and ".." come first; they grow with each name that is new.
+// Identifies a name by its directory and its place in the directory's order.
+// Places begin at 3, because "." and ".." come first in listings. Each new name
+// gets a larger place than all before.
 struct NamePlace {
   static constexpr uint64_t kFirst = 3;
   static constexpr uint64_t kLimit = uint64_t{1} << 38;
@@ -59,17 +59,18 @@ struct NamePlace {
   friend auto operator<=>(const NamePlace&, const NamePlace&) = default;
 };
 
-// Names of a file, as ext4 has it.
+// The most names that a file may have, as on ext4.
 inline constexpr uint32_t kMaxLinks = 65000;
 
-// A value of an extended attribute is cut into items of at most so many bytes.
+// The value of an extended attribute is split into items of at most so many
+// bytes.
 inline constexpr size_t kXattrChunkSize = 2048;
 
 // --- Keys --------------------------------------------------------------------
 
 std::string InodeKey(uint64_t ino);
 std::string NameKey(NamePlace name);
-// `hash` is that of the name; see TreeReader::HashOf().
+// `hash` is the name's hash; see TreeReader::HashOf().
 std::string HashKeyPrefix(uint64_t directory, uint64_t hash);
 std::string NameHashKey(NamePlace name, uint64_t hash);
 std::string LinkKey(uint64_t ino, NamePlace name);
@@ -77,13 +78,14 @@ std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk);
 std::string ExtentKey(uint64_t ino, uint64_t file_offset);
 std::string TotalsKey();
 std::string UnfinishedKey(uint64_t begin);
-// Puts the items of an extended attribute that the inode does not have.
+// Puts the items of an extended attribute. The inode must not have it yet.
 void PutXattrItems(uint64_t ino, absl::string_view name,
                    absl::string_view value, Overlay* items);
-// What the keys of all items of that kind of that inode begin with.
+// The prefix of the keys of all items of this kind and inode.
 std::string KeyPrefix(uint64_t ino, ItemKind kind);
 
-// A key taken apart. DATA_LOSS if it is none of those above.
+// The parts of a key. ParseKey() returns DATA_LOSS if the key is none of those
+// above.
 struct ItemKey {
   uint64_t ino = 0;
   ItemKind kind = ItemKind::kInode;
@@ -98,7 +100,7 @@ absl::StatusOr<ItemKey> ParseKey(absl::string_view key);
 
 // --- Values ------------------------------------------------------------------
 
-// The entry that is all the content of a file.
+// The entry whose payload is the whole content of a file.
 struct WholeEntry {
   uint64_t store_offset = 0;  // of its payload
   uint64_t key_hash = 0;
@@ -110,22 +112,23 @@ struct WholeEntry {
 struct InodeItem {
   uint64_t ino = 0;  // from the key
   Attributes attributes;
-  // The name that decides the path; none for the root, and for an inode that
-  // has no name.
+  // The name that decides the path. The root and inodes without a name have
+  // none.
   NamePlace first_name;
-  // Of files: it has got a name since its content was set. Of directories: it
-  // has got another name while there were names in it. So what lies in plain
-  // files here or below may lie under the keys of former paths.
+  // For a file, whether it has got a name since its content was set; for a
+  // directory, whether it has got another name while there were names in it.
+  // Plain files here or below may then lie under the keys of former paths.
   bool moved = false;
-  // Of directories: how many directories are in it. Else: its names.
+  // For a directory, the number of directories in it; else the number of names.
   uint32_t links = 0;
-  // Of directories: how many names are in it, and the place of the next one.
+  // For a directory: the number of names in it, and the place of the next one.
   uint64_t name_count = 0;
   uint64_t next_place = NamePlace::kFirst;
-  // Of files and symlinks: one of them, or neither if it is empty or a hole.
+  // For a file or symlink: either whole_entry or extents, or neither if it is
+  // empty or a hole.
   std::optional<WholeEntry> whole_entry;
   uint64_t extent_count = 0;  // kExtent items
-  uint64_t extent_bytes = 0;  // in them
+  uint64_t extent_bytes = 0;  // bytes in these extents
   uint64_t patched = 0;       // bytes laid over the content since it was set
 
   bool is_directory() const { return S_ISDIR(attributes.mode); }
@@ -137,7 +140,7 @@ struct InodeItem {
   uint64_t data_bytes() const {
     return whole_entry.has_value() ? attributes.size : extent_bytes;
   }
-  // The extent that whole_entry is.
+  // whole_entry as an extent.
   Extent WholeExtent() const;
 
   friend bool operator==(const InodeItem&, const InodeItem&) = default;
@@ -165,8 +168,8 @@ struct TreeTotals {
   uint64_t inodes = 0;         // the root included
   uint64_t names = 0;          //
   uint64_t extents = 0;        // kExtent items
-  uint64_t content_bytes = 0;  // sizes of all regular files
-  uint64_t data_bytes = 0;     // the same without holes, and with symlinks
+  uint64_t content_bytes = 0;  // the sizes of all regular files
+  uint64_t data_bytes = 0;     // without holes, but with symlinks
   bool may_have_clones = false;
 
   friend bool operator==(const TreeTotals&, const TreeTotals&) = default;
@@ -175,7 +178,7 @@ std::string EncodeTotals(const TreeTotals& totals);
 absl::StatusOr<TreeTotals> DecodeTotals(absl::string_view value);
 
 std::string EncodeUnfinished(uint64_t end);
-// The end of the range that begins at `begin`.
+// Returns the end of the range that begins at `begin`.
 absl::StatusOr<uint64_t> DecodeUnfinished(uint64_t begin,
                                           absl::string_view value);
 

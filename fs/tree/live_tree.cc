@@ -30,7 +30,7 @@ absl::StatusOr<std::unique_ptr<LiveTree>> LiveTree::Open(
       tree->stored_.Get(TotalsKey());
   if (!totals.ok()) return totals.status();
   if (!totals->has_value()) {
-    return DamageError("the tree does not say what is in it");
+    return DamageError("the tree has no totals");
   }
   absl::StatusOr<TreeTotals> decoded = DecodeTotals(**totals);
   if (!decoded.ok()) return decoded.status();

@@ -1,9 +1,12 @@
-// LiveTree: the newest state of a tree in the log. It is a stored tree, as a
-// checkpoint left it, with what the commits since have changed laid over it.
+// LiveTree: the newest state of the tree. It consists of the stored tree that
+// the last checkpoint wrote, and of an overlay of the items that commits have
+// changed since.
 //
-// A commit is worked out by an editor, which leaves the tree as it is, and then
-// published. A checkpoint freezes what has changed, in no time; merges it into
-// the stored tree, while others read and publish; and installs the new root.
+// For a commit, an editor works out the changed items without changing the
+// tree; then Publish() adds them. For a checkpoint, Freeze() sets the overlay
+// aside and begins a new one, in constant time; MergeOverlay() merges the
+// frozen overlay into the stored tree, while others read and publish; and
+// Install() sets the new root.
 //
 //   TreeEditor editor = tree.Edit();
 //   editor.Apply(change, time);
@@ -11,12 +14,12 @@
 //
 //   tree.Freeze();
 //   root = MergeOverlay(tree.stored(), tree.frozen(), &sink);
-//   tree.Install(root, &garbage);   // or Thaw(), if that has failed
+//   tree.Install(root, &garbage);   // or Thaw(), if merging has failed
 //
-// Thread rules: like a standard container. Publish(), Freeze(), Install() and
-// Thaw() need to be alone; frozen() and stored() may be used until the next
-// Install() or Thaw() by whoever called Freeze(). Readers, editors and cursors
-// must not outlive the next of those calls.
+// Thread rules: like a standard container. The caller of Freeze() may use
+// frozen() and stored() until the next Install() or Thaw(), even while others
+// call Publish(). Readers, editors and cursors must not be used after the next
+// call that changes the tree.
 
 #ifndef VARVE_FS_TREE_LIVE_TREE_H_
 #define VARVE_FS_TREE_LIVE_TREE_H_
@@ -38,41 +41,44 @@ namespace varve::fs {
 
 class LiveTree {
  public:
-  // The tree below `root`; one that has only an empty root directory, if that
-  // is nothing. `nodes` must outlive it. `seed` as for TreeReader. DATA_LOSS if
-  // the root node is damaged, or is not that of such a tree.
+  // Opens the tree at `root`, or makes an empty one if that is nothing. `nodes`
+  // must outlive the tree. `seed` as for TreeReader. DATA_LOSS if the root node
+  // is damaged, or the B+ tree does not hold a directory tree.
   static absl::StatusOr<std::unique_ptr<LiveTree>> Open(
       const NodeReader* nodes, std::optional<NodePointer> root, uint64_t seed);
 
   const TreeReader& reader() const { return *reader_; }
   const TreeTotals& totals() const { return totals_; }
 
-  // Lays items over the tree, which has `totals` from then on.
+  // Lays `items` over the tree, and sets its totals.
   void Lay(Overlay&& items, const TreeTotals& totals);
 
   TreeEditor Edit() const;
-  // Makes the editor's changes be true.
+  // Applies the editor's changes to the tree. The editor must not be used
+  // afterwards.
   void Publish(TreeEditor& editor);
 
-  // Sets aside what has changed so far. Nothing may be frozen already.
+  // Sets aside the items that have changed so far. Nothing may be frozen
+  // already.
   void Freeze();
   bool is_frozen() const { return frozen_.has_value(); }
   const Overlay& frozen() const { return *frozen_; }
   const StoredTree& stored() const { return stored_; }
-  // `root` is what MergeOverlay() has made of stored() and frozen(). What is
-  // of no use any more goes into `garbage`: it may be large, and take time.
+  // Replaces the stored tree. `root` is the result of MergeOverlay() for
+  // stored() and frozen(). The frozen overlay moves to `garbage`, because it
+  // may be large and take time to destroy.
   void Install(const std::optional<NodePointer>& root, Overlay* garbage);
-  // Takes a Freeze() back, in time that depends on what has changed since.
+  // Undoes Freeze(), in time proportional to what has changed since.
   void Thaw();
 
-  // Bytes of memory that changes since the last checkpoint take, about.
+  // About how many bytes of memory the changes since the last checkpoint take.
   size_t memory() const;
 
  private:
   LiveTree(const NodeReader* nodes, std::optional<NodePointer> root,
            uint64_t seed);
   absl::InlinedVector<const Overlay*, 3> Layers() const;
-  // Has items_ and reader_ look at the layers that there are now.
+  // Makes items_ and reader_ use the present layers.
   void Reset();
 
   const NodeReader* const nodes_;
@@ -81,7 +87,7 @@ class LiveTree {
   std::optional<Overlay> frozen_;
   Overlay active_;
   TreeTotals totals_;
-  // Of these layers.
+  // All layers as one tree, and the reader for it.
   std::optional<LayeredTree> items_;
   std::optional<TreeReader> reader_;
 };

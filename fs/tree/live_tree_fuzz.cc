@@ -1,8 +1,8 @@
-// A tree of hostile items: each lies in a sound node, and says anything, or
-// contradicts the others. Whatever they are, looking at all of it and changing
-// it end, and give answers or DATA_LOSS.
+// A tree of hostile items: each lies in a sound node, but has any content, and
+// may contradict the others. Reading and changing such a tree must end, with
+// answers or with DATA_LOSS.
 //
-// The input is a script that makes the items, and then changes.
+// The input is a script that makes the items and then changes the tree.
 
 #include <sys/stat.h>
 
@@ -41,13 +41,13 @@ void CheckStatus(const absl::Status& status) {
   Check(status.ok() || absl::IsDataLoss(status), "an error of another kind");
 }
 
-// With what items consist of.
+// FuzzScript with the parts of items.
 class Script : public FuzzScript {
  public:
   using FuzzScript::FuzzScript;
 
   uint64_t Ino() { return Byte() % 12; }
-  // Small as a rule, and each of the extremes now and then.
+  // A number that is usually small, and sometimes extreme.
   uint64_t Number() {
     const uint8_t byte = Byte();
     if (byte < 0xf8) return byte;
@@ -93,7 +93,8 @@ InodeItem AnyInode(Script& script) {
   return item;
 }
 
-// An item of the right form with any content, or with any bytes as its value.
+// Makes an item of the right form with any content, or with any bytes as its
+// value.
 void AddItem(Script& script, Overlay& items) {
   const uint8_t kind = script.Byte();
   std::string key;
@@ -180,7 +181,7 @@ bool IsPossible(const Extent& extent) {
   return extent.file_offset <= kMaxFileSize - extent.length;
 }
 
-// As the decoder of commit records lets it through.
+// Whether the decoder of commit records would accept the change.
 bool IsPossible(const Change& change) {
   const ExtentList* const extents = ExtentsOf(change);
   if (extents != nullptr && !IsPossible(extents->front())) return false;

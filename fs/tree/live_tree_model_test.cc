@@ -1,4 +1,4 @@
-// LiveTree against the tree in memory.
+// Compares LiveTree with Tree, the model that keeps everything in memory.
 
 #include <algorithm>
 #include <cstdint>
@@ -56,10 +56,10 @@ std::string Describe(const Extent& e) {
                       e.entry_crc32, e.shared ? "s" : "");
 }
 
-// All of a tree, as text, an inode a line.
+// A whole tree as text, with a line for each inode.
 std::vector<std::string> Describe(const Tree& tree) {
   std::vector<std::string> lines;
-  // Those without a name, too.
+  // Inodes without a name, too.
   for (uint64_t ino = 0; ino <= kLargestIno; ++ino) {
     const Inode* const inode = tree.Find(ino);
     if (inode == nullptr) continue;
@@ -166,8 +166,8 @@ std::vector<std::string> Describe(const TreeReader& tree) {
   return lines;
 }
 
-// The same changes, sound ones and others, to this tree and to the one in
-// memory, with checkpoints and reopenings in between.
+// Applies the same changes, valid and invalid, to both trees, with checkpoints
+// and reopenings in between.
 class ModelRound {
  public:
   explicit ModelRound(uint64_t seed) : random_(seed), reader_(&nodes_) {
@@ -198,7 +198,7 @@ class ModelRound {
     const uint64_t offset = 16 * Below(20);
     const uint64_t length = 16 * (1 + Below(6));
     if (Below(5) == 0) return Extent::Hole(offset, length);
-    // Such that neighbours often continue each other.
+    // Chosen such that neighbours often continue each other.
     const uint64_t entry = 1 + Below(3);
     Extent extent = {.file_offset = offset,
                      .length = length,
@@ -291,7 +291,8 @@ class ModelRound {
     if (!live_->is_frozen()) live_->Freeze();
     Install();
     if (Below(2) == 0) return;
-    // Reopened, without what came after the checkpoint: so there is nothing.
+    // Reopening loses what came after the last checkpoint, so put all changes
+    // into one first.
     live_->Freeze();
     Install();
     auto reopened = LiveTree::Open(&reader_, live_->stored().root(), kSeed);
@@ -324,7 +325,7 @@ class ModelRound {
 };
 
 TEST(LiveTreeModelTest, IsTheTreeInMemory) {
-  // A million commits by hand: VARVE_TREE_ROUNDS=700.
+  // For a million commits, set VARVE_TREE_ROUNDS=700.
   uint64_t rounds = 8;
   if (const char* text = getenv("VARVE_TREE_ROUNDS")) {
     ASSERT_TRUE(absl::SimpleAtoi(text, &rounds));

@@ -92,7 +92,7 @@ TEST_F(LiveTreeTest, NamesAreInTheOrderInWhichTheyCame) {
   Apply({File(2), PutName{kRootIno, 2, "z"}, File(3), PutName{kRootIno, 3, "a"},
          File(4), PutName{kRootIno, 4, "m"}});
   EXPECT_THAT(Names(kRootIno), ElementsAre("z", "a", "m"));
-  // Renamed in its directory, and replaced.
+  // Renamed within a directory, and replaced.
   Apply({DropName{kRootIno, "z"}, PutName{kRootIno, 2, "y"}});
   EXPECT_THAT(Names(kRootIno), ElementsAre("y", "a", "m"));
   Apply({DropName{kRootIno, "m"}, DropName{kRootIno, "a"},
@@ -159,7 +159,7 @@ TEST_F(LiveTreeTest, AttributesOfAnySize) {
   EXPECT_FALSE(tree_->reader().FindXattr(2, "user.a")->has_value());
   EXPECT_TRUE(Refuses(DropXattr{2, "user.a"}));
   Checkpoint();
-  // Nothing is left of an inode that goes.
+  // Nothing is left of an inode that is dropped.
   Apply({DropName{kRootIno, "f"}, DropInode{2}});
   Checkpoint();
   EXPECT_EQ(tree_->totals().inodes, 1u);

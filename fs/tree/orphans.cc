@@ -13,7 +13,7 @@
 namespace varve::fs {
 namespace {
 
-// No orphan has names, whose hashes this would be for.
+// The seed is for hashes of names, and orphans have no names.
 constexpr uint64_t kNoSeed = 0;
 
 }  // namespace
@@ -61,7 +61,7 @@ absl::Status Orphans::Apply(const Change& change) {
 void Orphans::ForEach(absl::FunctionRef<void(const InodeItem&)> visit) const {
   for (const uint64_t ino : inos_) {
     const absl::StatusOr<InodeItem> inode = reader_.GetInode(ino);
-    // Nothing that is in memory alone is damaged.
+    // Items in memory are never damaged.
     assert(inode.ok());
     if (inode.ok()) visit(*inode);
   }

@@ -1,6 +1,6 @@
-// Orphans: inodes that have no name, and live on only because they are in use.
-// They are items, as those of the tree are, so that the same code reads and
-// changes both; but no store has them.
+// Orphans: inodes without a name that live on because they are in use (open, or
+// known to the kernel). They are items like those of the tree, so the same code
+// reads and changes both. But they are only in memory.
 //
 // Thread rules: like a standard container.
 
@@ -30,26 +30,27 @@ class Orphans {
   Orphans(const Orphans&) = delete;
   Orphans& operator=(const Orphans&) = delete;
 
-  // Of orphans alone: there is no root directory in it.
+  // The reader for orphans. It has nothing else, and no root directory.
   const TreeReader& reader() const { return reader_; }
   bool contains(uint64_t ino) const { return inos_.contains(ino); }
-  // Calls `visit` with each of them.
+  // Calls `visit` with each orphan.
   void ForEach(absl::FunctionRef<void(const InodeItem&)> visit) const;
-  // Calls `visit` with each extent of them that is not a hole.
+  // Calls `visit` with each extent of an orphan that is not a hole.
   void ForEachExtent(absl::FunctionRef<void(const Extent&)> visit) const;
 
-  // Takes an inode in as `tree` has it, but without its names; `lost_at` is
-  // when it lost the last, and `accessed` when it was read, if the tree does
-  // not know of that yet. Nothing happens if `tree` does not have it. DATA_LOSS
-  // if a node that is needed is damaged; nothing has changed then.
+  // Makes an orphan of an inode as `tree` has it, without its names. `lost_at`
+  // is when it lost its last name; `accessed` is an access time that `tree`
+  // does not have yet. Does nothing if `tree` does not have the inode.
+  // DATA_LOSS if a node that is needed is damaged; then nothing has changed.
   absl::Status Adopt(const TreeReader& tree, uint64_t ino, Timestamp lost_at,
                      std::optional<Timestamp> accessed);
-  // Makes an orphan, or changes one, as the change says: one of an inode, its
-  // content or its attributes. DATA_LOSS if it contradicts what is there.
+  // Applies a change of an inode, its content or its extended attributes: makes
+  // an orphan or changes one. DATA_LOSS if the change contradicts what is
+  // there.
   absl::Status Apply(const Change& change);
-  // Has each extent lie where `move` says that its parts are.
+  // Replaces each extent by those that `move` returns for it.
   void MoveExtents(absl::FunctionRef<std::vector<Extent>(const Extent&)> move);
-  // Forgets an orphan; nothing happens if it is none.
+  // Removes an orphan; does nothing if the inode is not one.
   void Remove(uint64_t ino);
 
  private:

@@ -21,24 +21,25 @@
 namespace varve::fs {
 namespace {
 
-// Blocks start at multiples of this, so that the block of an object is found
-// by its address.
+// Blocks start at multiples of this, so that an object's address tells its
+// block.
 constexpr size_t kBlockAlignment = size_t{32} << 10;
-// A little less, for malloc's own words: then the next block fits right behind.
+// A little less, to leave room for malloc's own data: then the next block fits
+// directly behind.
 constexpr size_t kBlockSize = kBlockAlignment - 64;
 
-// From this number of blocks on, a new one is soon full.
+// With at least so many blocks, a new one is likely to become full soon.
 constexpr size_t kManyBlocks = 8;
 
-// Has the kernel provide all pages of the block at once, which is much cheaper
-// than one by one. What comes of it makes no other difference.
+// Makes the kernel provide all pages of the block at once, which is much
+// cheaper than one by one. A failure does no harm.
 void Populate([[maybe_unused]] void* block) {
 #ifdef MADV_POPULATE_WRITE
   static_cast<void>(madvise(block, kBlockAlignment, MADV_POPULATE_WRITE));
 #endif
 }
 
-// So that the address sanitizer sees uses of what has been freed.
+// Lets the address sanitizer notice uses of freed objects.
 void Poison([[maybe_unused]] void* object, [[maybe_unused]] size_t size) {
 #ifdef VARVE_FS_SLABS_ASAN
   ASAN_POISON_MEMORY_REGION(object, size);
@@ -55,7 +56,7 @@ void Unpoison([[maybe_unused]] void* object, [[maybe_unused]] size_t size) {
 // The beginning of a block; the objects follow.
 struct Slabs::Block {
   Slabs* owner;
-  Block* previous;  // in the list of those with room
+  Block* previous;  // in the list of blocks with room
   Block* next;
   void* free;       // the first freed object; each begins with the next one
   uint32_t used;    // objects
@@ -72,7 +73,7 @@ Slabs::Slabs(size_t object_size)
 }
 
 Slabs::~Slabs() {
-  // The last empty one is kept by Take().
+  // Take() keeps the last empty block.
   if (with_room_ == nullptr || with_room_->used > 0) return;
   Unpoison(with_room_, kBlockSize);
   std::free(with_room_);
@@ -137,7 +138,7 @@ void Slabs::Take(Block* block, void* object) {
   std::memcpy(object, &block->free, sizeof(block->free));
   block->free = object;
   Poison(object, object_size_);
-  // One empty block stays, for whoever makes and frees by turns.
+  // Keep one empty block, for callers that allocate and free by turns.
   if (--block->used > 0 || (block->previous == nullptr && !block->next)) return;
   Unlink(block);
   --block_count_;

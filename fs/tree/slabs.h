@@ -1,9 +1,10 @@
-// Slabs: memory for many objects of one size, taken from blocks of 32 KiB: no
-// header per object, and objects made one after the other lie side by side.
-// Blocks that have become empty are given back.
+// Slabs: an allocator for many objects of one size, used by Tree (tree.h), the
+// model for tests. It takes memory in blocks of 32 KiB. Objects have no
+// headers, and objects that are allocated in succession lie side by side. Empty
+// blocks are freed.
 //
-// Thread rules: like a standard container. Objects may be freed through any
-// thread that may change their Slabs.
+// Thread rules: like a standard container. Freeing an object changes the Slabs
+// that it came from.
 
 #ifndef VARVE_FS_TREE_SLABS_H_
 #define VARVE_FS_TREE_SLABS_H_
@@ -15,7 +16,7 @@ namespace varve::fs {
 
 class Slabs {
  public:
-  // Of objects up to this size.
+  // The largest size of objects.
   static constexpr size_t kMaxObjectSize = 1024;
 
   explicit Slabs(size_t object_size);
@@ -24,10 +25,10 @@ class Slabs {
   Slabs(const Slabs&) = delete;
   Slabs& operator=(const Slabs&) = delete;
 
-  // Memory for one object, aligned to 8 bytes and not initialized. Never null:
-  // the program ends when there is no memory, as with `new`.
+  // Allocates memory for one object, aligned to 8 bytes and not initialized.
+  // Never null: without memory, the program ends, as with `new`.
   void* Allocate();
-  // Takes back what Allocate() of any Slabs gave.
+  // Frees what Allocate() of any Slabs returned.
   static void Free(void* object);
 
   // Blocks in use, for tests.
@@ -42,7 +43,7 @@ class Slabs {
   void Take(Block* block, void* object);
 
   const uint32_t object_size_;
-  // Those with room, in no order.
+  // The blocks with room, in no particular order.
   Block* with_room_ = nullptr;
   size_t block_count_ = 0;
 };

@@ -79,7 +79,7 @@ std::string Tree::PathOf(const Name& name) {
   for (const Name* up = name.parent->names; up; up = up->parent->names) {
     size += up->size + 1;
   }
-  // Filled from the end.
+  // Fill the path from its end.
   std::string path(size, '/');
   size_t end = size;
   for (const Name* n = &name; n != nullptr; n = n->parent->names) {
@@ -147,7 +147,7 @@ void Tree::SetLocations(Inode& inode, const std::vector<Extent>& extents) {
 
 void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
   std::vector<const Inode*> pending = {root()};
-  absl::flat_hash_set<uint64_t> linked;  // inodes of several names, seen once
+  absl::flat_hash_set<uint64_t> linked;  // inodes with several names, seen once
   while (!pending.empty()) {
     const Inode* inode = pending.back();
     pending.pop_back();
@@ -162,7 +162,7 @@ void Tree::ForEach(const std::function<void(const Inode&)>& visit) const {
       }
       return true;
     });
-    // In order, too: they are taken from the end.
+    // Visit them in order, too: `pending` is popped from its end.
     std::reverse(pending.begin() + begin, pending.end());
   }
 }
@@ -256,7 +256,8 @@ bool Tree::MayHold(const Inode& directory, const Inode& parent) {
 absl::Status Tree::EndCycleCheck() {
   defers_cycle_check_ = false;
   if (!std::exchange(is_cycle_check_due_, false)) return absl::OkStatus();
-  // Each directory that was met, and from which one upwards.
+  // The directories that were seen, and the one from which the walk upwards
+  // started.
   absl::flat_hash_map<const Inode*, const Inode*> met;
   absl::Status status;
   inodes_.ForEach([&](const Inode& inode) {
@@ -309,7 +310,8 @@ absl::Status Tree::Do(const PutName& change, std::optional<Timestamp> time) {
                      change.parent));
   }
   if (inode->is_directory()) {
-    // A directory has one name. A non-empty one must not come to lie in itself.
+    // A directory has only one name. A non-empty one must not come to lie in
+    // itself.
     if (inode->is_root() || inode->names != nullptr || inode == parent ||
         (!inode->directory().empty() && !MayHold(*inode, *parent))) {
       return DamageError(absl::StrCat("a change makes directory ", change.ino,
@@ -407,13 +409,13 @@ void Tree::ReplaceContent(const SetContent& change, Inode& inode,
     if (extent.is_hole()) continue;
     if (extent.shared) {
       may_have_clones_ = true;
-      continue;  // counts as no patch, either
+      continue;  // does not count as a patch, either
     }
     total += extent.length;
     largest = std::max(largest, extent.length);
   }
-  // A checkpoint does not say how a file came to lie in pieces: all but the
-  // largest one count as patches.
+  // A checkpoint does not say how a file came to have several extents. All but
+  // the largest count as patches.
   if (from_checkpoint && total > 0) {
     DetailOf(inode).patched = total - largest;
   }

@@ -1,7 +1,7 @@
-// What the tree in the log costs: makes a tree of many files by commits, with a
-// checkpoint whenever one is due, then changes files at random. Says how many
-// bytes of nodes were written for each byte of the log, what a change takes,
-// and how much memory the changes since the last checkpoint take at most.
+// Measures what the tree costs. Makes a tree of many files by commits, with a
+// checkpoint whenever one is due, then changes files at random. Reports the
+// bytes of nodes written for each byte of the log, the time of a change, and
+// the most memory that the changes since a checkpoint take.
 //
 //   tree_benchmark FILES CHANGES CHECKPOINT_MIB
 //

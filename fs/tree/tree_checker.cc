@@ -11,7 +11,7 @@
 namespace varve::fs {
 namespace {
 
-// More say nothing new.
+// More problems than this would say nothing new.
 constexpr size_t kMaxProblems = 1000;
 
 class TreeChecker {
@@ -27,7 +27,7 @@ class TreeChecker {
           return problems_.size() < kMaxProblems;
         });
     if (!walked.ok()) Add(std::string(walked.message()));
-    // Of a tree that was not walked to its end nothing can be told.
+    // After an incomplete walk, the totals cannot be compared.
     if (problems_.empty()) CheckTotals();
     return std::move(problems_);
   }
@@ -47,7 +47,8 @@ class TreeChecker {
     return CheckExtents(inode);
   }
 
-  // That its names lead to it, and are as many as it says.
+  // Checks that the inode's names lead to it, and that it counts them
+  // correctly.
   absl::Status CheckLinks(const InodeItem& inode) {
     uint64_t links = 0;
     absl::Status status;
@@ -56,24 +57,25 @@ class TreeChecker {
       const absl::StatusOr<NameItem> name = tree_.GetName(place);
       status = name.status();
       if (status.ok() && name->ino != inode.ino) {
-        Add(inode, "is not what its name leads to");
+        Add(inode, "is not the inode that its name leads to");
       }
       return status.ok();
     }));
     VARVE_RETURN_IF_ERROR(status);
     if (inode.ino == kRootIno) {
-      if (links > 0) Add(inode, "is the root, and has a name");
+      if (links > 0) Add(inode, "is the root, but has a name");
     } else if (links == 0) {
       Add(inode, "has no name");
     }
     if (!inode.is_directory() && links != inode.links) {
       Add(inode,
-          absl::StrCat("has ", links, " names, and counts ", inode.links));
+          absl::StrCat("has ", links, " names, but counts ", inode.links));
     }
     return absl::OkStatus();
   }
 
-  // That each of its names can be found, and what it leads to knows of it.
+  // Checks that each name in the directory can be found, and that the inode it
+  // leads to has this name.
   absl::Status CheckNames(const InodeItem& directory) {
     uint64_t names = 0;
     uint64_t directories = 0;
@@ -82,7 +84,7 @@ class TreeChecker {
         {.directory = directory.ino, .place = 0}, [&](const NameItem& name) {
           ++names;
           if (name.place.place >= directory.next_place) {
-            Add(directory, "has a name behind its last place");
+            Add(directory, "has a name beyond its last place");
           }
           status = CheckName(directory, name, directories);
           return status.ok();
@@ -90,12 +92,12 @@ class TreeChecker {
     VARVE_RETURN_IF_ERROR(status);
     met_.names += names;
     if (names != directory.name_count) {
-      Add(directory, absl::StrCat("holds ", names, " names, and counts ",
+      Add(directory, absl::StrCat("holds ", names, " names, but counts ",
                                   directory.name_count));
     }
     if (directories != directory.links) {
       Add(directory,
-          absl::StrCat("holds ", directories, " directories, and counts ",
+          absl::StrCat("holds ", directories, " directories, but counts ",
                        directory.links));
     }
     return absl::OkStatus();
@@ -106,7 +108,7 @@ class TreeChecker {
     VARVE_ASSIGN_OR_RETURN(const auto found,
                            tree_.FindName(directory.ino, name.text));
     if (!found.has_value() || found->place != name.place) {
-      Add(directory, "holds a name that is not found");
+      Add(directory, "holds a name that cannot be found by its hash");
     }
     VARVE_ASSIGN_OR_RETURN(const InodeItem inode, tree_.GetInode(name.ino));
     if (inode.is_directory()) ++directories;
@@ -122,7 +124,8 @@ class TreeChecker {
 
   absl::Status CheckExtents(const InodeItem& inode) {
     if (inode.whole_entry.has_value()) {
-      if (inode.extent_count > 0) Add(inode, "lies in one entry and in pieces");
+      if (inode.extent_count > 0)
+        Add(inode, "has both a whole entry and extents");
       return absl::OkStatus();
     }
     uint64_t count = 0;
@@ -136,7 +139,7 @@ class TreeChecker {
     met_.extents += count;
     if (count != inode.extent_count || bytes != inode.extent_bytes) {
       Add(inode, absl::StrCat("has ", bytes, " bytes in ", count,
-                              " extents, and counts ", inode.extent_bytes,
+                              " extents, but counts ", inode.extent_bytes,
                               " in ", inode.extent_count));
     }
     return absl::OkStatus();
@@ -147,7 +150,7 @@ class TreeChecker {
     if (met_ == said_) return;
     Add(absl::StrCat("the tree holds ", met_.inodes, " inodes, ", met_.names,
                      " names, ", met_.extents, " extents and ", met_.data_bytes,
-                     " bytes, and counts ", said_.inodes, ", ", said_.names,
+                     " bytes, but counts ", said_.inodes, ", ", said_.names,
                      ", ", said_.extents, " and ", said_.data_bytes));
   }
 

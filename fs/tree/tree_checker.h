@@ -1,5 +1,5 @@
-// Checks that the items of a tree fit together: what a reader relies on, and
-// does not look at each time.
+// Checks that the items of a tree are consistent with each other. Readers rely
+// on that, and do not check it each time.
 //
 // Thread-safe: there is no state.
 
@@ -14,8 +14,9 @@
 
 namespace varve::fs {
 
-// A sentence for each thing that is wrong; none if all is well. `totals` is
-// what the tree is said to hold. Takes time in proportion to the tree.
+// Returns a sentence for each inconsistency; nothing if the tree is sound.
+// `totals` are the counts that the tree claims. Takes time in proportion to the
+// tree.
 std::vector<std::string> CheckTree(const TreeReader& tree,
                                    const TreeTotals& totals);
 

@@ -133,7 +133,8 @@ absl::Status TreeEditor::Do(const DropInode& change, std::optional<Timestamp>) {
 
 absl::Status TreeEditor::CheckMayHold(const InodeItem& directory,
                                       const InodeItem& parent) const {
-  // A directory has one name. A non-empty one must not come to lie in itself.
+  // A directory has only one name. A non-empty one must not come to lie in
+  // itself.
   bool may = directory.ino != kRootIno && directory.first_name.place == 0 &&
              directory.ino != parent.ino;
   if (may && directory.name_count > 0) {
@@ -221,7 +222,7 @@ absl::Status TreeEditor::Unlink(NamePlace name, InodeItem& inode) {
     staged_.Erase(LinkKey(inode.ino, name));
     return absl::OkStatus();
   }
-  // The next one, by directory and place, goes on as the first.
+  // The next name, by directory and place, becomes the first.
   inode.first_name = {};
   const std::string prefix = KeyPrefix(inode.ino, ItemKind::kLink);
   LayeredCursor cursor(&items_, prefix);
@@ -279,7 +280,7 @@ absl::Status TreeEditor::Do(const DropName& change,
 // --- Content -----------------------------------------------------------------
 
 void TreeEditor::PutExtent(const Extent& extent, InodeItem& inode) {
-  // Whatever was there has been cut out.
+  // PutNew() is right: extents that were there have been cut out.
   staged_.PutNew(ExtentKey(inode.ino, extent.file_offset),
                  EncodeExtentItem(extent));
   ++inode.extent_count;
@@ -326,7 +327,7 @@ absl::Status TreeEditor::CutOut(uint64_t begin, uint64_t end,
 absl::Status TreeEditor::PutJoined(Extent extent, InodeItem& inode) {
   const uint64_t begin = extent.file_offset;
   const uint64_t end = extent.file_end();
-  // Whatever touches it.
+  // The extents that touch it.
   std::vector<Extent> beside;
   VARVE_RETURN_IF_ERROR(reader_.ForEachExtent(
       inode, begin > 0 ? begin - 1 : 0, end + 1, [&](const Extent& other) {

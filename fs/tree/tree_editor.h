@@ -1,6 +1,6 @@
-// TreeEditor: the changes of one commit, worked out as items. It stages them
-// over a tree that stays as it is; what comes of them can be looked at before
-// they are made to be true (LiveTree::Publish()), or be thrown away.
+// TreeEditor: works out the items that the changes of one commit put or erase.
+// It stages them in an overlay over a tree that it does not change. The result
+// can be read before it is published (LiveTree::Publish()), or be discarded.
 //
 // Not thread-safe. The layers below must not change while it lives.
 
@@ -23,27 +23,28 @@ namespace varve::fs {
 
 class TreeEditor {
  public:
-  // Over the tree of these layers, in which `totals` are. All that is pointed
-  // to must outlive the editor.
+  // Edits the tree that consists of these layers and has these totals. The
+  // layers must outlive the editor. `seed` as for TreeReader.
   TreeEditor(absl::InlinedVector<const Overlay*, 3> layers,
              const StoredTree* stored, uint64_t seed, const TreeTotals& totals);
   TreeEditor(const TreeEditor&) = delete;
   TreeEditor& operator=(const TreeEditor&) = delete;
 
-  // Makes the tree be as the change says. `time` is that of the commit; without
-  // one, names do not touch the times of inodes. DATA_LOSS if the change
-  // contradicts the tree, which then is as it was, or if a node that is needed
-  // is damaged: then the editor is of no use.
+  // Applies a change. `time` is that of the commit; without one, changes of
+  // names do not set the times of inodes. DATA_LOSS if the change contradicts
+  // the tree; then nothing is staged for it. DATA_LOSS also if a node that is
+  // needed is damaged; then the editor must be discarded.
   //
-  // In a directory, a name that is dropped and put again keeps its place in the
-  // order; and if an inode loses a name there that is not put again, and gets
-  // another that is new, the new name has the place of the old.
+  // A name that is dropped and put again in its directory keeps its place in
+  // the order. If one name of an inode is dropped and a new one is put in the
+  // same directory, the new name takes the place of the old.
   absl::Status Apply(const Change& change, std::optional<Timestamp> time);
 
   // The tree with all changes so far.
   const TreeReader& reader() const { return reader_; }
   const TreeTotals& totals() const { return totals_; }
-  // The items that have changed. Once they are taken, the editor is of no use.
+  // The items that have changed. After TakeStaged(), the editor must not be
+  // used.
   const Overlay& staged() const { return staged_; }
   Overlay TakeStaged() { return std::move(staged_); }
 
@@ -58,37 +59,38 @@ class TreeEditor {
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
 
-  // DATA_LOSS if there is no such inode, or it is (not) a directory.
+  // The inode that a change names. DATA_LOSS if there is none, or it is not
+  // (or, for ChangedFile(), is) a directory.
   absl::StatusOr<InodeItem> ChangedInode(uint64_t ino) const;
   absl::StatusOr<InodeItem> ChangedDirectory(uint64_t ino) const;
   absl::StatusOr<InodeItem> ChangedFile(uint64_t ino) const;
   void Put(const InodeItem& inode);
 
-  // Where a name that is put goes: the place that a dropped one has left, or a
-  // new one.
+  // The place for a name that is put: that of a dropped name, or a new one.
   absl::StatusOr<uint64_t> PlaceFor(const PutName& change, uint64_t hash,
                                     InodeItem& parent);
-  // Whether the directory may get a name in `parent`.
+  // DATA_LOSS if the directory may not get a name in `parent`.
   absl::Status CheckMayHold(const InodeItem& directory,
                             const InodeItem& parent) const;
-  // Takes the name away from its inode.
+  // Removes the name from its inode.
   absl::Status Unlink(NamePlace name, InodeItem& inode);
 
-  // Counts size, data and extents of an inode in (+1) or out (-1).
+  // Adds (sign +1) or subtracts (-1) size, data and extents of an inode to or
+  // from the totals.
   void CountContent(const InodeItem& inode, int sign);
   // Turns a whole entry into an ordinary extent, so that it can be patched.
   void ExpandWholeEntry(InodeItem& inode);
-  // The range of `extent` is as it says.
+  // Lays `extent` over the content of the file.
   absl::Status LayOver(const Extent& extent, InodeItem& inode);
-  // Joins it with its neighbours where they continue each other, and puts it.
+  // Puts an extent, joined with its neighbours if they continue each other.
   absl::Status PutJoined(Extent extent, InodeItem& inode);
-  // There is nothing in [begin, end) of the file any more.
+  // Removes all extents in [begin, end) of the file.
   absl::Status CutOut(uint64_t begin, uint64_t end, InodeItem& inode);
   void PutExtent(const Extent& extent, InodeItem& inode);
   void EraseExtent(const Extent& extent, InodeItem& inode);
   // Drops all extents or attributes of an inode.
   absl::Status EraseExtents(InodeItem& inode);
-  // Whether the attribute was there.
+  // Returns whether the attribute was there.
   absl::StatusOr<bool> EraseXattr(uint64_t ino, absl::string_view name);
 
   // A name that was dropped by this commit.
@@ -102,7 +104,7 @@ class TreeEditor {
   const LayeredTree items_;
   const TreeReader reader_;
   TreeTotals totals_;
-  // The newest ones; more than two are in no commit of ours.
+  // The names dropped last. No commit of ours drops more than two.
   std::array<Dropped, 4> dropped_;
   size_t dropped_count_ = 0;
 };

@@ -14,11 +14,12 @@ absl::Status Contradiction(uint64_t ino, absl::string_view what) {
   return DamageError(absl::StrCat("inode ", ino, " of the tree ", what));
 }
 
-// Walks upwards from directory to directory, and notices going in a circle:
-// the walk is compared with the place where it was at the last power of two.
+// Notices if a walk upwards from directory to directory goes in a circle, by
+// comparing each directory with the one at the last step whose number was a
+// power of two.
 class UpwardWalk {
  public:
-  // False once it meets a directory again.
+  // Returns false once the walk is in a circle.
   bool Enter(uint64_t directory) {
     if (directory == mark_) return false;
     if (++steps_ == next_mark_) {
@@ -152,12 +153,12 @@ absl::Status TreeReader::ForEachInode(
     if (!key.ok()) return key.status();
     const uint64_t ino = key->ino;
     if (key->kind != ItemKind::kInode) {
-      return Contradiction(ino, "is missing, but not all that belongs to it");
+      return Contradiction(ino, "is missing, but has other items");
     }
     absl::StatusOr<InodeItem> inode = DecodeInode(ino, cursor.value());
     if (!inode.ok()) return inode.status();
     if (!visit(*inode)) return absl::OkStatus();
-    // What belongs to a small one is passed over more quickly one by one.
+    // The items of a small inode are passed faster one by one than by a Seek().
     constexpr int kSteps = 8;
     const std::string next = InodeKey(ino + 1);
     for (int i = 0; i < kSteps && cursor.valid() && cursor.key() < next; ++i) {
@@ -239,14 +240,14 @@ absl::Status TreeReader::ForEachExtent(
     return absl::OkStatus();
   }
   if (inode.extent_count == 0 || begin >= end) return absl::OkStatus();
-  // The first that may be in the range begins at `begin` or before it.
+  // The first extent in the range begins at or before `begin`.
   const std::string prefix = KeyPrefix(inode.ino, ItemKind::kExtent);
   std::string first = ExtentKey(inode.ino, begin);
   absl::StatusOr<std::optional<LayeredTree::Found>> before =
       items_->FindAtOrBefore(first, prefix);
   if (!before.ok()) return before.status();
   if (before->has_value()) first = (*before)->key;
-  uint64_t behind = 0;  // where the extents so far end
+  uint64_t behind = 0;  // end of the extents so far
   return ForEachItem(
       first, prefix,
       [&](const ItemKey& key, absl::string_view value) -> absl::StatusOr<bool> {
@@ -318,7 +319,8 @@ absl::StatusOr<std::optional<std::string>> TreeReader::FindXattr(
       [&](const ItemKey& key, absl::string_view part) -> absl::StatusOr<bool> {
         if (!found.has_value()) found.emplace();
         if (found->size() != key.chunk * kXattrChunkSize) {
-          return Contradiction(ino, "has an attribute of which a part is gone");
+          return Contradiction(ino,
+                               "has an extended attribute with a missing part");
         }
         found->append(part.data(), part.size());
         return true;
@@ -345,7 +347,7 @@ TreeReader::AllXattrs(uint64_t ino) const {
     absl::StatusOr<std::optional<std::string>> value = FindXattr(ino, name);
     status = value.status();
     if (!status.ok()) return false;
-    // A name comes with a part of its value.
+    // ForEachXattr() has found a part of the value, so it is there.
     xattrs.emplace_back(name, **std::move(value));
     return true;
   }));

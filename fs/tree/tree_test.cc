@@ -44,7 +44,7 @@ class TreeTest : public testing::Test {
   absl::Status Unname(uint64_t parent, absl::string_view name) {
     return Apply(DropName{.parent = parent, .name = name});
   }
-  // What fails must be damage, and must change nothing.
+  // A change that fails must report damage and change nothing.
   void ExpectRefused(const Change& change) {
     const uint64_t names = tree_.name_count();
     const uint64_t inodes = tree_.inode_count();
@@ -175,7 +175,7 @@ TEST_F(TreeTest, InodesInUseCannotBeDropped) {
   ExpectRefused(DropInode{.ino = 1});
   ExpectRefused(DropInode{.ino = 2});
   ExpectRefused(DropInode{.ino = 3});
-  // Without a name of its own, but with something in it.
+  // A directory that has no name, but has a name in it.
   ASSERT_THAT(Unname(1, "d"), IsOk());
   ExpectRefused(DropInode{.ino = 2});
   ASSERT_THAT(Unname(2, "f"), IsOk());
@@ -211,7 +211,7 @@ TEST_F(TreeTest, CyclesAreFoundAfterwardsWhereEachChangeIsNotLookedAt) {
   ASSERT_THAT(Unname(2, "b"), IsOk());
   ASSERT_THAT(Name(5, "b", 3), IsOk());
   EXPECT_THAT(tree_.EndCycleCheck(), IsOk());
-  // From now on each is looked at again.
+  // From now on, each change is checked again.
   ASSERT_THAT(Unname(5, "b"), IsOk());
   ExpectRefused(PutName{.parent = 4, .ino = 3, .name = "cycle"});
   tree_.DeferCycleCheck();
@@ -219,7 +219,7 @@ TEST_F(TreeTest, CyclesAreFoundAfterwardsWhereEachChangeIsNotLookedAt) {
   EXPECT_THAT(tree_.EndCycleCheck(), HasCode(absl::StatusCode::kDataLoss));
 }
 
-// Empty directories outside the tree that would come to hold each other.
+// Empty directories without names that would come to hold each other.
 TEST_F(TreeTest, DetachedDirectoriesCannotFormACycle) {
   ASSERT_THAT(PutDir(2), IsOk());
   ASSERT_THAT(PutDir(3), IsOk());
@@ -259,7 +259,7 @@ TEST_F(TreeTest, PatchTurnsAWholeEntryIntoExtents) {
   EXPECT_THAT(inode.detail->extents.Cover(0, 500),
               ElementsAre(Whole(500, 64).Slice(0, 100), patch,
                           Whole(500, 64).Slice(110, 500)));
-  // Set anew, it is whole again.
+  // Setting the content makes the file whole again.
   ASSERT_THAT(Apply(SetContent{.ino = 2, .extents = {Whole(500, 128)}}),
               IsOk());
   EXPECT_EQ(inode.whole_entry, 128u);
@@ -396,13 +396,13 @@ TEST_F(TreeTest, NamesKeepTheirPlaceWithinACommit) {
   // The name counts for more than the inode.
   commit({DropName{1, "new"}, PutName{1, 3, "new"}, PutName{1, 5, "moved"}});
   EXPECT_THAT(List(1), ElementsAre("d", "new", "f5", "moved"));
-  // What another commit drops is of no matter.
+  // Names that another commit drops do not count.
   commit({DropName{1, "new"}});
   commit({PutName{1, 3, "new"}});
   EXPECT_THAT(List(1), ElementsAre("d", "f5", "moved", "new"));
 }
 
-// As many as no commit of ours has.
+// More names than any commit of ours drops.
 TEST_F(TreeTest, CommitThatDropsManyNamesKeepsTheOrderOfTheRest) {
   ASSERT_THAT(PutFile(2), IsOk());
   for (int i = 0; i < 20; ++i) {

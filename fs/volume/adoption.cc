@@ -25,7 +25,7 @@ absl::StatusOr<Adoption::Start> Adoption::FindStart(
         absl::StrCat(Join(parts, count), " is not a directory"));
   };
   const auto taken = [] {
-    return absl::AlreadyExistsError("there is a file of that name already");
+    return absl::AlreadyExistsError("a file with this name exists already");
   };
   Start start;
   {

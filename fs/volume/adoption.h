@@ -1,4 +1,5 @@
-// Adoption: makes files of entries without a name, by one commit.
+// Adoption: makes files of unnamed entries (content/unnamed_entries.h), in one
+// commit. Not thread-safe.
 
 #ifndef VARVE_FS_VOLUME_ADOPTION_H_
 #define VARVE_FS_VOLUME_ADOPTION_H_
@@ -26,27 +27,28 @@ class Adoption {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
       : core_(core), caller_(caller), commit_(core, now) {}
 
-  // All with the commit_mu held that the constructor demands.
+  // The caller must hold core.commit_mu, as for the constructor, in all of
+  // these.
 
-  // Makes the entry a file of that path; directories are made as needed.
+  // Makes the entry a file with this path, and directories as needed.
   // ALREADY_EXISTS if the path is taken.
   absl::Status Add(absl::string_view path, const EntryLocation& entry);
-  // Makes it a file of that name in an existing directory; the only one of the
-  // commit. The errors of CheckFree().
+  // Makes the entry a file with this name in an existing directory. Must be the
+  // only file of the commit. Errors: those of CheckFree().
   absl::Status AddAs(uint64_t parent, absl::string_view name,
                      const EntryLocation& entry);
-  // Makes them files, all or none.
+  // Commits all files, or none.
   absl::Status Finish();
 
  private:
-  // Of an inode that the commit makes.
+  // An inode that the commit makes.
   struct Made {
     uint64_t ino;
     bool is_directory;
   };
 
-  // The deepest directory on the way that exists or is made, and the number of
-  // parts that lead to it.
+  // The deepest directory of a path that exists or is made by this commit, and
+  // the number of parts of the path that lead to it.
   struct Start {
     uint64_t parent = kRootIno;
     size_t depth = 0;

@@ -15,14 +15,15 @@
 namespace varve::fs {
 namespace {
 
-// Seconds after which relatime counts a reading in any case.
+// Seconds after which relatime counts a read in any case.
 constexpr int64_t kDay = 24 * 60 * 60;
 
 constexpr absl::string_view kCapabilities = "security.capability";
 
-// The mode without the bits that a write by an ordinary user takes away. A
-// set-group-id bit without group execution says something else; it goes if the
-// user is not of the file's group.
+// The mode without the bits that a write by an ordinary user clears. The
+// set-group-id bit without group execution has another meaning; it is cleared
+// only with `drop_set_group_id`, that is, if the user is not in the file's
+// group.
 uint32_t WithoutPrivileges(uint32_t mode, bool drop_set_group_id) {
   if (S_ISDIR(mode)) return mode;
   mode &= ~static_cast<uint32_t>(S_ISUID);
@@ -134,7 +135,7 @@ absl::Status AttributeChanges::CommitAccessTimesIfMany() {
 void AttributeChanges::SetTimesOfDirty(uint64_t ino,
                                        const AttributeRequest& request,
                                        Timestamp now) {
-  // Content that is still to be committed brings its own times with it.
+  // The commit of dirty content sets times of its own, so change those, too.
   const auto open = open_files_.Find(ino);
   if (open == nullptr) return;
   absl::MutexLock lock(&open->stat_mu);

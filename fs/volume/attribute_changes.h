@@ -22,7 +22,7 @@ namespace varve::fs {
 
 class AttributeChanges {
  public:
-  // All must outlive this.
+  // All must outlive this object.
   AttributeChanges(Core& core, const OpenFiles& open_files,
                    const InodesInUse& inodes, const VolumeOptions& options)
       : core_(core),
@@ -30,22 +30,23 @@ class AttributeChanges {
         inodes_(inodes),
         options_(options) {}
 
-  // Commits all that is asked for but the size. Content that is not committed
-  // yet keeps the times, too. ENOENT if there is no such inode.
+  // Commits all requested changes except the size. Dirty content gets the
+  // times, too, so that its commit keeps them. ENOENT if there is no such
+  // inode.
   absl::Status Commit(uint64_t ino, const AttributeRequest& request)
       ABSL_LOCKS_EXCLUDED(core_.commit_mu);
-  // As Volume::DropPrivileges() says.
+  // As Volume::DropPrivileges().
   absl::Status DropPrivileges(uint64_t ino, bool drop_set_group_id)
       ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
-  // As Volume::NoteAccess() says, for a volume that may be written to.
+  // As Volume::NoteAccess(), for a volume that is not read-only.
   bool NoteAccess(uint64_t ino) ABSL_LOCKS_EXCLUDED(core_.tree_mu);
-  // Commits access times that NoteAccess() has changed, up to `limit` of them.
-  // The caller holds commit_mu (under a name that Clang's analysis takes for
-  // another one).
+  // Commits up to `limit` access times that NoteAccess() has changed. The
+  // caller must hold commit_mu (whose name there Clang's analysis takes for
+  // another mutex).
   absl::Status CommitAccessTimes(size_t limit);
-  // Commits them as long as there are so many that they would take long to be
-  // put into a checkpoint, and memory meanwhile. Others commit in between.
+  // Commits access times as long as there are so many that they would take much
+  // memory, and delay a checkpoint. Other threads may commit in between.
   absl::Status CommitAccessTimesIfMany() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
  private:
@@ -53,7 +54,7 @@ class AttributeChanges {
     PutInode put;
     bool is_orphan = false;
     bool drop_capabilities = false;
-    std::string acl;  // the access control list after it; empty: as it is
+    std::string acl;  // the new access control list; empty if unchanged
   };
   // ENOENT if there is no such inode.
   absl::StatusOr<Plan> MakePlan(uint64_t ino, const AttributeRequest& request,

@@ -1,5 +1,5 @@
-// What a power cut may leave of the files that a FaultFileSystem has recorded,
-// and a file system to look at such states quickly.
+// Disk: computes what a power cut may leave of files, from the calls on them
+// that a FaultFileSystem has recorded.
 //
 // Not thread-safe.
 
@@ -25,13 +25,14 @@ namespace varve::fs {
 
 using Random = std::mt19937_64;
 
-// What a host makes of the recorded calls: which files have which names, and
-// what of them a power cut may take away.
+// Applies recorded calls: knows which files have which names, and which changes
+// a power cut may undo.
 class Disk {
  public:
   using Files = std::map<std::string, std::string>;  // by path
 
-  // With `syncs_work` false, syncing a file has no effect: for the control.
+  // If `syncs_work` is false, syncing a file has no effect. For control
+  // experiments.
   explicit Disk(bool syncs_work) : syncs_work_(syncs_work) {}
 
   void Apply(const FileEvent& event) {
@@ -68,7 +69,7 @@ class Disk {
     }
   }
 
-  // All that was done has reached the disk.
+  // The state if all changes have reached the disk.
   Files Everything() const {
     Files files;
     for (const auto& [path, inode] : names_) {
@@ -77,7 +78,7 @@ class Disk {
     return files;
   }
 
-  // Only what had to.
+  // The state if only synced changes have reached the disk.
   Files NothingUnsynced() const {
     Files files;
     for (const auto& [path, inode] : durable_names_) {
@@ -116,7 +117,7 @@ class Disk {
     std::string durable;
     std::vector<FileEvent> pending;
 
-    // The part of `bytes`, which lie at `begin`, that the call changes.
+    // Applies the call to the part of a file that begins at `begin`.
     static void Do(const FileEvent& event, uint64_t begin, std::string& bytes) {
       const uint64_t end = begin + bytes.size();
       const bool cuts = event.op == kOpTruncate;
@@ -159,11 +160,11 @@ class Disk {
       pending.clear();
     }
 
-    // The length is that after any of the calls, or in the middle of a write,
-    // and each block that they touched is as after any of them: bytes that did
-    // not arrive are what was there before, or zeros.
+    // The length is that after any of the calls, or in the middle of a write.
+    // Each block is as after any of the calls: bytes that did not arrive are
+    // what was there before, or zeros.
     std::string Something(Random& random) const {
-      // Half of the time the length is there before the data.
+      // Half of the time, the length arrives before the data.
       const size_t sized =
           random() % 2 == 0 ? pending.size() : random() % (pending.size() + 1);
       uint64_t size = SizeAfter(sized);
@@ -174,7 +175,7 @@ class Disk {
       std::string bytes = durable;
       bytes.resize(size);
       const uint64_t block = random() % 3 == 0 ? 512 : 4096;
-      // Mostly written, mostly lost, or half of each.
+      // Most blocks are written, most are lost, or half of each.
       const uint64_t chance = 1 + random() % 3;
       for (const uint64_t at : TouchedBlocks(block, size)) {
         const uint64_t length = std::min(block, size - at);
@@ -185,7 +186,7 @@ class Disk {
             durable.substr(std::min<uint64_t>(at, durable.size()), length);
         part.resize(length);
         for (size_t i = 0; i < pending.size(); ++i) {
-          // What was cut off does not come back with the new length.
+          // Bytes that were cut off do not come back when the file grows.
           const bool cut = pending[i].op == kOpTruncate && i < sized;
           if (i < done || cut) Do(pending[i], at, part);
         }
@@ -219,9 +220,9 @@ class Disk {
   std::map<std::string, size_t> names_;  // -> place in contents_
   std::map<std::string, size_t> durable_names_;
   std::vector<NameChange> pending_names_;
-  // The file that was last opened under a name. A store that has taken
-  // another's place is known by the name under which it was made, so there is
-  // but one compaction between two opens.
+  // The file that was last opened under each name. A store that has taken
+  // another's place is known by the name under which it was made, so at most
+  // one compaction may run between two opens.
   std::map<std::string, size_t> open_;
 };
 

@@ -6,8 +6,7 @@
 namespace varve::fs {
 
 absl::StatusOr<FileLocation> FileWatch::Locate() {
-  // While a compaction puts its file in the place of ours, the question has no
-  // answer.
+  // While a compaction exchanges the file, there is no answer.
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   return core_.store->LocateFile();
 }
@@ -20,7 +19,7 @@ void FileWatch::Look() {
         Annotate(length, "the store serves only reads from now on"));
   }
   const absl::StatusOr<FileLocation> place = Locate();
-  // Not to know is nothing to report.
+  // If the place is unknown, there is nothing to report.
   if (!place.ok() || *place == reported_place_) return;
   reported_place_ = *place;
   if (*place == FileLocation::kInPlace) return;
@@ -29,17 +28,17 @@ void FileWatch::Look() {
       *place == FileLocation::kMoved
           ? " is not the mounted store any more; it was moved or replaced. The "
             "mount goes on with the file that it has open"
-          : " was deleted while it is mounted. The mount goes on, but all that "
-            "is in it will be gone once it is unmounted: copy it to another "
-            "place before that")));
+          : " was deleted while mounted. The mount goes on, but everything "
+            "in it will be lost when it is unmounted: copy its files to "
+            "another place before that")));
 }
 
 void FileWatch::ReportIfDeleted() {
   const absl::StatusOr<FileLocation> place = Locate();
   if (!place.ok() || *place != FileLocation::kDeleted) return;
   incidents_.Report(absl::FailedPreconditionError(absl::StrCat(
-      "all that was in the mount is in a deleted file, and gone: ",
-      core_.store->file_path(), " was deleted while it was mounted")));
+      "everything in the mount is lost: ", core_.store->file_path(),
+      " was deleted while mounted")));
 }
 
 }  // namespace varve::fs

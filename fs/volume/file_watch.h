@@ -1,7 +1,7 @@
-// FileWatch: reports what others do to the file of a mounted store: that they
-// cut it short, move it or delete it.
+// FileWatch: reports if another program truncates, moves or deletes the file of
+// a mounted store.
 //
-// Locate() is thread-safe; the others are for one thread at a time.
+// Locate() is thread-safe. Only one thread at a time may call the others.
 
 #ifndef VARVE_FS_VOLUME_FILE_WATCH_H_
 #define VARVE_FS_VOLUME_FILE_WATCH_H_
@@ -16,22 +16,24 @@ namespace varve::fs {
 
 class FileWatch {
  public:
-  // Both must outlive this; `core.store` is set before anything is called.
+  // Both must outlive this object. `core.store` must be set before any function
+  // is called.
   FileWatch(Core& core, const Incidents& incidents)
       : core_(core), incidents_(incidents) {}
 
   // Where the store's file is now.
   absl::StatusOr<FileLocation> Locate()
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Reports what has happened since it was called last, once each.
+  // Reports what has happened since the last call. Reports each event once.
   void Look() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // At the end: whether all that was written is in a deleted file.
+  // Called when the volume is closed: reports if the store's file is deleted,
+  // so that its contents are lost.
   void ReportIfDeleted() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
 
  private:
   Core& core_;
   const Incidents& incidents_;
-  // What has been reported.
+  // What was reported last.
   FileLocation reported_place_ = FileLocation::kInPlace;
   bool reported_cut_ = false;
 };

@@ -33,7 +33,7 @@ constexpr uint32_t kModes[] = {S_IFREG | 0644, S_IFREG | 06777, S_IFDIR | 0755,
                                S_IFCHR,        S_IFBLK,         0,
                                0xffffffff};
 
-// Takes a script apart. At its end there is nothing but zeros.
+// Reads a script. After its end come only zeros.
 class Script {
  public:
   explicit Script(absl::string_view in) : in_(in) {}
@@ -45,8 +45,8 @@ class Script {
     in_.remove_prefix(1);
     return byte;
   }
-  // Small as a rule, one of those that are most likely to go wrong often, and
-  // anything at times. `size` is what the store has so far.
+  // A number: usually small, often one that is likely to cause trouble, and
+  // sometimes any. `size` is the present size of the store.
   uint64_t Number(uint64_t size = 0) {
     const uint8_t byte = Byte();
     if (byte < 0xd8) return byte;
@@ -110,7 +110,7 @@ class StoreBuilder {
  private:
   void Step() {
     const uint8_t what = script_.Byte();
-    // Scripts from before there were these mean what they meant.
+    // Keeps the meaning of scripts that are older than these steps.
     if (what >= 240) return Attack(what);
     switch (what % 12) {
       case 0:
@@ -179,7 +179,7 @@ class StoreBuilder {
     tail_ = file_.size();
   }
 
-  // All is right but the link.
+  // Everything is valid except the link.
   void AddLinked() {
     const uint64_t link = Number();
     if (script_.OneIn(2)) file_.resize(Align64(tail_));
@@ -201,7 +201,7 @@ class StoreBuilder {
     if (script_.OneIn(4)) return AddTombstone(key_hash);
     AddValue(key_hash, script_.OneIn(2) ? identity_.Encode() : Payload());
   }
-  // An image of the index, of all that is live or with numbers of any kind.
+  // An image of the index: of all live entries, or with any numbers.
   void AddImage() {
     std::map<uint64_t, uint64_t> keys;
     for (const EntryLocation& entry : entries_) {
@@ -242,7 +242,7 @@ class StoreBuilder {
     header.checkpoint = checkpoint_;
     return header;
   }
-  // The record that says that the store was closed.
+  // The commit that marks the store as closed.
   void AddEnd() {
     CommitHeader header = Header();
     header.flags = CommitHeader::kClean;
@@ -308,11 +308,11 @@ class StoreBuilder {
     }
     return attributes;
   }
-  // All of an entry that there is, a part of it, or what never was.
+  // A whole existing entry, a part of one, or one that never existed.
   Extent Place() {
     Extent extent;
     if (!entries_.empty()) {
-      // The newest are the likely ones.
+      // The newest entries are the most likely.
       const EntryLocation& entry =
           entries_[entries_.size() - 1 - script_.Byte() % entries_.size()];
       extent = {.length = entry.payload_size,
@@ -345,7 +345,7 @@ class StoreBuilder {
     }
     return extents;
   }
-  // What a writer of ours does to make a file of one entry.
+  // What Varve appends to make a file of one entry.
   void AddFile(CommitWriter& writer) {
     const uint64_t ino = Ino();
     PutInode put{.ino = ino, .attributes = {.mode = S_IFREG | 0644}};

@@ -1,6 +1,6 @@
-// Stores for fuzz targets: made from a script of bytes, with checksums, keys
-// and links as they should be, so that what a fuzzer changes comes as far as
-// the code that is to be tested; then damaged, if the script says so.
+// Stores for fuzz targets. A script of bytes describes a store whose checksums,
+// keys and links are valid, so that a fuzzer's changes reach the code behind
+// these checks. A script may also ask for damage.
 
 #ifndef VARVE_FS_VOLUME_FUZZ_STORE_H_
 #define VARVE_FS_VOLUME_FUZZ_STORE_H_
@@ -11,12 +11,12 @@
 
 namespace varve::fs {
 
-// The bytes of the store that a script describes. Any bytes are a script, and
-// the same ones always give the same store, of some hundred bytes for each step
-// at most.
+// The bytes of the store that a script describes. Any bytes are a valid script,
+// and the same script always gives the same store. Each step of a script adds
+// at most some hundred bytes.
 std::string MakeFuzzStore(absl::string_view script);
 
-// Makes the checksum of every entry in the chain be that of its payload.
+// Sets the checksum of every entry in the chain to that of its payload.
 void FixChecksums(std::string& store);
 
 }  // namespace varve::fs

@@ -1,5 +1,6 @@
-// InodePlan: what an inode that is to be made gets from its directory and from
-// the caller: owner, mode, times and access control lists.
+// InodePlan: owner, mode, times and access control lists of an inode that will
+// be made, as they follow from its directory and from the caller. Immutable,
+// hence thread-safe.
 
 #ifndef VARVE_FS_VOLUME_INODE_PLAN_H_
 #define VARVE_FS_VOLUME_INODE_PLAN_H_
@@ -18,7 +19,7 @@
 
 namespace varve::fs {
 
-// What is to be made.
+// What kind of inode to make.
 struct NewInode {
   uint32_t mode = 0;
   uint32_t rdev = 0;
@@ -27,8 +28,8 @@ struct NewInode {
 
 class InodePlan {
  public:
-  // For something in that directory, which has to be there. DATA_LOSS if a node
-  // of the tree is damaged.
+  // Plans an inode in a directory, which must exist. DATA_LOSS if a node of the
+  // tree is damaged.
   static absl::StatusOr<InodePlan> Make(const Core& core,
                                         const LiveInode& directory,
                                         const NewInode& made, Caller caller,
@@ -36,10 +37,11 @@ class InodePlan {
       ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
   const Attributes& attributes() const { return attributes_; }
-  // Access control lists; empty if it has none.
+  // The access control list; empty if the inode gets none.
   const std::string& access_acl() const { return access_acl_; }
 
-  // Adds the changes that make inode `ino` so, but none that gives it a name.
+  // Adds the changes that make the inode with number `ino`, but no change that
+  // gives it a name.
   void AddTo(Commit& commit, uint64_t ino) const;
 
  private:

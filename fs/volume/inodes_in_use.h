@@ -1,6 +1,6 @@
-// InodesInUse: which inodes the kernel knows of or somebody has open, and what
-// is told of them. One without a name lives on among the orphans for as long as
-// it is in use.
+// InodesInUse: knows which inodes are in use, that is, known to the kernel or
+// open, and makes their Stat. An inode that loses its last name while in use
+// lives on as an orphan.
 //
 // Thread-safe.
 
@@ -20,24 +20,24 @@ namespace varve::fs {
 
 class InodesInUse {
  public:
-  // Both must outlive this. From here on inodes that are in use when the tree
-  // drops them become orphans.
+  // Both must outlive this object. From now on, inodes that are in use when the
+  // tree drops them become orphans.
   InodesInUse(Core& core, const OpenFiles& open_files);
 
-  // Of content that is not committed, too.
+  // The attributes of an inode, with those of dirty content.
   Stat StatOf(const LiveInode& inode) const;
 
-  // Counts one more kernel reference. ENOENT if there is no such inode.
+  // Adds a kernel reference. ENOENT if there is no such inode.
   absl::StatusOr<Stat> Reference(uint64_t ino)
       ABSL_LOCKS_EXCLUDED(core_.tree_mu);
-  // The same for an inode that is known to be there.
+  // The same for an inode that is known to exist.
   void Reference(const LiveInode& inode)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu) {
     references_.Add(inode.ino);
   }
-  // Gives `count` of them back.
+  // Removes `count` kernel references.
   void Forget(uint64_t ino, uint64_t count) ABSL_LOCKS_EXCLUDED(core_.tree_mu);
-  // Drops an orphan that is used no more.
+  // Drops the inode if it is an orphan and no longer in use.
   void DropIfUnused(uint64_t ino) ABSL_LOCKS_EXCLUDED(core_.tree_mu);
 
  private:

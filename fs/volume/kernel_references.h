@@ -1,7 +1,6 @@
-// KernelReferences: how often the kernel has been told of each inode and not
-// yet forgotten it. Numbers of inodes are given out one after the other, so the
-// counts of neighbours lie together: 4 bytes for each, once there is one among
-// them.
+// KernelReferences: counts the kernel's references to each inode. Inode numbers
+// are drawn in ascending order, so the counts lie in pages of neighbours. A
+// page takes 4 bytes per inode, and exists while one of its counts is not 0.
 //
 // Thread-safe.
 
@@ -22,8 +21,8 @@ namespace varve::fs {
 class KernelReferences {
  public:
   void Add(uint64_t ino);
-  // Takes `count` of them back, or all if there are fewer. Returns whether
-  // there were some and none is left.
+  // Removes `count` references, or all if there are fewer. Returns whether that
+  // removed the last reference.
   bool Remove(uint64_t ino, uint64_t count);
   uint32_t CountOf(uint64_t ino) const;
 
@@ -32,10 +31,10 @@ class KernelReferences {
   static constexpr size_t kShards = 16;
 
   struct Page {
-    uint32_t used = 0;  // of the counts, those that are not 0
+    uint32_t used = 0;  // number of counts that are not 0
     std::array<uint32_t, kInodesPerPage> counts{};
   };
-  // Neighbouring pages are in different ones.
+  // Neighbouring pages are in different shards.
   struct Shard {
     mutable absl::Mutex mu;
     absl::flat_hash_map<uint64_t, std::unique_ptr<Page>> pages

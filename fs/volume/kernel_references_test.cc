@@ -11,7 +11,7 @@ namespace {
 
 TEST(KernelReferences, CountsEachInodeByItself) {
   KernelReferences references;
-  // Neighbours, also across the end of a page, and the extremes.
+  // Neighbours, some of them in different pages, and the extremes.
   const std::vector<uint64_t> inodes = {
       1, 2, 254, 255, 256, 257, 511, 512, uint64_t{1} << 60, ~uint64_t{0}};
   for (size_t i = 0; i < inodes.size(); ++i) {
@@ -26,7 +26,8 @@ TEST(KernelReferences, CountsEachInodeByItself) {
   }
 }
 
-// As the kernel does not, but somebody who can write to its channel might.
+// The kernel never does this, but a program that can write to its channel
+// might.
 TEST(KernelReferences, CannotTakeBackMoreThanThereAre) {
   KernelReferences references;
   EXPECT_FALSE(references.Remove(7, 1));

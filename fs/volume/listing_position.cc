@@ -8,20 +8,20 @@
 namespace varve::fs {
 namespace {
 
-// An encoded position, from its lowest bit: kFormBits say how many bits follow
-// for the distance to the end, and in which unit that is; then come the
-// distance and the cookie.
+// An encoded position, beginning with its lowest bits: kFormBits for the form,
+// which says how many bits the distance has and in which unit it is; the
+// distance from the cookie to the end; the cookie.
 constexpr unsigned kFormBits = 5;
 constexpr unsigned kDistanceBits = 20;  // at most
 
 unsigned DistanceBits(unsigned form) { return std::min(form, kDistanceBits); }
-// The unit is 1, or a larger power of 4 where kDistanceBits are too few.
+// The unit is 1, or a larger power of 4 if kDistanceBits are too few.
 unsigned UnitBits(unsigned form) { return 2 * (form - DistanceBits(form)); }
 
 }  // namespace
 
 ListingPosition ListingPosition::Start(uint64_t end) {
-  // Rounded here, and nowhere later: no later distance needs a larger unit.
+  // Round here. Later distances are smaller, so they need no further rounding.
   const ListingPosition first{.after = kSelf, .end = end};
   return {.after = 0, .end = Decode(first.Encode()).end};
 }

@@ -47,7 +47,7 @@ TEST(ListingPosition, AnyNumberIsHarmless) {
     const uint64_t encoded = i < 1000 ? i : random() >> random() % 64;
     const ListingPosition at = ListingPosition::Decode(encoded);
     ASSERT_LE(at.after, encoded);
-    // Where a listing would go on from there.
+    // The position at which a listing would go on.
     const ListingPosition next{.after = 7, .end = at.end};
     ASSERT_EQ(ListingPosition::Decode(next.Encode()).after, 7u);
   }

@@ -73,7 +73,7 @@ absl::Status CheckFree(const Core& core, uint64_t parent,
                          core.reader().FindName(parent, name));
   if (taken.has_value()) return PosixError(EEXIST);
   VARVE_RETURN_IF_ERROR(CheckName(name));
-  // A directory that was removed while somebody is in it.
+  // The directory was removed while in use.
   if (directory.is_orphan) return PosixError(ENOENT);
   if (parent == kRootIno && name == kControlName) return PosixError(EPERM);
   return absl::OkStatus();

@@ -1,5 +1,5 @@
-// Finding inodes and names, with the errors that POSIX has where there are
-// none. Each may also return DATA_LOSS: a node of the tree is damaged.
+// Look-ups of inodes and names that return the errors of POSIX. Each may also
+// return DATA_LOSS if a node of the tree is damaged.
 
 #ifndef VARVE_FS_VOLUME_LOOKUP_H_
 #define VARVE_FS_VOLUME_LOOKUP_H_
@@ -23,13 +23,14 @@ absl::StatusOr<LiveInode> FindDirectory(const Core& core, uint64_t ino)
 absl::StatusOr<LiveInode> FindRegular(const Core& core, uint64_t ino)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
-// The inode of that name, "." and ".." among them. ENAMETOOLONG, ENOENT, and
-// the errors of FindDirectory().
+// The inode with this name in a directory; the name may be "." or "..".
+// ENAMETOOLONG, ENOENT, and the errors of FindDirectory().
 absl::StatusOr<LiveInode> FindNamed(const Core& core, uint64_t parent,
                                     absl::string_view name)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
-// A name in a directory, and what it is the name of; nothing if there is none.
+// A name in a directory, and its inode. FindName() returns nothing if there is
+// no such name.
 struct FoundName {
   NamePlace place;
   LiveInode inode;
@@ -39,13 +40,13 @@ absl::StatusOr<std::optional<FoundName>> FindName(const Core& core,
                                                   absl::string_view name)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
-// The number of the directory that a directory lies in; its own, of the root
-// and of one that was removed.
+// The inode number of a directory's parent. The root, and a directory that was
+// removed, are their own parents.
 uint64_t ParentOf(const LiveInode& directory);
 
-// Whether the name may be given to something new in that directory. EEXIST,
-// ENAMETOOLONG, EINVAL, EPERM for the name of the control directory, ENOENT in
-// a directory that was removed, and the errors of FindDirectory().
+// OK if a new inode may get this name in the directory. Errors: EEXIST;
+// ENAMETOOLONG; EINVAL; EPERM for the name of the control directory; ENOENT in
+// a directory that was removed; those of FindDirectory().
 absl::Status CheckFree(const Core& core, uint64_t parent,
                        absl::string_view name)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);

@@ -1,4 +1,4 @@
-// The parts of a round that deal with names and attributes, and the comparison.
+// The operations of a round on names and attributes, and the comparison.
 
 #include "fs/volume/model_round.h"
 
@@ -17,8 +17,8 @@ namespace varve::fs {
 namespace {
 
 constexpr int kOperationsPerRound = 400;
-// Whether entries that were a file's once are hidden when it gets other
-// content, in every layout (see volume_rename_test).
+// Whether all former entries of a file are hidden when it gets new content, in
+// every layout (see volume_rename_test).
 constexpr bool kOldContentIsHidden = false;
 
 }  // namespace
@@ -26,7 +26,7 @@ constexpr bool kOldContentIsHidden = false;
 ModelRound::ModelRound(uint64_t seed) : random_(seed), crashes_(seed % 3 != 0) {
   static constexpr uint64_t kBudgets[] = {1000, 64 << 10, 1 << 20, 64 << 20};
   store_.options().dirty_budget = kBudgets[Below(4)];
-  // In half of the rounds, the index is written with every checkpoint.
+  // In half of the rounds, every checkpoint writes an image of the index.
   if (seed % 2 == 0) store_.options().min_entries_for_image = 1;
   store_.Open();
 }
@@ -51,7 +51,7 @@ void ModelRound::Run() {
 }
 
 std::string ModelRound::RandomName() {
-  // The first two have one hash in the root.
+  // As keys in the root, the first two have the same hash.
   static const std::string kNames[] = {
       "\xb8\xfe\x6c\x39\x23\xa4\x4b\xbe"
       "AAAAAAAA0123456789abcdef",
@@ -227,7 +227,7 @@ void ModelRound::DoReopen() {
   store_.Reopen();
   if (!store_.is_open()) return;
   model_.ForEach([](const std::string&, const ModelNodePtr& node) {
-    // What was only emptied was to be written anew, and has not been.
+    // A file that was only emptied keeps its committed content.
     if (node->content.empty()) node->content = node->committed;
     Commit(*node);
   });
@@ -315,7 +315,7 @@ void ModelRound::CompareAll(bool after_crash) {
   if (testing::Test::HasFailure()) return;
   const auto space = store_.volume().GetSpace();
   ASSERT_THAT(space, IsOk());
-  // Holes are not counted.
+  // Holes do not count.
   EXPECT_LE(space->live_bytes, bytes + target_bytes);
   EXPECT_EQ(space->inodes, inodes.size());
   const TreeTotals totals = store_.volume().totals();
@@ -324,7 +324,7 @@ void ModelRound::CompareAll(bool after_crash) {
   store_.volume().WithTree([&](const TreeReader& tree) {
     EXPECT_THAT(CheckTree(tree, totals), testing::IsEmpty());
   });
-  // Every entry is a file's, or hidden, unless a crash has left some behind.
+  // Unless a crash has left some behind, every entry is a file's or is hidden.
   if (kOldContentIsHidden && !crashes_) ExpectNothingUnnamed();
 }
 

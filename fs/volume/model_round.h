@@ -1,5 +1,5 @@
-// ModelRound: some hundred random operations on a volume and on a model of it,
-// compared after every reopen and crash.
+// ModelRound: applies some hundred random operations to a volume and to a model
+// of it, and compares the two after every reopen and crash. Not thread-safe.
 
 #ifndef VARVE_FS_VOLUME_MODEL_ROUND_H_
 #define VARVE_FS_VOLUME_MODEL_ROUND_H_
@@ -21,9 +21,9 @@ namespace varve::fs {
 
 class ModelRound {
  public:
-  // What is done depends on the seed alone.
+  // The operations depend only on the seed.
   explicit ModelRound(uint64_t seed);
-  // Does everything, compares, and fails the test where there is a difference.
+  // Runs the round. Fails the test if volume and model differ.
   void Run();
 
  private:
@@ -44,7 +44,7 @@ class ModelRound {
   std::string RandomName();
   std::string ExistingPath();  // "" (the root) if there is nothing
   std::string ExistingFile();  // "" if there is none
-  std::string NewPath();       // in something that exists; may exist itself
+  std::string NewPath();       // in an existing path; may itself exist
   std::string AnyPath() { return OneIn(4) ? NewPath() : ExistingPath(); }
   uint64_t RandomSize();
   std::string RandomBytes();
@@ -82,7 +82,7 @@ class ModelRound {
 
   // --- Comparison ---
 
-  // A path as it can be printed.
+  // A path in printable form.
   static std::string Show(const std::string& path);
   template <typename... Parts>
   void Note(const Parts&... parts) {
@@ -95,7 +95,7 @@ class ModelRound {
   }
   void ExpectContent(const std::string& actual, const std::string& expected,
                      const std::string& what);
-  // What a commit of the file does to the model.
+  // Applies a commit of the file to the model.
   static void Commit(ModelNode& node) {
     node.committed = node.content;
     if (node.dirty) ++node.round;
@@ -108,7 +108,7 @@ class ModelRound {
   static bool HasChanges(const OpenFile& file) {
     return file.wrote_in == file.node->round;
   }
-  // As Volume::Flush().
+  // Applies Volume::Flush() to the model.
   static void Flush(OpenFile& file);
   void FinishCreate(const std::string& path);
   void CompareAll(bool after_crash);
@@ -122,7 +122,7 @@ class ModelRound {
   ModelTree model_;
   std::vector<OpenFile> open_;
   std::vector<std::string> log_;
-  std::set<std::string> paths_;  // all that there ever were
+  std::set<std::string> paths_;  // all that ever existed
   int step_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// The parts of a round that deal with contents of files.
+// The operations of a round on contents of files.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,8 +90,8 @@ void ModelRound::DoOpen() {
 }
 
 void ModelRound::Flush(OpenFile& file) {
-  // What others have written is theirs to commit, and a file that was only
-  // emptied is left for the last close.
+  // A flush does not commit what other handles have written, nor a file that
+  // was only emptied.
   if (HasChanges(file) && !file.node->content.empty()) Commit(*file.node);
 }
 
@@ -159,7 +159,7 @@ void ModelRound::DoTruncatePath() {
   const absl::Status status = store_.Truncate(path, size);
   Expect(status, node.is_regular() ? 0 : node.is_directory() ? EISDIR : EINVAL);
   if (!status.ok()) return;
-  // What is being written is cut, too, and still to be committed.
+  // Dirty content is truncated, too, and stays dirty.
   ModelTree::Resize(node, size);
   node.committed.resize(size, '\0');
 }
@@ -223,7 +223,7 @@ void ModelRound::DoCopyRange() {
                                                 *to->handle, to_offset, length);
   Expect(copied.status(), 0);
   if (!copied.ok()) return;
-  // A short count is allowed where there is something to copy.
+  // A short count is allowed if there is something to copy.
   EXPECT_LE(*copied, bytes.size());
   EXPECT_EQ(*copied == 0, bytes.empty());
   ModelTree::Write(*to->node, to_offset, bytes.substr(0, *copied));
@@ -274,7 +274,7 @@ void ModelRound::DoReadPath() {
   Expect(text.status(), 0);
   ModelNode& node = *model_.Find(path);
   if (text.ok()) ExpectContent(*text, node.content, log_.back());
-  // A close, whoever's, may commit what is dirty.
+  // This close may have committed dirty content.
 }
 
 void ModelRound::DoSeek() {

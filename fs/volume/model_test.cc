@@ -1,6 +1,7 @@
-// Random operations on a volume and on a model of it.
+// Applies random operations to a volume and to a model of it, and compares
+// them.
 //
-// VARVE_SEED makes the first round use that seed, which reproduces a failure;
+// VARVE_SEED is the seed of the first round, to reproduce a failure.
 // VARVE_MODEL_SECONDS says how long to go on with further rounds.
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // ModelTree: what a volume should hold, as plain maps and strings. The model
-// test applies every operation to it and to a volume, and compares.
+// test applies every operation to both, and compares them. Not thread-safe.
 
 #ifndef VARVE_FS_VOLUME_MODEL_TREE_H_
 #define VARVE_FS_VOLUME_MODEL_TREE_H_
@@ -31,7 +31,7 @@ struct ModelNode {
   std::string committed;
   bool dirty = false;  // changed through a handle since it was committed
   uint64_t round = 1;  // counts the commits of what was dirty
-  // Times that were set, and that nothing has changed since.
+  // Times that were set explicitly and have not changed since.
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;
   std::map<std::string, std::string> xattrs;
@@ -44,8 +44,8 @@ struct ModelNode {
 
 using ModelNodePtr = std::shared_ptr<ModelNode>;
 
-// Each operation returns the error number that is to be expected, 0 for none,
-// and does nothing if there is one.
+// Each operation returns the expected error number, or 0 for success. After an
+// error, it has changed nothing.
 class ModelTree {
  public:
   ModelTree();
@@ -64,7 +64,7 @@ class ModelTree {
   static void Resize(ModelNode& file, uint64_t size);
   static void Zero(ModelNode& file, uint64_t offset, uint64_t length);
 
-  // Calls `visit` for each name, directories before what is in them.
+  // Calls `visit` for each name, a directory before the names in it.
   void ForEach(
       const std::function<void(const std::string& path,
                                const ModelNodePtr& node)>& visit) const;

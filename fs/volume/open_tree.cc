@@ -39,7 +39,7 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
   if (!identity.has_value()) return result;
   result.durable_tail = DurableTailOf(*identity);
   if (!options.read_only && info->size < identity->least_length.value_or(0)) {
-    // Before a torn end is moved aside.
+    // Check this before a torn end is moved aside.
     OpenOptions reading = result;
     reading.mode = OpenMode::kRead;
     VARVE_ASSIGN_OR_RETURN(const auto store, Store::Open(path, reading));
@@ -51,7 +51,8 @@ absl::StatusOr<OpenOptions> OptionsFor(const std::string& path,
   return result;
 }
 
-// A tree that is made where there is one already would hide it.
+// Fails if the store has a tree whose identity is damaged: making another tree
+// would hide it.
 absl::Status CheckHasNoIdentity(const Store& store) {
   uint64_t first_end = 0;
   VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
@@ -67,7 +68,7 @@ absl::Status CheckHasNoIdentity(const Store& store) {
       "the key of the store's identity, its first entry, is damaged");
 }
 
-// Sentences about what recovery met.
+// Sentences about what recovery found.
 std::vector<std::string> NotesOf(const RecoveryReport& recovery) {
   std::vector<std::string> notes;
   if (recovery.torn_bytes > 0) {
@@ -79,8 +80,9 @@ std::vector<std::string> NotesOf(const RecoveryReport& recovery) {
                          : absl::StrCat(", moved to ", recovery.sidecar)));
   }
   for (const Mend& mend : recovery.mends) {
-    notes.push_back(absl::StrCat("the store is damaged: ", mend.reason,
-                                 "; it is read as if it were not"));
+    notes.push_back(
+        absl::StrCat("the store is damaged: ", mend.reason,
+                     "; this is corrected in memory, not in the file"));
   }
   return notes;
 }
@@ -90,16 +92,17 @@ class TreeOpener {
   TreeOpener(const OpenContext& context, Core& core, OpenReport& report)
       : context_(context), core_(core), report_(report) {}
 
-  // The store is open.
+  // Called once the store is open.
   absl::Status Load();
 
  private:
   const VolumeOptions& options() const { return context_.options; }
 
   absl::Status MakeTree();
-  // Entries of data that an unclean stop left without a commit.
+  // Commits which data entries an unclean stop left without a commit, so that
+  // they stay visible as unnamed entries.
   absl::Status KeepUnfinishedData(const LoadResult& loaded);
-  // Removes what a compaction that was cut short has left beside the store.
+  // Removes the file of an interrupted compaction.
   void RemoveLeftover();
 
   const OpenContext& context_;
@@ -116,7 +119,7 @@ absl::Status TreeOpener::Load() {
     return identity.status();
   }
   if (!identity.ok()) {
-    // No tree yet: a new store, or one of another program.
+    // No tree yet: the store is new, or another program's.
     VARVE_RETURN_IF_ERROR(CheckHasNoIdentity(store));
     core_.identity = Identity::Make(options().now());
     if (!core_.store->read_only()) return MakeTree();
@@ -148,8 +151,8 @@ absl::Status TreeOpener::Load() {
     }
   }
   if ((loaded.relocated || loaded.rebuilt) && !core_.store->read_only()) {
-    // So that the next open need not look for everything again; on a full disk
-    // it will have to.
+    // With a checkpoint, the next open need not find all offsets again. On a
+    // full disk, it has to.
     context_.incidents.Report(WriteCheckpoint(core_, options().now()));
   }
   if (loaded.clean) return absl::OkStatus();
@@ -161,7 +164,7 @@ absl::Status TreeOpener::Load() {
           absl::StrCat(core_.last_sequence));
     }
   }
-  // On a full disk the tree is usable all the same.
+  // On a full disk this fails, but the tree is usable all the same.
   if (!core_.store->read_only())
     context_.incidents.Report(KeepUnfinishedData(loaded));
   return absl::OkStatus();
@@ -181,13 +184,13 @@ absl::Status TreeOpener::MakeTree() {
   commit.Add(PutInode{.ino = kRootIno,
                       .attributes = NewAttributes(S_IFDIR | 0755, owner, now)});
   VARVE_RETURN_IF_ERROR(commit.Finish());
-  // A power cut now must not leave a file that is no store, and in the way.
+  // Sync, so that a power cut does not leave a file that is not a store.
   return core_.store->Sync().status();
 }
 
 absl::Status TreeOpener::KeepUnfinishedData(const LoadResult& loaded) {
-  // Ids are drawn one after the other, but those of a commit that failed were
-  // never used.
+  // Ids are drawn in ascending order, but those of a failed commit were never
+  // used, so there are gaps.
   constexpr uint64_t kMaxGap = 256;
   uint64_t next = core_.next_data_id.load();
   std::vector<KeepUnfinished> ranges;
@@ -205,7 +208,7 @@ absl::Status TreeOpener::KeepUnfinishedData(const LoadResult& loaded) {
       ranges.push_back({.begin = id, .end = id + 1});
     }
   }
-  // An earlier mount may have kept them already.
+  // An earlier mount may have committed them already.
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_ASSIGN_OR_RETURN(const DataIdRanges kept,

@@ -1,7 +1,7 @@
-// Opening of a tree: from the path of a store to a Core that is ready to be
-// worked with.
+// OpenTree: opens the store at a path and sets up a Core for it, so that it is
+// ready for use.
 //
-// A free function without state; the thread that opens calls it.
+// Thread-safe: there is no state. The Core must not be shared yet.
 
 #ifndef VARVE_FS_VOLUME_OPEN_TREE_H_
 #define VARVE_FS_VOLUME_OPEN_TREE_H_
@@ -22,10 +22,11 @@ namespace varve::fs {
 struct OpenReport {
   // Sentences about what was unusual, for the log.
   std::vector<std::string> notes;
-  // If the store must have been cut short, why.
+  // Why the store is believed to have been cut short; OK if it is not.
   absl::Status cut_short;
   bool closed_properly = true;
-  // Why it was opened read-only though it was to be written to.
+  // Why the store was opened read-only although it should be writable; OK if it
+  // was not.
   absl::Status damage;
   // Where the store ended before anything was added.
   uint64_t first_tail = 0;
@@ -38,9 +39,9 @@ struct OpenContext {
   const Incidents& incidents;
 };
 
-// Opens the store at `path` into `core`, which is new, and takes up the tree
-// in it; makes one if it has none. Says in `report` what it met. Errors: those
-// of Volume::Open(); `core` is then good for nothing.
+// Opens the store at `path` into `core`, which must be new, and loads the tree
+// in it, or makes one if there is none. Fills `report`. Errors: those of
+// Volume::Open(); afterwards, `core` must be destroyed.
 absl::Status OpenTree(const std::string& path, const OpenContext& context,
                       Core& core, OpenReport& report);
 

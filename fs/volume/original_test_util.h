@@ -1,4 +1,4 @@
-// The original program of the entry format, as far as tests need it.
+// What the original program of the entry format does, as far as tests need it.
 
 #ifndef VARVE_FS_VOLUME_ORIGINAL_TEST_UTIL_H_
 #define VARVE_FS_VOLUME_ORIGINAL_TEST_UTIL_H_
@@ -16,9 +16,9 @@
 
 namespace varve::fs {
 
-// Compacts the store at `path` as the original does: its live entries, newest
-// first, as tests/format/golden/after_compact.store has them, and nothing else.
-// It fails at values of nothing but zeros, and so does the test then.
+// Compacts the store at `path` as the original does: keeps only its live
+// entries, newest first, as in tests/format/golden/after_compact.store. The
+// original fails if a payload is all zeros; then this fails the test.
 inline void RewriteAsOriginal(const std::string& path) {
   std::vector<std::pair<uint64_t, std::string>> live;
   {

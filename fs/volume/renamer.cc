@@ -87,7 +87,7 @@ absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
   }
   if (!plan.replaced.has_value()) return plan;
   VARVE_RETURN_IF_ERROR(CheckReplaced(plan));
-  // Two names of one file: POSIX says that nothing happens.
+  // If both are names of one file, POSIX says that nothing happens.
   plan.nothing_to_do = plan.moved.inode.ino == plan.replaced->inode.ino;
   return plan;
 }
@@ -106,7 +106,7 @@ absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
   if (inode.whole_entry->key_hash == place.rekeying.new_hash &&
       core_.store->Find(EntryKey::OfHash(place.rekeying.new_hash)) ==
           inode.WholeExtent().entry_metadata_offset()) {
-    // It lies under that key already, having been there before.
+    // The file lies under that key already, because it had this path before.
     place.rekeying.old_key.reset();
     return place;
   }
@@ -118,7 +118,7 @@ absl::StatusOr<Renamer::Rekeying> Renamer::PlanRekeying(
     const FoundName& file, const LiveInode& to_parent,
     absl::string_view to_name, const FoundName* replaced) const {
   const LiveInode& inode = file.inode;
-  // The first name decides the key; what other names do is no matter of it.
+  // Only the first name decides the key.
   if (!inode.is_regular() || inode.first_name != file.place) return Rekeying();
   VARVE_ASSIGN_OR_RETURN(NewPlace place,
                          FindNewPlace(inode, to_parent, to_name, replaced));
@@ -126,8 +126,8 @@ absl::StatusOr<Renamer::Rekeying> Renamer::PlanRekeying(
   if (!place.is_plain || inode.attributes.size > kMaxCopiedByRename) {
     return std::move(rekeying);
   }
-  // Damage must not be given a fresh checksum: such a file is moved by
-  // reference, and stays damaged.
+  // Damaged bytes must not get a new, valid checksum. So a damaged file keeps
+  // its entry and key.
   auto bytes =
       core_.store->View(inode.whole_entry->store_offset, inode.attributes.size);
   if (bytes.ok() && !IsAllZeros(bytes->bytes) &&
@@ -146,8 +146,8 @@ void Renamer::AddNames(const Plan& plan, Caller caller, Commit& commit) {
     if (plan.removes()) commit.Add(DropInode{.ino = plan.replaced->inode.ino});
   }
   if (plan.whiteout) {
-    // As overlay file systems mark what is hidden: a device of number 0. Its
-    // name comes first, and keeps the place that it has had.
+    // A whiteout is a device with number 0, by which overlay file systems hide
+    // a name. Put its name first, so that it keeps the place of the old one.
     commit.Add(
         PutInode{.ino = whiteout,
                  .attributes = NewAttributes(S_IFCHR, caller, commit.time())});
@@ -185,10 +185,11 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
   Commit commit(core_, now);
   if (from_reserve) {
     commit.UseReserve();
-    // What it moves stays where it is, as a large file does.
+    // Files keep their entries and keys, as large files do.
     for (Rekeying& rekeying : rekeyings) rekeying.payload = {};
   }
-  // Tombstones first: they must not hide what is written under the same key.
+  // Tombstones come first, so that they do not hide what is written under the
+  // same key.
   if (removed_key.has_value()) commit.AddTombstone(*removed_key);
   for (const Rekeying& rekeying : rekeyings) {
     // A data key means the same wherever the file is.

@@ -1,5 +1,5 @@
-// Renamer: checks a rename, plans what it does to names and keys, and commits
-// that. One object serves one rename.
+// Renamer: checks a rename, plans its changes of names and keys, and commits
+// them. One object serves one rename. Not thread-safe.
 
 #ifndef VARVE_FS_VOLUME_RENAMER_H_
 #define VARVE_FS_VOLUME_RENAMER_H_
@@ -22,14 +22,13 @@ namespace varve::fs {
 
 class Renamer {
  public:
-  // Both must outlive this. A file whose bytes get a new key is verified by
-  // `reader` first.
+  // Both must outlive this object. `reader` verifies a file before its bytes
+  // are copied to a new key.
   Renamer(Core& core, ContentReader& reader) : core_(core), reader_(reader) {}
 
-  // Renames as Volume::Rename() says. If the disk is full and something is
-  // replaced, it happens from the store's reserve, and nothing is copied. The
-  // caller holds commit_mu (under a name that Clang's analysis takes for
-  // another one).
+  // As Volume::Rename(). If the disk is full and a name is replaced, uses the
+  // store's reserve and copies nothing. The caller must hold commit_mu (whose
+  // name there Clang's analysis takes for another mutex).
   absl::Status Rename(uint64_t parent, absl::string_view name,
                       uint64_t new_parent, absl::string_view new_name,
                       uint32_t flags, Caller caller, Timestamp now);
@@ -56,9 +55,9 @@ class Renamer {
   // What happens to the content of a plain file that gets another path.
   struct Rekeying {
     uint64_t ino = 0;
-    std::optional<uint64_t> old_key{};  // is to be hidden
+    std::optional<uint64_t> old_key{};  // a tombstone must hide it
     uint64_t new_hash = 0;              // the key of its new path
-    Store::PinnedBytes payload{};  // what is to be written there; may be empty
+    Store::PinnedBytes payload{};       // bytes to write there; may be empty
     std::optional<Extent> copied{};
   };
 
@@ -66,19 +65,19 @@ class Renamer {
                                 uint64_t new_parent, absl::string_view new_name,
                                 uint32_t flags) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // Whether what is moved may take the place of what has the new name.
+  // OK if the moved inode may replace the one under the new name.
   absl::Status CheckReplaced(const Plan& plan) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // Of a file that gets that name in place of `file.place`.
+  // Plans for a file that gets this name in place of `file.place`.
   absl::StatusOr<Rekeying> PlanRekeying(const FoundName& file,
                                         const LiveInode& to_parent,
                                         absl::string_view to_name,
                                         const FoundName* replaced) const
       ABSL_LOCKS_EXCLUDED(core_.tree_mu);
-  // What of that has to be looked up in the tree.
+  // The part of this plan that needs the tree.
   struct NewPlace {
     Rekeying rekeying;
-    bool is_plain = false;  // and lies under another key yet
+    bool is_plain = false;  // and still lies under another key
   };
   absl::StatusOr<NewPlace> FindNewPlace(const LiveInode& inode,
                                         const LiveInode& to_parent,

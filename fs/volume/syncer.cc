@@ -11,7 +11,7 @@ namespace varve::fs {
 
 absl::Status Syncer::Start() {
   if (StartThread(thread_, [this] { Run(); })) return absl::OkStatus();
-  return SystemError(EAGAIN, "there is no thread for syncing");
+  return SystemError(EAGAIN, "cannot start the thread that syncs");
 }
 
 void Syncer::Stop() {

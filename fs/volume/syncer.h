@@ -1,8 +1,9 @@
-// Syncer: the thread of a volume for what nobody asks for. It syncs from time
-// to time, looks whether a compaction is due, and makes room on a full disk.
-// What that means is the volume's to say; when it is done is decided here.
+// Syncer: the thread of a volume for work that no caller requests. It syncs
+// from time to time, checks whether a compaction is due, and makes room on a
+// full disk. The volume provides the functions for this work; Syncer decides
+// when to call them.
 //
-// Thread-safe, but for Start() and Stop().
+// Thread-safe, except Start() and Stop().
 
 #ifndef VARVE_FS_VOLUME_SYNCER_H_
 #define VARVE_FS_VOLUME_SYNCER_H_
@@ -24,10 +25,10 @@ namespace varve::fs {
 
 class Syncer {
  public:
-  // When the store has grown by so much, the thread looks at it at once.
+  // When the store has grown by this much, the thread wakes up at once.
   static constexpr uint64_t kMuchGrowth = uint64_t{64} << 20;
 
-  // All of it is called by the thread, one after the other.
+  // The thread calls these functions, one at a time.
   struct Work {
     std::function<void()> begin;                // once
     std::function<void()> sync;                 // at every interval
@@ -39,32 +40,35 @@ class Syncer {
       : interval_(interval), work_(std::move(work)) {}
   ~Syncer() { Stop(); }
 
-  // EAGAIN if the system has no thread for it. At most once.
+  // Starts the thread. EAGAIN if the system cannot. Must be called at most
+  // once.
   absl::Status Start();
-  // Waits until the work in progress has ended. Without effect if nothing runs.
+  // Stops the thread, and waits until it has ended. Does nothing if it is not
+  // running.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Says how long the store is now.
+  // Notes the present length of the store.
   void NoteLength(uint64_t length) ABSL_LOCKS_EXCLUDED(mu_);
-  // Says that the disk is full. May be called before Start(), and under any
-  // lock.
+  // Notes that the disk is full. May be called before Start(), and with any
+  // lock held.
   void NoteSpacePressure() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   void Run() ABSL_LOCKS_EXCLUDED(mu_);
-  // If there is space pressure and it is time, makes room.
+  // Makes room if there is space pressure, unless the last attempt was too
+  // recent.
   void MakeRoomIfDue() ABSL_LOCKS_EXCLUDED(mu_);
 
   const absl::Duration interval_;
   const Work work_;
-  absl::Mutex mu_;  // nothing is taken below it but the wakeup's
+  absl::Mutex mu_;  // only the wakeup's mutex is taken below it
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
   bool under_pressure_ ABSL_GUARDED_BY(mu_) = false;
-  // The length of the store at which the thread is to be woken; none before
-  // the first length is known.
+  // The length of the store at which the thread wakes up; 0 before the first
+  // length is known.
   std::atomic<uint64_t> next_length_{0};
   Wakeup wakeup_;
-  Wakeup::Clock::time_point next_room_;  // of the thread
+  Wakeup::Clock::time_point next_room_;  // only for the thread
   std::thread thread_;
 };
 

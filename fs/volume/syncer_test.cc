@@ -1,4 +1,5 @@
-// When the syncer does what. The tests wait for its calls, and for no time.
+// When the syncer calls which function. The tests wait for its calls, never for
+// a time.
 
 #include "fs/volume/syncer.h"
 
@@ -40,7 +41,7 @@ class SyncerTest : public testing::Test {
     Make(interval);
     ASSERT_THAT(syncer_->Start(), IsOk());
   }
-  // Waits until so many calls have been made.
+  // Waits until this many calls have been made.
   void WaitForCalls(size_t count) {
     absl::MutexLock lock(&mu_);
     const auto enough = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {

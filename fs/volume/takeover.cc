@@ -20,7 +20,7 @@ class Takeover {
   Takeover(Core& core, const LoadResult& loaded, Timestamp now)
       : core_(core), loaded_(loaded), now_(now) {
     for (const EntryLocation& entry : loaded.behind) {
-      // A path may have the hash of a key of ours, whose entries are no files.
+      // The key may be one of the tree's own, whose entries are not files.
       if (core_.identity.Reserves(entry.key_hash, {})) continue;
       newest_.emplace(entry.key_hash, entry);  // behind is newest first
     }
@@ -29,35 +29,37 @@ class Takeover {
   bool nothing_to_look_at() const {
     return newest_.empty() && !loaded_.relocated;
   }
-  // With core.tree_mu held, at least shared. The changes are valid as long as
-  // the tree stays as it is.
+  // Plans the changes. core.tree_mu must be held, at least shared. The plan is
+  // valid until the tree changes.
   absl::Status Plan();
   const std::vector<Change>& changes() const { return changes_; }
-  // Entries of other keys that were files' content until now.
+  // Entries under other keys that were the content of files until now.
   const std::vector<Extent>& replaced() const { return replaced_; }
 
  private:
-  // A value that may be the new content of a file.
+  // An entry that may be the new content of a file.
   struct Candidate {
     InodeItem inode;
     EntryLocation entry;
-    // It may also be an old version of the file.
+    // Whether it may also be an old version of the file.
     bool doubtful = false;
   };
 
   absl::Status FindOwned() ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   absl::Status Look(const InodeItem& inode)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // The same for one of its names; `written` is what was found so far.
+  // The same for one of the file's names. `written` is the best candidate so
+  // far.
   absl::Status LookAtName(const InodeItem& inode, NamePlace place,
                           std::optional<Candidate>& written)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  // What was written under the key of one of a file's paths.
+  // The entry that another program wrote under the key of one of the file's
+  // paths; nothing if there is none.
   absl::StatusOr<std::optional<Candidate>> Written(const InodeItem& inode,
                                                    uint64_t key_hash) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   bool IsDeleted(const InodeItem& inode, uint64_t key_hash) const;
-  // Whether some of the file's bytes lie in an entry of that key.
+  // Whether some of the file's bytes lie in an entry of this key.
   absl::StatusOr<bool> LiesUnder(const InodeItem& inode,
                                  uint64_t key_hash) const
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
@@ -68,10 +70,10 @@ class Takeover {
   Core& core_;
   const LoadResult& loaded_;
   const Timestamp now_;
-  // The newest word of the other program on each key.
+  // The newest entry of the other program for each key.
   absl::flat_hash_map<uint64_t, EntryLocation> newest_;
-  // Payload offsets of the entries that files lie in. Where an extent's entry
-  // is gone, something else may lie by now, which nobody owns.
+  // Payload offsets of the entries of files. (If an extent's entry is gone,
+  // another entry may lie at its offset. That one is not in this set.)
   absl::flat_hash_set<uint64_t> owned_;
   std::vector<Candidate> candidates_;
   std::vector<Change> drops_;
@@ -106,8 +108,8 @@ absl::StatusOr<std::optional<Takeover::Candidate>> Takeover::Written(
     if (it == newest_.end() || it->second.is_tombstone) return nothing;
     return std::optional(Candidate{.inode = inode, .entry = it->second});
   }
-  // Nothing can be told from the order of entries; but what lies under the
-  // file's own key and is not what was committed is new.
+  // The order of entries means nothing in a relocated store. But an entry under
+  // the file's own key that is not the committed one is new.
   const bool is_plain =
       inode.whole_entry.has_value() && inode.whole_entry->key_hash == key_hash;
   if (!is_plain && inode.attributes.size > 0) {
@@ -144,7 +146,8 @@ absl::Status Takeover::LookAtName(const InodeItem& inode, NamePlace place,
     return absl::OkStatus();
   }
   VARVE_ASSIGN_OR_RETURN(const auto found, Written(inode, key_hash));
-  // Written under several of its names, the last word counts.
+  // If the other program wrote under several names of the file, the last entry
+  // counts.
   if (found.has_value() &&
       (!written.has_value() || written->entry.end() < found->entry.end())) {
     written = found;
@@ -173,7 +176,7 @@ absl::Status Takeover::Look(const InodeItem& inode) {
 }
 
 void Takeover::DropOldVersions() {
-  // Of an entry: its key hash, size and checksum.
+  // Identifies an entry: key hash, size and checksum.
   using Described = std::tuple<uint64_t, uint64_t, uint32_t>;
   absl::flat_hash_set<Described> doubtful;
   for (const Candidate& candidate : candidates_) {
@@ -202,7 +205,7 @@ void Takeover::DropOldVersions() {
     Change change;
     while (status.ok()) {
       const absl::StatusOr<bool> more = reader->Next(change);
-      // What is not known here names no content.
+      // Changes that this version does not know name no content.
       if (absl::IsUnimplemented(more.status())) continue;
       status = more.status();
       if (!status.ok() || !*more) break;
@@ -210,7 +213,7 @@ void Takeover::DropOldVersions() {
     }
     return status.ok();
   }));
-  // What cannot be read may name any of them.
+  // A record that cannot be read may name any of the candidates.
   if (!status.ok()) named = doubtful;
   std::erase_if(candidates_, [&named](const Candidate& candidate) {
     const EntryLocation& entry = candidate.entry;
@@ -273,15 +276,16 @@ absl::StatusOr<bool> TakeOver(Core& core, const LoadResult& loaded,
     return true;
   }
   {
-    // One record and nothing else: it is there whole or not at all, and until
-    // then the other program's entries have to follow the mark.
+    // Append one record and nothing else, not even the commit that marks the
+    // store as in use: until this record is there, the other program's entries
+    // must stay directly behind the commit that marks the store as closed.
     core.clean = false;
     Commit commit(core, now);
     for (const Change& change : takeover.changes()) commit.Add(change);
     VARVE_RETURN_IF_ERROR(commit.Finish());
   }
-  // What was written under one name of a file must not be found in its old
-  // form under another. If it is, on a full disk, that is no reason to fail.
+  // Hide the old content of a file under its other names. If that fails, as on
+  // a full disk, the takeover is still complete.
   std::vector<uint64_t> hidden;
   for (const Extent& entry : takeover.replaced()) {
     if (core.store->Find(EntryKey::OfHash(entry.key_hash)) ==

@@ -1,8 +1,8 @@
-// Takeover: what another program has written and deleted in the store while it
-// was closed becomes what the files are (docs/format.md, "Entries that no
-// commit names" and "Relocated stores").
+// Takeover: applies to the tree what another program wrote and deleted in the
+// store while it was not mounted (docs/format.md, "Entries that no commit
+// names" and "Relocated stores").
 //
-// A free function without state; the thread that opens calls it.
+// Thread-safe: there is no state. Called by the thread that opens the store.
 
 #ifndef VARVE_FS_VOLUME_TAKEOVER_H_
 #define VARVE_FS_VOLUME_TAKEOVER_H_
@@ -16,9 +16,10 @@
 
 namespace varve::fs {
 
-// For a store that was closed properly; `loaded` is from LoadTree(). Commits
-// the changes, or makes them in memory alone if the store is read-only. Returns
-// whether there were any. What need not succeed is reported to `incidents`.
+// The store must have been closed properly; `loaded` is the result of
+// LoadTree(). Commits the changes, or makes them only in memory if the store is
+// read-only. Returns whether there were any. Reports failures that do no harm
+// to `incidents`.
 absl::StatusOr<bool> TakeOver(Core& core, const LoadResult& loaded,
                               Timestamp now, const Incidents& incidents)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);

@@ -1,5 +1,5 @@
-// Varve and the original take turns on one store, each compacting it now and
-// then, and a model says what must be there.
+// Varve and the original program take turns on one store, and each compacts it
+// from time to time. A model says what must be there.
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@
 namespace varve::fs {
 namespace {
 
-// Of CI; VARVE_TWO_ENGINES_ROUNDS asks for more.
+// The rounds in CI; VARVE_TWO_ENGINES_ROUNDS asks for more.
 constexpr int kRounds = 25;
 constexpr int kFiles = 12;
 
@@ -31,11 +31,11 @@ int Rounds() {
   return rounds;
 }
 
-// What a file is to be. Files of two names are one to both of them.
+// What a file must be. Two names of one file share this.
 struct Model {
   std::map<std::string, std::string> files;
   std::map<std::string, std::string>
-      unnamed;  // values of keys that are no file
+      unnamed;  // values of keys that are not files
 };
 
 class TwoEnginesTest : public testing::TestWithParam<int> {
@@ -47,7 +47,7 @@ class TwoEnginesTest : public testing::TestWithParam<int> {
     const size_t i = Below(kFiles);
     return i % 3 == 0 ? absl::StrCat("d/f", i) : absl::StrCat("f", i);
   }
-  // Never the same twice.
+  // A value that was never used before.
   std::string Text() {
     static constexpr size_t kSizes[] = {1,   5,    44,     64,
                                         500, 4096, 20'000, 300'000};
@@ -119,7 +119,8 @@ void TwoEnginesTest::UseVarve() {
       }
       case 5: {
         const std::string to = AnyPath();
-        // What moves by reference does not outlive the original's compaction.
+        // A file that was renamed without being copied would not survive the
+        // original's compaction.
         if (!exists || to == path || model_.unnamed.contains(to) ||
             !MovesByCopy(path)) {
           break;
@@ -147,16 +148,18 @@ void TwoEnginesTest::UseOriginal() {
   v_.WithForeignStore([&](Store& store) {
     for (size_t i = Below(5); i > 0; --i) {
       const std::string path = AnyPath();
-      // Written again, it would be the same file with new content.
+      // If its key were written again, it would be the same file with new
+      // content.
       if (deleted.contains(path)) continue;
-      // A value that a file has had before may be an old version of it. (It
-      // takes none of nothing but zeros.)
+      // A value that the file had before may be taken for an old version, so
+      // use a new one. (The original does not take values of zeros.)
       const std::string text = absl::StrCat("value ", ++texts_, Text());
-      // A word on a key of which it has said something since the last mount
-      // would have to be told from that.
+      // Use only keys that it has not touched since the last mount: two changes
+      // of one key could not be told apart.
       if (Below(4) > 0 || touched.contains(path)) {
-        // What lies in pieces, or under another key, it may not replace and
-        // then drop: nobody could tell (docs/format.md, "Relocated stores").
+        // It must not replace and then delete a file that lies in pieces or
+        // under another key, because that could not be noticed (docs/format.md,
+        // "Relocated stores").
         if (model_.files.contains(path) && !model_.files[path].empty() &&
             !store.Exists(path)) {
           continue;
@@ -172,7 +175,7 @@ void TwoEnginesTest::UseOriginal() {
                  entry.ok() && model_.files.contains(path) &&
                  entry->payload_text() == model_.files[path] &&
                  !compacts_at_end) {
-        // After a compaction nobody could tell a deletion from a loss.
+        // After a compaction, a deletion could not be told from a loss.
         ASSERT_THAT(store.Delete(path), IsOk());
         model_.files.erase(path);
         deleted.insert(path);

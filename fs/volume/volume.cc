@@ -13,12 +13,13 @@
 namespace varve::fs {
 namespace {
 
-// A checkpoint is written at every clean close of trees up to about this size,
-// and of larger ones, of which it costs more, when there is that much log.
+// Closing writes a checkpoint in any case if the tree is smaller than this; for
+// a larger tree, where a checkpoint costs more, only if the log has at least
+// kCloseLogBytes.
 constexpr uint64_t kSmallTreeInodes = 10'000;
 constexpr uint64_t kCloseLogBytes = uint64_t{64} << 10;
-// For how long no checkpoint is tried once several have failed. Where one fails
-// for lack of space, the next most likely will.
+// The longest pause between attempts to write a checkpoint after several have
+// failed. If one fails for lack of space, the next probably will, too.
 constexpr absl::Duration kLongestCheckpointPause = absl::Minutes(5);
 
 }  // namespace
@@ -30,7 +31,7 @@ Volume::Volume(VolumeOptions options)
       scrubber_(core_, reader_,
                 [this](uint64_t ino, const absl::Status& status) {
                   incidents_.Report(WithFile(status, reader_.PathOf(ino)));
-                  // The kernel may have some of it in its cache.
+                  // The kernel may have damaged content in its cache.
                   TellStale(ino);
                 }),
       compactions_({.core = core_,
@@ -68,12 +69,12 @@ absl::StatusOr<std::unique_ptr<Volume>> Volume::OpenDamaged(
     const absl::Status& damage) {
   const bool may_write = !options.read_only;
   options.read_only = true;
-  // An image of the index would have recovery pass over what is broken.
+  // With an image of the index, recovery would not notice all damage.
   options.whole_chain = true;
   const auto mends = FindMends(*options.file_system, path);
-  if (!mends.ok()) return damage;  // no store at all
+  if (!mends.ok()) return damage;  // not a store at all
   auto volume = OpenWith(path, std::move(options), *mends);
-  // What is wrong beside that comes out now.
+  // If there is other damage, this fails with it.
   if (volume.ok() && may_write) (*volume)->opened_.damage = damage;
   return volume;
 }
@@ -105,7 +106,8 @@ absl::Status Volume::Start(const std::string& path,
 }
 
 Volume::~Volume() {
-  if (!closed_) Close().IgnoreError();  // those who care call Close()
+  if (!closed_)
+    Close().IgnoreError();  // callers that need the result call Close()
 }
 
 absl::StatusOr<StoreStatistics> Volume::GetStatistics() {
@@ -121,7 +123,7 @@ void Volume::SyncAndCheckpoint() {
   ReportNodeDamage();
   if (core_.store->read_only() || copy_gate_.closed()) return;
   incidents_.Report(attributes_.CommitAccessTimesIfMany());
-  // A checkpoint is no more than a shortcut: without it the log is longer.
+  // If a checkpoint fails, the log is only longer.
   if (!CheckpointIsDue(core_) ||
       !checkpoint_backoff_.MayTry(Wakeup::Clock::now())) {
     return;
@@ -149,7 +151,8 @@ absl::Status Volume::Close() {
   compactions_.Stop();
   if (!options_.read_only) file_watch_.ReportIfDeleted();
   for (const auto& open : open_files_.All()) {
-    // Who has emptied a file is about to write it anew. It has not been done.
+    // A file that was only emptied was about to be rewritten, so keep its
+    // committed content.
     result.Update(writer_.CommitUnlessEmptied(*open));
     writer_.Discard(*open);
   }
@@ -159,7 +162,7 @@ absl::Status Volume::Close() {
   {
     absl::MutexLock lock(&core_.commit_mu);
     incidents_.Report(
-        attributes_.CommitAccessTimes(SIZE_MAX));  // nobody is owed them
+        attributes_.CommitAccessTimes(SIZE_MAX));  // a failure does no harm
     if (core_.clean) return result;                // nothing was changed
     absl::ReaderMutexLock tree_lock(&core_.tree_mu);
     is_long = core_.log_bytes >
@@ -173,7 +176,8 @@ absl::Status Volume::Close() {
       absl::MutexLock lock(&core_.commit_mu);
       status = WriteIndexImageIfDue(core_);
     }
-    // On a full disk the log stays long, and there is room for the mark.
+    // On a full disk the log stays long, but the reserve has room for the
+    // commit that marks the store as closed.
     if (IsOutOfSpace(status)) {
       incidents_.Report(status);
     } else {
@@ -181,7 +185,8 @@ absl::Status Volume::Close() {
     }
   }
   ReportNodeDamage();
-  // What the mark vouches for is durable before the mark is.
+  // Everything before the commit that marks the store as closed must be durable
+  // before that commit is.
   result.Update(SyncAll());
   if (!result.ok()) return result;
   absl::MutexLock lock(&core_.commit_mu);

@@ -1,19 +1,17 @@
-// Volume: a directory tree kept in a store, with POSIX semantics and without
-// FUSE. The FUSE adapter, the command-line tools and the tests all work through
-// it.
+// Volume: a directory tree in a store, with POSIX semantics but without FUSE.
+// The FUSE adapter, the command-line tools and the tests use it.
 //
-// What each call promises: an operation that changes names, attributes or
-// extended attributes has been appended to the store when it returns. Bytes
-// that were written are appended by Flush (each close), Fsync, or the last
-// Release; Fsync also makes them, and everything appended before, durable.
+// When an operation on names, attributes or extended attributes returns, it has
+// been appended to the store. Written bytes are committed by Flush() (each
+// close), Fsync(), or the last Release(). Fsync() also makes them, and
+// everything appended before, durable.
 //
-// Errors are PosixErrors (ErrnoOf gives the number) for requests that POSIX
-// forbids, DATA_LOSS (EIO) for damage, and the engine's for failed I/O. A call
-// that fails has changed nothing.
+// Errors are PosixErrors (ErrnoOf() gives the number) for requests that POSIX
+// forbids, DATA_LOSS (EIO) for damage, and those of the engine for failed I/O.
+// A call that fails has changed nothing.
 //
-// Thread rules: all methods may be called from any thread at any time, except
-// Close(), which needs to be the last. Permissions are not checked here: the
-// kernel does (default_permissions).
+// Thread-safe, except that Close() must be the last call. The kernel checks
+// permissions (default_permissions), so Volume does not.
 
 #ifndef VARVE_FS_VOLUME_VOLUME_H_
 #define VARVE_FS_VOLUME_VOLUME_H_
@@ -61,17 +59,17 @@ struct NewInode;
 
 class Volume {
  public:
-  // Opens the store, and makes a tree in it if it has none. What was recovered
-  // is in store().recovery() and notes(). Errors: those of Store::Open;
+  // Opens the store, and makes a tree in it if it has none. store().recovery()
+  // and notes() say what was recovered. Errors: those of Store::Open();
   // UNIMPLEMENTED if a newer version is needed; DATA_LOSS if commits are
-  // damaged or missing. Opened read-only, what is mended in memory (fs/mend)
-  // is no error, but a note.
+  // damaged or missing. If `options` ask for read-only, damage that can be
+  // mended in memory (fs/mend) is a note instead of an error.
   static absl::StatusOr<std::unique_ptr<Volume>> Open(const std::string& path,
                                                       VolumeOptions options);
   ~Volume();
 
-  // Commits what is dirty, writes a checkpoint, and marks the store as cleanly
-  // closed. The volume can only be destroyed after it.
+  // Commits dirty content, writes a checkpoint if that pays, and marks the
+  // store as closed. Afterwards, the volume may only be destroyed.
   absl::Status Close();
 
   Store& store() { return *core_.store; }
@@ -81,32 +79,34 @@ class Volume {
   absl::Status failure() const {
     return opened_.damage.ok() ? core_.store->failure() : opened_.damage;
   }
-  // Told of inodes that are no longer what was answered about them: content
-  // that could not be committed was given up, or content has turned out to be
-  // damaged. Called from any thread, not after it has been replaced.
+  // Sets a function that is called with inodes whose content or attributes are
+  // no longer what the volume answered: content that could not be committed was
+  // dropped, or content has turned out to be damaged. It is called from any
+  // thread, but not after it was replaced.
   void set_on_stale(std::function<void(uint64_t ino)> on_stale)
       ABSL_LOCKS_EXCLUDED(stale_mu_) {
     absl::MutexLock lock(&stale_mu_);
     on_stale_ = std::move(on_stale);
   }
-  // If the store must have been cut short, why; and whether it was closed.
+  // Why the store is believed to have been cut short (OK if it is not), and
+  // whether it was closed properly.
   const absl::Status& cut_short() const { return opened_.cut_short; }
   bool closed_properly() const { return opened_.closed_properly; }
   // Where the store's file is now.
   absl::StatusOr<FileLocation> LocateFile() { return file_watch_.Locate(); }
-  // Bytes that were written, and are in memory only; files that are open.
+  // The bytes of dirty content in memory, and the number of open files.
   uint64_t dirty_bytes() const { return writer_.dirty_bytes(); }
   size_t open_files() { return open_files_.count(); }
   Scrubber::Progress scrub_progress() const { return scrubber_.progress(); }
-  // Sentences about what was unusual in opening the store, for the log.
+  // Sentences about anything unusual at opening the store, for the log.
   const std::vector<std::string>& notes() const { return opened_.notes; }
 
   // --- Names (volume_names.cc) ---
-  // Each of these that returns a Stat counts one kernel reference to the
-  // inode, to be given back by Forget().
+  // Each operation that returns a Stat adds a kernel reference to the inode,
+  // which Forget() removes.
 
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
-  // A file of any type but directory and symlink. `mode` has type and
+  // Makes a file of any type but directory and symlink. `mode` has type and
   // permissions.
   absl::StatusOr<Stat> MakeNode(uint64_t parent, absl::string_view name,
                                 uint32_t mode, uint32_t rdev, Caller caller);
@@ -118,8 +118,8 @@ class Volume {
                             absl::string_view name);
   absl::Status Unlink(uint64_t parent, absl::string_view name);
   absl::Status RemoveDirectory(uint64_t parent, absl::string_view name);
-  // `flags`: RENAME_EXCHANGE, or any of RENAME_NOREPLACE and RENAME_WHITEOUT;
-  // a whiteout is `caller`'s.
+  // `flags`: RENAME_EXCHANGE, or any of RENAME_NOREPLACE and RENAME_WHITEOUT.
+  // `caller` owns the whiteout.
   absl::Status Rename(uint64_t parent, absl::string_view name,
                       uint64_t new_parent, absl::string_view new_name,
                       uint32_t flags, Caller caller = {});
@@ -132,22 +132,23 @@ class Volume {
   };
   static constexpr uint64_t kBehindDots = 2;  // a cookie to start with
   // Calls `visit` for ".", ".." and the names behind `cookie` (0: all), until
-  // it returns false. A name that stays is seen once, renamed in the directory
-  // or not; one that comes meanwhile is not seen. `visit` must not call the
-  // volume. Counts a kernel reference, if `reference`, for each that it accepts
-  // but the dots.
+  // it returns false. A name that exists throughout a listing is visited once,
+  // even if it is renamed within the directory; one that is made meanwhile is
+  // not visited. `visit` must not call the volume. If `reference`, adds a
+  // kernel reference for each name, except the dots, for which `visit` returns
+  // true.
   absl::Status ReadDirectory(uint64_t ino, uint64_t cookie, bool reference,
                              const std::function<bool(const Entry&)>& visit);
 
   // --- Attributes (volume_attributes.cc) ---
 
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
-  // Says that somebody reads the file, directory or symlink. Returns whether
-  // that has changed its access time. The change is in memory, and kept with
-  // the inode's next commit, the next checkpoint or Close().
+  // Notes that the file, directory or symlink is read. Returns whether that has
+  // changed its access time. The change is only in memory until the inode's
+  // next commit, the next checkpoint, or Close().
   bool NoteAccess(uint64_t ino);
-  // `handle` is null if the request came by path; a change of size is then
-  // committed at once, and else with the file's content.
+  // `handle` is null if the request names a path. Then a change of size is
+  // committed at once, else with the file's content.
   absl::StatusOr<Stat> SetAttributes(uint64_t ino,
                                      const AttributeRequest& request,
                                      const Handle* handle);
@@ -155,57 +156,60 @@ class Volume {
   absl::StatusOr<SpaceInfo> GetSpace();
 
   // --- Extended attributes (volume_xattrs.cc) ---
-  // Of the namespaces user, trusted and security, and access control lists.
+  // The namespaces user, trusted and security, and access control lists.
 
-  // `flags`: XATTR_CREATE, XATTR_REPLACE. An access list sets the mode, too,
-  // and takes away set-group-id if `drop_set_group_id`.
+  // `flags`: XATTR_CREATE, XATTR_REPLACE. An access control list also sets the
+  // mode, and clears set-group-id if `drop_set_group_id`.
   absl::Status SetXattr(uint64_t ino, absl::string_view name,
                         absl::string_view value, int flags,
                         bool drop_set_group_id = false);
   absl::StatusOr<std::string> GetXattr(uint64_t ino, absl::string_view name);
-  // All names, each followed by a NUL; those of the namespace trusted only if
+  // All names, each followed by a NUL. Those in the namespace trusted only if
   // `trusted`.
   absl::StatusOr<std::string> ListXattrs(uint64_t ino, bool trusted = true);
   absl::Status RemoveXattr(uint64_t ino, absl::string_view name);
 
   // --- Files (volume_files.cc) ---
 
-  // O_TRUNC in `flags` empties the file, which is committed with what is then
-  // written.
+  // O_TRUNC in `flags` empties the file. That is committed together with what
+  // is written next.
   absl::StatusOr<std::unique_ptr<Handle>> Open(uint64_t ino, int flags);
   absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Create(
       uint64_t parent, absl::string_view name, uint32_t mode, int flags,
       Caller caller);
-  // A file without a name, to be given one by Link() or gone with its last
-  // close (O_TMPFILE). `parent` is a directory whose defaults it gets.
+  // Makes a file without a name (O_TMPFILE). It is gone after its last close
+  // unless Link() gives it a name. Its defaults come from the directory
+  // `parent`.
   absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> CreateUnnamed(
       uint64_t parent, uint32_t mode, int flags, Caller caller);
   absl::StatusOr<ReadReply> Read(const Handle& handle, uint64_t offset,
                                  uint64_t size);
-  // `from_map`: the bytes were written through a map, by any process.
+  // `from_map`: the bytes were written through a memory mapping, by any
+  // process.
   absl::Status Write(const Handle& handle, uint64_t offset,
                      absl::string_view bytes, bool from_map = false);
-  // Takes set-user-id, set-group-id (of a file that its group may execute, or
-  // if `drop_set_group_id`) and the capabilities away from a file, as a write
-  // by an ordinary user does.
+  // Clears set-user-id, set-group-id (if the file's group may execute it, or if
+  // `drop_set_group_id`) and the capabilities of a file, as a write by an
+  // ordinary user does.
   absl::Status DropPrivileges(uint64_t ino, bool drop_set_group_id = false);
   // Commits the content if any of it was changed through this handle.
   absl::Status Flush(const Handle& handle);
-  // Commits all of it, through whichever handle it was changed.
+  // Commits the content, whichever handle changed it, and syncs.
   absl::Status Fsync(const Handle& handle);
-  absl::Status SyncAll();  // everything appended so far
-  // Ends the open. Errors were told by Flush; what still fails is for the log.
+  absl::Status SyncAll();  // makes everything appended so far durable
+  // Ends the open. Flush() has reported errors to the caller; an error of
+  // Release() is for the log.
   absl::Status Release(std::unique_ptr<Handle> handle)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // The same for the only writer; what is not committed is forgotten.
+  // The same for the only writer, but drops dirty content.
   absl::Status Abandon(std::unique_ptr<Handle> handle);
   absl::Status Fallocate(const Handle& handle, int mode, uint64_t offset,
                          uint64_t length);
   // SEEK_DATA and SEEK_HOLE.
   absl::StatusOr<uint64_t> Seek(const Handle& handle, uint64_t offset,
                                 int whence);
-  // Shares the bytes; nothing is copied that is in the store already. Returns
-  // how many it were, which may be less than asked for.
+  // Copies by sharing bytes that are in the store already. Returns the number
+  // of bytes, which may be less than `length`.
   absl::StatusOr<uint64_t> CopyRange(const Handle& from, uint64_t from_offset,
                                      const Handle& to, uint64_t to_offset,
                                      uint64_t length);
@@ -218,29 +222,30 @@ class Volume {
 
   // --- Entries without a name (volume_unnamed.cc) ---
 
-  // The live entries of the store that belong to no file and were there when
-  // the volume was opened, newest first. DATA_LOSS if it cannot be told.
+  // The live entries that belong to no file and were in the store when the
+  // volume was opened, newest first. DATA_LOSS if a node of the tree is
+  // damaged.
   absl::StatusOr<std::vector<EntryLocation>> Unnamed();
   absl::StatusOr<ReadReply> ReadUnnamed(uint64_t key_hash, uint64_t offset,
                                         uint64_t size);
-  // Gives unnamed entries the keys as paths, making directories as needed. A
-  // status for each key: NOT_FOUND if no unnamed entry has its hash;
-  // ALREADY_EXISTS if the path is taken; INVALID_ARGUMENT if it is none.
+  // Makes files of the unnamed entries with these keys, with the keys as paths,
+  // and directories as needed. Returns a status for each key: NOT_FOUND if no
+  // unnamed entry has its hash; ALREADY_EXISTS if the path is taken;
+  // INVALID_ARGUMENT if the key cannot be a path.
   std::vector<absl::Status> Adopt(absl::Span<const std::string> keys,
                                   Caller caller);
-  // Makes the unnamed entry a file of that name. ENOENT, EEXIST…
+  // Makes a file with this name of the unnamed entry. ENOENT, EEXIST…
   absl::Status AdoptAs(uint64_t key_hash, uint64_t parent,
                        absl::string_view name, Caller caller);
 
   // --- For tools ---
 
-  // Calls `visit` with the tree, which stays as it is meanwhile.
+  // Calls `visit` with the tree, which does not change during the call.
   void WithTree(absl::FunctionRef<void(const TreeReader&)> visit);
   TreeTotals totals();
-  // While one lives, no bytes that were served before are given back to the
-  // host.
+  // While a read section lives, no bytes that were served before are punched.
   const ReadSections& answers() const { return answers_; }
-  // For reading and verifying what is committed.
+  // For reading and verifying committed content.
   ContentReader& reader() { return reader_; }
 
  private:
@@ -250,8 +255,8 @@ class Volume {
   static absl::StatusOr<std::unique_ptr<Volume>> OpenWith(
       const std::string& path, VolumeOptions options,
       const std::vector<Mend>& mends);
-  // Of a store that does not open as it is, because of `damage`: read-only,
-  // with what can be mended in memory.
+  // Opens a store that cannot be opened normally because of `damage`:
+  // read-only, with damage mended in memory where possible.
   static absl::StatusOr<std::unique_ptr<Volume>> OpenDamaged(
       const std::string& path, VolumeOptions options,
       const absl::Status& damage);
@@ -261,7 +266,7 @@ class Volume {
   void ReportNodeDamage() ABSL_LOCKS_EXCLUDED(core_.commit_mu);
 
   // volume_names.cc
-  // Gives a file of CreateUnnamed() a name, with all that was written to it.
+  // Gives a file of CreateUnnamed() a name, and commits what was written to it.
   absl::Status LinkUnnamed(uint64_t ino, uint64_t parent,
                            absl::string_view name)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
@@ -277,13 +282,13 @@ class Volume {
 
   // volume_files.cc
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
-  // Makes `handle`, whose flags are set, one of the opens of the inode.
+  // Opens the inode for `handle`, whose flags must be set.
   void OpenInto(Handle& handle, uint64_t ino);
-  // The same, and empties the file if the flags say so. After an error the
-  // handle is to be released if it has an inode.
+  // The same, and empties the file if the flags ask for that. After an error,
+  // the handle must be released if it has an inode.
   absl::Status OpenAndEmpty(Handle& handle, uint64_t ino)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Ends one open; the last one commits what is dirty.
+  // Ends one open. The last one commits dirty content.
   absl::Status CloseOne(OpenInode& open)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
 
@@ -291,10 +296,10 @@ class Volume {
   const Incidents incidents_{options_.on_incident};
   OpenReport opened_;  // constant once the volume is open
   Core core_;
-  ReadSections answers_;  // requests answered from the store's map
+  ReadSections answers_;  // requests being answered from the store's mapping
   CopyGate copy_gate_;
   UnnamedEntries unnamed_{core_};
-  // Mutable: it remembers what it has verified.
+  // Mutable, because it remembers which entries it has verified.
   mutable ContentReader reader_;
   ContentWriter writer_;
   Scrubber scrubber_;
@@ -303,13 +308,13 @@ class Volume {
   AttributeChanges attributes_{core_, open_files_, inodes_, options_};
   FileWatch file_watch_{core_, incidents_};
   CompactionRunner compactions_;
-  Backoff checkpoint_backoff_;  // of the syncer's thread
-  bool closed_ = true;          // nothing to close until all is open
+  Backoff checkpoint_backoff_;  // only for the syncer's thread
+  bool closed_ = true;  // there is nothing to close until the store is open
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
 
-  Syncer syncer_;  // the last, for it works with all of the above
+  Syncer syncer_;  // last, because its thread uses the members above
 };
 
 }  // namespace varve::fs

@@ -40,7 +40,7 @@ absl::Status Volume::SetSize(uint64_t ino, uint64_t size,
     handle->NoteChange();
     return writer_.Truncate(*handle->inode, size, options_.now());
   }
-  // Held open for the time of the change, if it is not anyway.
+  // Hold the file open during the change.
   const std::shared_ptr<OpenInode> open = open_files_.Open(ino);
   absl::Status status;
   {
@@ -76,8 +76,8 @@ absl::StatusOr<std::string> Volume::ReadSymlink(uint64_t ino) {
     if (inode.attributes.size > kMaxTargetSize) {
       VARVE_ASSIGN_OR_RETURN(const std::string path,
                              core_.ReaderOf(inode).PathOf(inode));
-      return DamageError(absl::StrCat(
-          "symlink \"", path, "\": the target is longer than one can be"));
+      return DamageError(
+          absl::StrCat("symlink \"", path, "\": the target is too long"));
     }
   }
   VARVE_ASSIGN_OR_RETURN(const ReadReply target,

@@ -28,7 +28,7 @@ class VolumeAttributesTest : public VolumeTest {
                    const Handle* handle = nullptr) {
     return volume().SetAttributes(Ino(path), request, handle).status();
   }
-  // The time that a change made by `change` has to bear.
+  // The time that a change made by `change` must have.
   template <typename F>
   Timestamp ClockDuring(F change) {
     const Timestamp before = PeekClock();
@@ -221,11 +221,11 @@ TEST_F(VolumeAttributesTest, HolesTakeNoSpace) {
     ASSERT_THAT(Write(name, "0123456789"), IsOk());
     ASSERT_THAT(Truncate(name, kLongest), IsOk());
   }
-  // With the file that each of these tests begins with.
+  // A volume with the file that each of these tests uses.
   EXPECT_EQ(volume().GetSpace()->live_bytes, 40u);
 }
 
-// A volume that counts readings.
+// A volume that keeps access times.
 class AccessTimeTest : public VolumeTest {
  protected:
   void SetUp() override {
@@ -327,7 +327,8 @@ TEST_F(AccessTimeTest, StaysAsOptionsSay) {
   EXPECT_FALSE(volume().NoteAccess(Ino("f")));
 }
 
-// They are not worth a commit each, but neither are they kept in any number.
+// Access times are not worth a commit each, but only so many are kept in
+// memory.
 TEST_F(VolumeAttributesTest, VeryManyAccessTimesAreCommitted) {
   options().sync_interval = absl::Milliseconds(10);
   options().access_times = AccessTimes::kAlways;

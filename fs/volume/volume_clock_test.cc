@@ -1,4 +1,4 @@
-// That somebody sets the clock while a volume is open.
+// The system's clock is set while a volume is open.
 
 #include <sys/syscall.h>
 #include <time.h>
@@ -14,7 +14,7 @@ namespace {
 std::atomic<int64_t> seconds_back{0};
 }  // namespace
 
-// In the place of the C library's, for everything in this program.
+// Replaces the function of the C library in this program.
 extern "C" int clock_gettime(clockid_t clock, struct timespec* now) noexcept {
   const long failed = syscall(SYS_clock_gettime, clock, now);
   if (failed == 0 && clock == CLOCK_REALTIME) {

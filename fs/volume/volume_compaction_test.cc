@@ -30,7 +30,7 @@ class VolumeCompactionTest : public VolumeTest {
   std::string LeftoverPath() { return path() + ".compact"; }
   bool HasLeftover() { return RealFileSystem()->Info(LeftoverPath()).ok(); }
 
-  // Files of every kind and layout, and much that is dead.
+  // Files of every kind and layout, and many dead entries.
   void MakeTree() {
     ASSERT_THAT(MakeDir("d"), IsOk());
     ASSERT_THAT(MakeDir("d/e"), IsOk());
@@ -57,7 +57,7 @@ class VolumeCompactionTest : public VolumeTest {
     }
   }
 
-  // What each plain file has to be for readers of entries.
+  // The value of each plain file for programs that know only entries.
   void ExpectPlain() {
     EXPECT_EQ(ReadRaw("one"), "x");
     EXPECT_EQ(ReadRaw("renamed/small"), "small text");
@@ -87,7 +87,7 @@ TEST_F(VolumeCompactionTest, TheTreeIsTheSameAndEveryFileIsPlain) {
   Reopen();
   EXPECT_EQ(Dump(), before);
   EXPECT_TRUE(Unnamed().empty());
-  // A second one has nothing to win, and loses nothing.
+  // A second compaction gains nothing, and loses nothing.
   ASSERT_THAT(Compact(), IsOk());
   Reopen();
   EXPECT_EQ(Dump(), before);
@@ -206,7 +206,7 @@ TEST_F(VolumeCompactionTest, EveryoneGoesOnMeanwhile) {
   MakeTree();
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
-  // Each thread writes files of its own, over and over, reads them back, and
+  // Each thread writes files of its own again and again, reads them back, and
   // renames and removes some.
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([this, t, &stop] {
@@ -238,8 +238,8 @@ TEST_F(VolumeCompactionTest, EveryoneGoesOnMeanwhile) {
   EXPECT_TRUE(Unnamed().empty());
 }
 
-// Fails every call of the seam in turn: the store is the old one or the new
-// one, and both are the same tree.
+// Fails every call of the seam in turn: the store is the old or the new file,
+// and both hold the same tree.
 TEST_F(VolumeCompactionTest, AnyCallMayFail) {
   MakeTree();
   std::string before = Dump();
@@ -256,8 +256,8 @@ TEST_F(VolumeCompactionTest, AnyCallMayFail) {
       }
       ASSERT_EQ(Dump(), before);
       ASSERT_FALSE(HasLeftover());
-      // Now and then, whether the store can still be used; each commit means
-      // more calls.
+      // Check only sometimes whether the store can still be used, because each
+      // commit makes more calls.
       if (nth % 32 == 0 || volume().read_only()) {
         if (!volume().read_only()) {
           ASSERT_THAT(Write("often", Pattern(4, 50'000)), IsOk());
@@ -344,7 +344,7 @@ TEST_F(VolumeCompactionTest, CanBeCancelled) {
   MakeTree();
   const std::string before = Dump();
   ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 1000}), IsOk());
-  // It joins the one that runs.
+  // The running compaction goes on instead.
   ASSERT_THAT(volume().compactions().Start({}), IsOk());
   volume().compactions().Cancel();
   EXPECT_EQ(volume().compactions().WaitForEnd().code(),

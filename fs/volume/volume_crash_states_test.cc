@@ -1,12 +1,11 @@
-// Power cuts at every point: from the record of what a history of operations
-// did to its files, the states are built in which a crash may have left them,
-// and each is opened. What was synced is there, each later operation has
-// happened whole or not at all, with all those before it; nothing is damaged,
-// and what recovery cut off lies beside the store.
+// Power cuts at every point. A history of random operations is recorded. From
+// the record, the test builds states in which a crash may have left the files,
+// and opens each. Synced operations must be there. Each later operation must
+// have happened whole or not at all, with all those before it. Nothing may be
+// damaged, and the bytes that recovery cut off must lie beside the store.
 //
-// VARVE_SEED makes the first history use that seed, which reproduces a failure;
-// VARVE_TEST_ROUNDS says how many histories there are, of some hundred
-// states each.
+// VARVE_SEED is the seed of the first history, to reproduce a failure.
+// VARVE_TEST_ROUNDS is the number of histories, of some hundred states each.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,11 +36,11 @@ namespace {
 // --- The history ---
 
 struct State {
-  size_t events;  // of the record when it was reached
+  size_t events;  // length of the record when it was reached
   std::string dump;
 };
 
-// Random operations on a volume, the record of them, and what is expected.
+// Random operations on a volume, their record, and the expected states.
 class History {
  public:
   explicit History(uint64_t seed) : random_(seed) {
@@ -65,7 +64,7 @@ class History {
   const std::vector<FileEvent>& events() const { return events_; }
   const std::string& path() const { return volume_.path(); }
 
-  // The states among which there has to be what is found after `cut` events.
+  // The states of which one must be found after `cut` events.
   std::pair<size_t, size_t> Expected(size_t cut) const {
     size_t least = 0;
     for (const auto& [events, state] : synced_) {
@@ -105,7 +104,7 @@ class History {
       if (handle.ok()) v.CloseFile(*std::move(handle)).IgnoreError();
       return;
     }
-    // Some of these cannot be done, and then change nothing.
+    // Some of these fail, and then change nothing.
     switch (kind) {
       case 4:
       case 5:
@@ -175,8 +174,8 @@ class History {
     NoteSync();
   }
 
-  // A file without a name, which is written through a stream while other
-  // operations need the tail, and given a name or dropped.
+  // A file without a name: written through a stream while other operations need
+  // the tail, then given a name or dropped.
   void StepOfUnnamed(uint64_t kind) {
     Volume& v = volume_.volume();
     if (unnamed_ == nullptr) {
@@ -209,7 +208,7 @@ class History {
     const bool punch = random_() % 2 == 0;
     ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
     const absl::Status status = volume_.volume().compactions().WaitForEnd();
-    // Some hosts have no holes.
+    // Some hosts cannot punch holes.
     ASSERT_TRUE(status.ok() || (punch && ErrnoOf(status) == EOPNOTSUPP))
         << status;
     NoteState();
@@ -231,14 +230,14 @@ class History {
   uint64_t unnamed_size_ = 0;
   uint64_t references_ = 0;
   std::vector<State> states_;
-  // States, and after how many events it was said that they are durable.
+  // States, and the number of events after which they were reported as durable.
   std::vector<std::pair<size_t, size_t>> synced_;
   std::vector<FileEvent> events_;
 };
 
 // --- Looking at what is left ---
 
-// What is wrong with a tree that has been opened; "" if nothing is.
+// What is wrong with an opened tree; "" if nothing is.
 std::string Check(TestVolume& v) {
   std::string problem;
   const Store& store = v.volume().store();
@@ -288,8 +287,8 @@ class CrashStates {
   CrashStates(const History& history, uint64_t seed)
       : history_(history), random_(seed) {}
 
-  // Looks at states after each event, `choices` random ones among them. Returns
-  // what is wrong with the first one that is wrong, "" if none is.
+  // Checks states after each event, among them `choices` random ones. Returns
+  // what is wrong with the first bad state; "" if all are good.
   std::string Run(bool syncs_work, int choices) {
     Disk disk(syncs_work);
     size_t cut = 0;
@@ -330,7 +329,7 @@ class CrashStates {
     }
     const auto found = files.find(history_.path());
     const bool is_made = cut >= history_.state(0).events;
-    // Before the first open has returned, there may be no store yet.
+    // Before the first open returns, there may be no store yet.
     after.options().create = !is_made;
     const absl::Status status = after.TryOpen();
     if (!is_made) {
@@ -357,7 +356,7 @@ class CrashStates {
                         history_.state(least).dump);
   }
 
-  // Goes on with the store, and opens it again.
+  // Uses the store, and opens it again.
   static std::string CheckUse(TestVolume& after) {
     const absl::Status made = after.MakeDir("after the power cut");
     if (!made.ok()) return made.ToString();
@@ -395,7 +394,7 @@ TEST(VolumeCrashStatesTest, EachStateHasWhatWasSyncedAndNothingByHalves) {
   std::cout << count << " states, up to VARVE_SEED=" << seed - 1 << "\n";
 }
 
-// If syncs did nothing, it would be noticed.
+// The test would notice if syncs did nothing.
 TEST(VolumeCrashStatesTest, SyncsWithoutEffectAreCaught) {
   for (uint64_t seed = 1; seed <= 3; ++seed) {
     const History history(seed);
@@ -406,8 +405,9 @@ TEST(VolumeCrashStatesTest, SyncsWithoutEffectAreCaught) {
   }
 }
 
-// The first append after a clean close has nothing before it that says that a
-// mount is at work: what a crash leaves of it is not another program's.
+// No commit before the first append after a clean close marks the store as in
+// use. Still, what a crash leaves of it must not be taken for another program's
+// work.
 TEST(VolumeCrashStatesTest, CutInsideTheFirstAppendAfterACleanCloseIsNoChange) {
   TestVolume v;
   v.Open();
@@ -450,8 +450,8 @@ TEST(VolumeCrashStatesTest, CutInsideTheFirstAppendAfterACleanCloseIsNoChange) {
   }
 }
 
-// What is known to have been synced tells damage from a torn end. Where that
-// cannot be found out, nothing may be cut off.
+// Damage is told from a torn end by what is known to be synced. If that is
+// unknown, nothing may be cut off.
 TEST(VolumeCrashStatesTest, DamagedStoreIsNotCutWhereACallFailsOnce) {
   TestVolume v;
   v.Open();

@@ -1,4 +1,4 @@
-// Stores whose end is missing, as after a download that was not finished.
+// Stores whose end is missing, as after an unfinished download.
 
 #include <string>
 
@@ -36,7 +36,7 @@ class VolumeCutShortTest : public VolumeTest {
 };
 
 TEST_F(VolumeCutShortTest, WhatIsKnownToBeMissingIsToldAndNothingIsChanged) {
-  // Commits after the compaction, whose loss nothing tells.
+  // The loss of commits after the compaction cannot be noticed.
   const auto identity = FindIdentity(*options().file_system, path(), {});
   ASSERT_THAT(identity, IsOk());
   const uint64_t least = (*identity)->least_length.value_or(0);
@@ -70,7 +70,7 @@ TEST_F(VolumeCutShortTest, WhatIsKnownToBeMissingIsToldAndNothingIsChanged) {
   EXPECT_EQ(*Read("later"), "text");
 }
 
-// It is shorter than it was, and nothing is missing.
+// The store is shorter than it was, but nothing is missing.
 TEST_F(VolumeCutShortTest, WhatAnotherProgramHasCompactedIsWhole) {
   for (int i = 0; i < 15; ++i) {
     ASSERT_THAT(Unlink(absl::StrCat("f", i)), IsOk());

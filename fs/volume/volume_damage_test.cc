@@ -1,4 +1,4 @@
-// Damaged stores: an error that names what is damaged, and the rest goes on.
+// Damaged stores: errors name what is damaged, and everything else works.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 
 class VolumeDamageTest : public VolumeTest {
  protected:
-  // Where the bytes of a file, or those of commit `sequence`, lie in the store.
+  // The offset in the store of a file's bytes, or of commit `sequence`.
   EntryLocation EntryOf(absl::string_view key) {
     return volume().store().Read(key)->location();
   }
@@ -36,8 +36,8 @@ class VolumeDamageTest : public VolumeTest {
     bytes[offset] = static_cast<char>(bytes[offset] ^ 0x20);
     WriteWholeFile(path(), bytes);
   }
-  // Appends a record of the tree's own, as a newer version might write it; a
-  // whole one if nothing is to be changed.
+  // Appends a record of the tree, as a newer version might write it; a valid
+  // one if nothing is changed.
   void AppendRecord(const std::function<void(std::string&)>& change,
                     uint8_t version, uint64_t next = 1000) {
     const Identity identity = volume().identity();
@@ -122,7 +122,7 @@ TEST_F(VolumeDamageTest, DamagedSmallFileIsNeverGivenAFreshChecksum) {
   Open();
   ASSERT_THAT(Rename("bad", "moved"), IsOk());
   EXPECT_THAT(Read("moved"), HasErrno(EIO));
-  // A write of a part does not make the rest right.
+  // Writing a part does not repair the rest.
   ASSERT_THAT(WriteAt("moved", 0, "ab"), IsOk());
   EXPECT_THAT(Read("moved"), HasErrno(EIO));
   Reopen();
@@ -170,7 +170,7 @@ TEST_F(VolumeDamageTest, DamagedCommitIsNamedByOpen) {
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("commit 3"),
                     HasSubstr(absl::StrCat(commit.payload_offset))));
-  // It is left as it is.
+  // The store stays as it is.
   EXPECT_TRUE(ReadWholeFile(other.path()) == bytes);
 }
 
@@ -182,7 +182,7 @@ TEST_F(VolumeDamageTest, MissingCommitIsNamedByOpen) {
   TestVolume other;
   WriteWholeFile(other.path(), ReadWholeFile(path()));
   other.WithForeignStore([&](Store& store) {
-    // As if somebody had thrown it away.
+    // As if the entry had been removed.
     ASSERT_THAT(store.Delete(EntryKey::OfHash(identity.CommitKeyHash(3))),
                 IsOk());
     ASSERT_THAT(store.Compact(), IsOk());
@@ -215,7 +215,7 @@ TEST_F(VolumeDamageTest, ChangeOfAnUnknownKindIsRefusedByWriters) {
   const std::string bytes = ReadWholeFile(path());
   EXPECT_THAT(TryOpen(), HasCode(absl::StatusCode::kUnimplemented));
   EXPECT_TRUE(ReadWholeFile(path()) == bytes);
-  // Who only reads can do without it.
+  // A reader can do without such a change.
   options().read_only = true;
   options().create = false;
   Open();
@@ -281,7 +281,7 @@ class VolumeCheckpointTest : public VolumeDamageTest {
     ASSERT_THAT(MakeDir("d"), IsOk());
     for (int i = 0; i < kCount; ++i) ASSERT_THAT(MakeDir(NameOf(i)), IsOk());
   }
-  // Of all records of ours, from the newest to the oldest.
+  // All records of ours, from the newest to the oldest.
   std::vector<std::pair<CommitHeader, EntryLocation>> Records() {
     std::vector<std::pair<CommitHeader, EntryLocation>> records;
     EXPECT_THAT(volume().store().ForEachInChain([&](const EntryView& entry) {
@@ -299,8 +299,8 @@ class VolumeCheckpointTest : public VolumeDamageTest {
   }
 };
 
-// A node that is damaged, or a checkpoint, costs nothing: the tree is read from
-// the checkpoint before it, or from the first commit on.
+// A damaged node or checkpoint costs nothing: the tree is read from the
+// checkpoint before it, or from the first commit on.
 TEST_F(VolumeCheckpointTest, FlippedByteInOneCostsNothing) {
   MakeMany();
   Reopen();
@@ -332,7 +332,7 @@ TEST_F(VolumeCheckpointTest, FlippedByteInOneCostsNothing) {
         if (read_only) continue;
         ASSERT_THAT(other.MakeDir("new"), IsOk());
         other.Reopen();
-        // What was found to be damaged is used no more.
+        // A damaged checkpoint is not used again.
         EXPECT_THAT(other.volume().notes(), testing::IsEmpty());
         EXPECT_THAT(other.GetStat("new"), IsOk());
       }
@@ -340,7 +340,7 @@ TEST_F(VolumeCheckpointTest, FlippedByteInOneCostsNothing) {
   }
 }
 
-// There are no commits from which a store that was compacted could be read.
+// A compacted store cannot be read from its commits alone.
 TEST_F(VolumeCheckpointTest, WhatACompactionHasWrittenIsThereTwice) {
   MakeMany();
   ASSERT_THAT(volume().compactions().Start({}), IsOk());
@@ -359,7 +359,7 @@ TEST_F(VolumeCheckpointTest, WhatACompactionHasWrittenIsThereTwice) {
     std::fill_n(bytes.begin() + static_cast<ptrdiff_t>(entry.payload_offset),
                 entry.payload_size, '\0');
   };
-  // All of the second one.
+  // The whole second checkpoint.
   zero(roots[0]);
   for (const EntryLocation& segment : segments) {
     if (segment.payload_offset > roots[1].payload_offset) zero(segment);

@@ -1,4 +1,4 @@
-// Failing disks: the caller is told, and nothing else has happened.
+// Failing disks: the caller gets the error, and nothing else has happened.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -82,7 +82,7 @@ void MakeTree(TestVolume& v) {
 class VolumeFaultTest : public testing::TestWithParam<int> {};
 
 // Fails the first, second, third… write of each operation, with and without a
-// part of it done, until the operation gets through.
+// part of it written, until the operation succeeds.
 TEST_P(VolumeFaultTest, FailedAppendChangesNothing) {
   const int error_number = GetParam();
   for (const Step& step : Steps()) {
@@ -160,8 +160,8 @@ TEST_F(VolumeDiskTest, DirtyContentOutlivesAFailedFlush) {
   EXPECT_EQ(*Read("f"), "precious");
 }
 
-// The kernel gives a handle back when it gets round to it: by then the file may
-// be being overwritten through another one.
+// The kernel may release a handle late, when the file is already being
+// overwritten through another one.
 class VolumeLateReleaseTest : public VolumeDiskTest {
  protected:
   // Leaves the file closed, but not released, and opened to be overwritten.
@@ -230,7 +230,7 @@ TEST_F(VolumeDiskTest, FullDiskFailsTheWriteThatHasNoRoomAndNoOther) {
   EXPECT_TRUE(ReadHandle(**handle) == text.substr(0, at));
   files().Heal();
   for (; at < text.size(); at += kChunk) {
-    // Now and then one fails, and is repeated.
+    // Some calls fail, and are repeated.
     if (at % (1 << 20) == 0) {
       FailWrites(EIO);
       status = volume().Write(**handle, at, text.substr(at, kChunk));

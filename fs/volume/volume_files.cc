@@ -17,11 +17,11 @@
 namespace varve::fs {
 namespace {
 
-// What one call copies at the most. The kernel takes a count of 32 bits for an
-// answer, and a copy of 4 GiB would be one of nothing; read and write stop
-// here, too.
+// The most bytes that one call copies. The answer to the kernel is a count of
+// 32 bits, in which 4 GiB would be 0. read(2) and write(2) have this limit,
+// too.
 constexpr uint64_t kMaxCopy = 0x7ffff000;
-// Counts the time until its end as spent in writing.
+// Counts its lifetime as time spent in writing.
 class WritingTime {
  public:
   explicit WritingTime(CompactionRunner& compactions)
@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
   }
   const absl::Status status = OpenAndEmpty(*handle, ino);
   if (status.ok()) return handle;
-  // The first error is the one to tell.
+  // Return the first error.
   if (handle->inode != nullptr) Release(std::move(handle)).IgnoreError();
   return status;
 }
@@ -55,7 +55,8 @@ absl::StatusOr<std::unique_ptr<Handle>> Volume::Open(uint64_t ino, int flags) {
 absl::Status Volume::OpenAndEmpty(Handle& handle, uint64_t ino) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   {
-    // With the lock held, the inode cannot be dropped before it counts as open.
+    // While the lock is held, the inode cannot be dropped before it counts as
+    // open.
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_RETURN_IF_ERROR(FindRegular(core_, ino).status());
     OpenInto(handle, ino);
@@ -81,8 +82,8 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
     absl::ReaderMutexLock relocation(&core_.relocation_mu);
     OpenInode& open = *handle.inode;
     VARVE_RETURN_IF_ERROR(writer_.Write(open, offset, bytes, options_.now()));
-    // The kernel takes the handle of anybody who may write for what was written
-    // through a map.
+    // For bytes that were written through a memory mapping, the kernel passes
+    // any handle that may write.
     if (from_map) {
       open.mapped_in.store(open.round.load());
     } else {
@@ -90,14 +91,13 @@ absl::Status Volume::Write(const Handle& handle, uint64_t offset,
     }
   }
   syncer_.NoteLength(core_.store->tail());
-  // With O_SYNC the kernel asks for a sync when all of the caller's write is
-  // here, which may come in several requests. Committing each of them would
-  // leave half a write behind a crash.
+  // With O_SYNC, the kernel sends a sync after all requests of the caller's
+  // write. If each request were committed, a crash could leave half a write.
   return absl::OkStatus();
 }
 
 absl::Status Volume::Flush(const Handle& handle) {
-  // Who closes must not commit half of what somebody else writes.
+  // Closing must not commit half of what another handle is writing.
   if (!handle.HasChanges()) return absl::OkStatus();
   const WritingTime time(compactions_);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
@@ -127,14 +127,14 @@ absl::Status Volume::CloseOne(OpenInode& open) {
   absl::Status status;
   if (open_files_.IsLast(open)) {
     status = writer_.Commit(open);
-    // Layout only: if it fails, the file stays in pieces.
+    // These only improve the layout. If they fail, the file stays in pieces.
     if (status.ok()) incidents_.Report(writer_.MakePlainIfDue(open));
     if (status.ok())
       incidents_.Report(writer_.JoinExtentsIfDue(open, /*closing=*/true));
   }
   if (!open_files_.Close(open)) return status;
   if (open.dirty.load(std::memory_order_acquire)) {
-    // Of two closes at once, each may have taken the other for the last.
+    // If two handles were closed at once, neither may have been the last above.
     status.Update(writer_.Commit(open));
     writer_.Discard(open);
   }
@@ -160,11 +160,11 @@ absl::Status Volume::Release(std::unique_ptr<Handle> handle) {
     absl::ReaderMutexLock relocation(&core_.relocation_mu);
     const bool last_writer = handle->writes() && open.writers.fetch_sub(1) == 1;
     if (open.close_failed.load()) {
-      // Its writers have been told that it failed. It must not happen after
-      // all, now that there may be room again.
+      // Its writers were told that the commit failed, so it must not succeed
+      // now, when there may be room again.
       given_up = last_writer && open.close_failed.exchange(false);
     } else if (last_writer || handle->HasChanges()) {
-      // What others are in the middle of writing is theirs to commit.
+      // Do not commit what other handles are still writing.
       status = writer_.Commit(open);
       given_up = last_writer && !status.ok();
     }
@@ -220,7 +220,7 @@ absl::StatusOr<uint64_t> Volume::Seek(const Handle& handle, uint64_t offset,
       const ContentReader::Found found,
       reader_.FindNext(handle.inode->ino, handle.inode.get(), offset, data));
   if (offset >= found.size) return PosixError(ENXIO);
-  // There is a hole at the end, and no data.
+  // At the end of the file there is a hole, but no data.
   if (data && found.offset >= found.size) return PosixError(ENXIO);
   return found.offset;
 }
@@ -233,8 +233,8 @@ absl::StatusOr<uint64_t> Volume::CopyRange(const Handle& from,
   if (to_offset > kMaxFileSize - length) return PosixError(EFBIG);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   if (from.inode->dirty.load(std::memory_order_acquire)) {
-    // What is to be shared has to be committed, and when to commit is for those
-    // to say who write the file; so these bytes are read and written.
+    // Only committed bytes can be shared, and the file's writers decide when to
+    // commit. So dirty bytes are read and written.
     VARVE_ASSIGN_OR_RETURN(
         const ReadReply bytes,
         reader_.Read(from.inode->ino, from.inode.get(), from_offset,

@@ -84,7 +84,7 @@ TEST_F(VolumeFilesTest, SingleNulIsKept) {
   EXPECT_EQ(*Read("f"), nul);
   Reopen();
   EXPECT_EQ(*Read("f"), nul);
-  // As another program sees it, the key is not there.
+  // For another program, the key is not there.
   EXPECT_EQ(ReadRaw("f"), std::nullopt);
 }
 
@@ -100,7 +100,7 @@ TEST_F(VolumeFilesTest, WhatIsAbandonedWasNeverWritten) {
   ASSERT_THAT(Write("f", "before"), IsOk());
   auto handle = volume().Open(Ino("f"), O_WRONLY | O_TRUNC);
   ASSERT_THAT(handle, IsOk());
-  // More than is kept in memory.
+  // More than fits in memory.
   ASSERT_THAT(volume().Write(**handle, 0, Pattern(1, 9 * kMebibyte)), IsOk());
   ASSERT_THAT(volume().Abandon(*std::move(handle)), IsOk());
   EXPECT_EQ(*Read("f"), "before");

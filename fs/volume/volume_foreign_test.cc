@@ -1,4 +1,4 @@
-// What another program of the entry format does to the store, between mounts.
+// Another program of the entry format changes the store between mounts.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -144,7 +144,7 @@ TEST_F(VolumeForeignTest, UnknownKeyIsUnnamed) {
   EXPECT_EQ(volume().ReadUnnamed(hash, 6, 3)->size(), 0u);
   EXPECT_EQ(volume().ReadUnnamed(hash, ~uint64_t{0}, ~uint64_t{0})->size(), 0u);
   EXPECT_THAT(volume().ReadUnnamed(1, 0, 1), HasErrno(ENOENT));
-  // It stays so, also after a crash and with later commits on top.
+  // It stays so, even after a crash and with later commits.
   ASSERT_THAT(Write("g", "ours"), IsOk());
   Crash();
   EXPECT_THAT(UnnamedHashes(), ElementsAre(hash));
@@ -322,8 +322,8 @@ TEST_F(VolumeForeignTest, AStoreThatIsTheFirstValueIsNotTakenForTheTree) {
   EXPECT_EQ(*Read("new"), "new text");
 }
 
-// Bytes that a compaction by another program drops are an error, and never
-// those of another file.
+// Reading bytes that another program's compaction dropped is an error, and
+// never gives the bytes of another file.
 TEST_F(VolumeForeignTest, DroppedBytesAreAnError) {
   ASSERT_THAT(MakeDir("d"), IsOk());
   ASSERT_THAT(Write("d/f", Pattern(1, kLarge)), IsOk());
@@ -346,7 +346,7 @@ TEST_F(VolumeForeignTest, DroppedBytesAreAnError) {
   const auto renamed = Read("renamed");
   EXPECT_TRUE(renamed.ok() ? *renamed == Pattern(3, kLarge)
                            : ErrnoOf(renamed.status()) == EIO);
-  // What is lost can be removed or written anew.
+  // A lost file can be removed or rewritten.
   ASSERT_THAT(Write("e/f", "new"), IsOk());
   ASSERT_THAT(Unlink(a), IsOk());
   Reopen();

@@ -1,5 +1,6 @@
-// A disk that is full to the last block: what frees space works, what fails has
-// changed nothing, and the space of what was deleted comes back by itself.
+// A disk that is full to the last block: operations that free space work,
+// failed ones change nothing, and the space of deleted files comes back by
+// itself.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,11 +42,11 @@ class VolumeFullDiskTest : public VolumeTest {
     ASSERT_THAT(Write("new", "new text"), IsOk());
     ASSERT_THAT(MakeDir("d"), IsOk());
     ASSERT_THAT(volume().SyncAll(), IsOk());
-    // Says that all of it is durable.
+    // Commits that all of it is durable.
     ASSERT_THAT(MakeDir("d/d"), IsOk());
   }
 
-  // The host has no block left, and what the store has got ahead is used up.
+  // The host has no block left, and the store has used up its spare blocks.
   void FillDisk(int number = ENOSPC) {
     files().Inject(
         {.ops = kOpPreallocate, .times = 1 << 20, .error_number = number});
@@ -70,7 +71,7 @@ class VolumeFullDiskTest : public VolumeTest {
     }
   }
 
-  // Waits for a compaction to have won as much.
+  // Waits until compactions have reclaimed this much.
   void ExpectToWin(uint64_t bytes) {
     const absl::Time deadline = absl::Now() + absl::Seconds(60);
     while (absl::Now() < deadline) {
@@ -105,7 +106,7 @@ TEST_F(VolumeFullDiskTest, WhatFreesSpaceWorks) {
                            0, kLarge / 2),
         IsOk());
     EXPECT_THAT(CloseFile(*std::move(handle)), IsOk());
-    // Emptied and written anew, as a shell does.
+    // Emptied and rewritten, as by a shell.
     EXPECT_THAT(Write("large3", "now it is small"), IsOk());
     EXPECT_EQ(*Read("small"), "new text");
     EXPECT_TRUE(*Read("large2") == Pattern(2, kLarge).substr(0, 300));
@@ -147,7 +148,8 @@ TEST_F(VolumeFullDiskTest, ClosingIsClean) {
 TEST_F(VolumeFullDiskTest, ACheckpointBehindTheMarkIsFollowedByAnother) {
   MakeLongLog();
   FillDisk();
-  // The log stays long: there is room for the mark, and for no checkpoint.
+  // The log stays long: there is room for the commit that marks the store as
+  // closed, but not for a checkpoint.
   Close();
   files().Heal();
   options().sync_interval = absl::Milliseconds(10);
@@ -172,7 +174,8 @@ TEST_F(VolumeFullDiskTest, ACheckpointThatFailsIsNotTriedAllTheTime) {
   Open();
   absl::SleepFor(absl::Seconds(2));
   Close();
-  // After 20 ms, and then after twice as long each time: not a hundred times.
+  // The pause is 20 ms and doubles each time, so there are far fewer than a
+  // hundred attempts.
   EXPECT_GE(incidents.load(), 2);
   EXPECT_LE(incidents.load(), 9);
   options().on_incident = nullptr;
@@ -206,9 +209,9 @@ TEST_F(VolumeFullDiskTest, WhatIsDeadIsGivenBackWhenTheDiskIsFoundFull) {
   EXPECT_EQ(volume().compactions().progress().phase, CompactionPhase::kNone);
   FillDisk();
   ExpectToWin(kLarge - 16384);
-  // It may have more to give back than that.
+  // It may reclaim more than that.
   EXPECT_THAT(volume().compactions().WaitForEnd(), IsOk());
-  // And not again and again in vain.
+  // It does not try in vain again and again.
   const int before = files().Count(kOpPunchHole);
   for (int i = 0; i < 25; ++i) {
     EXPECT_THAT(Write("small", Pattern(i, 20'000)), HasErrno(ENOSPC));

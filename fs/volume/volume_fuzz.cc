@@ -1,11 +1,11 @@
-// The whole of opening a store from a stranger, walking its tree and reading
-// all that is in it, without and with writing.
+// Opens a store from a stranger, walks through its tree and reads everything in
+// it, without and with writing.
 //
 // The first byte of an input says what the others are: the bytes of a store,
-// the same with checksums put right, or the script of a store (fuzz_store.h).
-// Whatever the store: no crash, no hang, no memory that the store does not
-// account for, no read of more than a file has; and one that could be written
-// to can be opened again and is then what it was.
+// the same with corrected checksums, or the script of a store (fuzz_store.h).
+// Whatever the store is, there must be no crash, no hang, no use of memory
+// beyond what the store accounts for, and no read of more than a file has. A
+// store that could be written to must open again with the same tree.
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -35,8 +35,9 @@ namespace varve::fs {
 namespace {
 
 constexpr size_t kMaxInput = 1 << 16;
-// Of the whole process at any time, sanitizers included: far more than stores
-// of that size need, and little enough to notice what does not depend on size.
+// The most memory of the whole process, sanitizers included. It is far more
+// than stores of this size need, but little enough to notice use that does not
+// depend on the size.
 constexpr long kMaxMemory = 1536 << 10;  // KiB
 
 constexpr uint64_t kChunk = 4096;
@@ -49,7 +50,7 @@ void Check(bool condition, const std::string& what) {
   std::abort();
 }
 
-// Of a request that is a proper one: damage, or what a limit forbids.
+// Errors that a valid request may get: damage, or a limit.
 void CheckError(const absl::Status& status, const char* what) {
   Check(!absl::IsInternal(status) && !absl::IsUnknown(status),
         absl::StrCat(what, ": ", status.ToString()));
@@ -72,7 +73,7 @@ absl::StatusOr<std::unique_ptr<Volume>> OpenVolume(const std::string& path,
 
 // --- What is in a volume -----------------------------------------------------
 
-// Looks at everything; the text says what there is.
+// Reads everything, and returns it as text.
 class Walk {
  public:
   explicit Walk(Volume& volume) : volume_(volume) {}
@@ -105,7 +106,7 @@ class Walk {
                                     return true;
                                   }),
             "a directory");
-    // A checkpoint may put them in another order.
+    // A checkpoint may change their order.
     std::sort(entries.begin(), entries.end(),
               [](const auto& a, const auto& b) { return a.first < b.first; });
     return entries;
@@ -203,7 +204,8 @@ void CloseVolume(std::unique_ptr<Volume> volume) {
   CheckOk(volume->Close(), "closing");
 }
 
-// Changes every file a little. What fails has to leave all as it was.
+// Changes every file a little. A change that fails must leave everything as it
+// was.
 void ChangeFiles(Volume& volume) {
   std::vector<uint64_t> files;
   volume.WithTree([&files](const TreeReader& tree) {
@@ -226,7 +228,7 @@ void ChangeFiles(Volume& volume) {
 
 void WriteFile(Volume& volume, absl::string_view text) {
   auto created = volume.Create(kRootIno, kNewName, 0644, O_WRONLY, kCaller);
-  // Numbers for inodes and commits can be used up in a store that says so.
+  // A store may claim that numbers for inodes and commits are used up.
   CheckError(created.status(), "making a file");
   if (!created.ok()) return;
   volume.Forget(created->first.ino, 1);
@@ -253,7 +255,7 @@ void CompactVolume(Volume& volume) {
   CheckError(volume.compactions().WaitForEnd(), "compacting");
 }
 
-// Everything with writing.
+// All of this with writing.
 void WriteTo(const std::string& path, bool compact) {
   auto volume = OpenVolume(path, /*read_only=*/false);
   if (!volume.ok()) return CheckError(volume.status(), "opening");

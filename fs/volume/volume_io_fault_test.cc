@@ -1,9 +1,9 @@
 // Every I/O call of every operation fails once: the caller gets the errno, tree
-// and store are what they were before, and the same call works when it is made
-// again. Interruptions and short counts are noticed by nobody. After a failed
-// sync there are only reads.
+// and store are as they were before, and the same call works when it is
+// repeated. Interruptions and short counts have no visible effect. After a
+// failed sync, only reads work.
 //
-// A script makes every kind of call. It is run again and again; in each run,
+// A script makes every kind of call. It runs again and again. In each run,
 // every call meets the same fault, such as "the third write fails with EIO".
 
 #include <errno.h>
@@ -40,7 +40,7 @@ constexpr FileOp kKinds[] = {
     kOpInfo,  kOpSetOwner,   kOpMap,        kOpLock,     kOpXattr,
     kOpSpace, kOpReaderLock, kOpPreallocate};
 
-// The dump without times: a call that is repeated is later.
+// The dump without times, because a repeated call is later.
 std::string WithoutTimes(const std::string& dump) {
   const std::string words = absl::StrReplaceAll(dump, {{"\n", " \n "}});
   std::vector<absl::string_view> kept;
@@ -52,7 +52,7 @@ std::string WithoutTimes(const std::string& dump) {
   return absl::StrJoin(kept, " ");
 }
 
-// What a store would show after a crash now. What is open is left alone.
+// What the store would show after a crash now. The open volume is left alone.
 std::string DumpAfterCrash(TestVolume& v) {
   TestVolume other;
   CopyFile(v.path(), other.path());
@@ -66,16 +66,16 @@ std::string DumpAfterCrash(TestVolume& v) {
 // Runs the script, with a fault in each of its calls.
 class Script {
  public:
-  // What there is to be seen after a call, without times.
+  // What is visible after a call, without times.
   struct Expected {
     std::string call;
     std::string live;   // in the volume
-    std::string crash;  // by the next one, were there a crash now
+    std::string crash;  // in the next volume, after a crash now
   };
   // How many I/O calls of each kind any single call of the script makes.
   using Counts = std::map<FileOp, int>;
 
-  // Without a fault: finds out what is expected.
+  // Runs the script without a fault, to learn what is expected.
   Script() { Run(); }
   Script(const Script& reference, Fault fault)
       : fault_(std::move(fault)), reference_(&reference) {
@@ -189,7 +189,7 @@ class Script {
     EXPECT_THAT(v_.CloseFile(*std::move(source)), IsOk());
   }
 
-  // Files that are too large for the memory that is given to them.
+  // Files that are larger than the memory budget.
   void Streams() {
     constexpr size_t kChunk = 128 << 10;
     const std::string text = Pattern(4, 6 * kChunk);
@@ -258,7 +258,7 @@ class Script {
   }
 
   void Compactions() {
-    // The first finds much that is dead.
+    // The first compaction finds many dead bytes.
     for (const bool punch : {true, false}) {
       Call(punch ? "compact by punching" : "compact by copying", [=, this] {
         const Status status = v_.volume().compactions().Start({.punch = punch});
@@ -330,7 +330,8 @@ class Script {
     file_ = nullptr;
   }
 
-  // Makes a call, with the fault in it, and again without if that failed.
+  // Makes a call with the fault in it, and again without the fault if that
+  // failed.
   void Call(const std::string& name, const std::function<Status()>& call) {
     SCOPED_TRACE(absl::StrCat("call ", made_, ": ", name));
     Counts before;
@@ -396,7 +397,7 @@ class Script {
     return bytes;
   }
 
-  // What was to be synced may have been committed, or not.
+  // Operations before a failed sync may have been committed, or not.
   void FailedSync() {
     EXPECT_THAT(v_.volume().failure(), HasErrno(fault_.error_number));
     const std::string dump = v_.Dump();
@@ -431,13 +432,13 @@ class Script {
   std::string torn_;    // the bytes of a store that is to be recovered
   size_t made_ = 0;     // calls so far
   int failed_ = 0;
-  std::set<std::string> passed_;  // calls that did not mind the fault
+  std::set<std::string> passed_;  // calls that succeeded in spite of the fault
   Counts counts_;
   std::vector<Expected> expected_;
 };
 
-// Calls of these kinds are not made in vain: whoever makes one is told that it
-// has failed. For others there may be another way.
+// If a call of one of these kinds fails, the operation fails. For other kinds,
+// the operation may have another way.
 constexpr FileOps kAlwaysTold =
     kOpWrite | kOpSync | kOpSyncDirectory | kOpRename | kOpPunchHole | kOpLock;
 
@@ -459,7 +460,7 @@ class VolumeIoFaultTest : public testing::Test {
                                   kind, ", errno ", fault.error_number));
         const Script script(*reference, fault);
         failed += script.failed();
-        // On a full disk a rename does without a copy of the content.
+        // On a full disk, a rename does not copy the content.
         const bool must_be_told =
             (kind & kAlwaysTold) != 0 && fault.error_number != ENOSPC &&
             fault.error_number != EINTR && fault.error_number != 0;

@@ -30,7 +30,7 @@ struct Listed {
 
 class VolumeListingTest : public VolumeTest {
  protected:
-  // What READDIR with room for `most` entries answers.
+  // The answer to a READDIR request with room for `most` entries.
   std::vector<Listed> ListFrom(absl::string_view path, uint64_t cookie,
                                size_t most) {
     std::vector<Listed> list;
@@ -56,7 +56,7 @@ class VolumeListingTest : public VolumeTest {
     ASSERT_THAT(stat, IsOk()) << path;
     volume().Forget(stat->ino, 1);
   }
-  // Lists the root, a few entries at a time, and does `change` for each name.
+  // Lists the root, a few entries at a time, and calls `change` for each name.
   std::vector<std::string> ListWhile(
       size_t most, const std::function<void(const std::string&)>& change) {
     std::vector<std::string> names;
@@ -222,8 +222,8 @@ TEST_F(VolumeListingTest, SecondNamesKeepTheirPlaceInACheckpoint) {
 
 // ---- Random changes with listings under way ---------------------------------
 
-// A place in a directory. Who was there when a listing began, and stays, is
-// listed once, by whatever name it has then.
+// A name in a directory. One that is there when a listing begins, and stays, is
+// listed once, under whatever text it has then.
 using Token = std::shared_ptr<const int>;
 using Names = std::map<std::string, Token>;
 
@@ -283,7 +283,7 @@ class ListingModelTest : public VolumeListingTest {
     const uint32_t flags = Below(4) == 0               ? RENAME_WHITEOUT
                            : replaces && Below(3) == 0 ? RENAME_EXCHANGE
                                                        : 0;
-    // Two names of one file: nothing happens.
+    // If both are names of one file, nothing happens.
     if (Ino(from) == Ino(to)) return;
     ASSERT_THAT(Rename(from, to, flags), IsOk());
     if (flags == RENAME_EXCHANGE) return;
@@ -334,7 +334,7 @@ class ListingModelTest : public VolumeListingTest {
     }
   }
 
-  // The order outlives what the volume is read back from.
+  // The order survives reopening, from commits and from a checkpoint.
   void StartAnew() {
     const auto one = List("d0");
     const auto two = List("d1");

@@ -25,7 +25,8 @@
 namespace varve::fs {
 absl::StatusOr<Stat> Volume::Lookup(uint64_t parent, absl::string_view name) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
-  // "." of any inode: how file handles (NFS, open_by_handle_at) are resolved.
+  // A look-up of "." of any inode resolves a file handle (NFS,
+  // open_by_handle_at()).
   VARVE_ASSIGN_OR_RETURN(
       const LiveInode inode,
       name == "." ? core_.GetInode(parent) : FindNamed(core_, parent, name));
@@ -138,7 +139,7 @@ absl::StatusOr<std::pair<Stat, std::unique_ptr<Handle>>> Volume::CreateUnnamed(
 
 absl::Status Volume::LinkUnnamed(uint64_t ino, uint64_t parent,
                                  absl::string_view name) {
-  // Held open, if it is not anyway, so that it is not gone in between.
+  // Hold the file open, so that it is not dropped meanwhile.
   const std::shared_ptr<OpenInode> open = open_files_.Open(ino);
   const absl::Status status = writer_.CommitWithName(
       *open, parent, name, [this, ino, parent, name]() -> absl::Status {

@@ -254,7 +254,7 @@ TEST_F(VolumeNamesTest, ForgottenInodesGoWhenNothingHoldsThem) {
   EXPECT_THAT(volume().GetAttributes(ino), IsOk());
   ASSERT_THAT(CloseFile(*std::move(handle)), IsOk());
   EXPECT_THAT(volume().GetAttributes(ino), IsOk());
-  // Known to the kernel, it can still be opened.
+  // As the kernel knows the file, it can still be opened.
   handle = volume().Open(ino, O_RDONLY);
   ASSERT_THAT(handle, IsOk());
   EXPECT_EQ(ReadHandle(**handle), "text");

@@ -1,7 +1,7 @@
-// A page of a store that reads as zeros, as after a failed sector or a write
-// that the disk has lost: whichever it is, no read gives wrong bytes, only
-// files whose own bytes lay there cannot be read, and the store opens, but for
-// the exceptions that IsException() names.
+// A page of a store reads as zeros, as after a failed sector or a write that
+// the disk has lost. Whichever page that is, no read gives wrong bytes, only
+// files whose own bytes lay there cannot be read, and the store opens.
+// IsException() names the exceptions.
 //
 // VARVE_TEST_ROUNDS=1 tries every page; the default is one in so many.
 // VARVE_PAGES_FILES is the number of files in the store.
@@ -28,7 +28,7 @@ namespace varve::fs {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr int kSmallestPiece = 30;  // that is written into a file
+constexpr int kSmallestPiece = 30;  // of what is written to a file
 constexpr absl::string_view kSuffix = ".txt";
 
 int NumberFrom(const char* variable, int otherwise) {
@@ -44,14 +44,14 @@ std::string NameOf(int i) {
   return absl::StrCat("folder", i % 7, "/file", i, kSuffix);
 }
 
-// Mostly of some hundred bytes, and now and then of several pages.
+// Usually some hundred bytes, and sometimes several pages.
 std::string TextOf(int i, int version) {
   const int size = i % 10 == 0 ? 9000 + 37 * (i % 400) : 50 + 13 * (i % 90);
   return Pattern(1000 * version + i, size);
 }
 
-// What a mount does in some weeks, in small: several sessions, each with a
-// checkpoint at its end, and a compaction once.
+// Does on a small scale what a mount does in some weeks: several sessions, each
+// with a checkpoint at its end, and one compaction.
 void MakeStore(TestVolume& v, int files) {
   v.Open();
   for (int i = 0; i < 7; ++i) {
@@ -93,7 +93,7 @@ void MakeStore(TestVolume& v, int files) {
   v.Close();
 }
 
-// All that can be seen of one name.
+// All that users see of one name.
 struct Seen {
   std::string attributes;  // and extended attributes
   // Of a file; of a symlink, where it leads.
@@ -165,7 +165,8 @@ void Walk(Volume& volume, uint64_t ino, const std::string& prefix,
   }
 }
 
-// With the number of entries after which an image of the index is written.
+// The parameter is the number of entries after which an image of the index is
+// written.
 class VolumePagesTest : public testing::TestWithParam<uint64_t> {
  protected:
   void SetUp() override {
@@ -227,8 +228,8 @@ class VolumePagesTest : public testing::TestWithParam<uint64_t> {
 
   // Where the store may be impossible to open.
   static bool IsException(uint64_t page) {
-    // The identity lies here alone, and with it the secret: without them nobody
-    // knows a record, or that there is a tree.
+    // Only this page has the identity and with it the secret. Without them,
+    // records and the tree cannot be recognized.
     return page == 0;
   }
 
@@ -252,7 +253,7 @@ class VolumePagesTest : public testing::TestWithParam<uint64_t> {
     ASSERT_THAT(status, IsOk());
     CompareWith(v.volume(), page);
     if (!v.volume().read_only()) {
-      // What a writer makes up for is made up for for good.
+      // After a writer has recovered from the damage, the store is sound.
       ASSERT_THAT(v.MakeDir("new"), IsOk());
       ASSERT_THAT(v.RemoveDir("new"), IsOk());
       v.Reopen();
@@ -295,7 +296,7 @@ class VolumePagesTest : public testing::TestWithParam<uint64_t> {
   std::set<uint64_t> segments_;
   std::set<uint64_t> commits_;
   int unreadable_ = 0;
-  int written_ = 0;  // stores that were open for writing
+  int written_ = 0;  // stores that were opened for writing
 };
 
 INSTANTIATE_TEST_SUITE_P(Images, VolumePagesTest,
@@ -308,7 +309,7 @@ TEST_P(VolumePagesTest, ZeroedPageCostsTheFilesInIt) {
     Try(page);
     if (HasFailure()) return;
   }
-  // All of it happens, or this would test nothing.
+  // All cases must occur, or this would test nothing.
   EXPECT_GT(unreadable_, 0);
   EXPECT_GT(written_, 0);
 }

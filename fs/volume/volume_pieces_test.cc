@@ -1,5 +1,5 @@
-// Files that are written in very many, tiny pieces: that they are right, and
-// what they take.
+// Files that are written in very many tiny pieces: that they are correct, and
+// how much memory and time they take.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -161,8 +161,8 @@ TEST_F(VolumePiecesTest, AWalkByDataAndHolesTakesTimeInProportion) {
       at = *hole;
     }
     EXPECT_THAT(volume().Seek(*f_, at, SEEK_DATA), HasErrno(ENXIO));
-    // A hundredth of a second, and half a minute where each step looks at all
-    // that comes behind it.
+    // Takes a hundredth of a second, but would take half a minute if each step
+    // walked through all pieces behind it.
     EXPECT_LT(absl::Now() - begin, absl::Seconds(4));
   }
   ASSERT_THAT(CloseFile(std::move(f_)), IsOk());

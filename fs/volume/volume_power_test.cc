@@ -1,8 +1,8 @@
-// Power cuts: what was synced is there, and each later operation has happened
-// whole or not at all, with all those before it.
+// Power cuts: synced operations are there, and each later operation has
+// happened whole or not at all, with all those before it.
 //
-// VARVE_SEED makes the first round use that seed, which reproduces a failure;
-// VARVE_TEST_ROUNDS says how many there are.
+// VARVE_SEED is the seed of the first round, to reproduce a failure.
+// VARVE_TEST_ROUNDS is the number of rounds.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,7 +41,7 @@ class PowerCut {
     events_ = volume_.files().events();
   }
 
-  // Cuts the power after a random event, and looks at what is left.
+  // Cuts the power after a random event, and checks what is left.
   void CutAndCheck() {
     const size_t cut = states_[0].events +
                        random_() % (events_.size() - states_[0].events + 1);
@@ -118,7 +118,7 @@ class PowerCut {
         break;
       case 9:
         EXPECT_THAT(v.volume().SyncAll(), IsOk());
-        // What was appended before the sync is safe after it.
+        // Everything appended before the sync is durable after it.
         synced_.push_back(states_.size());
         break;
     }
@@ -128,16 +128,16 @@ class PowerCut {
     const bool punch = random_() % 3 == 0;
     ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
     const absl::Status status = volume_.volume().compactions().WaitForEnd();
-    // Some hosts have no holes.
+    // Some hosts cannot punch holes.
     ASSERT_TRUE(status.ok() || ErrnoOf(status) == EOPNOTSUPP) << status;
     // A copy has synced everything that was there before.
     if (!punch) synced_.push_back(states_.size());
     NoteState();
   }
 
-  // What may be found when the power fails after `cut` events: one of two
-  // files under the store's name, if one was renamed over the other and no
-  // sync of the directory says which it is.
+  // The files that may have the store's name if the power fails after `cut`
+  // events: two, if one was renamed over the other and the directory was not
+  // synced since.
   void WriteFilesAt(size_t cut, const std::string& path) {
     const std::string replacement = volume_.path() + ".compact";
     bool made = false;
@@ -156,8 +156,8 @@ class PowerCut {
     }
   }
 
-  // A file as it may be found: writes that no sync covers are there, or not, or
-  // in part.
+  // A file after the power cut: each write that no sync covers is there, or
+  // not, or in part.
   std::string ImageAt(size_t cut, const std::string& path) {
     size_t safe = 0;
     for (size_t i = 0; i < cut; ++i) {

@@ -1,5 +1,5 @@
-// What another program of the entry format may do to a store, its compaction
-// above all.
+// Another program of the entry format compacts a store, or changes it
+// otherwise.
 
 #include <fcntl.h>
 
@@ -100,7 +100,8 @@ TEST_F(VolumeRelocatedTest, ADeletionAfterACompactionRemovesTheFile) {
   }
 }
 
-// A tombstone of ours is no deletion, even while the store counts as relocated.
+// A tombstone of ours is not a deletion, even while the store counts as
+// relocated.
 TEST_F(VolumeRelocatedTest, RenamedThereAndBackAfterACompaction) {
   ASSERT_THAT(Write("f", Pattern(1, kLarge)), IsOk());
   Close();
@@ -127,13 +128,13 @@ TEST_F(VolumeRelocatedTest, AValueOfAnEmptyFileIsContentAfterACompaction) {
   }
 }
 
-// What a file was once does not come back.
+// Old content of a file does not come back.
 TEST_F(VolumeRelocatedTest, AnOldVersionOfAnEmptyFileIsNotItsContent) {
   ASSERT_THAT(Write("f", Pattern(1, 10'000)), IsOk());
   ASSERT_THAT(WriteAt("f", 0, "patched"), IsOk());
   ASSERT_THAT(Truncate("f", 0), IsOk());
   EXPECT_EQ(ReadRaw("f"), std::nullopt);
-  // All of it is laid over in parts, so that nothing says what the old one was.
+  // Patches cover all of it, so no extent names the old entry any more.
   ASSERT_THAT(Write("g", Pattern(2, 10'000)), IsOk());
   auto handle = OpenFile("g", O_WRONLY);
   for (const uint64_t at : {0, 5'000}) {
@@ -161,7 +162,7 @@ TEST_F(VolumeRelocatedTest, AWriteToAPatchedFileAndACompaction) {
   EXPECT_EQ(*Read("f"), "theirs");
 }
 
-// What an extent names is found also where its key has been written since.
+// The entry of an extent is found even if its key was written since.
 TEST_F(VolumeRelocatedTest, SupersededAfterACompactionIsStillThere) {
   ASSERT_THAT(MakeDir("d"), IsOk());
   ASSERT_THAT(Write("d/f", Pattern(1, kLarge)), IsOk());
@@ -222,7 +223,7 @@ TEST_F(VolumeRelocatedTest, NoEntryOfOursIsAllZeros) {
   ASSERT_THAT(Write("patched", "not zeros"), IsOk());
   ASSERT_THAT(WriteAt("patched", 0, zeros(9)), IsOk());
   files["patched"] = 9;
-  // A stream that is sealed in the middle of zeros.
+  // A stream that is sealed between zeros.
   auto handle = CreateFile("sealed", O_WRONLY);
   for (int i = 0; i < 12; ++i) {
     ASSERT_THAT(volume().Write(**handle, i << 20, zeros(1 << 20)), IsOk());

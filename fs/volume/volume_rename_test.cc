@@ -165,7 +165,7 @@ TEST_F(VolumeRenameTest, DirectoryTakesItsFilesAlong) {
   expect_all();
   Reopen();
   expect_all();
-  // Removing the moved files does not touch the new ones, nor the reverse.
+  // Removing the moved files does not affect the new ones, nor the reverse.
   ASSERT_THAT(Unlink("e/small"), IsOk());
   EXPECT_THAT(ReadRaw("d/small"), Optional(Eq("other")));
   ASSERT_THAT(Unlink("d/sub/large"), IsOk());
@@ -282,9 +282,9 @@ TEST_F(VolumeRenameTest, UnlinkLeavesNothingBehindWhateverTheLayout) {
   EXPECT_THAT(Unnamed(), IsEmpty());
 }
 
-// Entries that were a file's once, under whatever key, are hidden when it gets
-// other content: else they would come back as somebody's lost data.
-// Disabled until it is so.
+// Former entries of a file, under whatever key, are hidden when it gets new
+// content, or else they would come back as unnamed entries. Disabled until this
+// is implemented.
 TEST_F(VolumeRenameTest, DISABLED_ReplacedContentIsHiddenWhateverTheLayout) {
   const auto make_pieces = [&](const std::string& name) {
     ASSERT_THAT(Write(name, Pattern(1, kLarge)), IsOk());

@@ -1,4 +1,4 @@
-// What is there after a crash, and after a proper close.
+// What a volume holds after a crash, and after a proper close.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,7 +81,7 @@ TEST_F(VolumeReopenTest, CheckpointAndLogGiveWhatTheLogAloneGives) {
   EXPECT_NE(changed, dump);
   Crash();
   EXPECT_EQ(Dump(), changed);
-  // And once more, as everything goes into another checkpoint.
+  // And once more, because everything goes into another checkpoint.
   ASSERT_THAT(Write("x", "y"), IsOk());
   const std::string again = Dump();
   Reopen();
@@ -166,7 +166,7 @@ TEST_F(VolumeReopenTest, OverwriteIsOldOrNewAtEveryStage) {
       if (stop == 0) {
         ASSERT_THAT(volume().Flush(**handle), IsOk());
       }
-      // A reader comes and goes meanwhile.
+      // Another program opens, reads and closes the file meanwhile.
       if (stop > 0) {
         ASSERT_THAT(Read("f"), IsOk());
       }
@@ -192,7 +192,7 @@ TEST_F(VolumeReopenTest, EmptiedFileIsEmptyOnceItIsClosed) {
   ASSERT_THAT(Write("f", ""), IsOk());
   Crash();
   EXPECT_EQ(*Read("f"), "");
-  // Also if somebody else has it open.
+  // Even if another handle is open.
   ASSERT_THAT(Write("f", "old"), IsOk());
   auto reader = OpenFile("f", O_RDONLY);
   ASSERT_THAT(Write("f", ""), IsOk());
@@ -270,7 +270,7 @@ TEST_F(VolumeReopenTest, UnfinishedStreamIsKeptAsUnnamedEntries) {
   EXPECT_GE(kept, 8u << 20);
   Reopen();
   EXPECT_EQ(count_bytes(), kept);
-  // What is written later does not take their places.
+  // Later entries do not get the same numbers.
   ASSERT_THAT(Write("f", text), IsOk());
   ASSERT_THAT(WriteAt("f", 10, Pattern(3, 10'000)), IsOk());
   Reopen();

@@ -1,5 +1,6 @@
-// Users who can read the store, and so know the secret that the keys of the
-// tree's own entries are made with, and who choose names and contents by it.
+// Attacks by a user who can read the store. Such a user knows the secret from
+// which the keys of the tree's own entries are made, and chooses names and
+// contents accordingly.
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -85,7 +86,7 @@ class VolumeReservedTest : public testing::Test {
     } while (!IsValidName(name_));
     ASSERT_EQ(HashKey(name_), hash_);
   }
-  // As anybody finds it who can read the file.
+  // As any user who can read the store's file finds it.
   Identity identity() {
     const std::string file = ReadWholeFile(volume_->path());
     const auto identity = Identity::Decode(
@@ -93,7 +94,7 @@ class VolumeReservedTest : public testing::Test {
     EXPECT_THAT(identity, IsOk());
     return *identity;
   }
-  // A record that makes a file which belongs to root and runs as root.
+  // A record that makes a set-user-id file owned by root.
   std::string Forged(uint8_t flags, uint64_t sequence, uint64_t position) {
     CommitHeader header;
     header.flags = flags;
@@ -139,7 +140,7 @@ class VolumeReservedTest : public testing::Test {
 TEST_F(VolumeReservedTest, FileInThePlaceOfTheCheckpointIsNone) {
   OpenWithName([](const Identity& i) { return i.CheckpointKeyHash(); });
   EXPECT_THAT(volume_->Write("bystander", "was there"), IsOk());
-  // The file is made first, so that all that is left is the one append.
+  // Make the file first, so that only one append is left.
   auto handle = volume_->CreateFile(name_, O_RDWR);
   ASSERT_THAT(handle, IsOk());
   const std::string forged =
@@ -241,7 +242,7 @@ TEST_F(VolumeReservedTest, FileInThePlaceOfTheIndexImageIsNone) {
   ExpectNothingForged("VREIDX01");
 }
 
-// What mending would take for a flipped bit.
+// Content that mending would take for a record with a flipped bit.
 TEST_F(VolumeReservedTest, KeyThatDiffersInOneBitIsReservedToo) {
   OpenWithName(
       [](const Identity& i) { return i.CheckpointKeyHash() ^ (1u << 20); });
@@ -292,8 +293,8 @@ TEST_F(VolumeReservedTest, DataIsNotPutUnderTheKeyOfAFile) {
   EXPECT_EQ(volume_->Read(name_).value_or("none"), "first here");
 }
 
-// Stores in which such a file lies already: what a record says of its own
-// append tells that there is no other record in it.
+// Stores that have such a file already. A real record says where its batch
+// begins, so an entry inside that batch is not another record.
 TEST_F(VolumeReservedTest, RecordWithinTheAppendOfAnotherIsNone) {
   OpenWithName([](const Identity& i) { return i.CheckpointKeyHash(); });
   EXPECT_THAT(volume_->Write("bystander", "was there"), IsOk());

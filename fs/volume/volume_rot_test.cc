@@ -1,5 +1,5 @@
-// Bit rot: whatever single bit of a store flips, no read gives wrong bytes,
-// only the file that it concerns cannot be read, and somebody says so.
+// Bit rot: whichever single bit of a store flips, no read gives wrong bytes,
+// only the file with the bit cannot be read, and the damage is reported.
 //
 // VARVE_TEST_ROUNDS=1 tries every bit; the default is a sample.
 
@@ -36,7 +36,7 @@ void MakeStore(TestVolume& v) {
   v.Close();
 }
 
-// Content by path, of what must be there.
+// The content that must be there, by path.
 using Contents = std::map<std::string, std::string>;
 
 Contents AllContents(TestVolume& v) {
@@ -108,7 +108,7 @@ TEST_F(VolumeRotTest, NoFlippedBitGivesWrongBytesOrTakesOtherFilesAlong) {
     Try(bit);
     if (HasFailure()) return;
   }
-  // Both happen, or this would test nothing.
+  // Both cases must occur, or this would test nothing.
   EXPECT_GT(mended_, 0);
   EXPECT_GT(unreadable_, 0);
 }

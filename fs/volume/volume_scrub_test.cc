@@ -1,4 +1,4 @@
-// Entries too large to be checked when they are read: checked all the same, in
+// Entries that are too large to be checked before they are read are checked in
 // the background.
 
 #include <errno.h>
@@ -76,20 +76,21 @@ TEST_F(VolumeScrubTest, WhatIsReadIsCheckedFirst) {
   Damage();
   options().scrub_after = absl::Hours(1);
   Open();
-  EXPECT_TRUE(CanBeRead("bad"));  // by whoever comes too early
+  EXPECT_TRUE(CanBeRead("bad"));  // by readers that come too early
   EXPECT_THAT(NextIncident(), HasSubstr("\"bad\""));
   EXPECT_FALSE(CanBeRead("bad"));
   Close();
 }
 
-// What was damaged is in no file of the store any more.
+// The damaged entry is not in the store's new file any more.
 TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
   options().scrub_after = absl::Hours(1);
   Open();
   const auto old =
       RealFileSystem()->Open(path(), OpenMode::kReadWrite, /*permissions=*/0);
   ASSERT_THAT(old, IsOk());
-  // All is copied, and lacks only the last step, when the scrubber begins.
+  // When the scrubber begins, everything is copied, and only the last step is
+  // missing.
   bool begun = false;
   bool done = false;
   files().Inject({.ops = kOpSync, .times = 1000, .before = [&] {
@@ -115,7 +116,7 @@ TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
   }
   struct iovec piece = {const_cast<char*>("X"), 1};
   ASSERT_THAT((*old)->WriteAt(at_, {&piece, 1}), IsOk());
-  // The scrubber takes what is asked for in order.
+  // The scrubber checks files in the order of requests.
   while (volume().scrub_progress().bytes < kSize) {
     absl::SleepFor(absl::Milliseconds(10));
   }
@@ -130,7 +131,7 @@ TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
   EXPECT_THAT(incidents_, testing::IsEmpty());
 }
 
-// In the middle of an entry, too.
+// Even in the middle of an entry.
 TEST_F(VolumeScrubTest, ClosingDoesNotWaitForIt) {
   options().scrub_after = absl::ZeroDuration();
   Open();

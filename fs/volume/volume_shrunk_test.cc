@@ -1,6 +1,6 @@
-// What others do to the store of an open volume: cut it short, delete it, put
-// another file in its place. What is gone is an error that says so, never zeros
-// in the place of data; everything else goes on.
+// Another program truncates or deletes the store of an open volume, or puts
+// another file in its place. Reads of lost bytes fail with an error that says
+// so, and never give zeros instead; everything else works.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ class VolumeShrunkTest : public VolumeTest {
   void SetUp() override {
     InstallBusGuard();
     options().sync_interval = absl::Milliseconds(20);
-    // Shared, as the volume outlives this part of the test.
+    // Shared, because the volume outlives this part of the test.
     options().on_incident = [log = log_](const absl::Status& status) {
       absl::MutexLock lock(&log->mu);
       log->incidents.emplace_back(status.message());
@@ -117,7 +117,7 @@ TEST_F(VolumeShrunkTest, WhatTheTreeHasLostIsAnErrorAndNothingElse) {
 TEST_F(VolumeShrunkTest, ZerosBehindTheNewEndAreNotServed) {
   ASSERT_THAT(Write("f", Pattern(1, 3'000'000)), IsOk());
   ASSERT_THAT(Write("g", Pattern(2, 100)), IsOk());
-  // Checked by now, and not to be checked again.
+  // The entry was checked, and will not be checked again.
   EXPECT_TRUE(*Read("f") == Pattern(1, 3'000'000));
   EXPECT_TRUE(*Read("g") == Pattern(2, 100));
   // A page in which the file ends reads as zeros from there on.
@@ -129,7 +129,7 @@ TEST_F(VolumeShrunkTest, ZerosBehindTheNewEndAreNotServed) {
   EXPECT_THAT(volume().Read(**handle, 2'000'000, 10), HasErrno(EIO));
   EXPECT_EQ(volume().Read(**handle, 1'999'990, 10)->ToString(),
             Pattern(1, 3'000'000).substr(1'999'990, 10));
-  // Nor if somebody makes it longer again.
+  // Nor if the file is made longer again.
   Cut(8'000'000);
   EXPECT_THAT(volume().Read(**handle, 2'000'000, 10), HasErrno(EIO));
   EXPECT_THAT(CloseFile(*std::move(handle)), IsOk());
@@ -154,7 +154,7 @@ TEST_F(VolumeShrunkTest, WritesFailAndTheStoreIsLeftAsItIs) {
 TEST_F(VolumeShrunkTest, RenamingAFileThatIsGoneFails) {
   ASSERT_THAT(Write("f", Pattern(1, 50'000)), IsOk());
   Cut(5000);
-  // Copying it to its new key has found out before the append could.
+  // Copying it to its new key has failed before the append.
   EXPECT_THAT(Rename("f", "g"), HasErrno(EROFS));
   EXPECT_NE(Ino("f"), 0);
   EXPECT_EQ(Ino("g"), 0);
@@ -186,16 +186,16 @@ TEST_F(VolumeShrunkTest, DeletedStoreGoesOnUntilItIsClosed) {
   ASSERT_THAT(Write("f", "text"), IsOk());
   std::filesystem::remove(path());
   EXPECT_THAT(AwaitIncidents(),
-              ElementsAre(HasSubstr("was deleted while it is mounted")));
+              ElementsAre(HasSubstr("was deleted while mounted. ")));
   EXPECT_EQ(*volume().LocateFile(), FileLocation::kDeleted);
-  EXPECT_THAT(volume().GetSpace(), IsOk());  // as df and the status file ask
+  EXPECT_THAT(volume().GetSpace(), IsOk());  // as for df and the status file
   ASSERT_THAT(Write("g", "more"), IsOk());
   EXPECT_EQ(*Read("f"), "text");
   EXPECT_EQ(*Read("g"), "more");
   EXPECT_THAT(volume().Close(), IsOk());
   EXPECT_THAT(Incidents(),
-              ElementsAre(HasSubstr("was deleted while it is mounted"),
-                          HasSubstr("is in a deleted file, and gone")));
+              ElementsAre(HasSubstr("was deleted while mounted. "),
+                          HasSubstr("everything in the mount is lost")));
 }
 
 TEST_F(VolumeShrunkTest, ReplacedStoreGoesOnWithTheFileThatIsOpen) {
@@ -224,8 +224,8 @@ TEST_F(VolumeShrunkTest, CompactionPutsNoWarningIntoTheLog) {
   EXPECT_THAT(Incidents(), IsEmpty());
 }
 
-// As if the disk had failed for a moment, pages of a file are zeros in the map,
-// while the store's file is whole.
+// As if the disk had failed for a moment, pages of the mapping are zeros, while
+// the store's file is whole.
 TEST_F(VolumeShrunkTest, LostPagesAreNeitherServedNorCopied) {
   const std::string text = Pattern(1, 20'000);
   ASSERT_THAT(Write("f", text), IsOk());
@@ -244,7 +244,7 @@ TEST_F(VolumeShrunkTest, LostPagesAreNeitherServedNorCopied) {
   EXPECT_TRUE(*Read("g") == Pattern(2, 20'000));
   EXPECT_THAT(Rename("f", "h"), HasErrno(EIO));
   EXPECT_TRUE(*Read("g") == Pattern(2, 20'000));
-  // It is the map that has lost them: a compaction reads through another one.
+  // Only the mapping has lost them. A compaction uses another mapping.
   ASSERT_THAT(volume().compactions().Start({}), IsOk());
   ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   EXPECT_TRUE(*Read("f") == text);
@@ -260,8 +260,9 @@ TEST_F(VolumeShrunkTest, OpeningAStoreThatIsBeingCutShortIsSafe) {
   std::thread cutter([&] {
     for (uint64_t i = 0; !stop.load(); ++i) {
       WriteWholeFile(path(), store);
-      // At a page: of one that is cut, the rest is zeros, and that cannot be
-      // told between a look at the file's length and the use of its bytes.
+      // Truncate at the end of a page. Otherwise, the rest of the last page
+      // becomes zeros, which cannot be noticed between the check of the length
+      // and the use of the bytes.
       Cut(store.size() * (i % 50) / 50 / kPage * kPage);
     }
   });
@@ -271,7 +272,7 @@ TEST_F(VolumeShrunkTest, OpeningAStoreThatIsBeingCutShortIsSafe) {
     if (!TryOpen().ok()) continue;
     for (int j = 0; j < 50; ++j) {
       const std::string name = absl::StrCat("f", j);
-      // Not there yet where the store ended when it was opened, or gone since.
+      // Not there yet when the store was opened, or gone since.
       const auto read = Ino(name) == 0 ? absl::NotFoundError("") : Read(name);
       if (!read.ok() || read->empty()) continue;
       EXPECT_TRUE(*read == Pattern(j, 3000)) << name;

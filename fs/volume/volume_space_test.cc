@@ -1,5 +1,5 @@
-// What a store takes on the disk in unusual circumstances, and what is done
-// about it: what is counted as live, and what compactions keep.
+// The space of a store in unusual circumstances: what counts as live, and what
+// compactions keep.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +26,7 @@ namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
-// A host that does not tell what there is.
+// A host that does not tell its free space.
 class SilentFileSystem : public FileSystem {
  public:
   explicit SilentFileSystem(FileSystem& base) : base_(base) {}
@@ -68,7 +68,7 @@ class VolumeSpaceTest : public VolumeTest {
   }
   uint64_t DeadBytes() { return volume().GetStatistics()->dead_bytes; }
   uint64_t Allocated() { return volume().store().Info()->allocated; }
-  // Whether the condition comes to hold within a minute.
+  // Waits for the condition; false if it does not hold within a minute.
   static bool Await(const std::function<bool()>& condition) {
     const absl::Time deadline = absl::Now() + absl::Minutes(1);
     while (!condition()) {
@@ -92,7 +92,7 @@ class VolumeSpaceTest : public VolumeTest {
     return volume().compactions().WaitForEnd();
   }
 
-  // As if so many data ids had been drawn; the volume is closed.
+  // Makes the closed store look as if this many data ids had been drawn.
   void DrawDataIds(uint64_t next_data_id) {
     Core core;
     OpenOptions options;
@@ -121,7 +121,7 @@ TEST_F(VolumeSpaceTest, UnnamedEntriesAreKeptHoweverManyIdsWereDrawn) {
   Close();
   DrawDataIds(uint64_t{1} << 60);
   Open();
-  // Data entries of ours, dead and not.
+  // Data entries of ours, dead and live.
   for (int i = 0; i < 4; ++i) {
     ASSERT_THAT(WriteAt("f", 10'000, Pattern(i, 100'000)), IsOk());
   }
@@ -164,7 +164,7 @@ TEST_F(VolumeSpaceTest, SpaceOfADeletedFileComesBackOnceItIsClosed) {
   ASSERT_THAT(Write("f", Pattern(1, 80 * kMiB)), IsOk());
   auto handle = OpenFile("f", O_RDONLY);
   ASSERT_THAT(Unlink("f"), IsOk());
-  // Much else is written and not dead.
+  // Many other bytes are written, and are live.
   for (int i = 0; i < 5; ++i) {
     ASSERT_THAT(Write(absl::StrCat(i), Pattern(i, 16 * kMiB)), IsOk());
   }
@@ -198,7 +198,7 @@ TEST_F(VolumeSpaceTest, ClonesStayClonesWhenTheStoreIsCopied) {
     Clone("medium", absl::StrCat(name, "-medium"));
     Clone("small", absl::StrCat(name, "-small"));
   }
-  // Changed since, put together of several, and with a hole.
+  // Files that were changed since, are joined from several, and have a hole.
   ASSERT_THAT(WriteAt("b", 1'000'000, Pattern(4, 50'000)), IsOk());
   Clone("medium", "b", 1'500'000);
   Clone("medium", "holey", 400'000);
@@ -207,10 +207,10 @@ TEST_F(VolumeSpaceTest, ClonesStayClonesWhenTheStoreIsCopied) {
     ASSERT_THAT(Compact(), IsOk());
     EXPECT_EQ(Dump(), before);
     EXPECT_LT(FileSize(), 5 * kMiB / 2);
-    // Whoever comes first is plain; and so are small ones.
+    // The first of several clones is plain, and so are small files.
     EXPECT_TRUE(ReadRaw("a") == Pattern(1, 2 * kMiB));
     EXPECT_TRUE(ReadRaw("z-small") == Pattern(3, 1000));
-    // Looking at a clone does not make a copy of it.
+    // Reading a clone does not copy it.
     const uint64_t size = FileSize();
     ASSERT_THAT(Read("z"), IsOk());
     EXPECT_EQ(FileSize(), size);
@@ -218,7 +218,7 @@ TEST_F(VolumeSpaceTest, ClonesStayClonesWhenTheStoreIsCopied) {
     if (i == 1) Reopen();
     EXPECT_EQ(Dump(), before);
   }
-  // They do not depend on each other.
+  // The clones do not depend on each other.
   for (const char* name : {"a", "original", "medium", "b-medium"}) {
     ASSERT_THAT(Unlink(name), IsOk());
   }
@@ -252,7 +252,7 @@ TEST_F(VolumeSpaceTest, WhatIsDeadIsGivenBackAtMounting) {
   ASSERT_THAT(Unlink("f"), IsOk());
   Close();
   options().auto_compaction.mode = AutoCompaction::Mode::kAuto;
-  Open();  // and the next look is in a day
+  Open();  // and the next check is in a day
   EXPECT_TRUE(Await([this] { return Allocated() < 10 * kMiB; })) << Allocated();
 }
 
@@ -290,7 +290,7 @@ TEST_F(VolumeSpaceTest, CopyingEndsThoughMoreIsWrittenThanTheLimitLetsThrough) {
   writer.join();
 }
 
-// Nobody waits for somebody else's copying, though punching has to.
+// Operations do not wait for another thread's long copy, though punching does.
 TEST_F(VolumeSpaceTest, PunchingDoesNotHoldUpOthersWhileAFileIsCopied) {
   ASSERT_THAT(Write("large", Pattern(1, 6 * kMiB)), IsOk());
   auto other = CreateFile("other", O_RDWR);
@@ -320,7 +320,7 @@ TEST_F(VolumeSpaceTest, PunchingDoesNotHoldUpOthersWhileAFileIsCopied) {
   third.join();
   EXPECT_THAT(volume().compactions().WaitForEnd(), IsOk());
   ASSERT_THAT(CloseFile(*std::move(other)), IsOk());
-  // It has become plain.
+  // The file has become plain.
   EXPECT_TRUE(ReadRaw("large") == *Read("large"));
 }
 

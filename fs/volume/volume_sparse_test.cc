@@ -219,7 +219,7 @@ TEST_F(VolumeSparseTest, CopiedRangeSharesTheBytes) {
   EXPECT_TRUE(ReadHandle(**g) == "head" + text_.substr(10, 90'000));
   ASSERT_THAT(CloseFile(*std::move(g)), IsOk());
   EXPECT_LT(FileSize() - before, 1'000u);
-  // The copy stays what it is, whatever becomes of the source.
+  // The copy does not change when the source does.
   ASSERT_THAT(volume().Write(*f_, 0, Zeros(100'000)), IsOk());
   ASSERT_THAT(CloseFile(std::move(f_)), IsOk());
   ASSERT_THAT(Unlink("f"), IsOk());
@@ -234,7 +234,7 @@ TEST_F(VolumeSparseTest, CopyOfAWholeFileIsAFileOfItsOwn) {
   EXPECT_EQ(*volume().CopyRange(*f_, 0, **g, 0, INT64_MAX), 100'000u);
   ASSERT_THAT(CloseFile(*std::move(g)), IsOk());
   EXPECT_TRUE(*Read("g") == text_);
-  // Whatever becomes of the copy, the source stays plain.
+  // The source stays plain when the copy changes.
   ASSERT_THAT(Unlink("g"), IsOk());
   EXPECT_TRUE(ReadRaw("f") == text_);
   EXPECT_TRUE(*Read("f") == text_);
@@ -267,7 +267,7 @@ TEST_F(VolumeSparseTest, CopyTakesWhatIsStillDirty) {
   Abandon(std::move(f_));
   Crash();
   EXPECT_EQ(*Read("g"), "012dirty89");
-  // Copying from it was no reason to commit it.
+  // Copying from the file did not commit it.
   EXPECT_TRUE(*Read("f") == text_);
 }
 

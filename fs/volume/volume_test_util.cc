@@ -47,10 +47,10 @@ std::string CollidingName(char letter) {
 
 TestVolume::TestVolume() : clock_(0), path_(directory_.File("store")) {
   options_.create = true;
-  options_.access_times = AccessTimes::kNever;  // but where they are the matter
+  options_.access_times = AccessTimes::kNever;  // except in tests of them
   options_.file_system = &files_;
   options_.now = [this] { return ClockTime(clock_.fetch_add(1)); };
-  // Nothing happens behind a test's back.
+  // Nothing happens in the background.
   options_.sync_interval = absl::Hours(24);
   options_.auto_compaction.mode = AutoCompaction::Mode::kNever;
 }
@@ -110,7 +110,7 @@ std::pair<uint64_t, std::string> TestVolume::Split(absl::string_view path) {
   return {Ino(path.substr(0, slash)), std::string(path.substr(slash + 1))};
 }
 
-// The tests are no kernel that remembers inodes.
+// Tests do not keep kernel references.
 absl::Status TestVolume::GiveBack(const absl::StatusOr<Stat>& stat) {
   if (stat.ok()) volume_->Forget(stat->ino, 1);
   return stat.status();

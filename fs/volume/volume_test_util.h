@@ -1,5 +1,5 @@
 // TestVolume: a volume in a temporary directory, with verbs that take paths, so
-// that a test reads like a story: Write, Read, Rename, Reopen, Crash.
+// that tests are easy to read: Write, Read, Rename, Reopen, Crash.
 
 #ifndef VARVE_FS_VOLUME_VOLUME_TEST_UTIL_H_
 #define VARVE_FS_VOLUME_VOLUME_TEST_UTIL_H_
@@ -26,14 +26,13 @@
 
 namespace varve::fs {
 
-// A failure that the caller of a system call sees as this number.
+// Matches a failure that the caller of a system call gets as this errno.
 MATCHER_P(HasErrno, number, "") {
   *result_listener << StatusOf(arg).ToString();
   return ErrnoOf(StatusOf(arg)) == number;
 }
 
-// One of many names that all have the same hash, as keys in the root: one for
-// each letter.
+// A name for each letter. As keys in the root, all of them have the same hash.
 std::string CollidingName(char letter);
 
 class TestVolume {
@@ -45,16 +44,16 @@ class TestVolume {
 
   // --- The volume itself ---
 
-  // Opens the store (made if there is none); a failure fails the test.
+  // Opens the store, or makes it if there is none. A failure fails the test.
   void Open();
   absl::Status TryOpen();
   // Closes properly; a failure fails the test.
   void Close();
   void Reopen();
-  // As kill -9 would: goes on with the store as it is now, and nothing of what
-  // is in memory. Open handles must have been given to Abandon() or released.
+  // As kill -9: goes on with the store as it is now, and without anything in
+  // memory. Open handles must have been passed to Abandon() or released.
   void Crash();
-  // Keeps a handle out of the way until the volume that it belongs to is gone.
+  // Keeps a handle until its volume is gone.
   void Abandon(HandlePtr handle) { abandoned_.push_back(std::move(handle)); }
 
   Volume& volume() { return *volume_; }
@@ -63,8 +62,8 @@ class TestVolume {
   VolumeOptions& options() { return options_; }  // for the next Open()
   const std::string& path() const { return path_; }
   const TemporaryDirectory& directory() const { return directory_; }
-  // What the volume's clock will show next. It goes on by one microsecond each
-  // time it is looked at.
+  // What the volume's clock will show next. It advances by one microsecond each
+  // time the volume reads it.
   Timestamp PeekClock() const;
 
   // --- Verbs, by path; "" is the root ---
@@ -93,20 +92,20 @@ class TestVolume {
   // Flush and Release, as close(2) does.
   absl::Status CloseFile(HandlePtr handle);
   std::string ReadHandle(const Handle& handle);
-  // Names in a directory, in its order, without "." and "..".
+  // The names in a directory, in the order of a listing, without "." and "..".
   std::vector<std::string> List(absl::string_view path);
 
   // --- The store below ---
 
   bool HasCheckpoint();
-  // Waits until there is one, as the volume writes them by itself; false if
-  // none comes.
+  // Waits until the volume has written a checkpoint by itself; false if none
+  // comes.
   bool AwaitCheckpoint();
   // The newest entry of the key; nothing if there is none.
   std::optional<std::string> ReadRaw(absl::string_view key);
-  // What Volume::Unnamed() finds, which must not fail.
+  // The result of Volume::Unnamed(), which must not fail.
   std::vector<EntryLocation> Unnamed();
-  // Everything that can be seen of the tree, one line for each name: path,
+  // Everything that users see of the tree, with a line for each name: path,
   // inode, attributes, extended attributes, content.
   std::string Dump();
   // Opens the store as another program would, between two mounts.

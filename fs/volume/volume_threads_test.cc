@@ -1,4 +1,4 @@
-// Many threads on one volume. Meant to be run under the thread sanitizer too.
+// Many threads use one volume. Also runs under the thread sanitizer.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,8 +66,8 @@ TEST_F(VolumeThreadsTest, DisjointDirectoriesDoNotDisturbEachOther) {
   ExpectSameAfterReopen();
 }
 
-// Everybody does everything in one directory; any error that another thread can
-// be the reason for is fine.
+// All threads make all kinds of operations in one directory. Any error that
+// another thread may have caused is fine.
 TEST_F(VolumeThreadsTest, SharedDirectoryStaysConsistent) {
   ASSERT_THAT(MakeDir("d"), IsOk());
   ASSERT_THAT(MakeDir("e"), IsOk());

@@ -1,4 +1,4 @@
-// What is told to a Volume, and told by it, as plain values.
+// Plain values that callers pass to a Volume, or get from it.
 
 #ifndef VARVE_FS_VOLUME_VOLUME_TYPES_H_
 #define VARVE_FS_VOLUME_VOLUME_TYPES_H_
@@ -20,41 +20,42 @@ namespace varve::fs {
 // When reading a file changes its access time, as options of mount(8).
 enum class AccessTimes {
   kNever,     // noatime
-  kRelative,  // relatime: if the file has changed since, or after a day
+  kRelative,  // relatime: if the file has changed since the last access, or
+              // after a day
   kAlways,    // strictatime
 };
 
-// Of a symlink, in bytes.
+// The longest target of a symlink, in bytes.
 inline constexpr uint64_t kMaxTargetSize = 4095;
 
 struct VolumeOptions {
   bool read_only = false;
   bool create = false;  // make the store if there is no such file
-  // If the store is damaged where writing on would hide it, open it read-only
-  // instead of failing; failure() says why.
+  // If the store is damaged such that writing on would hide the damage, open it
+  // read-only instead of failing. Volume::failure() then says why.
   bool read_damaged = false;
-  // Look at all of the chain when the store is opened, also where an image of
-  // the index would spare it.
+  // Walk the whole chain when the store is opened, even if an image of the
+  // index makes that unnecessary.
   bool whole_chain = false;
-  // How many entries are added before the index is written into the store.
+  // How many new entries are needed before an image of the index is written.
   uint64_t min_entries_for_image = kMinEntriesForImage;
   AccessTimes access_times = AccessTimes::kRelative;
   bool directory_access_times = true;  // without: nodiratime
   absl::Duration lock_wait = absl::ZeroDuration();
-  // Dirty bytes that may be in memory, over all files.
+  // The most dirty bytes in memory, of all files together.
   uint64_t dirty_budget = uint64_t{64} << 20;
   FileSystem* file_system = RealFileSystem();  // not owned
   std::function<Timestamp()> now = &Timestamp::Now;
-  // How often what was appended is made durable although nobody asks.
+  // How often appended entries are made durable without a request.
   absl::Duration sync_interval = absl::Seconds(5);
   AutoCompaction auto_compaction;
-  // When to begin comparing, in the background, entries with their checksums
-  // that are too large for that when they are read. Never, if infinite.
+  // When to begin to compare large entries with their checksums in the
+  // background (content/scrubber.h). Never, if infinite.
   absl::Duration scrub_after = absl::InfiniteDuration();
-  // Told of failures that no caller hears of: in background work, and in what
-  // follows a close. Called from any thread; may be empty.
+  // Called with failures that no caller gets: those of background work, and
+  // those after a close. Called from any thread; may be empty.
   std::function<void(const absl::Status&)> on_incident = nullptr;
-  // Owner of a root directory that has to be made.
+  // The owner of the root directory, if it has to be made.
   uint32_t root_uid = 0;
   uint32_t root_gid = 0;
 };
@@ -66,16 +67,16 @@ struct Stat {
   uint64_t blocks = 0;  // of 512 bytes
 };
 
-// The user that asks.
+// The user that makes a request.
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
-  // Permissions that what it makes does not get, unless the directory has a
+  // The permissions that new inodes do not get, unless their directory has a
   // default access control list.
   uint32_t umask = 0;
 };
 
-// Those of an inode that somebody makes.
+// The attributes of a new inode.
 Attributes NewAttributes(uint32_t mode, Caller owner, Timestamp now);
 
 struct AttributeRequest {
@@ -85,11 +86,11 @@ struct AttributeRequest {
   std::optional<uint64_t> size;
   std::optional<Timestamp> atime;
   std::optional<Timestamp> mtime;
-  // Also take away what a change of size takes away. A change of owner always
-  // does.
+  // Also clear the privileges that a change of size clears. A change of owner
+  // always does.
   bool drop_privileges = false;
-  // Of a file that its group may not execute, too: the caller is not of its
-  // group.
+  // Clear set-group-id even if the file's group may not execute it, because the
+  // caller is not in that group.
   bool drop_set_group_id = false;
 };
 
@@ -98,7 +99,7 @@ struct SpaceInfo {
   uint64_t host_free = 0;
   uint64_t host_available = 0;
   uint64_t store_bytes = 0;  // length of the store
-  uint64_t live_bytes = 0;   // data of all files, clones counted each
+  uint64_t live_bytes = 0;   // data of all files; clones count separately
   uint64_t inodes = 0;
 };
 

@@ -1,5 +1,5 @@
-// Entries without a name: those that another program wrote, and those that an
-// unclean stop left behind.
+// Operations on unnamed entries: those that another program wrote, and those
+// that an unclean stop left behind.
 
 #include <errno.h>
 
@@ -38,7 +38,8 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
 
 std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
                                         Caller caller) {
-  // A record takes some hundred bytes besides what it says of each file.
+  // Limits the size of a record. With so many files, its fixed part hardly
+  // counts.
   constexpr size_t kAtOnce = 1000;
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
   absl::ReaderMutexLock relocation(&core_.relocation_mu);

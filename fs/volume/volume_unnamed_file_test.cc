@@ -28,7 +28,7 @@ class UnnamedFileTest : public VolumeTest {
     EXPECT_EQ(made->first.attributes.uid, 5u);
     return std::move(made->second);
   }
-  // Gives back the reference that the kernel would hold.
+  // Removes the reference that the kernel would hold.
   void Forget(uint64_t ino) { volume().Forget(ino, 1); }
   absl::Status Name(uint64_t ino, absl::string_view name) {
     const auto stat = volume().Link(ino, Ino("d"), name);
@@ -64,7 +64,7 @@ TEST_F(UnnamedFileTest, LinkGivesItANameWithAllThatItHas) {
   EXPECT_EQ(Ino("d/f"), ino);
   EXPECT_EQ(GetStat("d/f")->nlink, 1u);
   EXPECT_EQ(ReadRaw("d/f"), "some text");
-  // It goes on as any other file.
+  // From now on it is like any other file.
   WriteTo(*handle, 9, ", and more");
   EXPECT_EQ(ReadHandle(*handle), "some text, and more");
   ASSERT_THAT(Link("d/f", "g"), IsOk());

@@ -1,4 +1,4 @@
-// Several who have one file open: what each of them commits.
+// Several writers have one file open: what each of them commits.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@ class VolumeWritersTest : public VolumeTest {
     ASSERT_THAT(Write("f", old_), IsOk());
   }
 
-  // Somebody who has begun to overwrite the file.
+  // A writer that has begun to overwrite the file.
   void BeginToOverwrite() {
     writer_ = *OpenFile("f", O_WRONLY | O_TRUNC);
     ASSERT_THAT(volume().Write(*writer_, 0, Pattern(2, 400)), IsOk());
@@ -82,7 +82,7 @@ TEST_F(VolumeWritersTest, FsyncByAnybodyCommitsAll) {
 }
 
 TEST_F(VolumeWritersTest, WhatCameThroughAMapIsAnybodysWhoMayWrite) {
-  // The kernel has taken the handle of another one for it.
+  // The kernel has passed another writer's handle for it.
   HandlePtr mapper = *OpenFile("f", O_RDWR);
   writer_ = *OpenFile("f", O_RDWR);
   ASSERT_THAT(volume().Write(*writer_, 0, "map", /*from_map=*/true), IsOk());
@@ -119,7 +119,7 @@ TEST_F(VolumeWritersTest, TruncationByPathOfADeletedFileIsSeen) {
   ASSERT_THAT(CloseFile(std::move(writer_)), IsOk());
 }
 
-// A lock that is taken again by who holds it ends the program in debug builds.
+// In debug builds, the program ends if a thread takes a lock that it holds.
 TEST_F(VolumeWritersTest, AnOpenThatCannotEmptyTheFileGivesItBack) {
   Close();
   const auto fail = std::make_shared<std::atomic<bool>>(false);

@@ -18,7 +18,7 @@
 namespace varve::fs {
 namespace {
 
-// What the kernel passes on in one list.
+// The longest list that the kernel passes on.
 constexpr size_t kMaxXattrList = 65536;
 
 constexpr absl::string_view kTrusted = "trusted.";
@@ -38,17 +38,18 @@ absl::Status CheckName(absl::string_view name) {
     if (name == prefix) return PosixError(EINVAL);
     if (absl::StartsWith(name, prefix)) return absl::OkStatus();
   }
-  // Nobody would look at it; better to say so than to keep it idly.
+  // The kernel would never use an attribute in another namespace.
   return PosixError(EOPNOTSUPP);
 }
 
-// All of one inode together: four values of the largest size.
+// The most bytes of all attributes of an inode: four values of the largest
+// size.
 constexpr size_t kMaxXattrTotal = size_t{256} << 10;
 
-// What the attributes of an inode take.
+// The sizes of an inode's attributes.
 struct XattrSizes {
-  size_t list = 0;   // of their names, as a list has them
-  size_t total = 0;  // of names and values
+  size_t list = 0;   // names, as in a list
+  size_t total = 0;  // names and values
 };
 
 absl::StatusOr<XattrSizes> SizesOf(const TreeReader& reader, uint64_t ino) {
@@ -61,8 +62,8 @@ absl::StatusOr<XattrSizes> SizesOf(const TreeReader& reader, uint64_t ino) {
   return sizes;
 }
 
-// Whether the attribute may be set as `flags` ask, and there is room for it;
-// `old` is its value until now.
+// OK if `flags` allow setting the attribute, and there is room for it. `old` is
+// its present value.
 absl::Status CheckSet(const TreeReader& reader, uint64_t ino,
                       absl::string_view name, absl::string_view value,
                       const std::optional<std::string>& old, int flags) {
@@ -82,13 +83,13 @@ absl::Status CheckSet(const TreeReader& reader, uint64_t ino,
   return fits ? absl::OkStatus() : PosixError(ENOSPC);
 }
 
-// An inode whose attributes are to be changed.
+// An inode whose extended attributes will change.
 struct Target {
   PutInode put;
   bool is_orphan = false;
 };
 
-// Changes an attribute (removes it if there is no value), and the mode.
+// Sets an attribute (or removes it, if there is no value), and the mode.
 absl::Status CommitXattr(Core& core, const Target& target,
                          absl::string_view name,
                          std::optional<absl::string_view> value)
@@ -183,7 +184,7 @@ absl::Status Volume::RemoveXattr(uint64_t ino, absl::string_view name) {
     VARVE_ASSIGN_OR_RETURN(const auto value,
                            core_.ReaderOf(inode).FindXattr(ino, name));
     if (!value.has_value()) {
-      // To remove a list is to set an empty one.
+      // Removing an access control list that is not there succeeds.
       return IsAcl(name) ? absl::OkStatus() : PosixError(ENODATA);
     }
     target = {.put = {.ino = ino, .attributes = inode.attributes},
