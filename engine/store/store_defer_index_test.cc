@@ -16,6 +16,8 @@
 namespace varve {
 namespace {
 
+using ::testing::Not;
+
 constexpr uint64_t kImageKey = 0x1111111111111111;
 constexpr char kSealKey[] = "seal";
 

@@ -64,7 +64,8 @@ void AddRequests(const RequestMeter& meter, MetricsText& text) {
               "Requests that have been received and not answered.",
               counts->in_progress);
   text.Single("varve_read_bytes_total", kCounter,
-              "Bytes of files that the kernel was given.", counts->bytes_read);
+              "Bytes of files that were given to the kernel.",
+              counts->bytes_read);
   text.Single("varve_written_bytes_total", kCounter,
               "Bytes of files that the kernel has handed over.",
               counts->bytes_written);
@@ -97,7 +98,7 @@ void AddStore(Volume& volume, MetricsText& text) {
     text.Single("varve_store_bytes", kGauge, "Length of the store.",
                 figures->total_bytes);
     text.Single("varve_store_allocated_bytes", kGauge,
-                "What of the store takes space on the disk.",
+                "Bytes of the store that take space on the disk.",
                 figures->allocated_bytes);
     text.Single("varve_store_live_bytes", kGauge,
                 "Bytes that a compacted store would have.",
@@ -109,7 +110,8 @@ void AddStore(Volume& volume, MetricsText& text) {
                 "Commits since the store was made.", figures->commits);
     text.Single("varve_store_entries", kGauge, "Live entries, of all kinds.",
                 figures->entries);
-    text.Single("varve_inodes", kGauge, "Files, directories and all else.",
+    text.Single("varve_inodes", kGauge,
+                "Inodes: files, directories and all other kinds.",
                 figures->files);
   }
   text.Single("varve_store_durable_bytes", kGauge,
@@ -129,14 +131,16 @@ void AddStore(Volume& volume, MetricsText& text) {
               "Whether the store serves only reads: 1 or 0.",
               uint64_t{volume.read_only()});
   text.Single("varve_failed", kGauge,
-              "Whether it does so because of damage or a failure: 1 or 0.",
+              "Whether the store serves only reads because of damage or a "
+              "failure: 1 or 0.",
               uint64_t{!volume.failure().ok()});
   const Scrubber::Progress scrubbed = volume.scrub_progress();
   text.Single("varve_scrubbed_bytes_total", kCounter,
               "Bytes compared with their checksums in the background.",
               scrubbed.bytes);
   text.Single("varve_scrub_damaged_entries_total", kCounter,
-              "Entries that were found not to match.", scrubbed.damaged);
+              "Entries that did not match their checksums in the background.",
+              scrubbed.damaged);
 }
 
 void AddCompaction(Volume& volume, MetricsText& text) {
@@ -145,15 +149,18 @@ void AddCompaction(Volume& volume, MetricsText& text) {
               "Whether a compaction is under way: 1 or 0.",
               uint64_t{progress.running()});
   text.Single("varve_compaction_done_bytes", kGauge,
-              "What the compaction that runs, or ran last, has dealt with.",
+              "Bytes that the running or last compaction has dealt with.",
               progress.bytes_done);
   text.Single("varve_compaction_planned_bytes", kGauge,
-              "What it has to deal with, an estimate.", progress.bytes_total);
+              "Bytes that the running or last compaction has to deal with, an "
+              "estimate.",
+              progress.bytes_total);
   text.Single("varve_compaction_reclaimed_bytes", kGauge,
-              "What the last one has given back to the disk.",
+              "Bytes that the last compaction has returned to the disk.",
               progress.bytes_reclaimed);
   text.Single("varve_compaction_longest_stall_seconds", kGauge,
-              "How long it has kept others waiting, at the longest.",
+              "Longest time for which the running or last compaction made "
+              "requests wait.",
               absl::ToDoubleSeconds(progress.longest_stall));
 }
 
@@ -177,8 +184,8 @@ void AddProcess(const FuseContext& context, MetricsText& text) {
   const uint64_t anonymous = LineOfStatus(status, "RssAnon");
   const uint64_t mapped = LineOfStatus(status, "RssFile");
   text.Metric("varve_memory_bytes", kGauge,
-              "Memory of the daemon: its own, and pages of files, which can "
-              "be taken back at any time.");
+              "Memory of the daemon: anonymous, or mapped from files, which "
+              "the kernel can take back.");
   text.Sample(Label("kind", "anonymous"), anonymous);
   text.Sample(Label("kind", "mapped"), mapped);
   text.Single("process_resident_memory_bytes", kGauge,
@@ -200,7 +207,8 @@ void AddProcess(const FuseContext& context, MetricsText& text) {
   text.Single("process_start_time_seconds", kGauge,
               "Start time of the process since unix epoch in seconds.",
               context.started_seconds);
-  text.Metric("varve_build_info", kGauge, "Always 1; the labels tell.");
+  text.Metric("varve_build_info", kGauge,
+              "Always 1; the labels give version and transport.");
   text.Sample(absl::StrCat(Label("version", context.version), ",",
                            Label("transport", context.control.transport())),
               uint64_t{1});

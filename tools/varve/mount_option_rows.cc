@@ -177,9 +177,10 @@ constexpr MountOptionRow kRows[] = {
      .set = &ReadAndWrite,
      .flag = {MS_RDONLY, false},
      .help = "read-only or not; the default is rw",
-     .details = "A damaged store is mounted read-only in either case, if at "
-                "all; the log and .varve/status say what is wrong. See "
-                "varve-check(1)."},
+     .details =
+         "A damaged store is mounted read-only with either, if it "
+         "can be mounted; the log and .varve/status say what is wrong. See "
+         "varve-check(1)."},
     {.name = "create", .set = &InVolume<&VolumeOptions::create, true>},
     {.name = "nocreate",
      .set = &InVolume<&VolumeOptions::create, false>,
@@ -276,9 +277,9 @@ constexpr MountOptionRow kRows[] = {
      .help = "whether reading changes access times; relatime (the default): "
              "the first time after a change",
      .details =
-         "See mount(8). They are kept in memory until the next change of the "
-         "same file, a checkpoint, or unmounting, so that a crash may lose "
-         "them."},
+         "See mount(8). The daemon keeps access times in memory until the next "
+         "change of the same file, a checkpoint, or unmounting, so a crash may "
+         "lose them."},
     {.name = "noexec", .set = &Pass, .flag = {MS_NOEXEC, true}},
     {.name = "sync", .set = &Pass, .flag = {MS_SYNCHRONOUS, true}},
     {.name = "dirsync", .set = &Pass, .flag = {MS_DIRSYNC, true}},
