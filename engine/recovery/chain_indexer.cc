@@ -15,8 +15,7 @@ bool ChainIndexer::Next() {
     const std::optional<EntryLocation> entry = LocateEntryEndingAt(file, tail_);
     if (!entry.has_value()) {
       is_broken_ = true;
-      block_size_ = 0;
-      return false;
+      break;
     }
     block_[block_size_++] = *entry;
     tail_ = entry->prev_tail;

@@ -33,8 +33,8 @@ class ChainIndexer {
         tail_(tail),
         image_key_(image_key) {}
 
-  // Locates the next entries. Returns false, and has none, once the walk has
-  // come to its end or if the chain is broken.
+  // Locates the next entries. Returns false if there are no more, because the
+  // walk has come to its end or to where the chain is broken.
   bool Next();
   // The number of entries that Next() has located, all blocks together.
   uint64_t count() const { return count_; }

@@ -10,6 +10,7 @@
 #include "engine/entry/layout.h"
 #include "engine/index/index_image.h"
 #include "engine/io/bus_guard.h"
+#include "engine/recovery/chain_indexer.h"
 
 namespace varve {
 namespace {

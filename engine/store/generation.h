@@ -25,9 +25,10 @@
 #include "engine/entry/entry.h"
 #include "engine/index/index.h"
 #include "engine/io/file.h"
-#include "engine/recovery/chain_indexer.h"
 
 namespace varve {
+
+class ChainIndexer;
 
 // One change of the index: the new offset of a key, or Index::kDeleted.
 struct IndexUpdate {

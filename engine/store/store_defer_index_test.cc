@@ -122,6 +122,7 @@ TEST_F(StoreDeferIndexTest, EachFunctionThatNeedsItBuildsIt) {
 
 TEST_F(StoreDeferIndexTest, StopsAtAnImage) {
   const EntryLocation first = Write("first", "1");
+  Write("first", "1 again");
   Write("second", "2");
   ASSERT_THAT(store_->WriteIndexImage(kImageKey), IsOk());
   Write(kSealKey, "seal");

@@ -108,8 +108,6 @@ void AddStore(Volume& volume, MetricsText& text) {
                 figures->dead_bytes);
     text.Single("varve_store_commits_total", kCounter,
                 "Commits since the store was made.", figures->commits);
-    text.Single("varve_store_entries", kGauge, "Live entries, of all kinds.",
-                figures->entries);
     text.Single("varve_inodes", kGauge,
                 "Inodes: files, directories and all other kinds.",
                 figures->files);

@@ -26,8 +26,8 @@ static_assert(offsetof(varve_compaction_progress, reserved) == 80);
 static_assert(offsetof(varve_compaction_progress, message) == 128);
 static_assert(sizeof(varve_statistics) == 192);
 static_assert(offsetof(varve_statistics, total_bytes) == 8);
-static_assert(offsetof(varve_statistics, available_bytes) == 80);
-static_assert(offsetof(varve_statistics, reserved) == 88);
+static_assert(offsetof(varve_statistics, available_bytes) == 72);
+static_assert(offsetof(varve_statistics, reserved) == 80);
 
 uint32_t ToPhase(CompactionPhase phase) {
   switch (phase) {

@@ -12,6 +12,7 @@
 #include "fs/format/commit_record.h"
 #include "fs/log/commit.h"
 #include "fs/log/segment_writer.h"
+#include "fs/log/store_identity.h"
 #include "fs/tree/tree_editor.h"
 
 namespace varve::fs {
@@ -121,6 +122,12 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
     // too.
     const uint64_t key = core.identity.SegmentKeyHash(segment.number);
     end = batch.AddTombstone(key).end();
+  }
+  const std::string identity = core.identity.Encode();
+  if (BeginsWithIdentity(*core.store)) {
+    // Without the identity nothing of the tree can be recognized, so it must
+    // not lie in the first page alone.
+    end = batch.Add(HashKey(Identity::Key()), AsBytes(identity)).end();
   }
   std::vector<Segment> after = segments.Update(before);
   TreeRoot& root = moment.root;

@@ -19,31 +19,43 @@ constexpr size_t kIdentitySizes[] = {Identity::kEncodedSize,
 
 constexpr absl::string_view kCutShortType = "varve/cut-short";
 
-// Whether one of the newest entries of the file is a record of the tree. Also
-// false if a few small reads do not tell.
-bool EndsInRecordOf(const Identity& identity, File& file) {
-  constexpr int kEntries = 16;
+// Calls `visit` for the newest entries of the file, at most so many, until it
+// returns false. `head` is the first bytes of the payload, as far as the header
+// of a record may reach. Ends early where the chain cannot be followed.
+void VisitNewest(
+    File& file, int entries,
+    absl::FunctionRef<bool(const EntryLocation& entry, absl::string_view head)>
+        visit) {
   const absl::StatusOr<FileInfo> info = file.Info();
   uint64_t end = info.ok() ? info->size : 0;
-  for (int i = 0; i < kEntries && end >= kTombstoneSize; ++i) {
+  for (int i = 0; i < entries && end >= kTombstoneSize; ++i) {
     std::byte foot[kTombstoneSize];
     auto size = file.ReadAt(end - sizeof(foot), absl::MakeSpan(foot));
-    if (!size.ok() || *size < sizeof(foot)) return false;
+    if (!size.ok() || *size < sizeof(foot)) return;
     const auto entry = LocateEntry(foot, end - kMetadataSize);
-    if (!entry.has_value()) return false;
-    std::array<char, 256> payload;  // as far as a header may reach
+    if (!entry.has_value()) return;
+    std::array<char, 256> payload;
     size =
         file.ReadAt(entry->payload_offset,
                     {reinterpret_cast<std::byte*>(payload.data()),
                      std::min<uint64_t>(payload.size(), entry->payload_size)});
-    if (!size.ok()) return false;
-    const auto header = CommitReader::ReadHeader({payload.data(), *size});
-    if (header.ok() && identity.KeyHashFor(*header) == entry->key_hash) {
-      return true;
-    }
+    if (!size.ok() || !visit(*entry, {payload.data(), *size})) return;
     end = entry->prev_tail;
   }
-  return false;
+}
+
+// Whether one of the newest entries of the file is a record of the tree. Also
+// false if a few small reads do not tell.
+bool EndsInRecordOf(const Identity& identity, File& file) {
+  constexpr int kEntries = 16;
+  bool found = false;
+  VisitNewest(
+      file, kEntries, [&](const EntryLocation& entry, absl::string_view head) {
+        const auto header = CommitReader::ReadHeader(head);
+        found = header.ok() && identity.KeyHashFor(*header) == entry.key_hash;
+        return !found;
+      });
+  return found;
 }
 
 // Bytes that look like an identity at the beginning of the file. In a store of
@@ -125,6 +137,47 @@ absl::StatusOr<std::optional<Identity>> FindIdentity(
   VARVE_RETURN_IF_ERROR(entry.status());
   VARVE_RETURN_IF_ERROR(store->Verify(entry->location()));
   return Identity::Decode(entry->payload_text());
+}
+
+absl::StatusOr<std::optional<Identity>> FindIdentityCopy(
+    FileSystem& file_system, const std::string& path) {
+  // A copy comes with each checkpoint, and there are some megabytes of commits
+  // at most between two.
+  constexpr int kEntries = 1 << 20;
+  std::optional<Identity> copy;
+  VARVE_ASSIGN_OR_RETURN(const std::optional<Candidate> candidate,
+                         FindCandidate(file_system, path));
+  if (candidate.has_value()) return copy;
+  VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file,
+                         file_system.Open(path, OpenMode::kRead, 0));
+  const uint64_t key_hash = HashKey(Identity::Key());
+  VisitNewest(*file, kEntries,
+              [&](const EntryLocation& entry, absl::string_view head) {
+                if (entry.is_tombstone || entry.key_hash != key_hash ||
+                    entry.payload_size != head.size() ||
+                    !Identity::LooksLikeOne(head) ||
+                    entry.crc32 != Crc32(0, AsBytes(head))) {
+                  return true;
+                }
+                const auto identity = Identity::Decode(head);
+                if (identity.ok()) copy = *identity;
+                return false;
+              });
+  // Anybody may append an identity, but only this tree has its records.
+  if (copy.has_value() && !EndsInRecordOf(*copy, *file)) copy.reset();
+  return copy;
+}
+
+bool BeginsWithIdentity(const Store& store) {
+  const uint64_t key_hash = HashKey(Identity::Key());
+  for (const size_t payload_size : kIdentitySizes) {
+    const auto first = store.EntryEndingAt(payload_size + kMetadataSize);
+    if (first.ok() && first->location().prev_tail == 0 &&
+        first->key_hash() == key_hash && !first->is_tombstone()) {
+      return true;
+    }
+  }
+  return false;
 }
 
 absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {

@@ -28,6 +28,16 @@ absl::StatusOr<std::optional<Identity>> FindIdentity(
     FileSystem& file_system, const std::string& path,
     const std::vector<Mend>& mends = {});
 
+// The identity of a store whose file begins with it but has lost these bytes,
+// from the newest copy of it (docs/format.md, section 4). Nothing if there is
+// no copy, or if the file does begin with an identity. Writes nothing.
+absl::StatusOr<std::optional<Identity>> FindIdentityCopy(
+    FileSystem& file_system, const std::string& path);
+// Whether the file begins with the store's identity, as it does unless another
+// program has written before the store got its tree, or has compacted it. Only
+// then a copy of the identity is worth keeping.
+bool BeginsWithIdentity(const Store& store);
+
 // The entry of the store's identity. It is the oldest under its key, because
 // anybody may have appended later ones. NOT_FOUND if there is none. Does not
 // verify the entry's checksum.

@@ -14,6 +14,7 @@
 #include "engine/store/store.h"
 #include "fs/format/commit_record.h"
 #include "fs/format/identity.h"
+#include "fs/log/store_identity.h"
 
 namespace varve::fs {
 namespace {
@@ -35,6 +36,9 @@ class Mender {
       : file_system_(file_system), path_(path) {}
 
   absl::StatusOr<std::vector<Mend>> Run() {
+    VARVE_ASSIGN_OR_RETURN(const auto identity,
+                           FindIdentityCopy(file_system_, path_));
+    if (identity.has_value()) mends_.push_back(FirstEntry(*identity));
     for (int pass = 0; pass < kMaxPasses; ++pass) {
       const size_t before = mends_.size();
       VARVE_RETURN_IF_ERROR(Pass());
@@ -67,6 +71,20 @@ class Mender {
     const absl::Status status = visit_all(/*records=*/true);
     bytes_.reset();
     return status;
+  }
+
+  // The entry with which the file began.
+  static Mend FirstEntry(const Identity& identity) {
+    std::string bytes = identity.Encode();
+    const uint32_t crc = Crc32(0, AsBytes(bytes));
+    bytes += BytesOf(HashKey(Identity::Key()));
+    bytes += BytesOf(uint64_t{0});  // prev_tail
+    bytes += BytesOf(crc);
+    return {.offset = 0,
+            .bytes = std::move(bytes),
+            .reason =
+                "the identity at the beginning of the store is lost; "
+                "there is a copy of it"};
   }
 
   // Without `records`, notes the identity; with it, mends everything else.

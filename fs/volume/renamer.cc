@@ -94,7 +94,7 @@ absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
 
 absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
     const LiveInode& inode, const LiveInode& to_parent,
-    absl::string_view to_name, const FoundName* replaced) const {
+    absl::string_view to_name) const {
   NewPlace place;
   place.rekeying.ino = inode.ino;
   absl::ReaderMutexLock lock(&core_.tree_mu);
@@ -116,12 +116,12 @@ absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
 
 absl::StatusOr<Renamer::Rekeying> Renamer::PlanRekeying(
     const FoundName& file, const LiveInode& to_parent,
-    absl::string_view to_name, const FoundName* replaced) const {
+    absl::string_view to_name) const {
   const LiveInode& inode = file.inode;
   // Only the first name decides the key.
   if (!inode.is_regular() || inode.first_name != file.place) return Rekeying();
   VARVE_ASSIGN_OR_RETURN(NewPlace place,
-                         FindNewPlace(inode, to_parent, to_name, replaced));
+                         FindNewPlace(inode, to_parent, to_name));
   Rekeying& rekeying = place.rekeying;
   if (!place.is_plain || inode.attributes.size > kMaxCopiedByRename) {
     return std::move(rekeying);
@@ -167,20 +167,19 @@ void Renamer::AddNames(const Plan& plan, Caller caller, Commit& commit) {
 
 absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
                                  bool from_reserve) {
-  const FoundName* const replaced =
-      plan.replaced.has_value() ? &*plan.replaced : nullptr;
   std::vector<Rekeying> rekeyings(1);
-  VARVE_ASSIGN_OR_RETURN(rekeyings[0], PlanRekeying(plan.moved, plan.to_parent,
-                                                    plan.to_name, replaced));
+  VARVE_ASSIGN_OR_RETURN(
+      rekeyings[0], PlanRekeying(plan.moved, plan.to_parent, plan.to_name));
   if (plan.exchange) {
     VARVE_ASSIGN_OR_RETURN(
         rekeyings.emplace_back(),
-        PlanRekeying(*replaced, plan.from_parent, plan.from_name, &plan.moved));
+        PlanRekeying(*plan.replaced, plan.from_parent, plan.from_name));
   }
   std::optional<uint64_t> removed_key;
   if (plan.removes()) {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(removed_key, KeyOfContent(core_, replaced->inode));
+    VARVE_ASSIGN_OR_RETURN(removed_key,
+                           KeyOfContent(core_, plan.replaced->inode));
   }
   Commit commit(core_, now);
   if (from_reserve) {

@@ -71,8 +71,7 @@ class Renamer {
   // Plans for a file that gets this name in place of `file.place`.
   absl::StatusOr<Rekeying> PlanRekeying(const FoundName& file,
                                         const LiveInode& to_parent,
-                                        absl::string_view to_name,
-                                        const FoundName* replaced) const
+                                        absl::string_view to_name) const
       ABSL_LOCKS_EXCLUDED(core_.tree_mu);
   // The part of this plan that needs the tree.
   struct NewPlace {
@@ -81,8 +80,7 @@ class Renamer {
   };
   absl::StatusOr<NewPlace> FindNewPlace(const LiveInode& inode,
                                         const LiveInode& to_parent,
-                                        absl::string_view to_name,
-                                        const FoundName* replaced) const
+                                        absl::string_view to_name) const
       ABSL_LOCKS_EXCLUDED(core_.tree_mu);
   absl::Status CommitPlan(const Plan& plan, Caller caller, Timestamp now,
                           bool from_reserve)

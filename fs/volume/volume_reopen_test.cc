@@ -356,8 +356,11 @@ class VolumeImageTest : public VolumeTest {
   void SetUp() override {
     options().min_entries_for_image = 1;
     Open();
+    // Only an index that is in use gets an image.
+    volume().store().BuildIndex();
   }
   bool OpensByImage() {
+    volume().store().BuildIndex();
     return volume().store().index_image_in_use().has_value();
   }
 };

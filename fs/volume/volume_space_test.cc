@@ -119,7 +119,7 @@ TEST_F(VolumeSpaceTest, UnnamedEntriesAreKeptHoweverManyIdsWereDrawn) {
   });
   Open();
   Close();
-  DrawDataIds(uint64_t{1} << 60);
+  DrawDataIds(Identity::kMostNumbers - 1000);
   Open();
   // Data entries of ours, dead and live.
   for (int i = 0; i < 4; ++i) {

@@ -169,7 +169,7 @@ void ExamineWriting(const MountInfo& mount, const Json& status,
   }
   const std::string place = TextOf(status, "store_file");
   if (absl::StartsWith(place, "deleted")) {
-    findings.Trouble("store-file", "the store was deleted while it is mounted",
+    findings.Trouble("store-file", "the store was deleted while mounted",
                      "cp -a DIR/. to another place before it is unmounted");
   } else if (!place.empty() && place != "in place") {
     findings.Trouble("store-file",
