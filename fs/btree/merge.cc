@@ -94,7 +94,7 @@ class Merger {
       : stored_(stored), sink_(sink) {}
 
   absl::StatusOr<std::optional<NodePointer>> Merge(const Overlay& changes);
-  absl::StatusOr<std::optional<NodePointer>> Build(const LayeredTree& items);
+  absl::StatusOr<std::optional<NodePointer>> Build(ItemSource items);
 
  private:
   // Lays the changes in [begin, end) over `children`, which are nodes of
@@ -330,16 +330,13 @@ absl::StatusOr<std::optional<NodePointer>> Merger::Merge(
   return root;
 }
 
-absl::StatusOr<std::optional<NodePointer>> Merger::Build(
-    const LayeredTree& items) {
+absl::StatusOr<std::optional<NodePointer>> Merger::Build(ItemSource items) {
   Children leaves;
   Packer packer(0, sink_, &leaves, &only_);
-  LayeredCursor cursor(&items);
-  absl::Status status = cursor.Seek({});
-  for (; status.ok() && cursor.valid(); status = cursor.Next()) {
-    VARVE_RETURN_IF_ERROR(packer.Add(cursor.key(), cursor.value()));
-  }
-  VARVE_RETURN_IF_ERROR(status);
+  VARVE_RETURN_IF_ERROR(
+      items([&packer](absl::string_view key, absl::string_view value) {
+        return packer.Add(key, value);
+      }));
   VARVE_RETURN_IF_ERROR(packer.Finish());
   return Grow(0, std::move(leaves));
 }
@@ -351,10 +348,25 @@ absl::StatusOr<std::optional<NodePointer>> MergeOverlay(
   return Merger(stored, sink).Merge(changes);
 }
 
-absl::StatusOr<std::optional<NodePointer>> BuildTree(const LayeredTree& items,
+absl::StatusOr<std::optional<NodePointer>> BuildTree(ItemSource items,
                                                      NodeSink* sink) {
   const StoredTree nothing(nullptr, std::nullopt);
   return Merger(nothing, sink).Build(items);
+}
+
+absl::StatusOr<std::optional<NodePointer>> BuildTree(const LayeredTree& items,
+                                                     NodeSink* sink) {
+  return BuildTree(
+      [&items](AddItem add) {
+        LayeredCursor cursor(&items);
+        absl::Status status = cursor.Seek({});
+        while (status.ok() && cursor.valid()) {
+          status = add(cursor.key(), cursor.value());
+          if (status.ok()) status = cursor.Next();
+        }
+        return status;
+      },
+      sink);
 }
 
 }  // namespace varve::fs

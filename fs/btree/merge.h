@@ -15,6 +15,7 @@
 
 #include <optional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "fs/btree/node.h"
@@ -43,9 +44,18 @@ class NodeSink {
 absl::StatusOr<std::optional<NodePointer>> MergeOverlay(
     const StoredTree& stored, const Overlay& changes, NodeSink* sink);
 
-// Writes a new tree of all these items, which shares no node with other trees,
-// and returns its root; nothing if there are no items. Errors as for
-// MergeOverlay().
+// Gives items to `add`, in the order of their keys, and ends with the first
+// error that it returns.
+using AddItem = absl::FunctionRef<absl::Status(absl::string_view key,
+                                               absl::string_view value)>;
+using ItemSource = absl::FunctionRef<absl::Status(AddItem add)>;
+
+// The root of a new tree that has all of these items; nothing if there are
+// none. Fails as the source or the sink does.
+absl::StatusOr<std::optional<NodePointer>> BuildTree(ItemSource items,
+                                                     NodeSink* sink);
+// The same of the items of another tree, with which it shares no node. Fails as
+// MergeOverlay() does, too.
 absl::StatusOr<std::optional<NodePointer>> BuildTree(const LayeredTree& items,
                                                      NodeSink* sink);
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -136,33 +137,47 @@ absl::Status Compactor::CopyAll() {
       *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
   VARVE_RETURN_IF_ERROR(copier.CopyTree());
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
-  VARVE_ASSIGN_OR_RETURN(std::vector<EntryLocation> unnamed,
-                         context_.unnamed.Find());
-  // If the index is damaged, unnamed entries may have been missed.
+  VARVE_ASSIGN_OR_RETURN(UnnamedEntries::Found found, context_.unnamed.Find());
+  std::vector<EntryLocation>& unnamed = found.entries;
+  // What was not found by its key is not among them, and not copied.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   std::erase_if(unnamed, [this](const EntryLocation& entry) {
     return entry.end() > source_->tail();
   });
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(unnamed));
   unnamed_limit_ = copy_.store->tail();
-  VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(copy_, context_.now()));
+  MovedTree moved = copier.Moved();
+  VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(
+      copy_, context_.now(),
+      [&moved](AddItem add) { return moved.ForEachItem(add); }));
   absl::MutexLock lock(&copy_.commit_mu);
   VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
   return copy_.store->Sync().status();
 }
 
-std::vector<Extent> Compactor::LoosePlaces() const {
+std::vector<Extent> Compactor::PlacesOfOrphans() const {
   std::vector<Extent> places;
-  for (const auto& open : context_.open_files.All()) {
-    absl::ReaderMutexLock lock(&open->mu);
-    for (const Extent& place : open->content.Places()) {
-      // Extents in streams were copied with the streams' entries.
-      if (place.entry_size > 0) places.push_back(place);
-    }
-  }
   absl::ReaderMutexLock lock(&context_.core.tree_mu);
   context_.core.orphans.ForEachExtent(
       [&places](const Extent& extent) { places.push_back(extent); });
+  return places;
+}
+
+std::vector<Extent> Compactor::PlacesOfDirty() const {
+  std::vector<Extent> places;
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    for (const Extent& place : open->content.Places()) places.push_back(place);
+  }
+  return places;
+}
+
+std::vector<Extent> Compactor::LoosePlaces() const {
+  std::vector<Extent> places = PlacesOfDirty();
+  // Those of streams have come with the streams' entries.
+  std::erase_if(places,
+                [](const Extent& place) { return place.entry_size == 0; });
+  for (const Extent& place : PlacesOfOrphans()) places.push_back(place);
   return places;
 }
 
@@ -199,12 +214,29 @@ void Compactor::ExchangeTree(std::shared_ptr<LogTree>& tree) {
   std::swap(context_.core.log_tree, tree);
 }
 
+absl::Status Compactor::FindNewPlaces(absl::Span<const Extent> extents) {
+  for (const Extent& extent : extents) {
+    VARVE_ASSIGN_OR_RETURN(const std::vector<Extent> parts,
+                           translation_.Translate(extent, nullptr));
+    for (const Extent& part : parts) {
+      const uint64_t skip = part.file_offset - extent.file_offset;
+      VARVE_RETURN_IF_ERROR(loose_.Add(extent.store_offset + skip, part));
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<Extent> Compactor::NewPlacesOf(const Extent& extent) const {
+  const auto parts = loose_.Translate(extent, nullptr);
+  assert(parts.ok());  // all of it is in memory
+  return parts.ok() ? *parts : std::vector<Extent>{extent};
+}
+
 void Compactor::MoveOrphans() {
   Core& core = context_.core;
   absl::MutexLock lock(&core.tree_mu);
-  core.orphans.MoveExtents([this](const Extent& extent) {
-    return translation_.Translate(extent, nullptr);
-  });
+  core.orphans.MoveExtents(
+      [this](const Extent& extent) { return NewPlacesOf(extent); });
   context_.reader.ForgetLocations();
 }
 
@@ -212,18 +244,19 @@ void Compactor::MoveDirty() {
   context_.core.relocation_mu.AssertHeld();
   for (const auto& open : context_.open_files.All()) {
     absl::MutexLock lock(&open->mu);
-    open->content.MovePlaces([this](const Extent& extent) {
-      return translation_.Translate(extent, nullptr);
-    });
+    open->content.MovePlaces(
+        [this](const Extent& extent) { return NewPlacesOf(extent); });
   }
 }
 
-absl::Status Compactor::SwitchLocked() {
+absl::Status Compactor::SwitchLocked(absl::Span<const Extent> dirty) {
   Core& core = context_.core;
   core.relocation_mu.AssertHeld();
   core.commit_mu.AssertHeld();
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
+  VARVE_RETURN_IF_ERROR(FindNewPlaces(PlacesOfOrphans()));
+  VARVE_RETURN_IF_ERROR(FindNewPlaces(dirty));
   VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
   absl::MutexLock copy_lock(&copy_.commit_mu);
   if (copy_.last_sequence != core.last_sequence) {
@@ -275,8 +308,9 @@ absl::Status Compactor::Switch() {
   // All extents of files that are deleted from here on have been copied.
   absl::Status status = shipper_->CopyLoose(LoosePlaces());
   if (status.ok()) {
+    const std::vector<Extent> dirty = PlacesOfDirty();
     absl::MutexLock commit_lock(&core.commit_mu);
-    status = SwitchLocked();
+    status = SwitchLocked(dirty);
   }
   if (status.ok()) MoveDirty();
   context_.monitor.NoteStall(absl::Now() - begin);

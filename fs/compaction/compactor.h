@@ -54,7 +54,10 @@ class Compactor {
     bool background = false;  // as CompactionOptions::background
   };
 
-  explicit Compactor(Context context) : context_(std::move(context)) {}
+  explicit Compactor(Context context)
+      : context_(std::move(context)),
+        translation_(context_.file_system,
+                     context_.core.store->replacement_path() + ".places") {}
 
   // Runs the whole compaction. If it fails or is cancelled, the store is as it
   // was, and no file is left beside it.
@@ -68,24 +71,31 @@ class Compactor {
   absl::Status CopyAll();
   absl::Status CatchUp();
   absl::Status Switch();
-  // The functions of the last step. They need relocation_mu and (except
-  // MoveDirty()) commit_mu held exclusively.
-  absl::Status SwitchLocked();
-  void MoveDirty();  // changes offsets of dirty content
+  // The last step. These need relocation_mu and, but for the second one,
+  // commit_mu to be held alone, which they check when they run.
+  absl::Status SwitchLocked(absl::Span<const Extent> dirty);
+  void MoveDirty();  // to where the new store has it
   void MoveOrphans();
   // Exchanges the mount's tree and `tree`.
   void ExchangeTree(std::shared_ptr<LogTree>& tree);
   // Entries of streams that no commit names yet.
   std::vector<EntryLocation> EntriesOfStreams() const;
-  // Extents in use that are in no commit: of dirty content, and of deleted
-  // files.
+  // Places that are used and in no commit: of deleted files, and of dirty
+  // bytes; in streams, too, or only elsewhere.
+  std::vector<Extent> PlacesOfOrphans() const;
+  std::vector<Extent> PlacesOfDirty() const;
   std::vector<Extent> LoosePlaces() const;
+  // Notes where these lie in the new store, so that nothing can fail any more
+  // when they are moved.
+  absl::Status FindNewPlaces(absl::Span<const Extent> extents);
+  std::vector<Extent> NewPlacesOf(const Extent& extent) const;
   uint64_t NewDataId();
 
   const Context context_;
   Translation translation_;
-  Core copy_;  // the new store, and the tree in it
-  // The mount's former tree. It may take time to free.
+  Translation loose_;  // the same of what is in use and in no commit
+  Core copy_;          // the tree as it is in the new store, and that store
+  // What the mount's tree was; it may be large, and take time to be freed.
   std::shared_ptr<LogTree> old_tree_;
   std::unique_ptr<Store> source_;  // the old store, as it was at the beginning
   std::unique_ptr<LogShipper> shipper_;

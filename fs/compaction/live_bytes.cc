@@ -1,12 +1,13 @@
 #include "fs/compaction/live_bytes.h"
 
 #include <algorithm>
-#include <utility>
+#include <limits>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "engine/base/status.h"
+#include "fs/log/frozen_tree.h"
 #include "fs/log/segment_parity.h"
+#include "fs/log/used_ranges.h"
 
 namespace varve::fs {
 namespace {
@@ -19,46 +20,36 @@ constexpr uint64_t kInodeOverhead = 100;
 // is written.
 constexpr uint64_t kMostInMemory = uint64_t{4} << 20;
 
-using Range = std::pair<uint64_t, uint64_t>;  // begin and end in the store
-
-uint64_t LengthOfUnion(std::vector<Range> ranges) {
-  std::sort(ranges.begin(), ranges.end());
-  uint64_t length = 0;
-  uint64_t counted = 0;  // all below this is counted
-  for (const auto& [begin, end] : ranges) {
-    length += end - std::min(end, std::max(begin, counted));
-    counted = std::max(counted, end);
-  }
-  return length;
-}
-
 }  // namespace
 
 uint64_t CountContentBytes(Core& core) {
-  absl::ReaderMutexLock lock(&core.tree_mu);
-  uint64_t bytes = core.totals().data_bytes;
-  core.orphans.ForEach(
-      [&bytes](const InodeItem& inode) { bytes += inode.data_bytes(); });
-  if (!core.totals().may_have_clones) return bytes;
-  // Entries that several files may share. Only their extents can overlap.
-  absl::flat_hash_set<uint64_t> entries;
-  absl::Status status =
-      ForEachExtentInUse(core, [&entries](const Extent& extent) {
-        if (extent.shared) entries.insert(extent.payload_offset());
-      });
-  std::vector<Range> ranges;
-  uint64_t alone = 0;
-  status.Update(ForEachExtentInUse(core, [&](const Extent& extent) {
-    if (entries.contains(extent.payload_offset())) {
-      ranges.emplace_back(extent.store_offset,
-                          extent.store_offset + extent.length);
-    } else {
-      alone += extent.length;
+  uint64_t bytes = 0;
+  std::vector<Extent> orphaned;
+  {
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    bytes = core.totals().data_bytes;
+    core.orphans.ForEach(
+        [&bytes](const InodeItem& inode) { bytes += inode.data_bytes(); });
+    if (!core.totals().may_have_clones) return bytes;
+    core.orphans.ForEachExtent(
+        [&orphaned](const Extent& extent) { orphaned.push_back(extent); });
+  }
+  const auto tree = FrozenTree::Take(core);
+  // What cannot be read counts as if nothing were shared: reading it says so.
+  if (!tree.ok()) return bytes;
+  const FrozenTree* const trees[] = {tree->get()};
+  uint64_t distinct = 0;
+  for (uint64_t end = std::numeric_limits<uint64_t>::max(); end > 0;) {
+    UsedRanges used(end);
+    for (const Extent& extent : orphaned) used.Add(extent);
+    if (!used.AddTrees(trees, [] { return absl::OkStatus(); }).ok()) {
+      return bytes;
     }
-  }));
-  // If the tree cannot be read, count as if nothing were shared. Reading the
-  // files reports the damage.
-  return status.ok() ? alone + LengthOfUnion(std::move(ranges)) : bytes;
+    used.Finish();
+    distinct += used.bytes();
+    end = used.begin();
+  }
+  return distinct;
 }
 
 uint64_t EstimateLiveBytes(Core& core) {

@@ -14,9 +14,10 @@
 
 namespace varve::fs {
 
-// Bytes of file contents in the store, including deleted files that are still
-// in use. Bytes that several files share count once. Walks through the whole
-// tree if it may have clones.
+// Bytes of content in the store that files have: of the tree, and of deleted
+// ones that are still in use. What several share counts once. Goes through the
+// whole tree where it may have clones, which takes its time; nobody waits for
+// it.
 uint64_t CountContentBytes(Core& core) ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
 // About the length of a store that holds only this tree.

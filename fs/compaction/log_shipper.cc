@@ -67,7 +67,8 @@ absl::Status LogShipper::ShipEntries() {
     VARVE_ASSIGN_OR_RETURN(
         const EntryLocation now,
         core_.store->Write(EntryKey::OfHash(entry.key_hash), bytes));
-    translation_.Add(entry.payload_offset, ExtentOf(now));
+    VARVE_RETURN_IF_ERROR(
+        translation_.Add(entry.payload_offset, ExtentOf(now)));
   }
   entries_.clear();
   return absl::OkStatus();
@@ -96,10 +97,10 @@ absl::Status LogShipper::FindKeysToHide(const Change& change,
   return absl::OkStatus();
 }
 
-void LogShipper::FindUnknown(const Change& change, uint64_t record_hash,
-                             std::vector<Extent>& unknown) const {
+absl::Status LogShipper::FindUnknown(const Change& change, uint64_t record_hash,
+                                     std::vector<Extent>& unknown) const {
   const ExtentList* extents = ExtentsOf(change);
-  if (extents == nullptr) return;
+  if (extents == nullptr) return absl::OkStatus();
   for (const Extent& extent : *extents) {
     if (extent.is_hole() || extent.key_hash == record_hash) continue;
     const bool on_its_way =
@@ -107,8 +108,10 @@ void LogShipper::FindUnknown(const Change& change, uint64_t record_hash,
                     [&extent](const EntryLocation& entry) {
                       return entry.payload_offset == extent.payload_offset();
                     });
-    if (!on_its_way) translation_.Translate(extent, &unknown);
+    if (on_its_way) continue;
+    VARVE_RETURN_IF_ERROR(translation_.Translate(extent, &unknown).status());
   }
+  return absl::OkStatus();
 }
 
 absl::Status LogShipper::ShipCommit(const Record& record) {
@@ -127,7 +130,8 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
     VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
     if (!change.has_value()) break;
     VARVE_RETURN_IF_ERROR(FindKeysToHide(*change, hidden));
-    FindUnknown(*change, record.location.key_hash, unknown);
+    VARVE_RETURN_IF_ERROR(
+        FindUnknown(*change, record.location.key_hash, unknown));
     changes.push_back(*std::move(change));
   }
   absl::MutexLock commit_lock(&core_.commit_mu);
@@ -146,8 +150,8 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
     VARVE_ASSIGN_OR_RETURN(
         const auto bytes,
         pinned_.BytesAt(entry.payload_offset, entry.payload_size));
-    translation_.Add(entry.payload_offset,
-                     commit.AddEntry(entry.key_hash, {bytes}));
+    VARVE_RETURN_IF_ERROR(translation_.Add(
+        entry.payload_offset, commit.AddEntry(entry.key_hash, {bytes})));
   }
   entries_.clear();
   for (const Extent& extent : unknown) {
@@ -159,7 +163,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
         DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero})),
         {bytes, kNotZero});
     place.length = extent.length;
-    translation_.Add(extent.store_offset, place);
+    VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
   }
   core_.next_data_id.store(
       std::max(core_.next_data_id.load(), record.header.next_data_id));
@@ -188,7 +192,9 @@ absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
       return absl::OkStatus();
     }
     std::vector<Extent> unknown;
-    for (const Extent& part : translation_.Translate(extent, &unknown)) {
+    VARVE_ASSIGN_OR_RETURN(const std::vector<Extent> parts,
+                           translation_.Translate(extent, &unknown));
+    for (const Extent& part : parts) {
       now.push_back(part);
     }
     if (!unknown.empty()) {
@@ -203,7 +209,7 @@ absl::Status LogShipper::AddTranslated(Change& change, const Record& record,
 absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
   std::vector<Extent> unknown;
   for (const Extent& extent : extents) {
-    translation_.Translate(extent, &unknown);
+    VARVE_RETURN_IF_ERROR(translation_.Translate(extent, &unknown).status());
   }
   for (const Extent& extent : unknown) {
     VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
@@ -218,7 +224,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     VARVE_RETURN_IF_ERROR(batch.Commit());
     Extent place = ExtentOf(now);
     place.length = extent.length;
-    translation_.Add(extent.store_offset, place);
+    VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
     VARVE_RETURN_IF_ERROR(monitor_.Count(extent.length));
   }
   pinned_.Release();

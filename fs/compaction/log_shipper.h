@@ -63,10 +63,9 @@ class LogShipper {
   // Finds the keys whose newest entry the change makes dead.
   absl::Status FindKeysToHide(const Change& change,
                               std::vector<uint64_t>& keys) const;
-  // Finds the parts of the change's extents that are not in the replacement
-  // yet.
-  void FindUnknown(const Change& change, uint64_t record_hash,
-                   std::vector<Extent>& unknown) const;
+  // What the extents of a change refer to that is not there yet.
+  absl::Status FindUnknown(const Change& change, uint64_t record_hash,
+                           std::vector<Extent>& unknown) const;
 
   Store& live_;
   PinnedSource pinned_;

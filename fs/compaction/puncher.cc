@@ -6,8 +6,10 @@
 
 #include "absl/time/clock.h"
 #include "engine/base/status.h"
+#include "engine/entry/layout.h"
 #include "fs/base/idle_priority.h"
 #include "fs/log/commit.h"
+#include "fs/log/root_reader.h"
 
 namespace varve::fs {
 namespace {
@@ -15,70 +17,111 @@ namespace {
 // The usual block size of file systems. On one with larger blocks, punching
 // gains less, but does no harm.
 constexpr uint64_t kBlock = 4096;
+// When so little of the log has not been looked at, the rest is, with everybody
+// held up.
+constexpr uint64_t kShortLog = uint64_t{64} << 10;
+constexpr int kMaxRounds = 20;
 
 }  // namespace
 
+absl::Status Puncher::NoteCommitted(uint64_t begin, uint64_t end) {
+  return ForEachCommittedExtent(
+      context_.core, begin, end,
+      [this](const Extent& extent) { NoteUsed(extent); });
+}
+
+void Puncher::FindNeededRecords() {
+  Core& core = context_.core;
+  uint64_t checkpoint;
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    checkpoint = core.checkpoint_before;
+  }
+  const auto entry = core.store->EntryEndingAt(checkpoint + kMetadataSize);
+  if (checkpoint == 0 || !entry.ok()) return;
+  const auto root = ReadRoot(*entry);
+  if (!root.ok()) return;
+  // Commits that came while it was written lie before it.
+  needed_from_ = std::min(root->log_begin, entry->location().payload_offset);
+}
+
+absl::Status Puncher::FindUsedLocked(uint64_t committed) {
+  Core& core = context_.core;
+  VARVE_RETURN_IF_ERROR(core.store->Seal());
+  for (const auto& open : context_.open_files.All()) {
+    absl::ReaderMutexLock lock(&open->mu);
+    for (const Extent& place : open->content.Places()) {
+      if (place.entry_size > 0) NoteUsed(place);
+    }
+    if (open->stream == nullptr) continue;
+    for (const EntryLocation& entry : open->stream->sealed()) NoteUsed(entry);
+  }
+  absl::MutexLock commit_lock(&core.commit_mu);
+  tail_ = core.store->tail();
+  VARVE_RETURN_IF_ERROR(NoteCommitted(committed, tail_));
+  absl::ReaderMutexLock tree_lock(&core.tree_mu);
+  for (const Segment& segment : core.log_tree->segments.All()) {
+    segments_.insert(segment.number);
+  }
+  for (const uint32_t segment : core.root_pins.All()) {
+    segments_.insert(segment);
+  }
+  core.orphans.ForEachExtent(
+      [this](const Extent& extent) { NoteUsed(extent); });
+  return absl::OkStatus();
+}
+
 absl::Status Puncher::FindUsed() {
   Core& core = context_.core;
-  VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> unnamed,
+  VARVE_ASSIGN_OR_RETURN(const UnnamedEntries::Found unnamed,
                          context_.unnamed.Find());
-  for (const EntryLocation& entry : unnamed) {
-    used_.insert(entry.payload_offset);
+  for (const EntryLocation& entry : unnamed.entries) NoteUsed(entry);
+  // The store looks keys up in it, though a newer one may have been written.
+  if (const auto image = core.store->index_image_in_use()) NoteUsed(*image);
+  uint64_t committed;
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    committed = core.store->tail();
   }
-  // The store looks keys up in this image, even if a newer one was written.
-  if (const auto image = core.store->index_image_in_use()) {
-    used_.insert(image->payload_offset);
-  }
+  VARVE_ASSIGN_OR_RETURN(tree_, FrozenTree::Take(core));
   const CopyGate::Closing closing(context_.copy_gate);
   VARVE_RETURN_IF_ERROR(context_.monitor.WaitUntil(
       [this] { return !context_.copy_gate.has_copies(); }));
   // Segments of a checkpoint that is being written are in use, so wait for it.
   absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
+  FindNeededRecords();
+  for (int round = 0; round < kMaxRounds; ++round) {
+    const uint64_t end = core.store->tail();
+    if (end - committed < kShortLog) break;
+    VARVE_RETURN_IF_ERROR(NoteCommitted(committed, end));
+    VARVE_RETURN_IF_ERROR(context_.monitor.Check());
+    committed = end;
+  }
   const absl::Time begin = absl::Now();
-  absl::MutexLock relocation_lock(&core.relocation_mu);
-  VARVE_RETURN_IF_ERROR(core.store->Seal());
-  for (const auto& open : context_.open_files.All()) {
-    absl::ReaderMutexLock lock(&open->mu);
-    for (const Extent& place : open->content.Places()) {
-      if (place.entry_size > 0) used_.insert(place.payload_offset());
-    }
-    if (open->stream == nullptr) continue;
-    for (const EntryLocation& entry : open->stream->sealed()) {
-      used_.insert(entry.payload_offset);
-    }
+  absl::Status status;
+  {
+    absl::MutexLock relocation_lock(&core.relocation_mu);
+    status = FindUsedLocked(committed);
   }
-  absl::MutexLock commit_lock(&core.commit_mu);
-  tail_ = core.store->tail();
-  needed_from_ = core.checkpoint_before;
-  absl::ReaderMutexLock tree_lock(&core.tree_mu);
-  for (const Segment& segment : core.log_tree->segments.All()) {
-    segments_.insert(segment.number);
-  }
-  VARVE_RETURN_IF_ERROR(ForEachExtentInUse(core, [this](const Extent& extent) {
-    used_.insert(extent.payload_offset());
-  }));
   context_.monitor.NoteStall(absl::Now() - begin);
-  return absl::OkStatus();
+  return status;
 }
 
 Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
   const EntryLocation& location = entry.location();
-  if (location.is_tombstone || used_.contains(location.payload_offset)) {
-    return Liveness::kNone;
-  }
+  if (location.is_tombstone) return Liveness::kNone;
   const Core& core = context_.core;
-  const bool newest = core.store->Find(EntryKey::OfHash(location.key_hash)) ==
-                      location.metadata_offset();
   const auto record = core.identity.AsCommit(entry);
   if (record.has_value()) {
     // Records from the checkpoint before the last on are needed to load the
     // tree if the last checkpoint is damaged.
     const bool needed = record->is_segment()
                             ? segments_.contains(record->sequence)
-                            : location.metadata_offset() >= needed_from_;
+                            : location.payload_offset >= needed_from_;
     if (needed) return Liveness::kNone;
   }
-  if (newest) {
+  if (core.store->Find(EntryKey::OfHash(location.key_hash)) ==
+      location.metadata_offset()) {
     // What cannot be told to be ours is not.
     const bool ours =
         record.has_value() ||
@@ -88,30 +131,45 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
   return location.end() <= vouched_ ? Liveness::kKnown : Liveness::kUnvouched;
 }
 
-absl::Status Puncher::FindDead() {
+absl::Status Puncher::PunchBetween(const UsedRanges& used, uint64_t end) {
   const Core& core = context_.core;
-  uint64_t total = 0;
+  absl::Status status;
   VARVE_RETURN_IF_ERROR(core.store->ForEachInChain([&](const EntryView& entry) {
     const EntryLocation& location = entry.location();
     if (location.end() > tail_) return true;
-    if (vouched_ == 0) {
-      // Entries come newest first, so this is the newest record.
-      const auto header = core.identity.AsCommit(entry);
-      if (header.has_value()) vouched_ = header->durable_tail;
-    }
+    const auto header = core.identity.AsCommit(entry);
+    // The newest commit, as entries come newest first.
+    if (vouched_ == 0 && header.has_value()) vouched_ = header->durable_tail;
+    if (location.metadata_offset() >= end) return true;
+    if (location.metadata_offset() < used.begin()) return false;
+    status.Update(context_.monitor.Check());
     const Range range = {
         .begin = (location.payload_offset + kBlock - 1) / kBlock * kBlock,
         .end = location.metadata_offset() / kBlock * kBlock};
-    const Liveness death =
-        range.begin < range.end ? DeathOf(entry) : Liveness::kNone;
-    if (death == Liveness::kNone) return context_.monitor.Check().ok();
-    (death == Liveness::kKnown ? at_once_ : buried_).push_back(range);
-    if (death == Liveness::kNewest) keys_.push_back(location.key_hash);
-    total += range.end - range.begin;
-    return context_.monitor.Check().ok();
+    if (range.begin >= range.end || used.Contains(location)) return status.ok();
+    const Liveness liveness = DeathOf(entry);
+    if (liveness == Liveness::kNone) return status.ok();
+    (liveness == Liveness::kKnown ? at_once_ : buried_).push_back(range);
+    if (liveness == Liveness::kNewest) keys_.push_back(location.key_hash);
+    total_ += range.end - range.begin;
+    if (at_once_.size() + buried_.size() >= context_.most_dead) {
+      status.Update(PunchGathered());
+    }
+    return status.ok();
   }));
-  context_.monitor.SetTotals(total, 0);
-  return context_.monitor.Check();
+  return status;
+}
+
+absl::Status Puncher::PunchGathered() {
+  if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
+  context_.monitor.SetTotals(total_, 0);
+  // What was not found by its key was taken for dead.
+  VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
+  const absl::Status status = PunchDead();
+  at_once_.clear();
+  buried_.clear();
+  keys_.clear();
+  return status;
 }
 
 absl::Status Puncher::TombstoneDead() {
@@ -147,29 +205,41 @@ absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
 }
 
 absl::Status Puncher::Run() {
+  Core& core = context_.core;
   VARVE_RETURN_IF_ERROR(FindUsed());
-  VARVE_RETURN_IF_ERROR(FindDead());
-  // If the index is damaged, live entries may have been taken for dead.
-  VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
-  if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
-  Store& store = *context_.core.store;
-  // Another program that reads the store uses the tree as it was when the
-  // program opened the store.
-  VARVE_ASSIGN_OR_RETURN(const bool alone, store.TryLockOutReaders());
-  if (!alone) {
-    return SystemError(EBUSY,
-                       "the store is open for reading (by another command or a "
-                       "read-only mount), which may still need what is dead "
-                       "here; try again later, or compact without --punch");
+  absl::Status status;
+  for (uint64_t end = tail_; status.ok() && end > 0;) {
+    UsedRanges used(end, context_.most_ranges);
+    for (const Range& range : used_) used.Add(range.begin, range.end);
+    const FrozenTree* const trees[] = {tree_.get()};
+    status = used.AddTrees(trees, [this] { return context_.monitor.Check(); });
+    // Where the file was cut short, the map shows zeros.
+    status.Update(core.store->CheckLength(tail_));
+    used.Finish();
+    if (status.ok()) status = PunchBetween(used, end);
+    end = used.begin();
   }
-  const absl::Status status = PunchDead();
-  store.LetReadersIn();
+  if (status.ok()) status = PunchGathered();
+  if (readers_are_out_) core.store->LetReadersIn();
   return status;
 }
 
 absl::Status Puncher::PunchDead() {
-  // Answers under way may use bytes of entries that have just died.
-  context_.answers.Synchronize();
+  Store& store = *context_.core.store;
+  if (!readers_are_out_) {
+    // Another program that reads the store uses the tree as it was when the
+    // program opened the store.
+    VARVE_ASSIGN_OR_RETURN(readers_are_out_, store.TryLockOutReaders());
+    if (!readers_are_out_) {
+      return SystemError(
+          EBUSY,
+          "the store is open for reading (by another command or a read-only "
+          "mount), which may still need what is dead here; try again later, or "
+          "compact without --punch");
+    }
+    // Answers under way may use bytes of entries that have just died.
+    context_.answers.Synchronize();
+  }
   if (!at_once_.empty()) {
     // The death of these entries must be durable. Append nothing for that:
     // there may be no room.
@@ -178,6 +248,7 @@ absl::Status Puncher::PunchDead() {
   }
   if (buried_.empty()) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(TombstoneDead());
+  vouched_ = tail_;
   return PunchAll(buried_);
 }
 

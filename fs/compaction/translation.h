@@ -6,34 +6,60 @@
 #ifndef VARVE_FS_COMPACTION_TRANSLATION_H_
 #define VARVE_FS_COMPACTION_TRANSLATION_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
-#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "engine/io/file.h"
+#include "fs/compaction/place_runs.h"
 #include "fs/format/extent.h"
 
 namespace varve::fs {
 
 class Translation {
  public:
-  // Notes that the bytes [old_offset, old_offset + now.length) were copied to
-  // the extent `now`, whose file offset is ignored. If bytes are copied twice,
-  // the first copy counts.
-  void Add(uint64_t old_offset, const Extent& now);
+  // So many places are in memory: some 12 MiB.
+  static constexpr size_t kMostInMemory = size_t{1} << 17;
 
-  // The extents in the new store for an extent in the old one. Parts that were
-  // not copied are returned unchanged, and appended to `unknown` unless that is
-  // null.
-  std::vector<Extent> Translate(const Extent& extent,
-                                std::vector<Extent>* unknown) const;
+  // All of it is in memory.
+  Translation() = default;
+  // Of more places the older ones are in files beside `path`, which have no
+  // names (see PlaceRuns).
+  Translation(FileSystem* file_system, const std::string& path,
+              size_t most_in_memory = kMostInMemory)
+      : most_in_memory_(most_in_memory), runs_(PlaceRuns(file_system, path)) {}
 
-  // Where one byte was copied: returns the extent, and sets `skip` to the
-  // byte's offset in it. Null if the byte was not copied.
-  const Extent* Find(uint64_t old_offset, uint64_t* skip) const;
+  // Everything here may fail with a SystemError of the disk once there is more
+  // than is in memory.
+
+  // The bytes [old_offset, old_offset + now.length) have been copied to where
+  // `now` says (its file offset means nothing). Of bytes copied twice, the
+  // first copy counts.
+  absl::Status Add(uint64_t old_offset, const Extent& now);
+
+  // What the extent is in the other store. Parts that have not been copied are
+  // left as they are, and listed in `unknown`.
+  absl::StatusOr<std::vector<Extent>> Translate(
+      const Extent& extent, std::vector<Extent>* unknown) const;
+
+  // How many bytes of the extent have been copied.
+  absl::StatusOr<uint64_t> CountCopied(const Extent& extent) const;
 
  private:
-  using Map = absl::btree_map<uint64_t, Extent>;  // by old offset, disjoint
-  Map places_;
+  // What holds the byte, or else what lies behind it next.
+  struct Found {
+    std::optional<MovedBytes> holder;
+    std::optional<uint64_t> next;
+  };
+  absl::StatusOr<Found> Find(uint64_t old_offset) const;
+
+  size_t most_in_memory_ = 0;
+  PlaceRuns::Map places_;  // the newest
+  std::optional<PlaceRuns> runs_;
 };
 
 }  // namespace varve::fs

@@ -22,7 +22,8 @@ constexpr uint64_t kSmallFile = uint64_t{1} << 20;
 // the rate.
 constexpr size_t kChunk = size_t{1} << 20;
 constexpr size_t kMaxFilesAtOnce = 512;
-// Files that share fewer bytes with others get a copy of their own, and are
+constexpr size_t kMostGathered = 16384;  // extents
+// Files that have less in common with others get a copy of their own, and are
 // plain.
 constexpr uint64_t kLeastShared = 4096;
 
@@ -85,22 +86,19 @@ absl::StatusOr<std::string> TreeCopier::PathOf(const InodeItem& inode) const {
   return core_.reader().PathOf(inode);
 }
 
-absl::Status TreeCopier::Apply(absl::Span<const SetContent> contents) {
-  absl::MutexLock lock(&core_.tree_mu);
-  TreeEditor editor = core_.log_tree->live->Edit();
-  for (const SetContent& content : contents) {
-    VARVE_RETURN_IF_ERROR(editor.Apply(content, std::nullopt));
-  }
-  core_.log_tree->live->Publish(editor);
-  return absl::OkStatus();
+MovedTree TreeCopier::Moved() const {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  return MovedTree(core_.log_tree, translation_, exceptions_);
 }
 
 absl::Status TreeCopier::VerifyAll(const InodeItem& inode,
                                    const ExtentMap& content) {
   absl::flat_hash_set<uint64_t> seen;
   for (const auto& [offset, extent] : content.extents()) {
-    // Bytes that were copied were sound.
-    if (IsCopied(extent)) continue;
+    // What has been copied was sound.
+    VARVE_ASSIGN_OR_RETURN(const uint64_t copied,
+                           translation_.CountCopied(extent));
+    if (copied == extent.length) continue;
     if (!seen.insert(extent.payload_offset()).second) continue;
     const absl::Status sound =
         VerifyEntryOf(source_, extent, /*checksum=*/true);
@@ -115,12 +113,6 @@ absl::Status TreeCopier::VerifyAll(const InodeItem& inode,
   return absl::OkStatus();
 }
 
-bool TreeCopier::IsCopied(const Extent& extent) const {
-  uint64_t skip = 0;
-  const Extent* place = translation_.Find(extent.store_offset, &skip);
-  return place != nullptr && place->length - skip >= extent.length;
-}
-
 absl::StatusOr<uint64_t> TreeCopier::CopiedBytes(const ExtentMap& content) {
   uint64_t bytes = 0;
   for (const auto& [offset, extent] : content.extents()) {
@@ -128,14 +120,9 @@ absl::StatusOr<uint64_t> TreeCopier::CopiedBytes(const ExtentMap& content) {
       VARVE_RETURN_IF_ERROR(Flush());
       VARVE_RETURN_IF_ERROR(FlushPieces());
     }
-    if (IsCopied(extent)) {
-      bytes += extent.length;
-      continue;
-    }
-    std::vector<Extent> unknown;
-    translation_.Translate(extent, &unknown);
-    bytes += extent.length;
-    for (const Extent& part : unknown) bytes -= part.length;
+    VARVE_ASSIGN_OR_RETURN(const uint64_t copied,
+                           translation_.CountCopied(extent));
+    bytes += copied;
   }
   return bytes;
 }
@@ -190,14 +177,15 @@ absl::Status TreeCopier::CopyInode(uint64_t ino) {
   const absl::Status sound = VerifyAll(inode, content);
   if (!sound.ok() && on_damaged_ && absl::IsDataLoss(sound)) {
     VARVE_RETURN_IF_ERROR(on_damaged_(inode));
-    return Apply({{.ino = ino, .extents = {}}});
+    exceptions_.emptied.insert(ino);
+    return absl::OkStatus();
   }
   VARVE_RETURN_IF_ERROR(sound);
   VARVE_ASSIGN_OR_RETURN(const uint64_t copied, CopiedBytes(content));
-  if (copied >= kLeastShared) return CopyClone(inode, content);
+  if (copied >= kLeastShared) return CopyClone(content);
   VARVE_ASSIGN_OR_RETURN(const bool in_pieces,
                          MustStayInPieces(inode, content));
-  if (in_pieces) return CopyPieces(inode, content);
+  if (in_pieces) return CopyPieces(content);
   if (inode.attributes.size > kSmallFile) return CopyLarge(inode, content);
   return CopyPlain(inode, content);
 }
@@ -220,6 +208,11 @@ absl::Status TreeCopier::CopyPlain(const InodeItem& inode,
   return Flush();
 }
 
+void TreeCopier::ForgetGathered() {
+  pinned_.Release();
+  gathered_.clear();
+}
+
 absl::Status TreeCopier::Flush() {
   if (plain_.empty()) return absl::OkStatus();
   std::vector<Extent> now;
@@ -230,23 +223,19 @@ absl::Status TreeCopier::Flush() {
     }
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
-  std::vector<SetContent> contents;
   for (size_t i = 0; i < plain_.size(); ++i) {
-    contents.push_back({.ino = plain_[i].ino, .extents = {now[i]}});
-    for (const Extent& old : plain_[i].old) {
-      translation_.Add(old.store_offset,
-                       now[i].Part(old.file_offset, old.length, 0));
-    }
+    VARVE_RETURN_IF_ERROR(NoteWhole(plain_[i].ino, plain_[i].old, now[i]));
   }
-  VARVE_RETURN_IF_ERROR(Apply(contents));
   const uint64_t bytes = plain_bytes_;
   plain_.clear();
   plain_bytes_ = 0;
+  VARVE_RETURN_IF_ERROR(monitor_.Count(bytes));
   if (pieces_.empty()) {
-    pinned_.Release();
-    gathered_.clear();
+    ForgetGathered();
+  } else if (gathered_.size() > kMostGathered) {
+    return FlushPieces();
   }
-  return monitor_.Count(bytes);
+  return absl::OkStatus();
 }
 
 absl::Status TreeCopier::CopyLarge(const InodeItem& inode,
@@ -285,43 +274,45 @@ absl::Status TreeCopier::CopyLarge(const InodeItem& inode,
   VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
   const auto entry = batch.FinishStream(KeyHashOfPath(path));
   VARVE_RETURN_IF_ERROR(batch.Commit());
-  const Extent now = ExtentOf(*entry);
-  for (const auto& [offset, extent] : content.extents()) {
-    translation_.Add(extent.store_offset, now.Part(offset, extent.length, 0));
-  }
-  return Apply({{.ino = inode.ino, .extents = {now}}});
+  std::vector<Extent> old;
+  for (const auto& [offset, extent] : content.extents()) old.push_back(extent);
+  return NoteWhole(inode.ino, old, ExtentOf(*entry));
 }
 
-absl::Status TreeCopier::CopyPieces(const InodeItem& inode,
-                                    const ExtentMap& content) {
+absl::Status TreeCopier::NoteWhole(uint64_t ino, absl::Span<const Extent> old,
+                                   const Extent& now) {
+  for (const Extent& extent : old) {
+    VARVE_ASSIGN_OR_RETURN(const uint64_t copied,
+                           translation_.CountCopied(extent));
+    // That leads to what another file has, or to another part of this one.
+    if (copied > 0) exceptions_.whole.emplace(ino, WholeEntryOf(now));
+    VARVE_RETURN_IF_ERROR(translation_.Add(
+        extent.store_offset, now.Part(extent.file_offset, extent.length, 0)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TreeCopier::CopyPieces(const ExtentMap& content) {
   for (const auto& [offset, extent] : content.extents()) {
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
-    pieces_.push_back({inode.ino, extent, bytes});
+    pieces_.push_back({extent, bytes});
     gathered_.insert(extent.store_offset);
     piece_bytes_ += extent.length;
   }
-  return piece_bytes_ < kChunk ? absl::OkStatus() : FlushPieces();
+  return piece_bytes_ < kChunk && pieces_.size() < kMostGathered
+             ? absl::OkStatus()
+             : FlushPieces();
 }
 
-absl::Status TreeCopier::CopyClone(const InodeItem& inode,
-                                   const ExtentMap& content) {
+absl::Status TreeCopier::CopyClone(const ExtentMap& content) {
   ExtentMap rest;
   for (const auto& [offset, extent] : content.extents()) {
     std::vector<Extent> unknown;
-    translation_.Translate(extent, &unknown);
+    VARVE_RETURN_IF_ERROR(translation_.Translate(extent, &unknown).status());
     for (const Extent& part : unknown) rest.Overlay(part);
   }
-  VARVE_RETURN_IF_ERROR(CopyPieces(inode, rest));
-  VARVE_RETURN_IF_ERROR(FlushPieces());
-  SetContent set{.ino = inode.ino};
-  for (const auto& [offset, extent] : content.extents()) {
-    for (Extent& part : translation_.Translate(extent, nullptr)) {
-      // The entry's key belongs to another file, or is a data key.
-      part.shared = true;
-      set.extents.push_back(part);
-    }
-  }
-  return Apply({set});
+  VARVE_RETURN_IF_ERROR(CopyPieces(rest));
+  return FlushPieces();
 }
 
 absl::Status TreeCopier::FlushPieces() {
@@ -341,27 +332,23 @@ absl::Status TreeCopier::FlushPieces() {
         DataKeyFor(core_.identity, new_data_id_, HeadOf(spans)), spans));
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
-  absl::flat_hash_map<uint64_t, SetContent> contents;
   uint64_t at = 0;
   for (const Piece& piece : pieces_) {
-    const Extent now = entry.Part(at, piece.old.length, piece.old.file_offset);
-    translation_.Add(piece.old.store_offset, now);
-    SetContent& set = contents[piece.ino];
-    set.ino = piece.ino;
-    set.extents.push_back(now);
+    VARVE_RETURN_IF_ERROR(translation_.Add(
+        piece.old.store_offset,
+        entry.Part(at, piece.old.length, piece.old.file_offset)));
     at += piece.old.length;
   }
-  std::vector<SetContent> all;
-  for (auto& [ino, set] : contents) all.push_back(std::move(set));
-  VARVE_RETURN_IF_ERROR(Apply(all));
   const uint64_t bytes = piece_bytes_;
   pieces_.clear();
   piece_bytes_ = 0;
+  VARVE_RETURN_IF_ERROR(monitor_.Count(bytes));
   if (plain_.empty()) {
-    pinned_.Release();
-    gathered_.clear();
+    ForgetGathered();
+  } else if (gathered_.size() > kMostGathered) {
+    return Flush();
   }
-  return monitor_.Count(bytes);
+  return absl::OkStatus();
 }
 
 absl::Status TreeCopier::CopyEntries(
@@ -374,7 +361,8 @@ absl::Status TreeCopier::CopyEntries(
     VARVE_ASSIGN_OR_RETURN(
         const EntryLocation now,
         core_.store->Write(EntryKey::OfHash(entry.key_hash), bytes.bytes));
-    translation_.Add(entry.payload_offset, ExtentOf(now));
+    VARVE_RETURN_IF_ERROR(
+        translation_.Add(entry.payload_offset, ExtentOf(now)));
     VARVE_RETURN_IF_ERROR(monitor_.Count(entry.payload_size));
   }
   return absl::OkStatus();

@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "engine/store/store.h"
 #include "fs/compaction/compaction_monitor.h"
+#include "fs/compaction/moved_tree.h"
 #include "fs/compaction/pinned_source.h"
 #include "fs/compaction/translation.h"
 #include "fs/log/core.h"
@@ -27,8 +28,8 @@ namespace varve::fs {
 
 class TreeCopier {
  public:
-  // `core` has the tree loaded from `source`, but already the empty store.
-  // CopyTree() changes the extents of the tree to those in the new store.
+  // `core` is loaded from `source`, but has the empty store already; its tree
+  // stays as it is, and `translation` comes to say where things lie there.
   // `new_data_id` draws data ids.
   TreeCopier(Store& source, Core& core, std::function<uint64_t()> new_data_id,
              CompactionMonitor& monitor, Translation& translation)
@@ -49,7 +50,10 @@ class TreeCopier {
   // Copies the identity and all content. DATA_LOSS, naming the file, if an
   // entry is damaged: damaged bytes must not get a new, valid checksum.
   absl::Status CopyTree();
-  // Copies entries unchanged, under the same key hashes.
+  // The tree as it is in the new store, once it has been copied. Valid as long
+  // as the translation.
+  MovedTree Moved() const;
+  // Copies entries as they are, under their key hashes.
   absl::Status CopyEntries(const std::vector<EntryLocation>& entries);
 
  private:
@@ -57,24 +61,24 @@ class TreeCopier {
   absl::Status CopyInode(uint64_t ino);
   absl::Status CopyPlain(const InodeItem& inode, const ExtentMap& content);
   absl::Status CopyLarge(const InodeItem& inode, const ExtentMap& content);
-  absl::Status CopyPieces(const InodeItem& inode, const ExtentMap& content);
-  // Makes the file share bytes that were copied for other files.
-  absl::Status CopyClone(const InodeItem& inode, const ExtentMap& content);
-  // How many bytes of the content were copied for other files.
+  absl::Status CopyPieces(const ExtentMap& content);
+  // Lets the file share with others what has been copied for them.
+  absl::Status CopyClone(const ExtentMap& content);
+  // Bytes of the content that have been copied already.
   absl::StatusOr<uint64_t> CopiedBytes(const ExtentMap& content);
-  // Whether all bytes of the extent were.
-  bool IsCopied(const Extent& extent) const;
   absl::StatusOr<bool> MustStayInPieces(const InodeItem& inode,
                                         const ExtentMap& content);
   absl::Status VerifyAll(const InodeItem& inode, const ExtentMap& content);
 
   absl::StatusOr<std::string> PathOf(const InodeItem& inode) const;
-  // Sets these contents in the tree.
-  absl::Status Apply(absl::Span<const SetContent> contents);
+  // Says that the content of the file, which lay there, is all of that entry.
+  absl::Status NoteWhole(uint64_t ino, absl::Span<const Extent> old,
+                         const Extent& now);
 
   // Write the files and pieces gathered so far.
   absl::Status Flush();
   absl::Status FlushPieces();
+  void ForgetGathered();
 
   Store& source_;
   PinnedSource pinned_;  // the bytes gathered so far
@@ -84,7 +88,9 @@ class TreeCopier {
   Translation& translation_;
   std::function<absl::Status(const InodeItem&)> on_damaged_;
 
-  // Whole files to be written, and their extents so far.
+  MovedTree::Exceptions exceptions_;
+
+  // Whole files to be written, and what they become.
   struct PlainFile {
     uint64_t ino;
     uint64_t key_hash;
@@ -95,7 +101,6 @@ class TreeCopier {
   uint64_t plain_bytes_ = 0;
   // Pieces of files to be written together as one entry.
   struct Piece {
-    uint64_t ino;
     Extent old;
     absl::Span<const std::byte> bytes;
   };

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "engine/store/store.h"
 #include "fs/log/core.h"
+#include "fs/log/used_ranges.h"
 
 namespace varve::fs {
 
@@ -27,22 +28,27 @@ class UnnamedEntries {
   // held exclusively, when entries move.
   void SetLimit(uint64_t offset) { limit_.store(offset); }
 
-  // Finds all unnamed entries, newest first. This takes long in a large store,
-  // and starts again if a compaction moves all entries meanwhile. DATA_LOSS if
-  // a node of the tree is damaged, because then the entries of files are not
-  // known.
-  absl::StatusOr<std::vector<EntryLocation>> Find()
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // The same, for a caller that holds relocation_mu, at least shared. (Clang's
-  // analysis does not see that the caller's name of the mutex means the same
-  // one, so the function checks it at run time.)
-  absl::StatusOr<std::vector<EntryLocation>> FindInPlace();
+  struct Found {
+    std::vector<EntryLocation> entries;
+    // Core::relocations: as long as it is that, they lie there.
+    uint64_t relocations = 0;
+  };
+  // All of them, newest first. In a large store this takes its time, and nobody
+  // waits for it; a compaction that moves everything meanwhile makes it begin
+  // again. DATA_LOSS if a node of the tree is damaged: then it cannot be told
+  // which they are.
+  absl::StatusOr<Found> Find() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
 
   // The bytes that unnamed entries took at the last search.
   uint64_t bytes() const { return bytes_.load(); }
 
  private:
   absl::StatusOr<std::vector<EntryLocation>> FindOnce();
+  // Adds those whose metadata lies in [used.begin(), end).
+  absl::Status FindBetween(const UsedRanges& used, uint64_t end,
+                           std::vector<EntryLocation>& unnamed) const;
+  // Leaves out dead data of the tree.
+  absl::Status TakeOutOurs(std::vector<EntryLocation>& entries) const;
 
   Core& core_;
   std::atomic<uint64_t> limit_{0};

@@ -166,15 +166,13 @@ absl::Status AppendMergedRoot(Core& core, Timestamp now, Moment& moment,
   return absl::OkStatus();
 }
 
-// Writes the whole tree, and a checkpoint that shares no node with another. No
-// other thread may use the tree.
-absl::Status WriteWholeTree(Core& core, Timestamp now, Moment& moment,
-                            uint32_t next_segment)
+// Writes all of the tree, and a checkpoint that shares no node with another.
+// Nobody else uses it.
+absl::Status WriteWholeTree(Core& core, Timestamp now, ItemSource items,
+                            Moment& moment, uint32_t next_segment)
     ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   SegmentWriter segments(core, now, next_segment);
-  VARVE_ASSIGN_OR_RETURN(
-      const auto root,
-      BuildTree(moment.tree->live->reader().items(), &segments));
+  VARVE_ASSIGN_OR_RETURN(const auto root, BuildTree(items, &segments));
   // There is one always: the tree has its totals.
   moment.root.root = *root;
   absl::MutexLock commit_lock(&core.commit_mu);
@@ -240,16 +238,18 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
   return WriteIndexImageIfDue(core);
 }
 
-absl::Status WriteFirstCheckpoints(Core& core, Timestamp now) {
+absl::Status WriteFirstCheckpoints(Core& core, Timestamp now,
+                                   ItemSource items) {
   {
     absl::MutexLock lock(&core.commit_mu);
     core.checkpoint = core.checkpoint_before = 0;  // in the other store
   }
   VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
-  VARVE_RETURN_IF_ERROR(WriteWholeTree(core, now, moment, /*next_segment=*/1));
+  VARVE_RETURN_IF_ERROR(
+      WriteWholeTree(core, now, items, moment, /*next_segment=*/1));
   std::vector<Segment> segments_before = moment.root.segments;
   VARVE_RETURN_IF_ERROR(
-      WriteWholeTree(core, now, moment, moment.root.next_segment));
+      WriteWholeTree(core, now, items, moment, moment.root.next_segment));
   {
     absl::MutexLock lock(&core.tree_mu);
     VARVE_ASSIGN_OR_RETURN(

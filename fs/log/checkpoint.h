@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "fs/btree/merge.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -23,9 +24,10 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now)
 // Begins the records of a new store: the nodes of core.log_tree still lie in
 // another store; core.store has the entries but no record yet. Writes the whole
 // tree twice, each time with a checkpoint of its own, so that the two
-// checkpoints share no node. Afterwards, core.log_tree is the tree of the
-// second checkpoint.
-absl::Status WriteFirstCheckpoints(Core& core, Timestamp now)
+// checkpoints share no node. `items` gives the tree's items as they are to be;
+// it is called for each of the two. Afterwards, core.log_tree is the tree of
+// the second checkpoint.
+absl::Status WriteFirstCheckpoints(Core& core, Timestamp now, ItemSource items)
     ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
 
 // Replaces core.log_tree by an empty tree in core.store.

@@ -35,6 +35,7 @@
 #include "engine/store/store.h"
 #include "fs/format/identity.h"
 #include "fs/log/log_tree.h"
+#include "fs/log/root_pins.h"
 #include "fs/tree/orphans.h"
 
 namespace varve::fs {
@@ -89,6 +90,8 @@ struct Core {
   absl::Mutex tree_mu ABSL_ACQUIRED_AFTER(commit_mu);
   // Owned together with a checkpoint that is being written.
   std::shared_ptr<LogTree> log_tree ABSL_GUARDED_BY(tree_mu);
+  // Nodes that are being read without a lock.
+  RootPins root_pins;
   // Whether an inode is in use, that is, open or known to the kernel. An inode
   // in use becomes an orphan when it is dropped. If this is null, no inode is
   // in use.

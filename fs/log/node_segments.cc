@@ -30,6 +30,15 @@ absl::StatusOr<absl::string_view> NodeIn(absl::string_view nodes,
 
 }  // namespace
 
+NodeSegments::NodeSegments(const NodeSegments& other)
+    : store_(other.store_.load()), end_(other.end_.load()) {
+  absl::ReaderMutexLock lock(&other.mu_);
+  for (const auto& [number, mapped] : other.segments_) {
+    segments_.emplace(number,
+                      Mapped{.segment = mapped.segment, .whole = mapped.whole});
+  }
+}
+
 absl::string_view NodeSegments::Mapped::nodes() const {
   if (recovered != nullptr) return *recovered;
   const absl::string_view all = TextOf(whole);

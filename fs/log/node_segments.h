@@ -30,6 +30,10 @@ class NodeSegments final : public NodeSource {
   // `store` must outlive it.
   explicit NodeSegments(Store* store) : store_(store) {}
 
+  // Another object with the same segments, but for what was recovered.
+  NodeSegments(const NodeSegments& other) ABSL_LOCKS_EXCLUDED(other.mu_);
+  NodeSegments& operator=(const NodeSegments&) = delete;
+
   // Adds a segment, or replaces the one with its number.
   void Add(const Segment& segment) ABSL_LOCKS_EXCLUDED(mu_);
   // Adds segments that only the checkpoint before the last needs.

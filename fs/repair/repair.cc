@@ -121,7 +121,7 @@ class Repair {
   absl::Status Copy() {
     CompactionMonitor monitor;
     monitor.Begin({});
-    Translation translation;
+    Translation translation(&file_system_, copy_path_ + ".places");
     TreeCopier copier(
         *source_, core_, [this] { return core_.NewDataId(); }, monitor,
         translation);
@@ -130,7 +130,10 @@ class Repair {
     VARVE_RETURN_IF_ERROR(copier.CopyTree());
     VARVE_RETURN_IF_ERROR(NoteDamagedSegments());
     VARVE_RETURN_IF_ERROR(CopyUnnamed(copier));
-    VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(core_, Timestamp::Now()));
+    MovedTree moved = copier.Moved();
+    VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(
+        core_, Timestamp::Now(),
+        [&moved](AddItem add) { return moved.ForEachItem(add); }));
     absl::MutexLock lock(&core_.commit_mu);
     VARVE_RETURN_IF_ERROR(WriteLeastLength(file_system_, core_));
     VARVE_RETURN_IF_ERROR(core_.store->Sync().status());

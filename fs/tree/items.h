@@ -108,6 +108,12 @@ struct WholeEntry {
 
   friend bool operator==(const WholeEntry&, const WholeEntry&) = default;
 };
+// Of an extent that is all of an entry.
+inline WholeEntry WholeEntryOf(const Extent& extent) {
+  return {.store_offset = extent.store_offset,
+          .key_hash = extent.key_hash,
+          .crc32 = extent.entry_crc32};
+}
 
 struct InodeItem {
   uint64_t ino = 0;  // from the key

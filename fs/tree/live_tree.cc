@@ -82,6 +82,35 @@ void LiveTree::Thaw() {
   Reset();
 }
 
+std::string LiveTree::CopyChangedContent(absl::string_view from, size_t most,
+                                         Overlay* to) const {
+  std::string end;  // empty: all of them
+  for (const Overlay* layer : Layers()) {
+    auto it = layer->items().lower_bound(from);
+    for (size_t i = 0; i < most && it != layer->items().end(); ++i) ++it;
+    if (it == layer->items().end()) continue;
+    if (end.empty() || it->first < end) end = it->first;
+  }
+  const absl::InlinedVector<const Overlay*, 3> layers = Layers();
+  for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer) {
+    const Overlay::Map& items = (*layer)->items();
+    const auto stop = end.empty() ? items.end() : items.lower_bound(end);
+    for (auto it = items.lower_bound(from); it != stop; ++it) {
+      const absl::StatusOr<ItemKey> key = ParseKey(it->first);
+      if (!key.ok() ||
+          (key->kind != ItemKind::kInode && key->kind != ItemKind::kExtent)) {
+        continue;
+      }
+      if (it->second.value.has_value()) {
+        to->Put(it->first, *it->second.value);
+      } else {
+        to->Erase(it->first);
+      }
+    }
+  }
+  return end;
+}
+
 size_t LiveTree::memory() const {
   return active_.memory() + (frozen_.has_value() ? frozen_->memory() : 0);
 }

@@ -71,6 +71,13 @@ class LiveTree {
   // Undoes Freeze(), in time proportional to what has changed since.
   void Thaw();
 
+  // Copies changed items of inodes and extents, erased ones among them, into
+  // `to`: of the next `most` changed items or so, of keys from `from` on.
+  // Returns the key to go on from; empty if that was all. Between two calls the
+  // tree may change, and be frozen and thawed, but not be installed.
+  std::string CopyChangedContent(absl::string_view from, size_t most,
+                                 Overlay* to) const;
+
   // About how many bytes of memory the changes since the last checkpoint take.
   size_t memory() const;
 

@@ -373,9 +373,7 @@ absl::Status TreeEditor::Do(const SetContent& change,
       change.extents.size() == 1 ? &change.extents[0] : nullptr;
   if (first != nullptr && first->owns_entry() && first->file_offset == 0 &&
       first->length == inode->attributes.size) {
-    inode->whole_entry = {.store_offset = first->store_offset,
-                          .key_hash = first->key_hash,
-                          .crc32 = first->entry_crc32};
+    inode->whole_entry = WholeEntryOf(*first);
   } else {
     for (const Extent& extent : change.extents) {
       VARVE_RETURN_IF_ERROR(LayOver(extent, *inode));

@@ -276,6 +276,12 @@ class Volume {
                                         const NewInode& made, Caller caller);
   absl::Status Remove(uint64_t parent, absl::string_view name, bool directory);
 
+  // volume_unnamed.cc
+  // Nothing if a compaction has moved the entries meanwhile.
+  std::optional<std::vector<absl::Status>> TryAdopt(
+      absl::Span<const std::string> keys, Caller caller)
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+
   // volume_attributes.cc
   absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);

@@ -189,6 +189,25 @@ TEST_F(VolumeSpaceTest, WhatClonesShareCountsOnce) {
   EXPECT_LT(volume().GetStatistics()->live_bytes, kMiB);
 }
 
+TEST_F(VolumeSpaceTest, WhatIsDeadAmongClonesComesBackByItself) {
+  OpenWithCompaction();
+  ASSERT_THAT(Write("kept", Pattern(1, kMiB)), IsOk());
+  Clone("kept", "clone");
+  // As a whole: it is punched.
+  ASSERT_THAT(Write("f", Pattern(2, 80 * kMiB)), IsOk());
+  Clone("f", "g");
+  for (const char* name : {"f", "g"}) ASSERT_THAT(Unlink(name), IsOk());
+  EXPECT_TRUE(Await([this] { return Allocated() < 20 * kMiB; })) << Allocated();
+  // But for a part, which is in use and keeps the entry: it is copied.
+  ASSERT_THAT(Write("h", Pattern(3, 150 * kMiB)), IsOk());
+  Clone("h", "part");
+  ASSERT_THAT(Truncate("part", kMiB), IsOk());
+  ASSERT_THAT(Unlink("h"), IsOk());
+  EXPECT_TRUE(Await([this] { return Allocated() < 20 * kMiB; })) << Allocated();
+  EXPECT_TRUE(*Read("part") == Pattern(3, 150 * kMiB).substr(0, kMiB));
+  EXPECT_TRUE(*Read("clone") == Pattern(1, kMiB));
+}
+
 TEST_F(VolumeSpaceTest, ClonesStayClonesWhenTheStoreIsCopied) {
   ASSERT_THAT(Write("original", Pattern(1, 2 * kMiB)), IsOk());
   ASSERT_THAT(Write("medium", Pattern(2, 100'000)), IsOk());

@@ -14,9 +14,20 @@
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
+namespace {
+
+// Whether it has not been deleted since it was found: then it may have been
+// punched.
+bool IsNewest(const Store& store, const EntryLocation& entry) {
+  return store.Find(EntryKey::OfHash(entry.key_hash)) ==
+         entry.metadata_offset();
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<EntryLocation>> Volume::Unnamed() {
-  return unnamed_.Find();
+  VARVE_ASSIGN_OR_RETURN(UnnamedEntries::Found found, unnamed_.Find());
+  return std::move(found.entries);
 }
 
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
@@ -38,18 +49,27 @@ absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
 
 std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
                                         Caller caller) {
-  // Limits the size of a record. With so many files, its fixed part hardly
-  // counts.
+  while (true) {
+    auto results = TryAdopt(keys, caller);
+    if (results.has_value()) return *std::move(results);
+  }
+}
+
+std::optional<std::vector<absl::Status>> Volume::TryAdopt(
+    absl::Span<const std::string> keys, Caller caller) {
+  // A record takes some hundred bytes besides what it says of each file.
   constexpr size_t kAtOnce = 1000;
   absl::flat_hash_map<uint64_t, EntryLocation> unnamed;
-  absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  const auto found = unnamed_.FindInPlace();
+  const auto found = unnamed_.Find();
   if (!found.ok()) {
     return std::vector<absl::Status>(keys.size(), found.status());
   }
-  for (const EntryLocation& entry : *found) {
+  for (const EntryLocation& entry : found->entries) {
     unnamed.emplace(entry.key_hash, entry);
   }
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  // Where a compaction has moved them just now, they have to be found again.
+  if (core_.relocations != found->relocations) return std::nullopt;
   std::vector<absl::Status> results;
   const auto valid = [](absl::string_view part) { return IsValidName(part); };
   while (results.size() < keys.size()) {
@@ -59,7 +79,7 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
     for (const std::string& key : keys.subspan(begin, kAtOnce)) {
       const std::vector<absl::string_view> parts = absl::StrSplit(key, '/');
       const auto it = unnamed.find(HashKey(key));
-      if (it == unnamed.end()) {
+      if (it == unnamed.end() || !IsNewest(*core_.store, it->second)) {
         results.push_back(
             absl::NotFoundError("no unnamed entry of the store has this key"));
       } else if (!std::all_of(parts.begin(), parts.end(), valid)) {
@@ -80,17 +100,20 @@ std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,
 absl::Status Volume::AdoptAs(uint64_t key_hash, uint64_t parent,
                              absl::string_view name, Caller caller) {
   if (read_only()) return PosixError(EROFS);
-  absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  VARVE_ASSIGN_OR_RETURN(const std::vector<EntryLocation> unnamed,
-                         unnamed_.FindInPlace());
-  const auto it = std::find_if(
-      unnamed.begin(), unnamed.end(),
-      [key_hash](const EntryLocation& e) { return e.key_hash == key_hash; });
-  if (it == unnamed.end()) return PosixError(ENOENT);
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  Adoption adoption(core_, caller, options_.now());
-  VARVE_RETURN_IF_ERROR(adoption.AddAs(parent, name, *it));
-  return adoption.Finish();
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(const UnnamedEntries::Found found, unnamed_.Find());
+    const auto it = std::find_if(
+        found.entries.begin(), found.entries.end(),
+        [key_hash](const EntryLocation& e) { return e.key_hash == key_hash; });
+    if (it == found.entries.end()) return PosixError(ENOENT);
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
+    if (core_.relocations != found.relocations) continue;
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    if (!IsNewest(*core_.store, *it)) return PosixError(ENOENT);
+    Adoption adoption(core_, caller, options_.now());
+    VARVE_RETURN_IF_ERROR(adoption.AddAs(parent, name, *it));
+    return adoption.Finish();
+  }
 }
 
 }  // namespace varve::fs

@@ -126,6 +126,21 @@ def report_compaction(report, tree):
     report.add("  longest wait that it tells of", figures["told_longest"] * 1e3, "ms", 50)
 
 
+def report_punching(report, tree, text):
+    figures = tree.step("punch", "--rounds", 2)
+    report_waits(report, "  beside punching" + text, figures)
+    report.add("  it took", figures["seconds"], "s")
+    report.add("  longest wait that it tells of", figures["told_longest"] * 1e3, "ms", 50)
+
+
+def report_clones(report, tree):
+    tree.step("clone", "--changes", max(1, tree.files // 10))
+    figures = tree.step("count", "--rounds", 3)
+    report_waits(report, "  beside counting live bytes, one file in ten a clone", figures)
+    report.add("  it took", figures["seconds"], "s")
+    report_punching(report, tree, ", one file in ten a clone")
+
+
 def report_removing(report, tree):
     removed = tree.step("remove")
     if removed["removed"] < tree.files:
@@ -149,4 +164,6 @@ def measure(report, arguments, paths):
     report_listing(report, tree)
     report_checkpoints(report, tree)
     report_compaction(report, tree)
+    report_punching(report, tree, "")
+    report_clones(report, tree)
     report_removing(report, tree)

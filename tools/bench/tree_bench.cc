@@ -10,13 +10,12 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <chrono>
+#include <algorithm>
 #include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,6 +23,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "tools/bench/tree_beside.h"
 #include "tools/bench/tree_figures.h"
 #include "tools/bench/tree_files.h"
 
@@ -33,40 +33,6 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kThousand = 1000;
-constexpr absl::Duration kNever = absl::Hours(24);
-// So that checkpoints follow each other quickly; the default is 5 s.
-constexpr absl::Duration kShortInterval = absl::Milliseconds(200);
-// Of which the figures are taken, behind a first one.
-constexpr int kCheckpoints = 3;
-constexpr uint64_t kLooksAtCheckpoint = 256;  // operations in between
-constexpr double kLongestWait = 600;          // for checkpoints, in seconds
-
-struct Arguments {
-  std::string store;
-  std::string other_store;
-  uint64_t files = 20 * kThousand;
-  uint64_t changes = 10 * kThousand;
-  int rounds = 5;
-};
-
-fs::VolumeOptions Options(absl::Duration sync_interval) {
-  fs::VolumeOptions options;
-  options.sync_interval = sync_interval;
-  // What is measured is not disturbed by what nobody has asked for.
-  options.auto_compaction.mode = fs::AutoCompaction::Mode::kNever;
-  return options;
-}
-
-// Files drawn at random, the same in each run.
-class Dice {
- public:
-  explicit Dice(uint64_t files) : pick_(0, files - 1) {}
-  uint64_t Next() { return pick_(random_); }
-
- private:
-  std::mt19937_64 random_{1};
-  std::uniform_int_distribution<uint64_t> pick_;
-};
 
 void ChangeAtRandom(TreeFiles& files, Dice& dice) {
   const uint64_t number = dice.Next();
@@ -275,93 +241,26 @@ json RemoveAll(const Arguments& arguments) {
           {"peak_anonymous", peak.Stop()}};
 }
 
-// ---- Beside checkpoints and compactions -------------------------------------
+// ---- Clones
+// ------------------------------------------------------------------
 
-// One after the other: finds, reads and changes files, each measured.
-void UseAFile(TreeFiles& files, Dice& dice, Waits& waits) {
-  const uint64_t number = dice.Next();
-  const std::string name = TreeFiles::NameOf(number);
-  uint64_t folder = 0;
-  waits.Measure([&] { folder = files.DirectoryOf(number); });
-  waits.Measure(
-      [&] { files.ExpectContent(folder, name, TreeFiles::ContentOf(number)); });
-  waits.Measure([&] { files.ChangeMode(folder, name, dice.Next() & 0777); });
-}
-
-// Bytes of records from one offset to another, by kind.
-json CountRecords(fs::Volume& volume, uint64_t begin, uint64_t end) {
-  uint64_t commits = 0;
-  uint64_t nodes = 0;
-  uint64_t images = 0;
-  const uint64_t image_key = volume.identity().IndexImageKeyHash();
-  Must(volume.store().ForEachInChain([&](const EntryView& entry) {
-    if (entry.location().end() <= begin) return false;
-    if (entry.location().end() > end) return true;
-    if (const auto header = volume.identity().AsCommit(entry)) {
-      (header->is_commit() ? commits : nodes) += entry.size_on_disk();
-    } else if (entry.key_hash() == image_key) {
-      images += entry.size_on_disk();
+// Makes as many clones as there are changes to be made, each of another file,
+// in a directory of their own.
+json MakeClones(const Arguments& arguments) {
+  TreeFiles files(arguments.store, Options(fs::VolumeOptions().sync_interval));
+  const uint64_t folder = files.MakeDirectory(
+      files.MakeDirectory(fs::kRootIno, "clones"), "folder");
+  const uint64_t step =
+      std::max<uint64_t>(1, arguments.files / arguments.changes);
+  const double seconds = SecondsOf([&] {
+    for (uint64_t i = 0; i < arguments.changes; ++i) {
+      const uint64_t number = i * step % arguments.files;
+      files.Clone(files.DirectoryOf(number), TreeFiles::NameOf(number), folder,
+                  TreeFiles::NameOf(i));
     }
-    return true;
-  }));
-  return {{"log_bytes", commits},
-          {"checkpoint_bytes", nodes},
-          {"index_image_bytes", images}};
-}
-
-json BesideCheckpoints(const Arguments& arguments) {
-  TreeFiles files(arguments.store, Options(kShortInterval));
-  Dice dice(arguments.files);
-  const EntryKey key =
-      EntryKey::OfHash(files.volume().identity().CheckpointKeyHash());
-  const auto newest = [&] { return files.volume().store().Find(key); };
-  auto last = newest();
-  uint64_t begin = 0;
-  int seen = 0;
-  MemoryPeak peak;
-  Waits waits;
-  const auto start = std::chrono::steady_clock::now();
-  while (seen <= kCheckpoints) {
-    for (uint64_t i = 0; i < kLooksAtCheckpoint; ++i) {
-      UseAFile(files, dice, waits);
-    }
-    const auto now = newest();
-    if (now != last) {
-      last = now;
-      if (seen++ == 0) begin = *now;
-    }
-    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
-            .count() > kLongestWait) {
-      FailTree("waited in vain for checkpoints");
-    }
-  }
-  json figures = waits.Summary();
-  figures.update(CountRecords(files.volume(), begin + kMetadataSize,
-                              *last + kMetadataSize));
-  figures["checkpoints"] = kCheckpoints;
+  });
   files.Close();
-  figures["peak_anonymous"] = peak.Stop();
-  return figures;
-}
-
-json BesideACompaction(const Arguments& arguments) {
-  TreeFiles files(arguments.store, Options(kNever));
-  Dice dice(arguments.files);
-  fs::CompactionRunner& compactions = files.volume().compactions();
-  MemoryPeak peak;
-  Waits waits;
-  Must(compactions.Start({}));
-  do {
-    UseAFile(files, dice, waits);
-  } while (compactions.progress().running());
-  Must(compactions.WaitForEnd());
-  json figures = waits.Summary();
-  figures["seconds"] = absl::ToDoubleSeconds(compactions.progress().elapsed);
-  figures["told_longest"] =
-      absl::ToDoubleSeconds(compactions.progress().longest_stall);
-  files.Close();
-  figures["peak_anonymous"] = peak.Stop();
-  return figures;
+  return {{"each", seconds / static_cast<double>(arguments.changes)}};
 }
 
 // ---- The program ------------------------------------------------------------
@@ -382,6 +281,10 @@ constexpr Command kCommands[] = {
     {"checkpoint", "uses files while checkpoints are written",
      &BesideCheckpoints},
     {"compact", "uses files during a compaction", &BesideACompaction},
+    {"clone", "makes clones, one for each change", &MakeClones},
+    {"count", "uses files while live bytes are counted", &BesideCounting},
+    {"punch", "uses files while others that were removed are punched",
+     &BesidePunching},
     {"remove", "removes all", &RemoveAll},
 };
 

@@ -73,6 +73,21 @@ void TreeFiles::Create(uint64_t parent, const std::string& name,
   volume_->Forget(stat.ino, 1);
 }
 
+void TreeFiles::Clone(uint64_t parent, const std::string& name, uint64_t to,
+                      const std::string& clone) {
+  auto source = Must(volume_->Open(Find(parent, name), O_RDONLY));
+  auto [stat, target] =
+      Must(volume_->Create(to, clone, 0644, O_WRONLY, kCaller));
+  const uint64_t size = kContentSize;
+  if (Must(volume_->CopyRange(*source, 0, *target, 0, size)) != size) {
+    FailTree(absl::StrCat(name, " was not cloned as a whole"));
+  }
+  Must(volume_->Flush(*target));
+  Must(volume_->Release(std::move(target)));
+  Must(volume_->Release(std::move(source)));
+  volume_->Forget(stat.ino, 1);
+}
+
 uint64_t TreeFiles::Find(uint64_t parent, const std::string& name) {
   const uint64_t ino = Must(volume_->Lookup(parent, name)).ino;
   volume_->Forget(ino, 1);

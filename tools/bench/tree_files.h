@@ -52,6 +52,9 @@ class TreeFiles {
   // As open(2), write(2) and close(2) of a new file do.
   void Create(uint64_t parent, const std::string& name,
               absl::string_view content);
+  // As `cp --reflink` does.
+  void Clone(uint64_t parent, const std::string& name, uint64_t to,
+             const std::string& clone);
   uint64_t Find(uint64_t parent, const std::string& name);
   void ExpectContent(uint64_t parent, const std::string& name,
                      absl::string_view content);

@@ -1,0 +1,78 @@
+// UsedRanges: which bytes of a store somebody needs, found out in bounded
+// memory. There may be more ranges than are to be in memory; so it holds those
+// that lie highest, and what lies below is found by going through everything
+// once more:
+//
+//   for (uint64_t end = tail; end > 0; end = used.begin()) {
+//     UsedRanges used(end);
+//     ... used.Add() for all ranges, in any order
+//     used.Finish();
+//     ... of what lies in [used.begin(), end), all is known
+//   }
+//
+// Not thread-safe.
+
+#ifndef VARVE_FS_LOG_USED_RANGES_H_
+#define VARVE_FS_LOG_USED_RANGES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "engine/entry/entry.h"
+#include "fs/format/extent.h"
+#include "fs/log/frozen_tree.h"
+
+namespace varve::fs {
+
+class UsedRanges {
+ public:
+  // At most so many are in memory: 32 MiB.
+  static constexpr size_t kMost = size_t{1} << 21;
+
+  // Of what lies below `end`. `most` is at least 2.
+  explicit UsedRanges(uint64_t end, size_t most = kMost)
+      : most_(most), end_(end) {}
+
+  void Add(uint64_t begin, uint64_t end);
+  void Add(const Extent& extent) {
+    Add(extent.store_offset, extent.store_offset + extent.length);
+  }
+  void Add(const EntryLocation& entry) {
+    Add(entry.payload_offset, entry.metadata_offset());
+  }
+  // Adds all extents of these trees. Asks `check` now and then whether to go
+  // on, and returns its error; DATA_LOSS if a node is damaged.
+  absl::Status AddTrees(absl::Span<const FrozenTree* const> trees,
+                        absl::FunctionRef<absl::Status()> check);
+  // To be called once all have been added, and before what follows.
+  void Finish();
+
+  // Of what lies from here on up to the end, all ranges are here.
+  uint64_t begin() const { return begin_; }
+  // Whether a part of the entry's payload is in use. The metadata must lie in
+  // [begin(), end).
+  bool Contains(const EntryLocation& entry) const;
+  // The bytes in [begin(), end) that are in use.
+  uint64_t bytes() const;
+
+ private:
+  struct Range {
+    uint64_t begin;
+    uint64_t end;
+  };
+  // Joins what overlaps or touches, and puts it in order.
+  void Join();
+
+  const size_t most_;
+  const uint64_t end_;
+  uint64_t begin_ = 0;
+  std::vector<Range> ranges_;
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_LOG_USED_RANGES_H_
