@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "engine/entry/layout.h"
@@ -94,6 +95,12 @@ EntryLocation Append::Add(uint64_t key_hash, PayloadPieces payload,
   entry.payload_size = end_ - entry.payload_offset;
   AddMetadata(entry);
   return entry;
+}
+
+EntryLocation Append::AddOwned(uint64_t key_hash, std::string payload) {
+  owned_.push_back(std::make_unique<const std::string>(std::move(payload)));
+  const absl::Span<const std::byte> bytes = AsBytes(*owned_.back());
+  return Add(key_hash, {bytes}, Crc32(0, bytes));
 }
 
 EntryLocation Append::AddTombstone(uint64_t key_hash) {

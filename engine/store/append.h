@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
@@ -54,6 +55,8 @@ class Append {
   // Adds an entry. The payload must pass CheckPayload() and stay valid until
   // Write() has returned.
   EntryLocation Add(uint64_t key_hash, PayloadPieces payload, uint32_t crc32);
+  // The same for a payload that nobody else keeps.
+  EntryLocation AddOwned(uint64_t key_hash, std::string payload);
   EntryLocation AddTombstone(uint64_t key_hash);
 
   // Makes an entry of the bytes of a stream that already lie between
@@ -92,6 +95,7 @@ class Append {
   // Most appends need the first one only.
   std::byte first_chunk_[kFirstChunk];
   std::vector<std::unique_ptr<std::byte[]>> further_chunks_;
+  std::vector<std::unique_ptr<const std::string>> owned_;
   absl::Span<std::byte> space_ =
       absl::MakeSpan(first_chunk_);  // not in use yet
 };

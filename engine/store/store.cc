@@ -174,6 +174,16 @@ absl::Status Store::Verify(const EntryLocation& entry) const {
   return impl_->Verify(entry);
 }
 
+absl::Status Store::VerifyBlock(const EntryLocation& entry, uint64_t block,
+                                uint32_t sum) const {
+  return impl_->VerifyBlock(entry, block, sum);
+}
+
+std::optional<BlockSums> Store::FindBlockSums(const EntryLocation& entry,
+                                              uint64_t sums_key_hash) const {
+  return impl_->FindBlockSums(entry, sums_key_hash);
+}
+
 size_t Store::size() const {
   return impl_->WithGeneration(
       [](const Generation& generation) { return generation.index().size(); });

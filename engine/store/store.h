@@ -42,6 +42,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "engine/entry/block_sums.h"
 #include "engine/entry/entry.h"
 #include "engine/io/file.h"
 #include "engine/mend/mend.h"
@@ -179,12 +180,11 @@ class Store {
   // Starts an entry of unknown length. At most one stream is active, which
   // means that it has bytes at the tail. When another append needs the tail,
   // the stream is sealed: its bytes so far become a piece, an entry under the
-  // hash that `fallback_key_hash` returns, and the stream continues behind that
-  // append. `fallback_key_hash` is called with the writer lock held; it may
-  // look up keys, and must not call the store for anything else. The stream
-  // must not outlive the store.
-  std::unique_ptr<Stream> BeginStream(
-      std::function<uint64_t()> fallback_key_hash);
+  // keys that `fallback_keys` returns, and the stream continues behind that
+  // append. `fallback_keys` is called with the writer lock held; it may look up
+  // keys, and must not call the store for anything else. The stream must not
+  // outlive the store.
+  std::unique_ptr<Stream> BeginStream(std::function<EntryKeys()> fallback_keys);
 
   // Makes everything appended so far durable, and returns the length of the
   // durable prefix. Concurrent callers share one system call; there is none
@@ -274,6 +274,17 @@ class Store {
   // from before it means nothing afterwards.
   absl::Status Verify(const EntryLocation& entry) const;
 
+  // The block sums of an entry: those directly behind it, else those under the
+  // key; nothing if neither belong to it. What they say is not compared with
+  // the payload.
+  std::optional<BlockSums> FindBlockSums(const EntryLocation& entry,
+                                         uint64_t sums_key_hash) const;
+  // Reads one block of an entry, through the seam like Verify(), and compares
+  // it with its sum. DATA_LOSS (EIO), naming the block, if it does not match;
+  // OUT_OF_RANGE where no block of an entry can be.
+  absl::Status VerifyBlock(const EntryLocation& entry, uint64_t block,
+                           uint32_t sum) const;
+
   // The number of live keys; tombstones never count.
   size_t size() const;
   bool empty() const { return size() == 0; }
@@ -360,19 +371,28 @@ class Batch {
 
   // The offset at which the first entry of this batch starts (its prev_tail).
   uint64_t begin() const;
+  // Where the entries added so far end; the prev_tail of the next one.
+  uint64_t end() const;
 
-  // Adds one entry, whose payload is the concatenation of `pieces`. Returns
-  // where it will lie once committed. An invalid payload (empty or a single
-  // NUL) makes Commit() fail.
-  EntryLocation Add(uint64_t key_hash,
+  // Adds one entry, whose payload is the concatenation of `pieces`, and its
+  // block sums if `keys` has a key for them. Returns where it will lie once
+  // committed. An invalid payload (empty or a single NUL) makes Commit() fail.
+  //
+  // To write sums, this looks up their key, unless it is reserved: if something
+  // else lies under that key, no sums are written. Sums of an older entry of
+  // the same key are replaced. If the new entry is too small to have sums, they
+  // are hidden if the index is there.
+  EntryLocation Add(const EntryKeys& keys,
                     absl::Span<const absl::Span<const std::byte>> pieces);
-  EntryLocation Add(uint64_t key_hash, absl::Span<const std::byte> payload);
-  EntryLocation AddTombstone(uint64_t key_hash);
+  EntryLocation Add(const EntryKeys& keys, absl::Span<const std::byte> payload);
+  // Deletes the key, and its block sums if `keys` has a key for them and, where
+  // that is not reserved, they lie there. Returns the tombstone of the key.
+  EntryLocation AddTombstone(const EntryKeys& keys);
 
-  // Ends the `finishing` stream of BeginBatch() as an entry of `key_hash`. Must
+  // Ends the `finishing` stream of BeginBatch() as an entry of these keys. Must
   // come before any Add. Returns nothing if the stream has no unsealed bytes.
   // If the batch is never committed, the stream stays as it was.
-  std::optional<EntryLocation> FinishStream(uint64_t key_hash);
+  std::optional<EntryLocation> FinishStream(const EntryKeys& keys);
 
   // Declares that the append frees space or is part of an operation that does.
   // It may then use the reserve when the disk is full.

@@ -38,25 +38,61 @@ void StoreImpl::StartAppend(PendingAppend& pending,
   if (active_ != nullptr && active_ != finishing) SealActiveStream(pending);
 }
 
-void StoreImpl::EndActiveStream(PendingAppend& pending, uint64_t key_hash) {
+StoreImpl::SumsKey StoreImpl::LookAtSumsKey(const EntryKeys& keys) const {
+  if (!keys.sums_key_hash.has_value()) return SumsKey::kNone;
+  if (keys.sums_key_is_reserved) return SumsKey::kReserved;
+  const std::optional<uint64_t> offset = generation_->Find(*keys.sums_key_hash);
+  if (!offset.has_value()) return SumsKey::kFree;
+  const absl::StatusOr<EntryView> entry =
+      generation_->ViewOf(*keys.sums_key_hash, *offset);
+  return entry.ok() &&
+                 BlockSums::DataKeyIn(entry->payload_text()) == keys.key_hash
+             ? SumsKey::kOfKey
+             : SumsKey::kOthers;
+}
+
+void StoreImpl::AddBlockSums(Append& append, const EntryKeys& keys,
+                             const BlockSummer& summer) {
+  if (summer.size() < kMinSummedSize) {
+    // Most entries are small. The index is not built for what they leave.
+    if (keys.sums_key_is_reserved || !generation_->has_index()) return;
+    return HideBlockSums(append, keys);
+  }
+  const SumsKey there = LookAtSumsKey(keys);
+  if (there == SumsKey::kNone || there == SumsKey::kOthers) return;
+  append.AddOwned(*keys.sums_key_hash, summer.Encode(keys.key_hash));
+}
+
+void StoreImpl::HideBlockSums(Append& append, const EntryKeys& keys) {
+  const SumsKey there = LookAtSumsKey(keys);
+  if (there == SumsKey::kOfKey || there == SumsKey::kReserved) {
+    append.AddTombstone(*keys.sums_key_hash);
+  }
+}
+
+void StoreImpl::EndActiveStream(PendingAppend& pending, const EntryKeys& keys) {
   static constexpr std::byte kOne[] = {std::byte{1}};
   const StreamState::Unsealed unsealed = active_->unsealed();
-  uint32_t crc = unsealed.crc32;
+  const BlockSummer* summer = &active_->summer();
+  BlockSummer longer;
   // Streams of WriteFrom() hold a caller's value, which must stay exact.
   if (active_->fate() == PieceFate::kLive &&
       IsAllZeros({generation_->mapping()->data() + unsealed.offset,
                   static_cast<size_t>(unsealed.size)})) {
     pending.append.AddStreamBytes(kOne, /*is_first=*/false);
-    crc = Crc32(crc, kOne);
+    longer = *summer;
+    longer.Add(kOne);
+    summer = &longer;
   }
   pending.ended_stream = active_;
-  pending.ended_entry = pending.append.AddEndOfStream(key_hash, crc);
+  pending.ended_entry =
+      pending.append.AddEndOfStream(keys.key_hash, summer->crc32());
+  AddBlockSums(pending.append, keys, *summer);
 }
 
 void StoreImpl::SealActiveStream(PendingAppend& pending) {
   const bool is_live = active_->fate() == PieceFate::kLive;
-  EndActiveStream(pending,
-                  is_live ? active_->FallbackKeyHash() : UnusedKeyHash());
+  EndActiveStream(pending, is_live ? active_->FallbackKeys() : UnusedKeyHash());
   pending.ended_by_sealing = true;
   // The tombstone is in the same write, so that nobody sees a dead piece as an
   // entry. (A crash that tears the write apart right here could leave it as

@@ -36,6 +36,12 @@ Batch::~Batch() {
 
 uint64_t Batch::begin() const { return state_->begin; }
 
+uint64_t Batch::end() const {
+  // What is not finished is sealed before anything else is added.
+  state_->SealIfUnfinished();
+  return state_->pending.append.tail();
+}
+
 void BatchState::SealIfUnfinished() {
   if (finishing == nullptr) return;
   store.writer_mutex().AssertHeld();
@@ -43,27 +49,40 @@ void BatchState::SealIfUnfinished() {
   finishing = nullptr;
 }
 
-EntryLocation Batch::Add(uint64_t key_hash,
+EntryLocation Batch::Add(const EntryKeys& keys,
                          absl::Span<const absl::Span<const std::byte>> pieces) {
   state_->SealIfUnfinished();
   if (state_->status.ok()) state_->status = CheckPayload(pieces);
-  return state_->pending.append.Add(key_hash, pieces, Crc32OfPieces(pieces));
+  Append& append = state_->pending.append;
+  if (!keys.sums_key_hash.has_value()) {
+    return append.Add(keys.key_hash, pieces, Crc32OfPieces(pieces));
+  }
+  BlockSummer summer;
+  for (const absl::Span<const std::byte> piece : pieces) summer.Add(piece);
+  const EntryLocation entry = append.Add(keys.key_hash, pieces, summer.crc32());
+  state_->store.writer_mutex().AssertHeld();
+  state_->store.AddBlockSums(append, keys, summer);
+  return entry;
 }
 
-EntryLocation Batch::Add(uint64_t key_hash,
+EntryLocation Batch::Add(const EntryKeys& keys,
                          absl::Span<const std::byte> payload) {
-  return Add(key_hash, absl::MakeConstSpan(&payload, 1));
+  return Add(keys, absl::MakeConstSpan(&payload, 1));
 }
 
-EntryLocation Batch::AddTombstone(uint64_t key_hash) {
+EntryLocation Batch::AddTombstone(const EntryKeys& keys) {
   state_->SealIfUnfinished();
-  return state_->pending.append.AddTombstone(key_hash);
+  const EntryLocation tombstone =
+      state_->pending.append.AddTombstone(keys.key_hash);
+  state_->store.writer_mutex().AssertHeld();
+  state_->store.HideBlockSums(state_->pending.append, keys);
+  return tombstone;
 }
 
-std::optional<EntryLocation> Batch::FinishStream(uint64_t key_hash) {
+std::optional<EntryLocation> Batch::FinishStream(const EntryKeys& keys) {
   if (state_->finishing == nullptr) return std::nullopt;
   state_->store.writer_mutex().AssertHeld();
-  state_->store.EndActiveStream(state_->pending, key_hash);
+  state_->store.EndActiveStream(state_->pending, keys);
   state_->finishing = nullptr;
   return state_->pending.ended_entry;
 }

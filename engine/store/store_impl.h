@@ -21,6 +21,7 @@
 #include <functional>
 #include <istream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,6 +33,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "engine/base/read_sections.h"
+#include "engine/entry/block_sums.h"
 #include "engine/entry/entry.h"
 #include "engine/io/reserve.h"
 #include "engine/store/append.h"
@@ -59,11 +61,10 @@ class StreamState {
   struct Unsealed {
     uint64_t offset = 0;
     uint64_t size = 0;
-    uint32_t crc32 = 0;
     uint64_t end() const { return offset + size; }
   };
 
-  StreamState(StoreImpl& store, std::function<uint64_t()> fallback_key_hash,
+  StreamState(StoreImpl& store, std::function<EntryKeys()> fallback_keys,
               PieceFate fate);
   // Cuts the unsealed bytes off the file.
   ~StreamState();
@@ -72,15 +73,17 @@ class StreamState {
 
   StoreImpl& store() const { return store_; }
   PieceFate fate() const { return fate_; }
-  uint64_t FallbackKeyHash() const { return fallback_key_hash_(); }
+  EntryKeys FallbackKeys() const { return fallback_keys_(); }
 
   Unsealed unsealed() const;
   std::vector<EntryLocation> sealed() const;
   // The payloads of the sealed pieces of a stream with kDead.
   std::vector<EntryView> sealed_views() const;
 
-  // For the writer.
-  void set_unsealed(const Unsealed& unsealed);
+  // For the writer, with the store's writer lock held.
+  const BlockSummer& summer() const { return summer_; }  // of unsealed bytes
+  // The bytes have been written behind the others.
+  void Wrote(const Unsealed& unsealed, absl::Span<const std::byte> bytes);
   // Notes that the unsealed bytes have become an entry. `is_piece` says that it
   // was by sealing.
   void End(const EntryView& entry, bool is_piece);
@@ -89,8 +92,9 @@ class StreamState {
 
  private:
   StoreImpl& store_;
-  const std::function<uint64_t()> fallback_key_hash_;
+  const std::function<EntryKeys()> fallback_keys_;
   const PieceFate fate_;
+  BlockSummer summer_;  // protected by the store's writer lock
 
   mutable absl::Mutex mutex_;
   Unsealed unsealed_ ABSL_GUARDED_BY(mutex_);
@@ -156,7 +160,17 @@ class StoreImpl {
                    const StreamState* finishing = nullptr)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   // Makes an entry of the bytes of the active stream.
-  void EndActiveStream(PendingAppend& pending, uint64_t key_hash)
+  void EndActiveStream(PendingAppend& pending, const EntryKeys& keys)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
+  // Adds the block sums of the entry added last, of which `summer` has seen the
+  // payload. If it is too small to have any, hides older ones, unless the index
+  // would have to be built for that.
+  void AddBlockSums(Append& append, const EntryKeys& keys,
+                    const BlockSummer& summer)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
+  // Deletes the block sums of what lies under these keys, if there are some; of
+  // a reserved key in any case.
+  void HideBlockSums(Append& append, const EntryKeys& keys)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   void SealActiveStream(PendingAppend& pending)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
@@ -224,6 +238,10 @@ class StoreImpl {
   absl::Status ForEachInChain(
       const std::function<bool(const EntryView&)>& visit) const;
   absl::Status Verify(const EntryLocation& entry) const;
+  absl::Status VerifyBlock(const EntryLocation& entry, uint64_t block,
+                           uint32_t sum) const;
+  std::optional<BlockSums> FindBlockSums(const EntryLocation& entry,
+                                         uint64_t sums_key_hash) const;
 
   uint64_t EstimateCompactionSavings() const;
   absl::Status Compact() ABSL_LOCKS_EXCLUDED(writer_mutex_);
@@ -252,6 +270,17 @@ class StoreImpl {
   absl::StatusOr<SpaceOnDisk> Space() const;
 
  private:
+  // What lies under the key for an entry's block sums.
+  enum class SumsKey {
+    kNone,      // there is no such key
+    kFree,      // nothing
+    kOfKey,     // sums of an entry of the same key
+    kOthers,    // something else, which is not to be hidden
+    kReserved,  // nothing else than that, so that was not looked at
+  };
+  SumsKey LookAtSumsKey(const EntryKeys& keys) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
+
   // Cuts everything behind `end` off the file, after an append that failed or
   // was given up. If that fails, the next append first tries again.
   void CutBackTo(uint64_t end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);

@@ -209,6 +209,53 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
   return absl::OkStatus();
 }
 
+absl::Status StoreImpl::VerifyBlock(const EntryLocation& entry, uint64_t block,
+                                    uint32_t sum) const {
+  const std::shared_ptr<const Generation> generation = Pin();
+  const uint64_t tail = generation->tail();
+  if (block >= CountBlocks(entry.payload_size) ||
+      entry.payload_offset >= tail ||
+      entry.payload_size > tail - entry.payload_offset) {
+    return absl::OutOfRangeError(
+        absl::StrFormat("no block %d of an entry lies at [%d, +%d)", block,
+                        entry.payload_offset, entry.payload_size));
+  }
+  const BlockRange range = BlockAt(entry.payload_size, block);
+  const size_t size = range.end - range.begin;
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
+  const absl::Span<std::byte> bytes(buffer.get(), size);
+  VARVE_RETURN_IF_ERROR(
+      ReadEntry(generation->file(), entry.payload_offset + range.begin, bytes));
+  if (Crc32(0, bytes) == sum) return absl::OkStatus();
+  return Damaged(entry, absl::StrFormat("bytes [%d, %d) of it do not match "
+                                        "their checksum",
+                                        range.begin, range.end));
+}
+
+std::optional<BlockSums> StoreImpl::FindBlockSums(
+    const EntryLocation& entry, uint64_t sums_key_hash) const {
+  if (entry.is_tombstone || entry.payload_size < kMinSummedSize) {
+    return std::nullopt;
+  }
+  const std::shared_ptr<const Generation> generation = Pin();
+  const auto open = [&](const absl::StatusOr<EntryView>& sums) {
+    if (!sums.ok() || sums->is_tombstone() ||
+        sums->key_hash() != sums_key_hash) {
+      return std::optional<BlockSums>();
+    }
+    return BlockSums::Open(sums->payload_text(), entry, *sums);
+  };
+  const uint64_t end = Align64(entry.end()) +
+                       BlockSums::SizeFor(entry.payload_size) + kMetadataSize;
+  if (end <= generation->tail()) {
+    auto behind = open(generation->EntryEndingAt(end));
+    if (behind.has_value()) return behind;
+  }
+  const std::optional<uint64_t> offset = generation->Find(sums_key_hash);
+  if (!offset.has_value()) return std::nullopt;
+  return open(generation->ViewOf(sums_key_hash, *offset));
+}
+
 uint64_t StoreImpl::EstimateCompactionSavings() const {
   uint64_t needed = 0;
   // Finding the index finds its image.

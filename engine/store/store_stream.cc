@@ -21,11 +21,9 @@ constexpr size_t kReadChunk = size_t{256} << 10;
 // --- StreamState -------------------------------------------------------------
 
 StreamState::StreamState(StoreImpl& store,
-                         std::function<uint64_t()> fallback_key_hash,
+                         std::function<EntryKeys()> fallback_keys,
                          PieceFate fate)
-    : store_(store),
-      fallback_key_hash_(std::move(fallback_key_hash)),
-      fate_(fate) {
+    : store_(store), fallback_keys_(std::move(fallback_keys)), fate_(fate) {
   store_.AddStream(this);
 }
 
@@ -46,12 +44,15 @@ std::vector<EntryView> StreamState::sealed_views() const {
   return sealed_views_;
 }
 
-void StreamState::set_unsealed(const Unsealed& unsealed) {
+void StreamState::Wrote(const Unsealed& unsealed,
+                        absl::Span<const std::byte> bytes) {
+  summer_.Add(bytes);
   absl::MutexLock lock(&mutex_);
   unsealed_ = unsealed;
 }
 
 void StreamState::End(const EntryView& entry, bool is_piece) {
+  summer_ = {};
   absl::MutexLock lock(&mutex_);
   unsealed_ = {};
   if (!is_piece) return;
@@ -87,9 +88,9 @@ uint64_t Stream::unsealed_size() const { return state_->unsealed().size; }
 uint64_t Stream::unsealed_offset() const { return state_->unsealed().offset; }
 
 std::unique_ptr<Stream> Store::BeginStream(
-    std::function<uint64_t()> fallback_key_hash) {
+    std::function<EntryKeys()> fallback_keys) {
   return absl::WrapUnique(new Stream(std::make_unique<StreamState>(
-      *impl_, std::move(fallback_key_hash), PieceFate::kLive)));
+      *impl_, std::move(fallback_keys), PieceFate::kLive)));
 }
 
 // --- StoreImpl ---------------------------------------------------------------
@@ -127,10 +128,9 @@ absl::StatusOr<uint64_t> StoreImpl::WriteToStream(
   }
   const uint64_t offset = unsealed.end();
   pending.append.AddStreamBytes(bytes, is_first);
-  unsealed.crc32 = Crc32(unsealed.crc32, bytes);
   unsealed.size += bytes.size();
   VARVE_RETURN_IF_ERROR(Commit(pending));
-  stream.set_unsealed(unsealed);
+  stream.Wrote(unsealed, bytes);
   active_ = &stream;
   return offset;
 }
@@ -190,7 +190,7 @@ absl::StatusOr<EntryLocation> StoreImpl::JoinStream(
     const StreamState::Unsealed last = stream.unsealed();
     add({generation_->mapping()->data() + last.offset,
          static_cast<size_t>(last.size)},
-        last.crc32);
+        stream.summer().crc32());
   }
   if (!rest.empty()) add(rest, Crc32(0, rest));
   VARVE_RETURN_IF_ERROR(CheckPayload(pieces));

@@ -62,7 +62,8 @@ uint64_t EstimateLiveBytes(Core& core) {
     nodes += BytesBeforeNodes(segment.nodes_size) +
              BytesBehindNodes(segment.nodes_size);
   }
-  return content + nodes +
+  const uint64_t sums = content / (kSumBlockSize / sizeof(uint32_t));
+  return content + sums + nodes +
          core.totals().inodes * (kEntryOverhead + kInodeOverhead);
 }
 

@@ -44,6 +44,8 @@ absl::Status LogShipper::ShipTo(uint64_t end) {
     if (entry.is_tombstone || entry.key_hash == image_key) continue;
     VARVE_ASSIGN_OR_RETURN(const EntryView view,
                            live_.EntryEndingAt(entry.end()));
+    // They are made anew with the entry that they belong to.
+    if (core_.identity.IsBlockSums(view)) continue;
     VARVE_RETURN_IF_ERROR(live_.Verify(entry));
     const auto header = core_.identity.AsCommit(view);
     if (!header.has_value()) {
@@ -64,9 +66,10 @@ absl::Status LogShipper::ShipEntries() {
     VARVE_ASSIGN_OR_RETURN(
         const auto bytes,
         pinned_.BytesAt(entry.payload_offset, entry.payload_size));
-    VARVE_ASSIGN_OR_RETURN(
-        const EntryLocation now,
-        core_.store->Write(EntryKey::OfHash(entry.key_hash), bytes));
+    Batch batch = core_.store->BeginBatch();
+    const EntryLocation now =
+        batch.Add(core_.identity.ContentKeys(entry.key_hash), bytes);
+    VARVE_RETURN_IF_ERROR(batch.Commit());
     VARVE_RETURN_IF_ERROR(
         translation_.Add(entry.payload_offset, ExtentOf(now)));
   }
@@ -75,7 +78,7 @@ absl::Status LogShipper::ShipEntries() {
 }
 
 absl::Status LogShipper::FindKeysToHide(const Change& change,
-                                        std::vector<uint64_t>& keys) const {
+                                        std::vector<EntryKeys>& keys) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   const TreeReader& tree = core_.reader();
   std::optional<InodeItem> inode;
@@ -124,7 +127,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
           {reinterpret_cast<const char*>(payload.data()), payload.size()},
           offset, record.location.key_hash, record.location.crc32));
   std::vector<Change> changes;
-  std::vector<uint64_t> hidden;
+  std::vector<EntryKeys> hidden;
   std::vector<Extent> unknown;
   while (true) {
     VARVE_ASSIGN_OR_RETURN(std::optional<Change> change, reader.Next());
@@ -142,9 +145,9 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
   }
   core_.next_ino = std::max(core_.next_ino, record.header.next_ino);
   Commit commit(core_, record.header.time);
-  for (const uint64_t key :
-       absl::flat_hash_set<uint64_t>(hidden.begin(), hidden.end())) {
-    commit.AddTombstone(key);
+  absl::flat_hash_set<uint64_t> seen;
+  for (const EntryKeys& keys : hidden) {
+    if (seen.insert(keys.key_hash).second) commit.AddTombstone(keys);
   }
   for (const EntryLocation& entry : entries_) {
     VARVE_ASSIGN_OR_RETURN(
@@ -218,9 +221,10 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     const uint64_t key =
         DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero}));
     Batch batch = core_.store->BeginBatch();
-    const EntryLocation now = batch.Add(key, {bytes, kNotZero});
+    const EntryLocation now =
+        batch.Add(core_.identity.ContentKeys(key), {bytes, kNotZero});
     // The tombstone hides the entry from all but its users.
-    batch.AddTombstone(key);
+    batch.AddTombstone(core_.identity.KeysToHide(key, now.payload_size));
     VARVE_RETURN_IF_ERROR(batch.Commit());
     Extent place = ExtentOf(now);
     place.length = extent.length;

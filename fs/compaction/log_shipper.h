@@ -62,7 +62,7 @@ class LogShipper {
   absl::Status ShipEntries();
   // Finds the keys whose newest entry the change makes dead.
   absl::Status FindKeysToHide(const Change& change,
-                              std::vector<uint64_t>& keys) const;
+                              std::vector<EntryKeys>& keys) const;
   // What the extents of a change refer to that is not there yet.
   absl::Status FindUnknown(const Change& change, uint64_t record_hash,
                            std::vector<Extent>& unknown) const;

@@ -107,10 +107,23 @@ absl::Status Puncher::FindUsed() {
   return status;
 }
 
-Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
+Puncher::Liveness Puncher::DeathOf(const EntryView& entry,
+                                   const UsedRanges& used) const {
   const EntryLocation& location = entry.location();
   if (location.is_tombstone) return Liveness::kNone;
   const Core& core = context_.core;
+  const bool is_sums = core.identity.IsBlockSums(entry);
+  if (is_sums) {
+    // They are in use with the entry before them, whose key may have a newer
+    // one. If another entry is there, nobody knows whose they are.
+    const auto summed = core.store->EntryEndingAt(location.prev_tail);
+    if (!summed.ok() ||
+        !BlockSums::Open(entry.payload_text(), summed->location()) ||
+        summed->location().metadata_offset() < used.begin() ||
+        used.Contains(summed->location())) {
+      return Liveness::kNone;
+    }
+  }
   const auto record = core.identity.AsCommit(entry);
   if (record.has_value()) {
     // Records from the checkpoint before the last on are needed to load the
@@ -124,7 +137,7 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry) const {
       location.metadata_offset()) {
     // What cannot be told to be ours is not.
     const bool ours =
-        record.has_value() ||
+        record.has_value() || is_sums ||
         core.identity.IsDataKey(location.key_hash, core.next_data_id.load());
     return ours ? Liveness::kNewest : Liveness::kNone;
   }
@@ -147,10 +160,13 @@ absl::Status Puncher::PunchBetween(const UsedRanges& used, uint64_t end) {
         .begin = (location.payload_offset + kBlock - 1) / kBlock * kBlock,
         .end = location.metadata_offset() / kBlock * kBlock};
     if (range.begin >= range.end || used.Contains(location)) return status.ok();
-    const Liveness liveness = DeathOf(entry);
+    const Liveness liveness = DeathOf(entry, used);
     if (liveness == Liveness::kNone) return status.ok();
     (liveness == Liveness::kKnown ? at_once_ : buried_).push_back(range);
-    if (liveness == Liveness::kNewest) keys_.push_back(location.key_hash);
+    if (liveness == Liveness::kNewest) {
+      keys_.push_back(
+          core.identity.KeysToHide(location.key_hash, location.payload_size));
+    }
     total_ += range.end - range.begin;
     if (at_once_.size() + buried_.size() >= context_.most_dead) {
       status.Update(PunchGathered());
@@ -178,7 +194,7 @@ absl::Status Puncher::TombstoneDead() {
     absl::MutexLock lock(&core.commit_mu);
     Commit commit(core, context_.now());
     commit.UseReserve();
-    for (const uint64_t key : keys_) commit.AddTombstone(key);
+    for (const EntryKeys& keys : keys_) commit.AddTombstone(keys);
     VARVE_RETURN_IF_ERROR(commit.Finish());
   }
   // Sync twice: the tombstones must be durable, and then a commit that says so.

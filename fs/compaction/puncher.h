@@ -88,7 +88,7 @@ class Puncher {
   // Goes through the entries that lie in [used.begin(), end), and punches what
   // is dead.
   absl::Status PunchBetween(const UsedRanges& used, uint64_t end);
-  Liveness DeathOf(const EntryView& entry) const;
+  Liveness DeathOf(const EntryView& entry, const UsedRanges& used) const;
   // Punches the ranges that are gathered, and forgets them.
   absl::Status PunchGathered();
   absl::Status PunchDead();
@@ -110,10 +110,10 @@ class Puncher {
   uint64_t vouched_ = 0;
   bool readers_are_out_ = false;
 
-  uint64_t total_ = 0;          // bytes that were found to be dead so far
-  std::vector<Range> at_once_;  // can be punched as things are
-  std::vector<Range> buried_;   // can be punched once they are buried
-  std::vector<uint64_t> keys_;  // to be hidden for that
+  uint64_t total_ = 0;           // bytes that were found to be dead so far
+  std::vector<Range> at_once_;   // can be punched as things are
+  std::vector<Range> buried_;    // can be punched once they are buried
+  std::vector<EntryKeys> keys_;  // to be hidden for that
 };
 
 }  // namespace varve::fs

@@ -219,7 +219,8 @@ absl::Status TreeCopier::Flush() {
   {
     Batch batch = core_.store->BeginBatch();
     for (const PlainFile& file : plain_) {
-      now.push_back(ExtentOf(batch.Add(file.key_hash, file.bytes)));
+      now.push_back(ExtentOf(
+          batch.Add(core_.identity.ContentKeys(file.key_hash), file.bytes)));
     }
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
@@ -240,8 +241,10 @@ absl::Status TreeCopier::Flush() {
 
 absl::Status TreeCopier::CopyLarge(const InodeItem& inode,
                                    const ExtentMap& content) {
-  const std::unique_ptr<Stream> stream = core_.store->BeginStream(
-      [this] { return core_.identity.DataKeyHash(new_data_id_()); });
+  const std::unique_ptr<Stream> stream =
+      core_.store->BeginStream([&identity = core_.identity, this] {
+        return identity.ContentKeys(identity.DataKeyHash(new_data_id_()));
+      });
   // Write small extents together, because a stream must not begin with a single
   // NUL.
   std::string gathered;
@@ -272,7 +275,8 @@ absl::Status TreeCopier::CopyLarge(const InodeItem& inode,
   VARVE_RETURN_IF_ERROR(write_gathered());
   Batch batch = core_.store->BeginBatch(stream.get());
   VARVE_ASSIGN_OR_RETURN(const std::string path, PathOf(inode));
-  const auto entry = batch.FinishStream(KeyHashOfPath(path));
+  const auto entry =
+      batch.FinishStream(core_.identity.ContentKeys(KeyHashOfPath(path)));
   VARVE_RETURN_IF_ERROR(batch.Commit());
   std::vector<Extent> old;
   for (const auto& [offset, extent] : content.extents()) old.push_back(extent);
@@ -328,8 +332,9 @@ absl::Status TreeCopier::FlushPieces() {
   Extent entry;
   {
     Batch batch = core_.store->BeginBatch();
-    entry = ExtentOf(batch.Add(
-        DataKeyFor(core_.identity, new_data_id_, HeadOf(spans)), spans));
+    const uint64_t key_hash =
+        DataKeyFor(core_.identity, new_data_id_, HeadOf(spans));
+    entry = ExtentOf(batch.Add(core_.identity.ContentKeys(key_hash), spans));
     VARVE_RETURN_IF_ERROR(batch.Commit());
   }
   uint64_t at = 0;
@@ -358,9 +363,10 @@ absl::Status TreeCopier::CopyEntries(
     VARVE_ASSIGN_OR_RETURN(
         const Store::PinnedBytes bytes,
         source_.View(entry.payload_offset, entry.payload_size));
-    VARVE_ASSIGN_OR_RETURN(
-        const EntryLocation now,
-        core_.store->Write(EntryKey::OfHash(entry.key_hash), bytes.bytes));
+    Batch batch = core_.store->BeginBatch();
+    const EntryLocation now =
+        batch.Add(core_.identity.ContentKeys(entry.key_hash), bytes.bytes);
+    VARVE_RETURN_IF_ERROR(batch.Commit());
     VARVE_RETURN_IF_ERROR(
         translation_.Add(entry.payload_offset, ExtentOf(now)));
     VARVE_RETURN_IF_ERROR(monitor_.Count(entry.payload_size));

@@ -300,7 +300,8 @@ void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
   if (target.old_is_newest ||
       core_.store->Find(EntryKey::OfHash(entry.key_hash)) ==
           entry.entry_metadata_offset()) {
-    commit.AddTombstone(entry.key_hash);
+    commit.AddTombstone(
+        core_.identity.KeysToHide(entry.key_hash, entry.entry_size));
   }
 }
 

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "engine/base/status.h"
 #include "engine/io/bus_guard.h"
 #include "fs/base/error.h"
+#include "fs/log/commit.h"
 
 namespace varve::fs {
 namespace {
@@ -149,22 +151,8 @@ absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
   return source;
 }
 
-absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
-                           bool checksum) {
-  VARVE_ASSIGN_OR_RETURN(
-      const EntryView entry,
-      store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize));
-  if (entry.key_hash() != extent.key_hash ||
-      entry.location().payload_offset != extent.payload_offset() ||
-      entry.checksum() != extent.entry_crc32) {
-    return DamageError("its metadata is not what the tree says");
-  }
-  return checksum ? store.Verify(entry.location()) : absl::OkStatus();
-}
-
-absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
-                                        bool checksum) {
-  absl::Status status = VerifyEntryOf(*core_.store, extent, checksum);
+absl::Status ContentReader::DamageOf(uint64_t ino, const Extent& extent,
+                                     absl::Status status) const {
   if (status.ok()) return status;
   // If the store has become shorter, report that instead.
   const absl::Status length =
@@ -176,43 +164,36 @@ absl::Status ContentReader::VerifyEntry(uint64_t ino, const Extent& extent,
       status.message()));
 }
 
-absl::Status ContentReader::DamageOf(uint64_t ino, const Extent& extent) const {
-  return DamageError(
-      absl::StrFormat("%s: the entry with key hash %016x at offset %d is "
-                      "damaged (its payload does not match its checksum)",
-                      Describe(ino), extent.key_hash, extent.payload_offset()));
+absl::Status ContentReader::NoteDamaged(uint64_t ino, const Extent& extent,
+                                        absl::Span<const uint64_t> blocks) {
+  return DamageOf(ino, extent, checks_.NoteDamaged(extent, blocks));
 }
 
-absl::Status ContentReader::NoteDamaged(uint64_t ino, const Extent& extent) {
-  {
-    absl::MutexLock lock(&mu_);
-    damaged_.insert(extent.payload_offset());
-    any_damaged_.store(true);
+absl::Status ContentReader::Verify(uint64_t ino, const Extent& extent,
+                                   std::optional<Extent>* unchecked) {
+  if (unchecked == nullptr) {
+    return DamageOf(ino, extent, checks_.Check(extent));
   }
-  return DamageOf(ino, extent);
+  const absl::Status status = checks_.CheckIfQuick(extent);
+  if (!absl::IsUnavailable(status)) return DamageOf(ino, extent, status);
+  *unchecked = extent;
+  return status;
 }
 
-absl::Status ContentReader::VerifyOnce(uint64_t ino, const Extent& extent) {
-  // Bytes of a stream that is still being written have no metadata yet.
-  const uint64_t key = extent.payload_offset();
-  if (any_damaged_.load(std::memory_order_relaxed)) {
-    absl::ReaderMutexLock lock(&mu_);
-    if (damaged_.contains(key)) return DamageOf(ino, extent);
-  }
-  if (verified_.Contains(key)) return absl::OkStatus();
-  const bool now = extent.entry_size <= kMaxVerifiedSize;
-  VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, now));
-  if (!now && on_large_) on_large_(ino);
-  verified_.Add(key);
-  return absl::OkStatus();
-}
-
-absl::Status ContentReader::VerifyUnnamed(const EntryLocation& entry) {
-  if (entry.payload_size > kMaxVerifiedSize) return absl::OkStatus();
-  if (verified_.Contains(entry.payload_offset)) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(core_.store->Verify(entry));
-  verified_.Add(entry.payload_offset);
-  return absl::OkStatus();
+absl::StatusOr<ReadReply> ContentReader::ReadUnnamed(
+    const EntryLocation& entry, uint64_t offset, uint64_t size,
+    std::optional<Extent>& unchecked) {
+  ReadReply reply;
+  if (offset >= entry.payload_size || size == 0) return reply;
+  const Extent extent = ExtentOf(entry).Part(
+      offset, std::min(size, entry.payload_size - offset), /*file_offset=*/0);
+  const absl::Status status = checks_.CheckIfQuick(extent);
+  if (absl::IsUnavailable(status)) unchecked = extent;
+  VARVE_RETURN_IF_ERROR(status);
+  VARVE_RETURN_IF_ERROR(
+      reply.AddStored(*core_.store, extent.store_offset, extent.length));
+  VARVE_RETURN_IF_ERROR(core_.store->CheckLength(reply.store_end()));
+  return reply;
 }
 
 absl::Status ContentReader::AddStored(uint64_t ino, uint64_t offset,
@@ -234,40 +215,46 @@ absl::Status ContentReader::Finish(uint64_t ino, ReadReply& reply) const {
 }
 
 absl::Status ContentReader::AppendExtents(uint64_t ino, const Source& source,
+                                          std::optional<Extent>* unchecked,
                                           ReadReply& reply) {
   for (const Extent& extent : source.cover) {
     if (extent.is_hole()) {
       reply.AddZeros(extent.length);
       continue;
     }
-    VARVE_RETURN_IF_ERROR(VerifyOnce(ino, extent));
+    VARVE_RETURN_IF_ERROR(Verify(ino, extent, unchecked));
     VARVE_RETURN_IF_ERROR(
         AddStored(ino, extent.store_offset, extent.length, reply));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<ReadReply> ContentReader::Read(uint64_t ino, OpenInode* open,
-                                              uint64_t offset, uint64_t size) {
+absl::StatusOr<ReadReply> ContentReader::Read(
+    uint64_t ino, OpenInode* open, uint64_t offset, uint64_t size,
+    std::optional<Extent>* unchecked) {
   if (open != nullptr && open->dirty.load(std::memory_order_acquire)) {
     absl::ReaderMutexLock lock(&open->mu);
-    if (open->content.dirty()) return ReadLocked(*open, offset, size);
+    if (open->content.dirty()) {
+      return ReadLocked(*open, offset, size, unchecked);
+    }
   }
   const uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
   VARVE_ASSIGN_OR_RETURN(const Source source,
                          Find(ino, offset, end, /*clip=*/true));
   ReadReply reply;
-  VARVE_RETURN_IF_ERROR(AppendExtents(ino, source, reply));
+  VARVE_RETURN_IF_ERROR(AppendExtents(ino, source, unchecked, reply));
   VARVE_RETURN_IF_ERROR(Finish(ino, reply));
   return reply;
 }
 
-absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
-                                                    uint64_t offset,
-                                                    uint64_t size) {
+absl::StatusOr<ReadReply> ContentReader::ReadLocked(
+    OpenInode& open, uint64_t offset, uint64_t size,
+    std::optional<Extent>* unchecked) {
   ReadReply reply;
   DirtyContent& content = open.content;
-  if (!content.dirty()) return Read(open.ino, nullptr, offset, size);
+  if (!content.dirty()) {
+    return Read(open.ino, nullptr, offset, size, unchecked);
+  }
   if (offset >= content.size()) return reply;
   const uint64_t end = offset + std::min(size, content.size() - offset);
 
@@ -278,7 +265,7 @@ absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
     if (from < base_end) {
       VARVE_ASSIGN_OR_RETURN(const Source source,
                              Find(open.ino, from, base_end, /*clip=*/false));
-      VARVE_RETURN_IF_ERROR(AppendExtents(open.ino, source, reply));
+      VARVE_RETURN_IF_ERROR(AppendExtents(open.ino, source, unchecked, reply));
     }
     reply.AddZeros(to - std::min(to, std::max(from, base_end)));
     return absl::OkStatus();
@@ -295,7 +282,7 @@ absl::StatusOr<ReadReply> ContentReader::ReadLocked(OpenInode& open,
         reply.AddZeros(slice.length);
         break;
       case DirtyContent::Piece::Kind::kShared:
-        VARVE_RETURN_IF_ERROR(VerifyOnce(open.ino, slice.extent));
+        VARVE_RETURN_IF_ERROR(Verify(open.ino, slice.extent, unchecked));
         [[fallthrough]];
       case DirtyContent::Piece::Kind::kSpilled:
         VARVE_RETURN_IF_ERROR(
@@ -447,7 +434,7 @@ absl::Status ContentReader::VerifyAll(uint64_t ino) {
     if (extent.is_hole() || !seen.insert(extent.payload_offset()).second) {
       continue;
     }
-    VARVE_RETURN_IF_ERROR(VerifyEntry(ino, extent, /*checksum=*/true));
+    VARVE_RETURN_IF_ERROR(DamageOf(ino, extent, checks_.CheckWhole(extent)));
   }
   return absl::OkStatus();
 }

@@ -7,20 +7,18 @@
 
 #include <sys/uio.h>
 
-#include <atomic>
 #include <cstdint>
-#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
+#include "fs/content/entry_checks.h"
 #include "fs/content/open_files.h"
-#include "fs/content/verified_entries.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -61,32 +59,27 @@ class ReadReply {
   uint64_t store_end_ = 0;
 };
 
-// Compares the metadata of the extent's entry with what the extent says and, if
-// `checksum`, its payload with its checksum. DATA_LOSS if they differ;
-// OUT_OF_RANGE if no entry can be there. The message says how they differ, but
-// not in which file or entry.
-absl::Status VerifyEntryOf(const Store& store, const Extent& extent,
-                           bool checksum);
-
 // Thread-safe.
 class ContentReader {
  public:
-  // Entries up to this size are compared with their checksum before the first
-  // byte of them is served.
-  static constexpr uint64_t kMaxVerifiedSize = uint64_t{64} << 20;
-
-  explicit ContentReader(Core& core) : core_(core) {}
+  explicit ContentReader(Core& core) : core_(core), checks_(core) {}
 
   // Reads up to `size` bytes at `offset` of a file, dirty content included.
   // `open` may be null if nothing of the file can be dirty. Short only at the
   // end of the file. Errors: ENOENT, EISDIR; DATA_LOSS, naming file and entry,
   // if the bytes are damaged.
+  //
+  // Comparing a large entry as a whole takes long. With `unchecked`, the read
+  // fails instead if that is necessary, and sets it to the extent. The caller
+  // then calls CheckLong() for it, without any lock, and tries again.
   absl::StatusOr<ReadReply> Read(uint64_t ino, OpenInode* open, uint64_t offset,
-                                 uint64_t size);
+                                 uint64_t size,
+                                 std::optional<Extent>* unchecked = nullptr);
 
   // The same, for a caller that holds open.mu.
-  absl::StatusOr<ReadReply> ReadLocked(OpenInode& open, uint64_t offset,
-                                       uint64_t size)
+  absl::StatusOr<ReadReply> ReadLocked(
+      OpenInode& open, uint64_t offset, uint64_t size,
+      std::optional<Extent>* unchecked = nullptr)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
   // Finds the ranges that are not holes between `begin` and `end` or the end of
@@ -122,27 +115,23 @@ class ContentReader {
                                                        uint64_t begin,
                                                        uint64_t end);
 
+  // Reads a part of an entry that belongs to no file. `unchecked` as for
+  // Read().
+  absl::StatusOr<ReadReply> ReadUnnamed(const EntryLocation& entry,
+                                        uint64_t offset, uint64_t size,
+                                        std::optional<Extent>& unchecked);
+
+  void CheckLong(const Extent& extent) { checks_.CheckLong(extent); }
+
   // Forgets which entries were checked, and which are damaged. Must be called
   // when all entries have moved.
-  void ForgetLocations() {
-    verified_.Clear();
-    absl::MutexLock lock(&mu_);
-    damaged_.clear();
-    any_damaged_.store(false);
-  }
+  void ForgetLocations() { checks_.Forget(); }
 
-  // Sets a function that is called when a file is read whose entry is too large
-  // to be checked before. Must be set before anything is read.
-  void set_on_large(std::function<void(uint64_t ino)> on_large) {
-    on_large_ = std::move(on_large);
-  }
-  // Makes reading from this entry fail from now on. Returns the error with
-  // which it fails.
-  absl::Status NoteDamaged(uint64_t ino, const Extent& extent);
-
-  // Checks an entry that belongs to no file, once, if it is not larger than
-  // kMaxVerifiedSize.
-  absl::Status VerifyUnnamed(const EntryLocation& entry);
+  // Makes reading from this entry fail from now on, or if `blocks` (see
+  // engine/entry/block_sums.h) is not empty, only from these. Returns the error
+  // with which it fails.
+  absl::Status NoteDamaged(uint64_t ino, const Extent& extent,
+                           absl::Span<const uint64_t> blocks);
 
   // Checks every entry that holds committed content of the inode, whatever its
   // size.
@@ -170,10 +159,14 @@ class ContentReader {
                                        bool data)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
   absl::Status AppendExtents(uint64_t ino, const Source& source,
+                             std::optional<Extent>* unchecked,
                              ReadReply& reply);
-  absl::Status VerifyOnce(uint64_t ino, const Extent& extent);
-  absl::Status VerifyEntry(uint64_t ino, const Extent& extent, bool checksum);
-  absl::Status DamageOf(uint64_t ino, const Extent& extent) const;
+  // Makes sure that the bytes may be served. Fails as Read() does.
+  absl::Status Verify(uint64_t ino, const Extent& extent,
+                      std::optional<Extent>* unchecked);
+  // The failure of a check, with file and place.
+  absl::Status DamageOf(uint64_t ino, const Extent& extent,
+                        absl::Status status) const;
   absl::Status AddStored(uint64_t ino, uint64_t offset, uint64_t length,
                          ReadReply& reply) const;
   // Limits the pieces of a reply, and checks that the store has not become
@@ -181,12 +174,7 @@ class ContentReader {
   absl::Status Finish(uint64_t ino, ReadReply& reply) const;
 
   Core& core_;
-  std::function<void(uint64_t ino)> on_large_;
-  VerifiedEntries verified_;
-  std::atomic<bool> any_damaged_{false};
-  absl::Mutex mu_;
-  // Payload offsets of entries that are known to be damaged.
-  absl::flat_hash_set<uint64_t> damaged_ ABSL_GUARDED_BY(mu_);
+  EntryChecks checks_;
 };
 
 }  // namespace varve::fs

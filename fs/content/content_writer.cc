@@ -65,7 +65,8 @@ absl::StatusOr<std::unique_ptr<Stream>> ContentWriter::BeginStream() {
     absl::MutexLock commit_lock(&core_.commit_mu);
     VARVE_RETURN_IF_ERROR(MarkInUse(core_, Timestamp::Now()));
   }
-  return core_.store->BeginStream([this] { return NewDataKeyHash(); });
+  return core_.store->BeginStream(
+      [this] { return core_.identity.ContentKeys(NewDataKeyHash()); });
 }
 
 absl::StatusOr<Stream*> ContentWriter::StreamOf(OpenInode& open) {

@@ -1,6 +1,7 @@
 #include "fs/content/scrubber.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -12,14 +13,16 @@ namespace {
 
 // The time between two checks of all files.
 constexpr absl::Duration kInterval = absl::Hours(7 * 24);
-constexpr size_t kChunk = size_t{1} << 20;
-// The least time for a chunk, so that most of the disk's bandwidth is left to
-// others.
+constexpr uint64_t kBlocksAtOnce = 16;  // 1 MiB
+// The most damaged blocks of one entry that are reported at once. Reads find
+// the others, unless they were read before they went bad.
+constexpr size_t kMaxBlocks = size_t{1} << 16;
+// The least time for so many blocks, so that most of the disk's bandwidth is
+// left to others.
 constexpr absl::Duration kChunkTime = absl::Milliseconds(10);
 
 bool IsLarge(const Extent& extent) {
-  return !extent.is_hole() &&
-         extent.entry_size > ContentReader::kMaxVerifiedSize;
+  return !extent.is_hole() && extent.entry_size > EntryChecks::kMaxQuickSize;
 }
 
 }  // namespace
@@ -36,14 +39,6 @@ void Scrubber::Stop() {
   }
   wakeup_.Wake();
   thread_.join();
-}
-
-void Scrubber::Hurry(uint64_t ino) {
-  {
-    absl::MutexLock lock(&mu_);
-    waiting_.push_front(ino);
-  }
-  wakeup_.Wake();
 }
 
 Scrubber::Progress Scrubber::progress() const {
@@ -117,6 +112,7 @@ void Scrubber::ScrubFile(uint64_t ino) {
   while (true) {
     Extent extent;
     absl::StatusOr<EntryView> entry;
+    std::optional<BlockSums> sums;
     uint64_t relocations;
     {
       absl::ReaderMutexLock lock(&core_.relocation_mu);
@@ -129,16 +125,23 @@ void Scrubber::ScrubFile(uint64_t ino) {
       // compaction.
       entry = core_.store->EntryEndingAt(extent.entry_metadata_offset() +
                                          kMetadataSize);
+      if (entry.ok()) {
+        sums = core_.store->FindBlockSums(
+            entry->location(), core_.identity.SumsKeyHash(entry->key_hash()));
+      }
     }
     // If the entry is not there, reads of the file report that.
-    if (!entry.ok() || Matches(*entry)) continue;
+    if (!entry.ok()) continue;
+    const Finding finding =
+        Compare(*entry, sums.has_value() ? &*sums : nullptr);
+    if (finding.matches) continue;
     absl::Status damage;
     {
       absl::ReaderMutexLock lock(&core_.relocation_mu);
       // After a compaction, the offset means something else. (The compaction
       // has compared the entry with its checksum, too.)
       if (core_.relocations != relocations) continue;
-      damage = reader_.NoteDamaged(ino, extent);
+      damage = reader_.NoteDamaged(ino, extent, finding.blocks);
     }
     {
       absl::MutexLock lock(&mu_);
@@ -148,24 +151,34 @@ void Scrubber::ScrubFile(uint64_t ino) {
   }
 }
 
-bool Scrubber::Matches(const EntryView& entry) {
+Scrubber::Finding Scrubber::Compare(const EntryView& entry,
+                                    const BlockSums* sums) {
+  Finding finding;
   uint32_t crc = 0;
-  auto rest = entry.payload();
-  while (!rest.empty()) {
-    const auto chunk = rest.first(std::min(kChunk, rest.size()));
-    const Wakeup::Clock::time_point end = Wakeup::After(kChunkTime);
-    crc = Crc32(crc, chunk);
-    rest.remove_prefix(chunk.size());
+  Wakeup::Clock::time_point end = Wakeup::After(kChunkTime);
+  for (uint64_t block = 0; block < CountBlocks(entry.size()); ++block) {
+    const BlockRange range = BlockAt(entry.size(), block);
+    const auto bytes =
+        entry.payload().subspan(range.begin, range.end - range.begin);
+    crc = Crc32(crc, bytes);
+    const std::optional<uint32_t> sum =
+        sums == nullptr ? std::nullopt : sums->SumOf(block);
+    if (sum.has_value() && (*sum != Crc32(0, bytes) || HasLostBytes(bytes)) &&
+        finding.blocks.size() < kMaxBlocks) {
+      finding.blocks.push_back(block);
+    }
     {
       absl::MutexLock lock(&mu_);
-      progress_.bytes += chunk.size();
+      progress_.bytes += bytes.size();
+      if (stop_) return {};
     }
+    if ((block + 1) % kBlocksAtOnce != 0) continue;
     // Readers of the file do not wait for the check, so it need not hurry.
     wakeup_.WaitUntil(end);
-    absl::MutexLock lock(&mu_);
-    if (stop_) return true;
+    end = Wakeup::After(kChunkTime);
   }
-  return crc == entry.checksum() && !HasLostBytes(entry.payload());
+  finding.matches = crc == entry.checksum() && !HasLostBytes(entry.payload());
+  return finding;
 }
 
 }  // namespace varve::fs

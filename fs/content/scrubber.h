@@ -1,6 +1,6 @@
-// Scrubber: compares large entries with their checksums in the background,
-// because reads do not wait for that. Files that are being read come first.
-// From time to time, it checks all files with large entries.
+// Scrubber: compares large entries with their checksums in the background, so
+// that damage is known before somebody needs what is damaged: a part of a large
+// file may not be read for years.
 //
 // Thread-safe.
 
@@ -41,8 +41,6 @@ class Scrubber {
   void Start(absl::Duration delay);
   // Stops the thread, even in the middle of an entry, and waits for its end.
   void Stop();
-  // Says that this file is being read, so that it is checked next.
-  void Hurry(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
   Progress progress() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -51,9 +49,14 @@ class Scrubber {
   // thread must end.
   bool TakeNext(uint64_t& ino) ABSL_LOCKS_EXCLUDED(mu_);
   void ScrubFile(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
-  // Whether the entry matches its checksum; also true if the check is
-  // interrupted.
-  bool Matches(const EntryView& entry) ABSL_LOCKS_EXCLUDED(mu_);
+  // What was found out about an entry.
+  struct Finding {
+    bool matches = true;           // also true if the check is interrupted
+    std::vector<uint64_t> blocks;  // the damaged ones, if it has block sums
+  };
+  // `sums` are those of the entry, or null.
+  Finding Compare(const EntryView& entry, const BlockSums* sums)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // The large entries of the file that were not checked yet.
   std::vector<Extent> LargeEntriesOf(uint64_t ino);
   std::vector<uint64_t> LargeFiles();

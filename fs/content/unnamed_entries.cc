@@ -60,7 +60,7 @@ absl::Status UnnamedEntries::FindBetween(
         used.Contains(location)) {
       return true;
     }
-    found.push_back(location);
+    if (!core_.identity.IsBlockSums(entry)) found.push_back(location);
     return true;
   });
   // The rest of the tree's own: dead data.

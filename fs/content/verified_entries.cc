@@ -2,17 +2,22 @@
 
 namespace varve::fs {
 
-bool VerifiedEntries::Contains(uint64_t payload_offset) const {
-  if (payload_offset % kAlignment != 0) return false;
-  const uint64_t bit = payload_offset / kAlignment;
+bool VerifiedEntries::ContainsAll(uint64_t offset, uint64_t count) const {
+  if (offset % kAlignment != 0) return false;
   absl::ReaderMutexLock lock(&mu_);
-  const auto page = pages_.find(bit / kBitsPerPage);
-  return page != pages_.end() && page->second->test(bit % kBitsPerPage);
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t bit = offset / unit_ + i;
+    const auto page = pages_.find(bit / kBitsPerPage);
+    if (page == pages_.end() || !page->second->test(bit % kBitsPerPage)) {
+      return false;
+    }
+  }
+  return true;
 }
 
-void VerifiedEntries::Add(uint64_t payload_offset) {
-  if (payload_offset % kAlignment != 0) return;
-  const uint64_t bit = payload_offset / kAlignment;
+void VerifiedEntries::Add(uint64_t offset) {
+  if (offset % kAlignment != 0) return;
+  const uint64_t bit = offset / unit_;
   absl::MutexLock lock(&mu_);
   std::unique_ptr<Page>& page = pages_[bit / kBitsPerPage];
   if (page == nullptr) {
@@ -27,6 +32,13 @@ void VerifiedEntries::Add(uint64_t payload_offset) {
     return;
   }
   page->set(bit % kBitsPerPage);
+}
+
+void VerifiedEntries::Remove(uint64_t offset) {
+  const uint64_t bit = offset / unit_;
+  absl::MutexLock lock(&mu_);
+  const auto page = pages_.find(bit / kBitsPerPage);
+  if (page != pages_.end()) page->second->reset(bit % kBitsPerPage);
 }
 
 void VerifiedEntries::Clear() {

@@ -33,8 +33,21 @@ TEST(VerifiedEntries, DoesNotRememberWhatIsNotAligned) {
   EXPECT_FALSE(entries.Contains(65));
 }
 
+TEST(VerifiedEntries, KnowsBlocksThatBeginAUnitApart) {
+  constexpr uint64_t kUnit = uint64_t{64} << 10;
+  VerifiedEntries blocks(kUnit);
+  for (uint64_t i = 0; i < 10; ++i) blocks.Add(192 + i * kUnit);
+  EXPECT_TRUE(blocks.ContainsAll(192, 10));
+  EXPECT_FALSE(blocks.ContainsAll(192, 11));
+  EXPECT_TRUE(blocks.ContainsAll(192 + kUnit, 9));
+  blocks.Remove(192 + 5 * kUnit);
+  EXPECT_TRUE(blocks.ContainsAll(192, 5));
+  EXPECT_FALSE(blocks.ContainsAll(192, 6));
+  EXPECT_TRUE(blocks.ContainsAll(192 + 6 * kUnit, 4));
+}
+
 TEST(VerifiedEntries, ForgetsRatherThanGrows) {
-  VerifiedEntries entries(/*max_pages=*/8);
+  VerifiedEntries entries(VerifiedEntries::kAlignment, /*max_pages=*/8);
   for (uint64_t page = 0; page < 100; ++page) {
     entries.Add(page * kPage);
     EXPECT_TRUE(entries.Contains(page * kPage)) << page;

@@ -151,6 +151,23 @@ uint64_t Identity::IndexImageKeyHash() const {
   return ReservedHash(*this, KeyKind::kIndexImage, 0);
 }
 
+uint64_t Identity::SumsKeyHash(uint64_t key_hash) const {
+  return ContentKeys(key_hash).sums_key_hash.value();
+}
+
+EntryKeys Identity::ContentKeys(uint64_t key_hash) const {
+  const std::optional<ReservedKey> key = AsReservedKey(key_hash);
+  if (key.has_value() && key->kind == KeyKind::kData) {
+    return {key_hash, ReservedHash(*this, KeyKind::kBlockSums, key->number),
+            /*sums_key_reserved=*/true};
+  }
+  std::string sums_key(AsText(secret));
+  WireWriter out(&sums_key);
+  out.U8(static_cast<uint8_t>(KeyKind::kBlockSums));
+  out.U64(key_hash);
+  return {key_hash, HashKey(sums_key)};
+}
+
 std::optional<ReservedKey> Identity::AsReservedKey(uint64_t key_hash) const {
   const Halves halves(*this);
   const uint64_t key = Unmix(Unmix(key_hash) ^ halves.second) ^ halves.first;
@@ -159,6 +176,7 @@ std::optional<ReservedKey> Identity::AsReservedKey(uint64_t key_hash) const {
       .number = key & ((uint64_t{1} << kKindShift) - 1)};
   uint64_t limit = 0;
   switch (reserved.kind) {
+    case KeyKind::kBlockSums:
     case KeyKind::kCommit:
     case KeyKind::kData:
     case KeyKind::kSegment:
@@ -180,6 +198,8 @@ bool Identity::IsDataKey(uint64_t key_hash, uint64_t next_data_id) const {
 }
 
 bool Identity::WouldBeRecord(uint64_t key_hash, absl::string_view head) const {
+  const std::optional<uint64_t> summed = BlockSums::DataKeyIn(head);
+  if (summed.has_value()) return key_hash == SumsKeyHash(*summed);
   const absl::StatusOr<CommitHeader> header = CommitReader::ReadHeader(head);
   return header.ok() && IsNearly(key_hash, KeyHashFor(*header));
 }
@@ -213,6 +233,13 @@ std::optional<CommitHeader> Identity::AsCommit(const EntryView& entry) const {
   if (!header.ok()) return std::nullopt;
   if (KeyHashFor(*header) != entry.key_hash()) return std::nullopt;
   return *header;
+}
+
+bool Identity::IsBlockSums(const EntryView& entry) const {
+  if (entry.is_tombstone()) return false;
+  const std::optional<uint64_t> summed =
+      BlockSums::DataKeyIn(entry.payload_text());
+  return summed.has_value() && SumsKeyHash(*summed) == entry.key_hash();
 }
 
 uint64_t KeyHashOfPath(absl::string_view path) {

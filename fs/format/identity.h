@@ -14,6 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "engine/entry/block_sums.h"
 #include "engine/entry/entry.h"
 #include "fs/format/commit_record.h"
 #include "fs/format/timestamp.h"
@@ -22,6 +23,7 @@ namespace varve::fs {
 
 // What lies under a reserved key.
 enum class KeyKind : uint8_t {
+  kBlockSums = 'b',
   kCommit = 'c',
   kCheckpoint = 'k',
   kData = 'd',
@@ -67,6 +69,18 @@ struct Identity {
   uint64_t CheckpointKeyHash() const;
   uint64_t SegmentKeyHash(uint64_t number) const;
   uint64_t IndexImageKeyHash() const;
+  // The key of the block sums of an entry of that key: a reserved one if it is
+  // that of data. Other keys have none of their own for that, so something else
+  // may lie there.
+  uint64_t SumsKeyHash(uint64_t key_hash) const;
+  // Both, for an entry that holds content of files.
+  EntryKeys ContentKeys(uint64_t key_hash) const;
+  // Both, for a tombstone that hides an entry of that size; only the first if
+  // it is too small to have block sums.
+  EntryKeys KeysToHide(uint64_t key_hash, uint64_t entry_size) const {
+    return entry_size < kMinSummedSize ? EntryKeys(key_hash)
+                                       : ContentKeys(key_hash);
+  }
 
   // The reserved key with that hash: the hashes above are computed by steps
   // that can be undone. Nothing if there is none with a number that a store can
@@ -82,13 +96,13 @@ struct Identity {
   static constexpr size_t kRecordHead = 128;
 
   // Whether an entry with this key whose payload begins with `head` would be a
-  // record. `head` is the whole payload or at least kRecordHead bytes of it. A
-  // key that differs in one bit from that of a record counts, because mending
-  // would correct that bit.
+  // record or block sums. `head` is the whole payload or at least kRecordHead
+  // bytes of it. A key that differs in one bit from that of a record counts,
+  // because mending would correct that bit.
   bool WouldBeRecord(uint64_t key_hash, absl::string_view head) const;
   // Whether only the tree itself may write such an entry. That is so for
-  // records, for each reserved key, and for keys that differ in one bit from
-  // that of the identity, of checkpoints or of index images.
+  // records and block sums, for each reserved key, and for keys that differ in
+  // one bit from that of the identity, of checkpoints or of index images.
   bool Reserves(uint64_t key_hash, absl::string_view head) const;
 
   // The secret seed of the hashes by which names are found.
@@ -103,6 +117,9 @@ struct Identity {
   // the right form and lies under the key that belongs to its kind and number.
   // Does not look at the checksum.
   std::optional<CommitHeader> AsCommit(const EntryView& entry) const;
+  // Whether the entry holds block sums of another one: it begins like some, and
+  // lies under the key that it calls for. Does not look at the checksum.
+  bool IsBlockSums(const EntryView& entry) const;
 };
 
 // The hash of the key of a file with this path. A path whose own hash equals

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/test_util.h"
+#include "engine/entry/block_sums.h"
 #include "engine/store/store.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -108,6 +109,8 @@ TEST(IdentityTest, ReservedKeysAreAsSpecified) {
   EXPECT_EQ(identity.CommitKeyHash(1), 0xc10d6ba84b775073);
   EXPECT_EQ(identity.CheckpointKeyHash(), 0xd4403e3951a91a80);
   EXPECT_EQ(identity.DataKeyHash(1000), 0xfceb9332c447180d);
+  EXPECT_EQ(identity.SumsKeyHash(identity.DataKeyHash(1000)),
+            0xfd9bda974615d5ac);
   EXPECT_EQ(Identity::Key(), absl::string_view("\0varve", 6));
 }
 
@@ -134,14 +137,59 @@ TEST(IdentityTest, HashesOfReservedKeysCanBeUndone) {
   EXPECT_FALSE(identity.IsDataKey(identity.CommitKeyHash(9), 10));
 }
 
+TEST(IdentityTest, KeysOfBlockSumsAreReservedForDataOnly) {
+  const Identity identity = Identity::Make(Timestamp());
+  const uint64_t data = identity.DataKeyHash(77);
+  const EntryKeys of_data = identity.ContentKeys(data);
+  EXPECT_EQ(of_data.key_hash, data);
+  ASSERT_TRUE(of_data.sums_key_hash.has_value());
+  EXPECT_TRUE(of_data.sums_key_is_reserved);
+  EXPECT_EQ(identity.SumsKeyHash(data), *of_data.sums_key_hash);
+  EXPECT_EQ(identity.AsReservedKey(*of_data.sums_key_hash),
+            (ReservedKey{.kind = KeyKind::kBlockSums, .number = 77}));
+  EXPECT_TRUE(identity.Reserves(*of_data.sums_key_hash, "x"));
+  EXPECT_FALSE(identity.IsDataKey(*of_data.sums_key_hash, 100));
+
+  for (const uint64_t other : {HashKey("path"), identity.CommitKeyHash(77)}) {
+    const EntryKeys keys = identity.ContentKeys(other);
+    ASSERT_TRUE(keys.sums_key_hash.has_value());
+    EXPECT_FALSE(keys.sums_key_is_reserved);
+    EXPECT_NE(*keys.sums_key_hash, *of_data.sums_key_hash);
+  }
+  EXPECT_NE(identity.SumsKeyHash(HashKey("path")),
+            identity.SumsKeyHash(HashKey("other")));
+  EXPECT_NE(identity.SumsKeyHash(HashKey("path")),
+            Identity::Make(Timestamp()).SumsKeyHash(HashKey("path")));
+
+  EXPECT_FALSE(identity.KeysToHide(data, kMinSummedSize - 1).sums_key_hash);
+  EXPECT_EQ(identity.KeysToHide(data, kMinSummedSize).sums_key_hash,
+            of_data.sums_key_hash);
+}
+
+// What users write must not pass for sums, under whatever key.
+TEST(IdentityTest, EntriesThatWouldBeBlockSumsAreReserved) {
+  const Identity identity = Identity::Make(Timestamp());
+  BlockSummer summer;
+  summer.Add(AsBytes(std::string(kMinSummedSize, 'x')));
+  for (const uint64_t key : {HashKey("path"), identity.DataKeyHash(5)}) {
+    const std::string sums = summer.Encode(key);
+    const uint64_t sums_key = identity.SumsKeyHash(key);
+    EXPECT_TRUE(identity.WouldBeRecord(sums_key, sums));
+    EXPECT_TRUE(identity.Reserves(sums_key, sums));
+    EXPECT_FALSE(identity.WouldBeRecord(sums_key, "something else"));
+    EXPECT_FALSE(identity.WouldBeRecord(HashKey("elsewhere"), sums));
+    EXPECT_FALSE(identity.Reserves(HashKey("elsewhere"), sums));
+  }
+}
+
 TEST(IdentityTest, HardlyAnyPathHasTheHashOfAReservedKey) {
   const Identity identity = Identity::Make(Timestamp());
   int reserved = 0;
   for (int i = 0; i < 100000; ++i) {
     reserved += identity.Reserves(KeyHashOfPath(absl::StrCat("p", i)), "x");
   }
-  // Two of them have a chance of one in many millions.
-  EXPECT_LE(reserved, 1);
+  // Four of them have a chance of one in many millions.
+  EXPECT_LE(reserved, 3);
   const Identity other = Identity::Make(Timestamp());
   EXPECT_FALSE(identity.Reserves(other.DataKeyHash(1), "x"));
   EXPECT_TRUE(identity.Reserves(identity.DataKeyHash(1), "x"));

@@ -87,39 +87,36 @@ Commit::Commit(Core& core, Timestamp time, Stream* stream)
     : core_(core),
       status_(MarkInUse(core, time)),
       batch_(core.store->BeginBatch(stream)),
-      header_(NewHeader(core, time, batch_.begin())),
-      end_(batch_.begin()) {
+      header_(NewHeader(core, time, batch_.begin())) {
   ++header_.sequence;
 }
 
 std::optional<EntryLocation> Commit::FinishStream(uint64_t key_hash) {
-  const std::optional<EntryLocation> location = batch_.FinishStream(key_hash);
-  if (location.has_value()) {
-    end_ = location->end();
-    has_entries_ = true;
-  }
+  const std::optional<EntryLocation> location =
+      batch_.FinishStream(core_.identity.ContentKeys(key_hash));
+  if (location.has_value()) has_entries_ = true;
   return location;
 }
 
 Extent Commit::AddEntry(uint64_t key_hash,
                         absl::Span<const absl::Span<const std::byte>> pieces) {
   assert(!writer_.has_value());
-  const EntryLocation location = batch_.Add(key_hash, pieces);
-  end_ = location.end();
+  const EntryLocation location =
+      batch_.Add(core_.identity.ContentKeys(key_hash), pieces);
   has_entries_ = true;
   return ExtentOf(location);
 }
 
-void Commit::AddTombstone(uint64_t key_hash) {
+void Commit::AddTombstone(const EntryKeys& keys) {
   assert(!writer_.has_value());
-  end_ = batch_.AddTombstone(key_hash).end();
+  batch_.AddTombstone(keys);
 }
 
 CommitWriter& Commit::writer() {
   if (!writer_.has_value()) {
     // All entries have been added, so the record's own offset is known, and all
     // ids are drawn.
-    header_.position = Align64(end_);
+    header_.position = Align64(batch_.end());
     header_.next_data_id = core_.next_data_id.load();
     writer_.emplace(header_);
   }

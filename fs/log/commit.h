@@ -65,7 +65,9 @@ class Commit {
   // 0. The bytes must stay valid until Finish() returns.
   Extent AddEntry(uint64_t key_hash,
                   absl::Span<const absl::Span<const std::byte>> pieces);
-  void AddTombstone(uint64_t key_hash);
+  // Hides what lies under the key, and its block sums if there is a key for
+  // them (see Identity::KeysToHide).
+  void AddTombstone(const EntryKeys& keys);
 
   // --- Changes ---
 
@@ -101,7 +103,6 @@ class Commit {
   const absl::Status status_;  // of marking the store as in use
   Batch batch_;
   CommitHeader header_;
-  uint64_t end_;  // where the entries added so far end
   bool has_entries_ = false;
   std::optional<CommitWriter> writer_;
 };

@@ -19,13 +19,12 @@ absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode) {
   return !moved;
 }
 
-absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
-                                                     const InodeItem& inode) {
-  const std::optional<uint64_t> nothing;
+absl::StatusOr<std::optional<EntryKeys>> KeyOfContent(const Core& core,
+                                                      const InodeItem& inode) {
+  const std::optional<EntryKeys> nothing;
   if (!inode.is_regular()) return nothing;
   Extent entry;
   VARVE_ASSIGN_OR_RETURN(const bool is_newest, IsSurelyNewest(core, inode));
-  if (is_newest) return std::optional(inode.whole_entry->key_hash);
   if (inode.whole_entry.has_value()) {
     entry = inode.WholeExtent();
   } else {
@@ -40,11 +39,12 @@ absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
         }));
     if (entry.length == 0) return nothing;
   }
-  if (core.store->Find(EntryKey::OfHash(entry.key_hash)) !=
-      entry.entry_metadata_offset()) {
+  if (!is_newest && core.store->Find(EntryKey::OfHash(entry.key_hash)) !=
+                        entry.entry_metadata_offset()) {
     return nothing;
   }
-  return std::optional(entry.key_hash);
+  return std::optional(
+      core.identity.KeysToHide(entry.key_hash, entry.entry_size));
 }
 
 uint64_t DataKeyFor(const Identity& identity,

@@ -30,16 +30,18 @@ absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode)
 
 // The key hash under which programs that know only entries find content of this
 // file: its whole content, or what that was before it was patched. When the
-// content goes, a tombstone has to hide that entry. Nothing if there is no such
-// key, or if the key's newest entry belongs to something else, which this file
-// must not hide. Needs the index of keys if IsSurelyNewest() is false.
-// DATA_LOSS if a node of the tree is damaged.
-absl::StatusOr<std::optional<uint64_t>> KeyOfContent(const Core& core,
-                                                     const InodeItem& inode)
+// content goes, a tombstone has to hide that entry; with the key hash comes
+// that of the block sums if there may be some. Nothing if there is no such key,
+// or if the key's newest entry belongs to something else, which this file must
+// not hide. Needs the index of keys if IsSurelyNewest() is false. DATA_LOSS if
+// a node of the tree is damaged.
+absl::StatusOr<std::optional<EntryKeys>> KeyOfContent(const Core& core,
+                                                      const InodeItem& inode)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
 // A key hash for data whose payload begins with `head`. It calls `new_id` until
-// it gets an id under whose key the entry is not taken for a record.
+// it gets an id under whose key the entry is not taken for a record or for
+// block sums.
 uint64_t DataKeyFor(const Identity& identity,
                     const std::function<uint64_t()>& new_id,
                     absl::string_view head);

@@ -66,7 +66,8 @@ TEST_F(FileWatchTest, DeletingIsReportedOnceAndAtTheEnd) {
   EXPECT_THAT(reports_, ElementsAre(HasSubstr("was deleted while")));
   reports_.clear();
   watch_.ReportIfDeleted();
-  EXPECT_THAT(reports_, ElementsAre(HasSubstr("everything in the mount is lost")));
+  EXPECT_THAT(reports_,
+              ElementsAre(HasSubstr("everything in the mount is lost")));
 }
 
 TEST_F(FileWatchTest, ThatItWasCutShortIsReportedOnce) {

@@ -175,7 +175,7 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
         rekeyings.emplace_back(),
         PlanRekeying(*plan.replaced, plan.from_parent, plan.from_name));
   }
-  std::optional<uint64_t> removed_key;
+  std::optional<EntryKeys> removed_key;
   if (plan.removes()) {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_ASSIGN_OR_RETURN(removed_key,
@@ -194,7 +194,7 @@ absl::Status Renamer::CommitPlan(const Plan& plan, Caller caller, Timestamp now,
     // A data key means the same wherever the file is.
     const bool hides = rekeying.old_key.has_value() &&
                        (!rekeying.payload.bytes.empty() ||
-                        !core_.identity.IsDataKey(*rekeying.old_key,
+                        !core_.identity.IsDataKey(rekeying.old_key->key_hash,
                                                   core_.next_data_id.load()));
     if (hides) commit.AddTombstone(*rekeying.old_key);
   }

@@ -55,9 +55,9 @@ class Renamer {
   // What happens to the content of a plain file that gets another path.
   struct Rekeying {
     uint64_t ino = 0;
-    std::optional<uint64_t> old_key{};  // a tombstone must hide it
-    uint64_t new_hash = 0;              // the key of its new path
-    Store::PinnedBytes payload{};       // bytes to write there; may be empty
+    std::optional<EntryKeys> old_key{};  // a tombstone must hide it
+    uint64_t new_hash = 0;               // the key of its new path
+    Store::PinnedBytes payload{};        // bytes to write there; may be empty
     std::optional<Extent> copied{};
   };
 

@@ -286,16 +286,17 @@ absl::StatusOr<bool> TakeOver(Core& core, const LoadResult& loaded,
   }
   // Hide the old content of a file under its other names. If that fails, as on
   // a full disk, the takeover is still complete.
-  std::vector<uint64_t> hidden;
+  std::vector<EntryKeys> hidden;
   for (const Extent& entry : takeover.replaced()) {
     if (core.store->Find(EntryKey::OfHash(entry.key_hash)) ==
         entry.entry_metadata_offset()) {
-      hidden.push_back(entry.key_hash);
+      hidden.push_back(
+          core.identity.KeysToHide(entry.key_hash, entry.entry_size));
     }
   }
   if (hidden.empty()) return true;
   Commit commit(core, now);
-  for (const uint64_t key_hash : hidden) commit.AddTombstone(key_hash);
+  for (const EntryKeys& keys : hidden) commit.AddTombstone(keys);
   incidents.Report(commit.Finish());
   return true;
 }

@@ -99,7 +99,6 @@ absl::Status Volume::Start(const std::string& path,
   unnamed_.SetLimit(opened_.first_tail);
   closed_ = false;
   if (options_.scrub_after != absl::InfiniteDuration()) {
-    reader_.set_on_large([this](uint64_t ino) { scrubber_.Hurry(ino); });
     scrubber_.Start(options_.scrub_after);
   }
   return read_only() ? absl::OkStatus() : syncer_.Start();

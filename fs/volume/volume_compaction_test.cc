@@ -182,8 +182,10 @@ TEST_F(VolumeCompactionTest, SpoiltIndexImageLetsNothingBeTakenForDead) {
     ASSERT_THAT(store.Write("foreign", Bytes(Pattern(9, 20'000))), IsOk());
   });
   Open();
+  volume().store().BuildIndex();
   ASSERT_THAT(Write("more", "text"), IsOk());
   Reopen();
+  volume().store().BuildIndex();
   const auto image = volume().store().index_image_in_use();
   ASSERT_TRUE(image.has_value());
   std::fstream(path())

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/time/clock.h"
@@ -71,8 +72,16 @@ absl::Status Volume::OpenAndEmpty(Handle& handle, uint64_t ino) {
 absl::StatusOr<ReadReply> Volume::Read(const Handle& handle, uint64_t offset,
                                        uint64_t size) {
   core_.store->NoteServed(size);
-  absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  return reader_.Read(handle.inode->ino, handle.inode.get(), offset, size);
+  while (true) {
+    std::optional<Extent> unchecked;
+    {
+      absl::ReaderMutexLock relocation(&core_.relocation_mu);
+      auto reply = reader_.Read(handle.inode->ino, handle.inode.get(), offset,
+                                size, &unchecked);
+      if (!unchecked.has_value()) return reply;
+    }
+    reader_.CheckLong(*unchecked);
+  }
 }
 
 absl::Status Volume::Write(const Handle& handle, uint64_t offset,

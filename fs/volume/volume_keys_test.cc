@@ -98,8 +98,10 @@ TEST_F(VolumeKeysTest, DataKeyOfAMovedFileGoesOnLeadingToIt) {
   EXPECT_THAT(v_.WriteAt("a", 5000, std::string(200000, 'a')), IsOk());
   EXPECT_THAT(v_.WriteAt("a", 0, std::string(5000, 'a')), IsOk());
   EXPECT_THAT(v_.Rename("a", "b"), IsOk());
+  v_.Close();
   v_.WithForeignStore(
       [](Store& store) { EXPECT_THAT(store.Compact(), IsOk()); });
+  v_.Open();
   EXPECT_EQ(v_.Read("b").value_or("none"), std::string(205000, 'a'));
 }
 

@@ -188,7 +188,7 @@ absl::Status Volume::Remove(uint64_t parent, absl::string_view name,
   absl::MutexLock commit_lock(&core_.commit_mu);
   LiveInode inode;
   bool last;
-  std::optional<uint64_t> key;
+  std::optional<EntryKeys> key;
   {
     absl::ReaderMutexLock lock(&core_.tree_mu);
     VARVE_ASSIGN_OR_RETURN(inode, FindNamed(core_, parent, name));

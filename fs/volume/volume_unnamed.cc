@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -33,18 +34,18 @@ absl::StatusOr<std::vector<EntryLocation>> Volume::Unnamed() {
 absl::StatusOr<ReadReply> Volume::ReadUnnamed(uint64_t key_hash,
                                               uint64_t offset, uint64_t size) {
   core_.store->NoteServed(size);
-  absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  VARVE_ASSIGN_OR_RETURN(const EntryView entry,
-                         core_.store->Read(EntryKey::OfHash(key_hash)));
-  const EntryLocation& location = entry.location();
-  ReadReply reply;
-  if (offset >= location.payload_size) return reply;
-  VARVE_RETURN_IF_ERROR(reader_.VerifyUnnamed(location));
-  VARVE_RETURN_IF_ERROR(
-      reply.AddStored(*core_.store, location.payload_offset + offset,
-                      std::min(size, location.payload_size - offset)));
-  VARVE_RETURN_IF_ERROR(core_.store->CheckLength(reply.store_end()));
-  return reply;
+  while (true) {
+    std::optional<Extent> unchecked;
+    {
+      absl::ReaderMutexLock relocation(&core_.relocation_mu);
+      VARVE_ASSIGN_OR_RETURN(const EntryView entry,
+                             core_.store->Read(EntryKey::OfHash(key_hash)));
+      auto reply =
+          reader_.ReadUnnamed(entry.location(), offset, size, unchecked);
+      if (!unchecked.has_value()) return reply;
+    }
+    reader_.CheckLong(*unchecked);
+  }
 }
 
 std::vector<absl::Status> Volume::Adopt(absl::Span<const std::string> keys,

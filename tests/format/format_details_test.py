@@ -203,9 +203,15 @@ class Records(Details):
     def test_an_identity_that_does_not_match_its_checksum_is_damage(self):
         data = self.closed()
         self.expect_refused(flip(data, 20))
-        # A newer one is no substitute.
+        # A newer one is no substitute, if the records do not lie under its keys.
+        other = data[:24] + bytes(byte ^ 0xff for byte in data[24:40]) + data[40:56]
+        self.expect_refused(append_value(flip(data, 20), xxh3_64(b"\0varve"), other))
+
+    def test_an_identity_may_be_mended_by_a_copy_of_it(self):
+        data = self.closed(*file_with(9, 1, b"g", b"abc"))
         identity = data[:56]
-        self.expect_refused(append_value(flip(data, 20), xxh3_64(b"\0varve"), identity))
+        write(self.store, append_value(flip(data, 20), xxh3_64(b"\0varve"), identity))
+        self.assertEqual(varve("get", self.store, "g").stdout, b"abc")
 
     def test_a_store_in_a_store_is_a_value(self):
         data = append_value(b"", xxh3_64(b"image"), self.closed())

@@ -14,7 +14,7 @@ import sys
 import zlib
 from dataclasses import dataclass, field
 
-from tests.format import segment_parity, tree_nodes
+from tests.format import block_sums, segment_parity, tree_nodes
 from tests.format.fields import (
     UNIX_EPOCH, CutShort, Damage, Fields, NotAStore, TooNew, nanoseconds, time_now)
 from tests.format.reserved_keys import reserved_hash, reserved_key
@@ -301,6 +301,42 @@ class Tree:
         if not matches_checksum(self.data, entry):
             raise Damage("the entry at %d is damaged" % entry.start)
         return self.data[entry.start:entry.metadata]
+
+    # 2.7
+    def sums_of(self, entry):
+        """The block sums of an entry, one for each block, or None."""
+        key_hash = block_sums.key_hash_for(self.secret, entry.key_hash)
+        start = align64(entry.end)
+        behind = entry_at(self.data, start + block_sums.payload_size(entry.size))
+        for found in (behind, self.live(key_hash)):
+            if (found is None or found.is_tombstone or found.key_hash != key_hash
+                    or found.end > self.tail):
+                continue
+            sums = block_sums.read(self.data[found.start:found.metadata],
+                                   entry.key_hash, entry.crc, entry.size)
+            if sums is not None:
+                return sums
+        return None
+
+    def is_sums(self, entry):
+        if entry.is_tombstone:
+            return False
+        key = block_sums.key_in(self.data[entry.start:entry.metadata])
+        return key is not None and block_sums.key_hash_for(self.secret, key) == entry.key_hash
+
+    def _check(self, entry, begin, end):
+        """Compares what lies in [begin, end) of the payload with its checksums."""
+        sums = self.sums_of(entry)
+        touched = [(block, sum_of) for block, sum_of in
+                   zip(block_sums.blocks(entry.size), sums or [])
+                   if block[0] < end and begin < block[1]]
+        if not touched or any(sum_of is None for _, sum_of in touched):
+            self.payload(entry)
+            return
+        for (first, last), sum_of in touched:
+            if zlib.crc32(self.data[entry.start + first:entry.start + last]) != sum_of:
+                raise Damage("bytes %d to %d of the entry at %d are damaged" % (
+                    first, last, entry.start))
 
     # 4
     def _read_identity(self):
@@ -762,7 +798,7 @@ class Tree:
         entry = self._entry_of(extent)
         if entry is None:
             raise Damage("the bytes of an extent are not in the store")
-        self.payload(entry)
+        self._check(entry, extent.entry_offset, extent.entry_offset + extent.length)
         return entry.start + extent.entry_offset
 
     def _entry_of(self, extent):
@@ -789,6 +825,7 @@ class Tree:
             entry for entry in self.chain
             if self.live(entry.key_hash) is entry and entry.start not in used
             and entry.key_hash not in reserved and self.record_in(entry) is None
+            and not self.is_sums(entry)
         ]
 
 

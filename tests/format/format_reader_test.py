@@ -7,6 +7,7 @@ this file, knows entries only, as other programs do.
 """
 
 import collections
+import errno
 import glob
 import hashlib
 import json
@@ -19,7 +20,7 @@ import struct
 import unittest
 import zlib
 
-from tests.format import format_reader
+from tests.format import block_sums, format_reader
 from tests.kit import junit
 from tests.format.format_reader import CutShort, Damage, NotAStore, TooNew, Tree, chain, find_tail
 from tests.format.format_writer import (
@@ -134,6 +135,14 @@ class Golden(unittest.TestCase):
             lines = re.findall(r"^[0-9a-f]{8}: ([0-9a-f ]+)$", file.read(), re.MULTILINE)
         example = bytes.fromhex("".join(lines))
         self.assertEqual(example, read(os.path.join(HERE, "golden", "one_key.store")))
+
+    def test_the_sums_in_the_document_are_those_of_its_value(self):
+        with open(os.path.join(TOP, "docs", "format.md"), encoding="utf-8") as file:
+            example = file.read().split("sums, 48 bytes:\n\n")[1].split("\n\n")[0]
+        found = bytes.fromhex("".join(re.findall(
+            r"^    ((?:[0-9a-f]{2} {1,2})+)", example, re.MULTILINE)))
+        value = b"".join(letter * 65536 for letter in (b"a", b"b", b"c", b"d")) + b"!"
+        self.assertEqual(found, block_sums.encode(xxh3_64(b"big"), value))
 
 
 class Recovery(unittest.TestCase):
@@ -351,6 +360,33 @@ class TreeOfAMount(MountTestCase):
         data = read(self.store)
         entry = Tree(data).live(xxh3_64(b"a/plain"))
         self.assertEqual(data[entry.start:entry.metadata], b"these bytes")
+
+    def test_a_large_file_has_block_sums(self):
+        content = random.Random(5).randbytes(5 * block_sums.BLOCK + 99)
+        mounted = self.mount()
+        self.put("large", content)
+        mounted.umount()
+        data = read(self.store)
+        tree = Tree(data)
+        entry = tree.live(xxh3_64(b"large"))
+        self.assertEqual(tree.sums_of(entry), [
+            zlib.crc32(content[begin:end]) for begin, end in block_sums.blocks(len(content))])
+        self.assertEqual(tree.unnamed(), [])
+        at = entry.start + 2 * block_sums.BLOCK + 5
+        write(self.store, data[:at] + bytes([data[at] ^ 1]) + data[at + 1:])
+        with self.assertRaises(Damage):
+            Tree(read(self.store)).content(tree.resolve(b"large"))
+        mounted = self.mount()
+        with open(self.path("large"), "rb", buffering=0) as file:
+            for begin, end in block_sums.blocks(len(content)):
+                if begin == 2 * block_sums.BLOCK:
+                    with self.assertRaises(OSError) as caught:
+                        os.pread(file.fileno(), 10, begin)
+                    self.assertEqual(caught.exception.errno, errno.EIO)
+                else:
+                    self.assertEqual(os.pread(file.fileno(), end - begin, begin),
+                                     content[begin:end])
+        mounted.umount()
 
     def test_a_killed_daemon_leaves_what_was_committed(self):
         self.mount()

@@ -4,7 +4,7 @@ import struct
 
 _MASK = (1 << 64) - 1
 _FACTORS = (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53)
-_LIMITS = {b"c": 1 << 40, b"d": 1 << 40, b"n": 1 << 40, b"k": 1, b"i": 1}
+_LIMITS = {b"b": 1 << 40, b"c": 1 << 40, b"d": 1 << 40, b"n": 1 << 40, b"k": 1, b"i": 1}
 
 
 def _mix(x):

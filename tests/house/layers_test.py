@@ -47,6 +47,7 @@ ENGINE_PUBLIC = {
     "engine/base/start_thread.h",
     "engine/base/status.h",
     "engine/base/zeros.h",
+    "engine/entry/block_sums.h",
     "engine/entry/byte_source.h",
     "engine/entry/entry.h",
     "engine/entry/layout.h",

@@ -80,7 +80,13 @@ void Checker::CheckStore(const Store& store) {
                                 .message = mend.reason,
                                 .offset = mend.offset});
   }
-  result_.has_tree = fs::FindIdentityEntry(store).ok();
+  const absl::StatusOr<EntryView> identity = fs::FindIdentityEntry(store);
+  result_.has_tree = identity.ok();
+  if (identity.ok()) {
+    // If it is damaged, that is reported with the other entries.
+    auto decoded = fs::Identity::Decode(identity->payload_text());
+    if (decoded.ok()) identity_ = *std::move(decoded);
+  }
   CheckChain(store);
   CheckEntries(store);
 }
@@ -110,10 +116,20 @@ void Checker::AddDamagedEntry(const EntryLocation& entry,
                               .key_hash = entry.key_hash});
 }
 
+absl::Status Checker::Verify(const Store& store,
+                             const EntryLocation& entry) const {
+  const absl::Status status = store.Verify(entry);
+  if (status.ok() || !identity_.has_value()) return status;
+  return absl::Status(
+      status.code(),
+      absl::StrCat(status.message(),
+                   fs::DescribeDamage(store, *identity_, entry)));
+}
+
 void Checker::CheckEntries(const Store& store) {
   absl::Mutex mu;
   store.ForEachParallel([&](const EntryView& entry) {
-    const absl::Status status = store.Verify(entry.location());
+    const absl::Status status = Verify(store, entry.location());
     absl::MutexLock lock(&mu);
     ++result_.live_entries;
     AddVerified(entry.size());
@@ -155,7 +171,7 @@ void Checker::CheckExtent(const Store& store, const fs::Extent& extent,
     const absl::StatusOr<EntryView> entry =
         store.EntryEndingAt(extent.entry_metadata_offset() + kMetadataSize);
     const absl::Status status =
-        entry.ok() ? store.Verify(entry->location()) : entry.status();
+        entry.ok() ? Verify(store, entry->location()) : entry.status();
     AddVerified(extent.entry_size);
     if (status.ok()) {
       good_.insert(offset);

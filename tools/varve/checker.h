@@ -65,6 +65,9 @@ class Checker {
   // Checks one extent of one file.
   void CheckExtent(const Store& store, const fs::Extent& extent,
                    const std::string& file);
+  // Compares an entry with its checksum. The failure says which parts of a
+  // large one are damaged.
+  absl::Status Verify(const Store& store, const EntryLocation& entry) const;
   // Counts verified bytes.
   void AddVerified(uint64_t bytes);
   void AddDamagedEntry(const EntryLocation& entry, const absl::Status& status);
@@ -72,6 +75,7 @@ class Checker {
   const std::string path_;
   std::unique_ptr<Progress> progress_;  // set once the store is open
   CheckResult result_;
+  std::optional<fs::Identity> identity_;  // of a store with a tree
   // The payload offsets of entries whose checksums have been checked: those of
   // the good ones, and those of the bad ones with their places in
   // result_.problems.

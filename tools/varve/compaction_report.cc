@@ -183,11 +183,11 @@ std::string ResultJson(const CompactionReport& report,
 
 std::string OutlookText(const CompactionReport& report,
                         const varve_statistics& statistics, bool punch) {
-  std::string text = absl::StrCat(
-      NameOf(report), ": ", HumanBytes(statistics.allocated_bytes),
-      " on the disk, of which ", HumanBytes(statistics.live_bytes),
-      " are live and ", HumanBytes(statistics.dead_bytes), " dead; ",
-      statistics.files, " files\n");
+  std::string text =
+      absl::StrCat(NameOf(report), ": ", HumanBytes(statistics.allocated_bytes),
+                   " on the disk, of which ", HumanBytes(statistics.live_bytes),
+                   " are live and ", HumanBytes(statistics.dead_bytes),
+                   " dead; ", statistics.files, " files\n");
   if (punch) {
     return absl::StrCat(text, "punching would reclaim at most ",
                         HumanBytes(WouldReclaim(statistics)),
