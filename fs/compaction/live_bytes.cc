@@ -39,17 +39,17 @@ uint64_t CountContentBytes(Core& core) {
   if (!tree.ok()) return bytes;
   const FrozenTree* const trees[] = {tree->get()};
   uint64_t distinct = 0;
-  for (uint64_t end = std::numeric_limits<uint64_t>::max(); end > 0;) {
-    UsedRanges used(end);
-    for (const Extent& extent : orphaned) used.Add(extent);
-    if (!used.AddTrees(trees, [] { return absl::OkStatus(); }).ok()) {
-      return bytes;
-    }
-    used.Finish();
-    distinct += used.bytes();
-    end = used.begin();
-  }
-  return distinct;
+  const absl::Status counted = UsedRanges::ForEachPass(
+      std::numeric_limits<uint64_t>::max(), UsedRanges::kMost, trees,
+      [] { return absl::OkStatus(); },
+      [&orphaned](UsedRanges& used) {
+        for (const Extent& extent : orphaned) used.Add(extent);
+      },
+      [&distinct](const UsedRanges& used, uint64_t) {
+        distinct += used.bytes();
+        return absl::OkStatus();
+      });
+  return counted.ok() ? distinct : bytes;
 }
 
 uint64_t EstimateLiveBytes(Core& core) {

@@ -108,6 +108,7 @@ absl::Status Puncher::FindUsed() {
 }
 
 Puncher::Liveness Puncher::DeathOf(const EntryView& entry,
+                                   const std::optional<CommitHeader>& record,
                                    const UsedRanges& used) const {
   const EntryLocation& location = entry.location();
   if (location.is_tombstone) return Liveness::kNone;
@@ -124,7 +125,6 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry,
       return Liveness::kNone;
     }
   }
-  const auto record = core.identity.AsCommit(entry);
   if (record.has_value()) {
     // Records from the checkpoint before the last on are needed to load the
     // tree if the last checkpoint is damaged.
@@ -160,7 +160,7 @@ absl::Status Puncher::PunchBetween(const UsedRanges& used, uint64_t end) {
         .begin = (location.payload_offset + kBlock - 1) / kBlock * kBlock,
         .end = location.metadata_offset() / kBlock * kBlock};
     if (range.begin >= range.end || used.Contains(location)) return status.ok();
-    const Liveness liveness = DeathOf(entry, used);
+    const Liveness liveness = DeathOf(entry, header, used);
     if (liveness == Liveness::kNone) return status.ok();
     (liveness == Liveness::kKnown ? at_once_ : buried_).push_back(range);
     if (liveness == Liveness::kNewest) {
@@ -223,18 +223,18 @@ absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
 absl::Status Puncher::Run() {
   Core& core = context_.core;
   VARVE_RETURN_IF_ERROR(FindUsed());
-  absl::Status status;
-  for (uint64_t end = tail_; status.ok() && end > 0;) {
-    UsedRanges used(end, context_.most_ranges);
-    for (const Range& range : used_) used.Add(range.begin, range.end);
-    const FrozenTree* const trees[] = {tree_.get()};
-    status = used.AddTrees(trees, [this] { return context_.monitor.Check(); });
-    // Where the file was cut short, the map shows zeros.
-    status.Update(core.store->CheckLength(tail_));
-    used.Finish();
-    if (status.ok()) status = PunchBetween(used, end);
-    end = used.begin();
-  }
+  const FrozenTree* const trees[] = {tree_.get()};
+  absl::Status status = UsedRanges::ForEachPass(
+      tail_, context_.most_ranges, trees,
+      [this] { return context_.monitor.Check(); },
+      [this](UsedRanges& used) {
+        for (const Range& range : used_) used.Add(range.begin, range.end);
+      },
+      [&](const UsedRanges& used, uint64_t end) {
+        // Where the file was cut short, the map shows zeros.
+        VARVE_RETURN_IF_ERROR(core.store->CheckLength(tail_));
+        return PunchBetween(used, end);
+      });
   if (status.ok()) status = PunchGathered();
   if (readers_are_out_) core.store->LetReadersIn();
   return status;

@@ -88,7 +88,9 @@ class Puncher {
   // Goes through the entries that lie in [used.begin(), end), and punches what
   // is dead.
   absl::Status PunchBetween(const UsedRanges& used, uint64_t end);
-  Liveness DeathOf(const EntryView& entry, const UsedRanges& used) const;
+  Liveness DeathOf(const EntryView& entry,
+                   const std::optional<CommitHeader>& record,
+                   const UsedRanges& used) const;
   // Punches the ranges that are gathered, and forgets them.
   absl::Status PunchGathered();
   absl::Status PunchDead();

@@ -67,9 +67,9 @@ absl::StatusOr<std::optional<ContentWriter::Target>> ContentWriter::FindTarget(
   target.attributes = inode->attributes;
   VARVE_ASSIGN_OR_RETURN(const std::string path, core_.reader().PathOf(*inode));
   target.path_hash = KeyHashOfPath(path);
-  target.was_plain = inode->whole_entry.has_value();
-  if (target.was_plain) target.old_entry = inode->WholeExtent();
-  VARVE_ASSIGN_OR_RETURN(target.old_is_newest, IsSurelyNewest(core_, *inode));
+  if (inode->whole_entry.has_value()) {
+    target.old_key = inode->whole_entry->key_hash;
+  }
   target.data_bytes = inode->data_bytes();
   return std::optional(std::move(target));
 }
@@ -293,16 +293,13 @@ ContentWriter::Layout ContentWriter::LayOut(OpenInode& open,
   return layout;
 }
 
-void ContentWriter::AddTombstoneIfNewest(fs::Commit& commit,
-                                         const Target& target) {
-  const Extent& entry = target.old_entry;
-  // If the key's newest entry is another one, it is not this file's to hide.
-  if (target.old_is_newest ||
-      core_.store->Find(EntryKey::OfHash(entry.key_hash)) ==
-          entry.entry_metadata_offset()) {
-    commit.AddTombstone(
-        core_.identity.KeysToHide(entry.key_hash, entry.entry_size));
-  }
+absl::Status ContentWriter::HideOldContent(uint64_t ino, fs::Commit& commit) {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const auto inode, core_.reader().FindInode(ino));
+  if (!inode.has_value()) return absl::OkStatus();
+  VARVE_ASSIGN_OR_RETURN(const auto keys, KeyOfContent(core_, *inode));
+  if (keys.has_value()) commit.AddTombstone(*keys);
+  return absl::OkStatus();
 }
 
 void ContentWriter::AddInode(fs::Commit& commit, const PutInode& put,
@@ -330,8 +327,8 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   }
   std::string buffer;  // must outlive the commit
   if (const auto plain = PlainExtent(open, target, commit, buffer)) {
-    if (target.was_plain && target.old_entry.key_hash != plain->key_hash) {
-      AddTombstoneIfNewest(commit, target);
+    if (target.old_key.has_value() && *target.old_key != plain->key_hash) {
+      VARVE_RETURN_IF_ERROR(HideOldContent(open.ino, commit));
     }
     AddInode(commit, put, target);
     commit.Add(SetContent{.ino = open.ino, .extents = {*plain}});
@@ -339,18 +336,7 @@ absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   }
   Layout layout = LayOut(open, commit);
   const bool replaced = content.base_limit() == 0 || content.CoversWholeFile();
-  if (replaced && target.was_plain) {
-    AddTombstoneIfNewest(commit, target);
-  } else if (replaced) {
-    // The file may have been plain before it was patched.
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(const auto inode,
-                           core_.reader().FindInode(open.ino));
-    if (inode.has_value()) {
-      VARVE_ASSIGN_OR_RETURN(const auto key, KeyOfContent(core_, *inode));
-      if (key.has_value()) commit.AddTombstone(*key);
-    }
-  }
+  if (replaced) VARVE_RETURN_IF_ERROR(HideOldContent(open.ino, commit));
   AddInode(commit, put, target);
   if (replaced) {
     commit.Add(SetContent{.ino = open.ino, .extents = layout.extents});

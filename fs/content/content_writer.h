@@ -103,10 +103,9 @@ class ContentWriter {
   // What a commit of content needs to know of the inode.
   struct Target {
     Attributes attributes;
-    uint64_t data_bytes = 0;     // bytes that are not holes
-    bool was_plain = false;      // its content was one whole entry
-    Extent old_entry;            // that entry
-    bool old_is_newest = false;  // whether it is known to be that of its key
+    uint64_t data_bytes = 0;  // bytes that are not holes
+    // The key hash of its content, if that was one whole entry.
+    std::optional<uint64_t> old_key;
     uint64_t path_hash = 0;
     // If the commit gives the file its first name: that name, and the extended
     // attributes, which are not in the store yet.
@@ -174,7 +173,11 @@ class ContentWriter {
   std::optional<std::string> HeadOfStream(const Stream& stream) const;
   Layout LayOut(OpenInode& open, fs::Commit& commit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(open.mu, core_.commit_mu);
-  void AddTombstoneIfNewest(fs::Commit& commit, const Target& target);
+  // Hides what other programs find of the file's committed content, all of
+  // which the commit replaces.
+  absl::Status HideOldContent(uint64_t ino, fs::Commit& commit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu)
+          ABSL_LOCKS_EXCLUDED(core_.tree_mu);
   // The file, if it has a name and its content is not one whole entry; else
   // nothing.
   absl::StatusOr<std::optional<LiveInode>> FindInPieces(uint64_t ino) const

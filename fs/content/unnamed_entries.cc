@@ -4,7 +4,6 @@
 
 #include "engine/base/status.h"
 #include "fs/log/frozen_tree.h"
-#include "fs/tree/data_id_ranges.h"
 
 namespace varve::fs {
 
@@ -24,28 +23,10 @@ absl::StatusOr<UnnamedEntries::Found> UnnamedEntries::Find() {
   }
 }
 
-absl::Status UnnamedEntries::TakeOutOurs(
-    std::vector<EntryLocation>& entries) const {
-  const uint64_t next_data_id = core_.next_data_id.load();
-  DataIdRanges kept;
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(kept, UnfinishedIds(core_.reader()));
-  }
-  std::erase_if(entries, [&](const EntryLocation& location) {
-    if (!core_.identity.IsDataKey(location.key_hash, next_data_id)) {
-      return false;
-    }
-    const auto key = core_.identity.AsReservedKey(location.key_hash);
-    return !kept.Contains(key->number);
-  });
-  return absl::OkStatus();
-}
-
-absl::Status UnnamedEntries::FindBetween(
-    const UsedRanges& used, uint64_t end,
-    std::vector<EntryLocation>& unnamed) const {
+std::vector<EntryLocation> UnnamedEntries::FindBetween(
+    const UsedRanges& used, uint64_t end, const DataIdRanges& kept) const {
   const uint64_t limit = limit_.load();
+  const uint64_t next_data_id = core_.next_data_id.load();
   const uint64_t identity_key = HashKey(Identity::Key());
   const uint64_t checkpoint_key = core_.identity.CheckpointKeyHash();
   const uint64_t image_key = core_.identity.IndexImageKeyHash();
@@ -57,16 +38,17 @@ absl::Status UnnamedEntries::FindBetween(
     if (core_.identity.AsCommit(entry).has_value() || location.end() > limit ||
         location.key_hash == identity_key ||
         location.key_hash == checkpoint_key || location.key_hash == image_key ||
-        used.Contains(location)) {
+        used.Contains(location) || core_.identity.IsBlockSums(entry)) {
       return true;
     }
-    if (!core_.identity.IsBlockSums(entry)) found.push_back(location);
+    // Entries whose ids were drawn by commits are dead data of the tree.
+    const auto id = core_.identity.DataIdOf(location.key_hash);
+    const bool is_dead =
+        id.has_value() && *id < next_data_id && !kept.Contains(*id);
+    if (!is_dead) found.push_back(location);
     return true;
   });
-  // The rest of the tree's own: dead data.
-  VARVE_RETURN_IF_ERROR(TakeOutOurs(found));
-  unnamed.insert(unnamed.end(), found.begin(), found.end());
-  return absl::OkStatus();
+  return found;
 }
 
 absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindOnce() {
@@ -91,18 +73,25 @@ absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindOnce() {
   VARVE_RETURN_IF_ERROR(ForEachCommittedExtent(
       core_, committed, tail,
       [&others](const Extent& extent) { others.push_back(extent); }));
-  std::vector<EntryLocation> unnamed;
-  for (uint64_t end = tail; end > 0;) {
-    UsedRanges used(end);
-    for (const Extent& extent : others) used.Add(extent);
-    const FrozenTree* const trees[] = {tree.get()};
-    VARVE_RETURN_IF_ERROR(
-        used.AddTrees(trees, [] { return absl::OkStatus(); }));
-    VARVE_RETURN_IF_ERROR(core_.store->CheckLength(tail));
-    used.Finish();
-    VARVE_RETURN_IF_ERROR(FindBetween(used, end, unnamed));
-    end = used.begin();
+  DataIdRanges kept;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(kept, UnfinishedIds(core_.reader()));
   }
+  std::vector<EntryLocation> unnamed;
+  const FrozenTree* const trees[] = {tree.get()};
+  const absl::Status walked = UsedRanges::ForEachPass(
+      tail, UsedRanges::kMost, trees, [] { return absl::OkStatus(); },
+      [&others](UsedRanges& used) {
+        for (const Extent& extent : others) used.Add(extent);
+      },
+      [&](const UsedRanges& used, uint64_t end) {
+        VARVE_RETURN_IF_ERROR(core_.store->CheckLength(tail));
+        const std::vector<EntryLocation> found = FindBetween(used, end, kept);
+        unnamed.insert(unnamed.end(), found.begin(), found.end());
+        return absl::OkStatus();
+      });
+  VARVE_RETURN_IF_ERROR(walked);
   uint64_t bytes = 0;
   for (const EntryLocation& entry : unnamed) bytes += entry.size_on_disk();
   bytes_.store(bytes);

@@ -15,6 +15,7 @@
 #include "engine/store/store.h"
 #include "fs/log/core.h"
 #include "fs/log/used_ranges.h"
+#include "fs/tree/data_id_ranges.h"
 
 namespace varve::fs {
 
@@ -44,11 +45,10 @@ class UnnamedEntries {
 
  private:
   absl::StatusOr<std::vector<EntryLocation>> FindOnce();
-  // Adds those whose metadata lies in [used.begin(), end).
-  absl::Status FindBetween(const UsedRanges& used, uint64_t end,
-                           std::vector<EntryLocation>& unnamed) const;
-  // Leaves out dead data of the tree.
-  absl::Status TakeOutOurs(std::vector<EntryLocation>& entries) const;
+  // Those whose metadata lies in [used.begin(), end). Data with an id in `kept`
+  // is unnamed, and with any other that was drawn it is dead data of the tree.
+  std::vector<EntryLocation> FindBetween(const UsedRanges& used, uint64_t end,
+                                         const DataIdRanges& kept) const;
 
   Core& core_;
   std::atomic<uint64_t> limit_{0};

@@ -156,9 +156,9 @@ uint64_t Identity::SumsKeyHash(uint64_t key_hash) const {
 }
 
 EntryKeys Identity::ContentKeys(uint64_t key_hash) const {
-  const std::optional<ReservedKey> key = AsReservedKey(key_hash);
-  if (key.has_value() && key->kind == KeyKind::kData) {
-    return {key_hash, ReservedHash(*this, KeyKind::kBlockSums, key->number),
+  const std::optional<uint64_t> data_id = DataIdOf(key_hash);
+  if (data_id.has_value()) {
+    return {key_hash, ReservedHash(*this, KeyKind::kBlockSums, *data_id),
             /*sums_key_reserved=*/true};
   }
   std::string sums_key(AsText(secret));
@@ -191,10 +191,15 @@ std::optional<ReservedKey> Identity::AsReservedKey(uint64_t key_hash) const {
   return reserved;
 }
 
-bool Identity::IsDataKey(uint64_t key_hash, uint64_t next_data_id) const {
+std::optional<uint64_t> Identity::DataIdOf(uint64_t key_hash) const {
   const std::optional<ReservedKey> key = AsReservedKey(key_hash);
-  return key.has_value() && key->kind == KeyKind::kData &&
-         key->number < next_data_id;
+  if (!key.has_value() || key->kind != KeyKind::kData) return std::nullopt;
+  return key->number;
+}
+
+bool Identity::IsDataKey(uint64_t key_hash, uint64_t next_data_id) const {
+  const std::optional<uint64_t> id = DataIdOf(key_hash);
+  return id.has_value() && *id < next_data_id;
 }
 
 bool Identity::WouldBeRecord(uint64_t key_hash, absl::string_view head) const {

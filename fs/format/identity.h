@@ -88,7 +88,9 @@ struct Identity {
   // instance, is taken for that of a reserved key.
   std::optional<ReservedKey> AsReservedKey(uint64_t key_hash) const;
   static constexpr uint64_t kMostNumbers = uint64_t{1} << 40;
-  // Whether it is the hash of the key of data with an id below `next_data_id`.
+  // The id of the data whose key has that hash; nothing as above.
+  std::optional<uint64_t> DataIdOf(uint64_t key_hash) const;
+  // Whether there is such an id, and it is below `next_data_id`.
   bool IsDataKey(uint64_t key_hash, uint64_t next_data_id) const;
 
   // At least the size of any record's header. So many bytes of a payload

@@ -5,8 +5,14 @@
 #include "engine/base/status.h"
 
 namespace varve::fs {
+namespace {
 
-absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode) {
+// Whether the file lies in one entry that is known to be the newest of its key,
+// without a look into the index: it was written to the path that it has, or
+// lies under a data key. False if that cannot be told. DATA_LOSS if a node of
+// the tree is damaged.
+absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu) {
   if (!inode.whole_entry.has_value()) return false;
   // Ids are drawn once.
   if (core.identity.IsDataKey(inode.whole_entry->key_hash,
@@ -18,6 +24,8 @@ absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode) {
   VARVE_ASSIGN_OR_RETURN(const bool moved, core.reader().LiesInMoved(inode));
   return !moved;
 }
+
+}  // namespace
 
 absl::StatusOr<std::optional<EntryKeys>> KeyOfContent(const Core& core,
                                                       const InodeItem& inode) {

@@ -21,20 +21,14 @@
 
 namespace varve::fs {
 
-// Whether the file lies in one entry that is known to be the newest of its key,
-// without a look into the index: it was written to the path that it has, or
-// lies under a data key. False if that cannot be told. DATA_LOSS if a node of
-// the tree is damaged.
-absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode)
-    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
-
 // The key hash under which programs that know only entries find content of this
 // file: its whole content, or what that was before it was patched. When the
 // content goes, a tombstone has to hide that entry; with the key hash comes
 // that of the block sums if there may be some. Nothing if there is no such key,
 // or if the key's newest entry belongs to something else, which this file must
-// not hide. Needs the index of keys if IsSurelyNewest() is false. DATA_LOSS if
-// a node of the tree is damaged.
+// not hide. Needs
+// the index of keys unless the file lies in one entry where it was written.
+// DATA_LOSS if a node of the tree is damaged.
 absl::StatusOr<std::optional<EntryKeys>> KeyOfContent(const Core& core,
                                                       const InodeItem& inode)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);

@@ -100,13 +100,13 @@ class Loader {
 };
 
 void Loader::NoteDataId(const EntryLocation& entry) {
-  const auto key = core_.identity.AsReservedKey(entry.key_hash);
-  if (!key.has_value() || key->kind != KeyKind::kData) return;
+  const std::optional<uint64_t> id = core_.identity.DataIdOf(entry.key_hash);
+  if (!id.has_value()) return;
   // Entries come newest first.
   if (entry.is_tombstone) {
-    dropped_data_ids_.insert(key->number);
-  } else if (!dropped_data_ids_.contains(key->number)) {
-    result_.data_ids.push_back(key->number);
+    dropped_data_ids_.insert(*id);
+  } else if (!dropped_data_ids_.contains(*id)) {
+    result_.data_ids.push_back(*id);
   }
 }
 

@@ -104,6 +104,23 @@ bool HoldsRecord(const Store& store, const Identity& identity,
   return found || !walked.ok();
 }
 
+bool IsUnderIdentityKey(const EntryView& entry) {
+  static const uint64_t key_hash = HashKey(Identity::Key());
+  return entry.key_hash() == key_hash && !entry.is_tombstone();
+}
+
+// The entry with which the file begins, if it has the form of an identity.
+std::optional<EntryView> FirstIdentity(const Store& store) {
+  for (const size_t payload_size : kIdentitySizes) {
+    const auto first = store.EntryEndingAt(payload_size + kMetadataSize);
+    if (first.ok() && first->location().prev_tail == 0 &&
+        IsUnderIdentityKey(*first)) {
+      return *first;
+    }
+  }
+  return std::nullopt;
+}
+
 // Whether `entry`, which has the form of an identity, is one, and not bytes
 // within another entry. If so, the chain has a record of its tree, which only a
 // program that knows the secret can have written.
@@ -127,6 +144,8 @@ absl::StatusOr<std::optional<Identity>> FindIdentity(
     options.durable_tail = DurableTailOf(candidate->identity);
     options.index_image_key = candidate->identity.IndexImageKeyHash();
   }
+  // No key is looked up.
+  options.defer_index = true;
   options.mode = OpenMode::kRead;
   options.file_system = &file_system;
   options.mends = mends;
@@ -169,33 +188,16 @@ absl::StatusOr<std::optional<Identity>> FindIdentityCopy(
 }
 
 bool BeginsWithIdentity(const Store& store) {
-  const uint64_t key_hash = HashKey(Identity::Key());
-  for (const size_t payload_size : kIdentitySizes) {
-    const auto first = store.EntryEndingAt(payload_size + kMetadataSize);
-    if (first.ok() && first->location().prev_tail == 0 &&
-        first->key_hash() == key_hash && !first->is_tombstone()) {
-      return true;
-    }
-  }
-  return false;
+  return FirstIdentity(store).has_value();
 }
 
 absl::StatusOr<EntryView> FindIdentityEntry(const Store& store) {
-  const uint64_t key_hash = HashKey(Identity::Key());
-  const auto is_identity = [key_hash](const EntryView& entry) {
-    return entry.key_hash() == key_hash && !entry.is_tombstone();
-  };
   // In a store of ours it is the first entry, and needs no search.
-  for (const size_t payload_size : kIdentitySizes) {
-    auto first = store.EntryEndingAt(payload_size + kMetadataSize);
-    if (first.ok() && first->location().prev_tail == 0 && is_identity(*first) &&
-        HasRecords(*first, store)) {
-      return first;
-    }
-  }
+  const std::optional<EntryView> first = FirstIdentity(store);
+  if (first.has_value() && HasRecords(*first, store)) return *first;
   std::optional<EntryView> oldest;
   VARVE_RETURN_IF_ERROR(store.ForEachInChain([&](const EntryView& entry) {
-    if (is_identity(entry)) oldest = entry;
+    if (IsUnderIdentityKey(entry)) oldest = entry;
     return true;
   }));
   if (!oldest.has_value()) return absl::NotFoundError("no identity");

@@ -11,6 +11,23 @@ constexpr uint64_t kExtentsBetweenChecks = 4096;
 
 }  // namespace
 
+absl::Status UsedRanges::ForEachPass(
+    uint64_t end, size_t most, absl::Span<const FrozenTree* const> trees,
+    absl::FunctionRef<absl::Status()> check,
+    absl::FunctionRef<void(UsedRanges& used)> add_others,
+    absl::FunctionRef<absl::Status(const UsedRanges& used, uint64_t end)>
+        visit) {
+  while (end > 0) {
+    UsedRanges used(end, most);
+    add_others(used);
+    VARVE_RETURN_IF_ERROR(used.AddTrees(trees, check));
+    used.Finish();
+    VARVE_RETURN_IF_ERROR(visit(used, end));
+    end = used.begin();
+  }
+  return absl::OkStatus();
+}
+
 void UsedRanges::Join() {
   std::sort(ranges_.begin(), ranges_.end(),
             [](const Range& a, const Range& b) { return a.begin < b.begin; });

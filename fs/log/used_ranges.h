@@ -1,14 +1,7 @@
 // UsedRanges: which bytes of a store somebody needs, found out in bounded
 // memory. There may be more ranges than are to be in memory; so it holds those
 // that lie highest, and what lies below is found by going through everything
-// once more:
-//
-//   for (uint64_t end = tail; end > 0; end = used.begin()) {
-//     UsedRanges used(end);
-//     ... used.Add() for all ranges, in any order
-//     used.Finish();
-//     ... of what lies in [used.begin(), end), all is known
-//   }
+// once more. ForEachPass() does that.
 //
 // Not thread-safe.
 
@@ -32,6 +25,18 @@ class UsedRanges {
  public:
   // At most so many are in memory: 32 MiB.
   static constexpr size_t kMost = size_t{1} << 21;
+
+  // Finds out what is in use below `end`, in passes from there down. In each,
+  // adds the extents of these trees, asking `check` now and then whether to go
+  // on, and has `add_others` add what else is in use. Then calls `visit`, which
+  // knows all of what lies in [used.begin(), end). Ends with the first error of
+  // `check` or `visit`; DATA_LOSS if a node of a tree is damaged.
+  static absl::Status ForEachPass(
+      uint64_t end, size_t most, absl::Span<const FrozenTree* const> trees,
+      absl::FunctionRef<absl::Status()> check,
+      absl::FunctionRef<void(UsedRanges& used)> add_others,
+      absl::FunctionRef<absl::Status(const UsedRanges& used, uint64_t end)>
+          visit);
 
   // Of what lies below `end`. `most` is at least 2.
   explicit UsedRanges(uint64_t end, size_t most = kMost)
