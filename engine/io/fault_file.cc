@@ -32,6 +32,23 @@ std::string Flatten(absl::Span<const struct iovec> pieces, size_t size) {
 
 }  // namespace
 
+class FaultMapping final : public Mapping {
+ public:
+  FaultMapping(const FaultFileSystem& owner, std::unique_ptr<Mapping> base)
+      : Mapping(base->data(), base->length()),
+        owner_(owner),
+        base_(std::move(base)) {}
+
+  void ReleasePages() const override { base_->ReleasePages(); }
+  bool MapIfInMemory(uint64_t offset, uint64_t length) const override {
+    return owner_.sees_memory_.load() && base_->MapIfInMemory(offset, length);
+  }
+
+ private:
+  const FaultFileSystem& owner_;
+  const std::unique_ptr<Mapping> base_;
+};
+
 class FaultFile final : public File {
  public:
   FaultFile(FaultFileSystem& owner, std::string path,
@@ -40,6 +57,7 @@ class FaultFile final : public File {
 
   absl::StatusOr<size_t> ReadAt(uint64_t offset,
                                 absl::Span<std::byte> out) override {
+    owner_.bytes_asked_.fetch_add(out.size());
     if (const auto verdict = owner_.Judge(kOpRead)) {
       if (verdict->error_number != 0) {
         return SystemError(verdict->error_number, "injected into a read");
@@ -141,7 +159,8 @@ class FaultFile final : public File {
     if (owner_.MappingIsTooLarge(length)) {
       return SystemError(ENOMEM, "injected limit of mappings");
     }
-    return base_->Map(length);
+    VARVE_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> base, base_->Map(length));
+    return std::make_unique<FaultMapping>(owner_, std::move(base));
   }
 
   absl::Status LockExclusive(absl::Duration patience) override {

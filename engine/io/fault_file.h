@@ -89,8 +89,16 @@ class FaultFileSystem : public FileSystem {
   // The number of calls of these kinds since the beginning.
   int Count(FileOps ops) const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // The number of bytes that reads were asked for since the beginning.
+  uint64_t bytes_asked() const { return bytes_asked_.load(); }
+
   // Makes mappings larger than `length` fail with ENOMEM.
   void set_max_mapping(uint64_t length) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Lets mappings tell what the host has in memory. Without it they do not, so
+  // that whoever can do without the disk reads it all the same, and such a read
+  // can fail.
+  void SeeMemory() { sees_memory_.store(true); }
 
   // Makes syncs do nothing and take no time, for files that the test will throw
   // away.
@@ -113,6 +121,7 @@ class FaultFileSystem : public FileSystem {
 
  private:
   friend class FaultFile;
+  friend class FaultMapping;
 
   // What to do instead of a call.
   struct Verdict {
@@ -131,6 +140,8 @@ class FaultFileSystem : public FileSystem {
 
   FileSystem* const base_;
   std::atomic<bool> skips_syncs_{false};
+  std::atomic<bool> sees_memory_{false};
+  std::atomic<uint64_t> bytes_asked_{0};
   mutable absl::Mutex mutex_;
   std::optional<Fault> fault_ ABSL_GUARDED_BY(mutex_);
   int matched_ ABSL_GUARDED_BY(mutex_) = 0;  // calls of the fault's kinds

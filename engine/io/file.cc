@@ -18,9 +18,11 @@
 #include <optional>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/descriptor.h"
+#include "engine/base/page_size.h"
 #include "engine/base/start_thread.h"
 #include "engine/base/status.h"
 #include "engine/io/bus_guard.h"
@@ -66,6 +68,22 @@ class RealMapping final : public Mapping {
   void ReleasePages() const override {
     // A failure does no harm: this only affects how memory is accounted.
     madvise(address_, length(), MADV_DONTNEED);
+  }
+
+  bool MapIfInMemory(uint64_t offset, uint64_t size) const override {
+    if (size == 0 || offset > length() || size > length() - offset) {
+      return false;
+    }
+    const uint64_t before = offset % PageSize();
+    void* const begin = static_cast<char*>(address_) + (offset - before);
+    std::vector<unsigned char> pages((before + size - 1) / PageSize() + 1);
+    if (mincore(begin, before + size, pages.data()) != 0) return false;
+    const bool in_memory =
+        std::all_of(pages.begin(), pages.end(),
+                    [](unsigned char page) { return (page & 1) != 0; });
+    // Fails where touching a page would raise a signal, because the file ends
+    // before it or the host cannot read it, and before Linux 5.14.
+    return in_memory && madvise(begin, before + size, MADV_POPULATE_READ) == 0;
   }
 
  private:

@@ -42,6 +42,16 @@ class Mapping {
   // Thread-safe.
   virtual void ReleasePages() const {}
 
+  // If the host has all bytes of the range in its memory, maps them and returns
+  // true: as long as the host keeps them, reading them takes no disk and raises
+  // no SIGBUS. Otherwise, and where the host cannot tell, returns false and has
+  // read nothing. (Linux says that it has everything of a file that the process
+  // neither owns nor may write to, and then reads what it does not have; false
+  // if that fails.) Thread-safe.
+  virtual bool MapIfInMemory(uint64_t /*offset*/, uint64_t /*length*/) const {
+    return false;
+  }
+
  protected:
   Mapping(const std::byte* data, uint64_t length)
       : data_(data), length_(length) {}

@@ -140,6 +140,35 @@ TEST_F(FileTest, MappingReachesBeyondTheEndAndGrowsWithTheFile) {
               Bytes(content));
 }
 
+// Nobody has asked for the pages of a hole yet, so the host does not have them.
+TEST_F(FileTest, MappingTellsWhatTheHostHasInMemory) {
+  const auto file = Open(OpenMode::kCreateNew);
+  constexpr uint64_t kHole = 8 << 20;
+  const std::string content = Pattern(1, 100000);
+  ASSERT_THAT(WriteFully(*file, 0, Bytes(content)), IsOk());
+  ASSERT_THAT(file->Truncate(kHole), IsOk());
+  ASSERT_THAT(WriteFully(*file, kHole, Bytes(content)), IsOk());
+  const uint64_t end = kHole + content.size();
+  const auto mapping = file->Map(1 << 28);
+  ASSERT_THAT(mapping, IsOk());
+  const auto has = [&](uint64_t offset, uint64_t length) {
+    return (*mapping)->MapIfInMemory(offset, length);
+  };
+  EXPECT_TRUE(has(0, content.size()));
+  EXPECT_TRUE(has(99, 1));
+  EXPECT_TRUE(has(kHole + 1, content.size() - 1));
+  EXPECT_FALSE(has(0, kHole / 2));
+  EXPECT_FALSE(has(kHole - 1, 2));
+  // Asking has not read it.
+  EXPECT_FALSE(has(kHole / 2, 1));
+  EXPECT_FALSE(has(end - 1, 8192));
+  EXPECT_FALSE(has(0, 0));
+  EXPECT_FALSE(has((*mapping)->length() - 1, 2));
+  EXPECT_FALSE(has(UINT64_MAX, 1));
+  ASSERT_THAT(file->Truncate(0), IsOk());
+  EXPECT_FALSE(has(0, 1));
+}
+
 TEST_F(FileTest, HolesGiveSpaceBack) {
   const auto file = Open(OpenMode::kCreateNew);
   ASSERT_THAT(WriteFully(*file, 0, Bytes(Pattern(1, 1 << 20))), IsOk());

@@ -174,9 +174,9 @@ absl::Status Store::Verify(const EntryLocation& entry) const {
   return impl_->Verify(entry);
 }
 
-absl::Status Store::VerifyBlock(const EntryLocation& entry, uint64_t block,
-                                uint32_t sum) const {
-  return impl_->VerifyBlock(entry, block, sum);
+absl::Status Store::VerifyBlocks(const EntryLocation& entry, uint64_t first,
+                                 absl::Span<const uint32_t> sums) const {
+  return impl_->VerifyBlocks(entry, first, sums);
 }
 
 std::optional<BlockSums> Store::FindBlockSums(const EntryLocation& entry,

@@ -279,11 +279,13 @@ class Store {
   // the payload.
   std::optional<BlockSums> FindBlockSums(const EntryLocation& entry,
                                          uint64_t sums_key_hash) const;
-  // Reads one block of an entry, through the seam like Verify(), and compares
-  // it with its sum. DATA_LOSS (EIO), naming the block, if it does not match;
-  // OUT_OF_RANGE where no block of an entry can be.
-  absl::Status VerifyBlock(const EntryLocation& entry, uint64_t block,
-                           uint32_t sum) const;
+  // Compares the blocks of an entry from `first` on with their sums. What the
+  // host has in its memory is compared in the mapping, where no disk can fail,
+  // and anything else is read through the seam like Verify() does, and nothing
+  // beyond these blocks. DATA_LOSS (EIO), naming the first block that does not
+  // match; OUT_OF_RANGE where no block of an entry can be.
+  absl::Status VerifyBlocks(const EntryLocation& entry, uint64_t first,
+                            absl::Span<const uint32_t> sums) const;
 
   // The number of live keys; tombstones never count.
   size_t size() const;

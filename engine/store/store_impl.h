@@ -238,8 +238,8 @@ class StoreImpl {
   absl::Status ForEachInChain(
       const std::function<bool(const EntryView&)>& visit) const;
   absl::Status Verify(const EntryLocation& entry) const;
-  absl::Status VerifyBlock(const EntryLocation& entry, uint64_t block,
-                           uint32_t sum) const;
+  absl::Status VerifyBlocks(const EntryLocation& entry, uint64_t first,
+                            absl::Span<const uint32_t> sums) const;
   std::optional<BlockSums> FindBlockSums(const EntryLocation& entry,
                                          uint64_t sums_key_hash) const;
 

@@ -24,6 +24,9 @@ constexpr size_t kBlock = 64;
 // How many entries a worker takes at a time.
 constexpr size_t kLot = 4096;
 constexpr size_t kVerifyChunk = size_t{256} << 10;
+// How many blocks are compared at a time: what has been compared is still in
+// the processor's cache when it is served.
+constexpr size_t kBlocksAtOnce = kVerifyChunk / kSumBlockSize;
 
 // If the disk has damaged the chain below the base of the index, the base still
 // knows the live entries that end at or before `end`.
@@ -109,6 +112,53 @@ absl::Status ReadEntry(File& file, uint64_t offset, absl::Span<std::byte> out) {
   const absl::Status status = ReadExactly(file, offset, out);
   if (!absl::IsOutOfRange(status)) return status;
   return ErrorWithCode(absl::StatusCode::kDataLoss, EIO, status.message());
+}
+
+// The range of the payload that some blocks take.
+BlockRange RangeOf(const EntryLocation& entry, uint64_t first, uint64_t count) {
+  return {.begin = BlockAt(entry.payload_size, first).begin,
+          .end = BlockAt(entry.payload_size, first + count - 1).end};
+}
+
+// The first of these blocks that does not match its sum; nothing if all do.
+// `bytes` are those of the blocks.
+std::optional<BlockRange> FindMismatch(const EntryLocation& entry,
+                                       uint64_t first,
+                                       absl::Span<const uint32_t> sums,
+                                       absl::Span<const std::byte> bytes) {
+  for (size_t i = 0; i < sums.size(); ++i) {
+    const BlockRange range = BlockAt(entry.payload_size, first + i);
+    const size_t size = range.end - range.begin;
+    if (Crc32(0, bytes.first(size)) != sums[i]) return range;
+    bytes.remove_prefix(size);
+  }
+  return std::nullopt;
+}
+
+// Whether the host has the blocks in its memory, and they match there.
+bool MatchInMemory(const Mapping& mapping, const EntryLocation& entry,
+                   uint64_t first, absl::Span<const uint32_t> sums) {
+  const BlockRange range = RangeOf(entry, first, sums.size());
+  const uint64_t at = entry.payload_offset + range.begin;
+  const size_t size = range.end - range.begin;
+  return mapping.MapIfInMemory(at, size) &&
+         !FindMismatch(entry, first, sums, {mapping.data() + at, size})
+              .has_value();
+}
+
+absl::Status ReadAndMatch(File& file, const EntryLocation& entry,
+                          uint64_t first, absl::Span<const uint32_t> sums) {
+  const BlockRange range = RangeOf(entry, first, sums.size());
+  const size_t size = range.end - range.begin;
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
+  const absl::Span<std::byte> bytes(buffer.get(), size);
+  VARVE_RETURN_IF_ERROR(
+      ReadEntry(file, entry.payload_offset + range.begin, bytes));
+  const auto mismatch = FindMismatch(entry, first, sums, bytes);
+  if (!mismatch.has_value()) return absl::OkStatus();
+  return Damaged(entry, absl::StrFormat("bytes [%d, %d) of it do not match "
+                                        "their checksum",
+                                        mismatch->begin, mismatch->end));
 }
 
 }  // namespace
@@ -209,27 +259,28 @@ absl::Status StoreImpl::Verify(const EntryLocation& entry) const {
   return absl::OkStatus();
 }
 
-absl::Status StoreImpl::VerifyBlock(const EntryLocation& entry, uint64_t block,
-                                    uint32_t sum) const {
+absl::Status StoreImpl::VerifyBlocks(const EntryLocation& entry, uint64_t first,
+                                     absl::Span<const uint32_t> sums) const {
   const std::shared_ptr<const Generation> generation = Pin();
   const uint64_t tail = generation->tail();
-  if (block >= CountBlocks(entry.payload_size) ||
+  const uint64_t count = CountBlocks(entry.payload_size);
+  if (first >= count || sums.size() > count - first ||
       entry.payload_offset >= tail ||
       entry.payload_size > tail - entry.payload_offset) {
-    return absl::OutOfRangeError(
-        absl::StrFormat("no block %d of an entry lies at [%d, +%d)", block,
-                        entry.payload_offset, entry.payload_size));
+    return absl::OutOfRangeError(absl::StrFormat(
+        "no %d blocks from %d on of an entry lie at [%d, +%d)", sums.size(),
+        first, entry.payload_offset, entry.payload_size));
   }
-  const BlockRange range = BlockAt(entry.payload_size, block);
-  const size_t size = range.end - range.begin;
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(size);
-  const absl::Span<std::byte> bytes(buffer.get(), size);
-  VARVE_RETURN_IF_ERROR(
-      ReadEntry(generation->file(), entry.payload_offset + range.begin, bytes));
-  if (Crc32(0, bytes) == sum) return absl::OkStatus();
-  return Damaged(entry, absl::StrFormat("bytes [%d, %d) of it do not match "
-                                        "their checksum",
-                                        range.begin, range.end));
+  while (!sums.empty()) {
+    const auto some = sums.first(std::min(kBlocksAtOnce, sums.size()));
+    if (!MatchInMemory(*generation->mapping(), entry, first, some)) {
+      VARVE_RETURN_IF_ERROR(
+          ReadAndMatch(generation->file(), entry, first, some));
+    }
+    first += some.size();
+    sums.remove_prefix(some.size());
+  }
+  return absl::OkStatus();
 }
 
 std::optional<BlockSums> StoreImpl::FindBlockSums(

@@ -1,5 +1,7 @@
 // Block sums: written with large entries, found again, and hidden with them.
 
+#include <unistd.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -40,17 +42,25 @@ class StoreSumsTest : public StoreFixture {
     store_ = *std::move(store);
     ASSERT_FALSE(store_->has_index());
   }
+  static std::vector<uint32_t> AllSums(const BlockSums& sums) {
+    std::vector<uint32_t> all;
+    for (uint64_t block = 0; block < sums.count(); ++block) {
+      all.push_back(*sums.SumOf(block));
+    }
+    return all;
+  }
   // Whether the entry has sums, and these match all of its blocks.
   bool IsSummed(const EntryLocation& entry, uint64_t key = kSumsKey) const {
     const auto sums = store_->FindBlockSums(entry, key);
     if (!sums.has_value()) return false;
     EXPECT_TRUE(sums->MatchEntry());
     for (uint64_t block = 0; block < sums->count(); ++block) {
-      EXPECT_THAT(store_->VerifyBlock(entry, block, *sums->SumOf(block)),
+      EXPECT_THAT(store_->VerifyBlocks(entry, block, {*sums->SumOf(block)}),
                   IsOk());
-      EXPECT_THAT(store_->VerifyBlock(entry, block, *sums->SumOf(block) ^ 1),
+      EXPECT_THAT(store_->VerifyBlocks(entry, block, {*sums->SumOf(block) ^ 1}),
                   HasCode(absl::StatusCode::kDataLoss));
     }
+    EXPECT_THAT(store_->VerifyBlocks(entry, 0, AllSums(*sums)), IsOk());
     return true;
   }
 };
@@ -72,7 +82,9 @@ TEST_F(StoreSumsTest, AreThoseOfTheEntry) {
   EXPECT_FALSE(IsSummed(entry, kSumsKey + 1));
   EXPECT_EQ(store_->tail(),
             Align64(entry.end()) + BlockSums::SizeFor(kSize) + kMetadataSize);
-  EXPECT_THAT(store_->VerifyBlock(entry, CountBlocks(kSize), 0),
+  EXPECT_THAT(store_->VerifyBlocks(entry, CountBlocks(kSize), {0}),
+              HasCode(absl::StatusCode::kOutOfRange));
+  EXPECT_THAT(store_->VerifyBlocks(entry, CountBlocks(kSize) - 1, {0, 0}),
               HasCode(absl::StatusCode::kOutOfRange));
   Open();
   EXPECT_TRUE(IsSummed(entry));
@@ -220,17 +232,59 @@ TEST_F(StoreSumsTest, ADamagedBlockIsNamedAndTheOthersAreSound) {
   std::string bytes = File();
   bytes[entry.payload_offset + kSumBlockSize] ^= 1;
   WriteWholeFile(Path(), bytes);
-  Open();
-  const auto sums = store_->FindBlockSums(entry, kSumsKey);
-  ASSERT_TRUE(sums.has_value());
-  for (uint64_t block = 0; block < sums->count(); ++block) {
-    const absl::Status status =
-        store_->VerifyBlock(entry, block, *sums->SumOf(block));
-    EXPECT_EQ(status.ok(), block != 1);
-    if (block != 1) continue;
-    EXPECT_THAT(std::string(status.message()),
+  for (const bool in_memory : {false, true}) {
+    if (in_memory) file_system_.SeeMemory();
+    Open();
+    const auto sums = store_->FindBlockSums(entry, kSumsKey);
+    ASSERT_TRUE(sums.has_value());
+    for (uint64_t block = 0; block < sums->count(); ++block) {
+      const absl::Status status =
+          store_->VerifyBlocks(entry, block, {*sums->SumOf(block)});
+      EXPECT_EQ(status.ok(), block != 1);
+    }
+    const absl::Status all = store_->VerifyBlocks(entry, 0, AllSums(*sums));
+    EXPECT_THAT(all, HasCode(absl::StatusCode::kDataLoss));
+    EXPECT_THAT(std::string(all.message()),
                 testing::HasSubstr("bytes [65536, 131072)"));
   }
+}
+
+TEST_F(StoreSumsTest, WhatIsInMemoryIsComparedWithoutARead) {
+  const EntryLocation entry = Add("k", Pattern(1, 3 * kSize));
+  file_system_.SeeMemory();
+  Open();
+  const int reads = file_system_.Count(kOpRead);
+  EXPECT_TRUE(IsSummed(entry));
+  // Each block was compared with a wrong sum, too; that is found out by a read.
+  EXPECT_EQ(file_system_.Count(kOpRead) - reads,
+            static_cast<int>(CountBlocks(entry.payload_size)));
+}
+
+TEST_F(StoreSumsTest, BlocksAreReadTogetherAndNothingElse) {
+  const EntryLocation entry = Add("k", Pattern(1, 3 * kSize));
+  const auto sums = store_->FindBlockSums(entry, kSumsKey);
+  ASSERT_TRUE(sums.has_value());
+  const int reads = file_system_.Count(kOpRead);
+  const uint64_t asked = file_system_.bytes_asked();
+  EXPECT_THAT(store_->VerifyBlocks(entry, 0, AllSums(*sums)), IsOk());
+  EXPECT_EQ(file_system_.Count(kOpRead) - reads, 3);
+  EXPECT_EQ(file_system_.bytes_asked() - asked, 3 * kSize);
+}
+
+TEST_F(StoreSumsTest, WhatSomebodyCutOffIsNotInMemory) {
+  const EntryLocation entry = Add("k", Pattern(1, kSize));
+  const auto sums = store_->FindBlockSums(entry, kSumsKey);
+  ASSERT_TRUE(sums.has_value());
+  const std::vector<uint32_t> all = AllSums(*sums);
+  file_system_.SeeMemory();
+  ASSERT_EQ(truncate(Path().c_str(), static_cast<off_t>(entry.payload_offset +
+                                                        2 * kSumBlockSize)),
+            0);
+  EXPECT_THAT(store_->VerifyBlocks(entry, 0, {all[0], all[1]}), IsOk());
+  EXPECT_THAT(store_->VerifyBlocks(entry, 1, {all[1], all[2]}),
+              HasCode(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(store_->VerifyBlocks(entry, 3, {all[3]}),
+              HasCode(absl::StatusCode::kDataLoss));
 }
 
 }  // namespace

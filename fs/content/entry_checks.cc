@@ -16,6 +16,9 @@ namespace {
 constexpr size_t kMaxRangesNamed = 8;
 // Of a large entry, so much is compared at a time.
 constexpr size_t kChunk = size_t{1} << 20;
+// So many blocks are compared by one call. If one of them is damaged, the
+// others are compared again.
+constexpr size_t kMostTogether = 16;
 
 absl::StatusOr<EntryView> FindEntryOf(const Store& store,
                                       const Extent& extent) {
@@ -79,7 +82,9 @@ std::string DescribeDamage(const Store& store, const Identity& identity,
   for (uint64_t block = 0; block < sums->count(); ++block) {
     const std::optional<uint32_t> sum = sums->SumOf(block);
     if (!sum.has_value()) return "";
-    if (!store.VerifyBlock(entry, block, *sum).ok()) damaged.push_back(block);
+    if (!store.VerifyBlocks(entry, block, {*sum}).ok()) {
+      damaged.push_back(block);
+    }
   }
   return DescribeBlocks(entry.payload_size, damaged);
 }
@@ -138,13 +143,26 @@ absl::Status EntryChecks::CheckBlocks(const Extent& extent,
       entry, core_.identity.SumsKeyHash(entry.key_hash));
   if (!sums.has_value()) return absl::UnimplementedError("no block sums");
   const auto [first, last] = BlocksOf(extent);
-  for (uint64_t block = first; block <= last; ++block) {
-    const uint64_t at = entry.payload_offset + block * kSumBlockSize;
-    if (blocks_.Contains(at)) continue;
-    const std::optional<uint32_t> sum = sums->SumOf(block);
-    if (!sum.has_value()) return absl::UnimplementedError("damaged sums");
-    VARVE_RETURN_IF_ERROR(core_.store->VerifyBlock(entry, block, *sum));
-    blocks_.Add(at);
+  const auto place_of = [&](uint64_t block) {
+    return entry.payload_offset + block * kSumBlockSize;
+  };
+  for (uint64_t block = first; block <= last;) {
+    // Those that follow one another are compared together.
+    std::vector<uint32_t> run;
+    while (block + run.size() <= last && run.size() < kMostTogether &&
+           !blocks_.Contains(place_of(block + run.size()))) {
+      const std::optional<uint32_t> sum = sums->SumOf(block + run.size());
+      if (!sum.has_value()) return absl::UnimplementedError("damaged sums");
+      run.push_back(*sum);
+    }
+    if (run.empty()) {
+      ++block;
+      continue;
+    }
+    VARVE_RETURN_IF_ERROR(core_.store->VerifyBlocks(entry, block, run));
+    for (const uint64_t end = block + run.size(); block < end; ++block) {
+      blocks_.Add(place_of(block));
+    }
   }
   return absl::OkStatus();
 }

@@ -36,10 +36,11 @@ class EntryChecksTest : public testing::Test {
     EXPECT_THAT(batch.Commit(), IsOk());
     return ExtentOf(entry);
   }
-  int CountReads(const Extent& extent) {
-    const int before = file_system_.Count(kOpRead);
+  // To check the extent, which must be sound.
+  uint64_t BytesRead(const Extent& extent) {
+    const uint64_t before = file_system_.bytes_asked();
     EXPECT_THAT(checks_.Check(extent), IsOk());
-    return file_system_.Count(kOpRead) - before;
+    return file_system_.bytes_asked() - before;
   }
 
   const TemporaryDirectory directory_;
@@ -50,22 +51,23 @@ class EntryChecksTest : public testing::Test {
 
 TEST_F(EntryChecksTest, EachBlockIsReadOnce) {
   const Extent entry = Add(kKey, Pattern(1, kSize));
-  EXPECT_EQ(CountReads(entry.Part(3 * kSumBlockSize, 1, 0)), 1);
-  EXPECT_EQ(CountReads(entry.Part(3 * kSumBlockSize, kSumBlockSize, 0)), 0);
-  EXPECT_EQ(CountReads(entry.Part(3 * kSumBlockSize, kSumBlockSize + 1, 0)), 1);
-  EXPECT_EQ(CountReads(entry), 8);
-  EXPECT_EQ(CountReads(entry), 0);
+  constexpr uint64_t kBlock = kSumBlockSize;
+  EXPECT_EQ(BytesRead(entry.Part(3 * kBlock, 1, 0)), kBlock);
+  EXPECT_EQ(BytesRead(entry.Part(3 * kBlock, kBlock, 0)), 0);
+  EXPECT_EQ(BytesRead(entry.Part(3 * kBlock, kBlock + 1, 0)), kBlock);
+  EXPECT_EQ(BytesRead(entry), kSize - 2 * kBlock);
+  EXPECT_EQ(BytesRead(entry), 0);
 }
 
 TEST_F(EntryChecksTest, WhatIsForgottenIsReadAgain) {
   const Extent entry = Add(kKey, Pattern(1, kSize));
-  EXPECT_EQ(CountReads(entry), 10);
+  EXPECT_EQ(BytesRead(entry), kSize);
   checks_.Forget();
-  EXPECT_EQ(CountReads(entry), 10);
+  EXPECT_EQ(BytesRead(entry), kSize);
   const absl::Status damage = checks_.NoteDamaged(entry, {2, 3, 9});
   EXPECT_THAT(std::string(damage.message()),
               HasSubstr("[131072, 262144), [589824, 655460) of it"));
-  EXPECT_EQ(CountReads(entry), 3);
+  EXPECT_EQ(BytesRead(entry), 3 * kSumBlockSize + 100);
 }
 
 TEST_F(EntryChecksTest, AReadThatFailsIsTriedAgain) {
@@ -73,7 +75,24 @@ TEST_F(EntryChecksTest, AReadThatFailsIsTriedAgain) {
   file_system_.Inject({.ops = kOpRead, .error_number = 5});
   EXPECT_FALSE(checks_.Check(entry.Part(0, 1, 0)).ok());
   file_system_.Heal();
-  EXPECT_EQ(CountReads(entry.Part(0, 1, 0)), 1);
+  EXPECT_EQ(BytesRead(entry.Part(0, 1, 0)), kSumBlockSize);
+}
+
+TEST_F(EntryChecksTest, WhatIsInMemoryIsNotRead) {
+  const Extent entry = Add(kKey, Pattern(1, kSize));
+  file_system_.SeeMemory();
+  EXPECT_EQ(BytesRead(entry), 0);
+  file_system_.Inject({.ops = kOpRead, .error_number = 5});
+  checks_.Forget();
+  EXPECT_THAT(checks_.Check(entry), IsOk());
+}
+
+TEST_F(EntryChecksTest, AnEntryOfManyBlocks) {
+  constexpr uint64_t kMany = 40 * kSumBlockSize;
+  const Extent entry = Add(kKey, Pattern(1, kMany));
+  EXPECT_EQ(BytesRead(entry.Part(20 * kSumBlockSize, 1, 0)), kSumBlockSize);
+  EXPECT_EQ(BytesRead(entry), kMany - kSumBlockSize);
+  EXPECT_EQ(BytesRead(entry), 0);
 }
 
 // Where an entry is gone, what was found out of the one that lies there must

@@ -321,7 +321,7 @@ def run_part(name, report, arguments, folder):
     if name == "file" and free < (arguments.file_gib + 2) * GIB:
         raise BenchError("%s has no room for %d GiB; choose another --dir or --file-gib" % (
             folder, arguments.file_gib))
-    if name == "tree" and free < arguments.files * BYTES_PER_FILE:
+    if name == "tree" and free < arguments.files * BYTES_PER_FILE + 2 * GIB:
         raise BenchError("%s has no room for %d files; choose another --dir or --files" % (
             folder, arguments.files))
     stores = []

@@ -5,6 +5,7 @@ that it is seen to take is that of one session.
 """
 
 import json
+import os
 import statistics
 
 from bench_tools import BenchError, run
@@ -12,6 +13,7 @@ from bench_tools import BenchError, run
 THOUSAND = 1000
 MIB = 1 << 20
 OPENINGS = 5
+LARGE_MIB = 1024
 # Of the step that is compared with a store of a thousand files.
 COMPARED = ("creating", "finding", "reading", "removing")
 
@@ -141,6 +143,20 @@ def report_clones(report, tree):
     report_punching(report, tree, ", one file in ten a clone")
 
 
+def report_large(report, program, path, rounds):
+    """A file whose blocks are compared with their checksums when they are first read."""
+    times = Tree(program, path, 0).step("large", "--mib", LARGE_MIB, "--rounds", rounds)
+    os.unlink(path)
+    for text, first, again, at_most in (
+            ("a file of %d MiB: read for the first time, against the next" % LARGE_MIB,
+             "first", "again", 1.3),
+            ("  4 KiB in a block not read before, against one that was",
+             "random first", "random again", None)):
+        ratios = [one / other for one, other in zip(times[first], times[again])]
+        report.add(text, statistics.median(ratios), "times", at_most,
+                   seconds={what: times[what] for what in (first, again)})
+
+
 def report_removing(report, tree):
     removed = tree.step("remove")
     if removed["removed"] < tree.files:
@@ -167,3 +183,4 @@ def measure(report, arguments, paths):
     report_punching(report, tree, "")
     report_clones(report, tree)
     report_removing(report, tree)
+    report_large(report, program, many_path + ".large", arguments.rounds)

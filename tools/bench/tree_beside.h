@@ -19,6 +19,7 @@ struct Arguments {
   std::string other_store;
   uint64_t files = 20'000;
   uint64_t changes = 10'000;
+  uint64_t mebibytes = 1024;
   int rounds = 5;
 };
 
