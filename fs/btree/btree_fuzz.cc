@@ -1,6 +1,6 @@
 // Trees of hostile nodes: each has the right checksum, but otherwise any form.
-// Reading, walking and merging must end, stay inside the nodes, and give items
-// in order or an error.
+// Reading, walking, merging and comparing must end, stay inside the nodes, and
+// give items in order or an error.
 //
 // The input is a script that makes nodes one after the other. An inner node
 // points to nodes that were made before it, or to none.
@@ -20,6 +20,7 @@
 #include "fs/btree/node.h"
 #include "fs/btree/overlay.h"
 #include "fs/btree/stored_tree.h"
+#include "fs/btree/tree_diff.h"
 
 namespace varve::fs {
 namespace {
@@ -64,7 +65,9 @@ std::string AnyNode(FuzzScript& script, const std::vector<NodePointer>& made) {
   return node;
 }
 
-absl::Status Walk(const LayeredTree& tree) {
+using Items = std::map<std::string, std::string>;
+
+absl::Status Walk(const LayeredTree& tree, Items* items = nullptr) {
   LayeredCursor cursor(&tree);
   std::string last;
   bool is_first = true;
@@ -73,9 +76,40 @@ absl::Status Walk(const LayeredTree& tree) {
     if (!is_first && cursor.key() <= last) std::abort();
     is_first = false;
     last = std::string(cursor.key());
+    if (items != nullptr) items->emplace(last, cursor.value());
     status = cursor.Next();
   }
   return status;
+}
+
+// Of two trees that can be walked over, the difference must make the items of
+// the one out of those of the other.
+void Compare(const LayeredTree& before, const LayeredTree& after,
+             NodeSharing sharing) {
+  Items items;
+  Items expected;
+  const bool can_walk =
+      Walk(before, &items).ok() && Walk(after, &expected).ok();
+  std::string last;
+  bool is_first = true;
+  const absl::Status status = DiffTrees(
+      before, after, sharing,
+      [&](const ItemDifference& found) -> absl::StatusOr<bool> {
+        if (found.before == found.after) std::abort();
+        if (!is_first && found.key <= last) std::abort();
+        is_first = false;
+        last = std::string(found.key);
+        const auto it = items.find(last);
+        const bool was_there = it != items.end();
+        if (can_walk && (was_there != found.before.has_value() ||
+                         (was_there && it->second != *found.before))) {
+          std::abort();
+        }
+        if (was_there) items.erase(it);
+        if (found.after.has_value()) items.emplace(last, *found.after);
+        return true;
+      });
+  if (can_walk && (!status.ok() || items != expected)) std::abort();
 }
 
 }  // namespace
@@ -108,6 +142,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string key(reinterpret_cast<const char*>(data), size % 6);
   (void)tree.Get(key);
   (void)tree.FindAtOrBefore(key, "");
+  // Nodes point to nodes made before them, so that these two often share some.
+  const StoredTree other(&reader, made[data[0] % made.size()]);
+  for (const NodeSharing sharing :
+       {NodeSharing::kOneStore, NodeSharing::kNone}) {
+    Compare(LayeredTree({}, &other), LayeredTree({}, &stored), sharing);
+    Compare(tree, LayeredTree({}, &other), sharing);
+  }
   const auto root = MergeOverlay(stored, overlay, &nodes);
   if (!root.ok()) return 0;
   // The merged tree must have the items of the layers, if all layers could be
@@ -119,6 +160,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (walked.ok() && (!before.ok() || !after.ok() || *before != *after)) {
     std::abort();
   }
-  (void)Walk(LayeredTree({}, &merged));
+  const LayeredTree newer({}, &merged);
+  (void)Walk(newer);
+  Compare(tree, newer, NodeSharing::kOneStore);
+  Compare(LayeredTree({}, &stored), newer, NodeSharing::kOneStore);
   return 0;
 }

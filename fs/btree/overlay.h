@@ -74,6 +74,12 @@ class LayeredTree {
   absl::StatusOr<std::optional<Found>> FindAtOrBefore(
       absl::string_view key, absl::string_view low) const;
 
+  // The layers: the overlays, newest first, and the stored tree.
+  const absl::InlinedVector<const Overlay*, 3>& overlays() const {
+    return overlays_;
+  }
+  const StoredTree& stored() const { return *stored_; }
+
  private:
   friend class LayeredCursor;
   absl::InlinedVector<const Overlay*, 3> overlays_;

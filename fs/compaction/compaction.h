@@ -15,6 +15,8 @@ struct CompactionOptions {
   // Punch holes where dead payloads lie, which gives their blocks back to the
   // host, instead of copying live entries to a new file.
   bool punch = false;
+  // Keep no past moments but snapshots, whatever the policy says.
+  bool forget = false;
   // The most bytes to copy per second; 0 for no limit.
   uint64_t bytes_per_second = 0;
   // Use the disk only while nobody else does (idle I/O priority).

@@ -11,6 +11,7 @@
 #include "fs/compaction/compactor.h"
 #include "fs/compaction/live_bytes.h"
 #include "fs/compaction/puncher.h"
+#include "fs/history/history_plan.h"
 
 namespace varve::fs {
 namespace {
@@ -61,7 +62,8 @@ absl::Status CompactionRunner::Punch(const CompactionOptions& options) {
               .copy_gate = context_.copy_gate,
               .answers = context_.answers,
               .sync = [this] { return context_.core.store->Sync().status(); },
-              .background = options.background})
+              .background = options.background,
+              .forget = options.forget})
       .Run();
 }
 
@@ -74,7 +76,8 @@ absl::Status CompactionRunner::Copy(const CompactionOptions& options) {
                                    .now = context_.now,
                                    .unnamed = context_.unnamed,
                                    .copy_gate = context_.copy_gate,
-                                   .background = options.background})
+                                   .background = options.background,
+                                   .forget = options.forget})
                             .Run());
   return context_.core.store->Sync().status();
 }
@@ -109,6 +112,24 @@ void CompactionRunner::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
+bool CompactionRunner::HistoryIsHard() {
+  absl::ReaderMutexLock lock(&context_.core.tree_mu);
+  const absl::StatusOr<HistoryPolicy> policy = PolicyOf(context_.core);
+  return policy.ok() && policy->hard;
+}
+
+uint64_t CompactionRunner::HistoryAllowance(uint64_t live) {
+  absl::ReaderMutexLock lock(&context_.core.tree_mu);
+  const absl::StatusOr<HistoryPolicy> policy = PolicyOf(context_.core);
+  if (!policy.ok()) {
+    context_.incidents.Report(policy.status());
+    return 0;
+  }
+  return policy->within > absl::ZeroDuration()
+             ? std::max(live, kLeastHistoryBytes)
+             : 0;
+}
+
 CompactionPolicy::Due CompactionRunner::FindDue() {
   Store& store = *context_.core.store;
   if (policy_.never() || store.read_only() || monitor_.progress().running()) {
@@ -122,10 +143,14 @@ CompactionPolicy::Due CompactionRunner::FindDue() {
   // So small a store is not worth counting.
   if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
   const uint64_t live = CountNeeded();
-  CompactionPolicy::Due due = policy_.Find(live, info->allocated);
+  // What history may have is not dead.
+  const uint64_t history =
+      std::min(HistoryAllowance(live),
+               info->allocated - std::min(info->allocated, live));
+  CompactionPolicy::Due due = policy_.Find(live + history, info->allocated);
   if (!due.copy) return due;
   const absl::StatusOr<SpaceOnDisk> space = store.Space();
-  due.copy = space.ok() && space->HasRoomFor(2 * live);
+  due.copy = space.ok() && space->HasRoomFor(2 * (live + history));
   return due;
 }
 
@@ -187,7 +212,10 @@ PressureRelief CompactionRunner::MakeRoom() {
     return relief;
   }
   last_pressure_punch_ = now;
-  context_.incidents.Report(Start({.punch = true, .background = true}));
+  // History gives way to what is written now.
+  const bool forget = !HistoryIsHard();
+  context_.incidents.Report(
+      Start({.punch = true, .forget = forget, .background = true}));
   return relief;
 }
 

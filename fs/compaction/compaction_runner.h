@@ -84,7 +84,11 @@ class CompactionRunner {
   absl::Status Punch(const CompactionOptions& options);
   absl::Status Copy(const CompactionOptions& options);
   CompactionPolicy::Due FindDue();
-  uint64_t CountNeeded();     // live bytes
+  uint64_t CountNeeded();  // live bytes
+  // How many bytes history may have, and whether it must not yield to a full
+  // disk.
+  uint64_t HistoryAllowance(uint64_t live);
+  bool HistoryIsHard();
   uint64_t AllocatedBytes();  // of the store on the disk; 0 if unknown
 
   const Context context_;

@@ -60,7 +60,7 @@ TEST_F(CompactionRunnerTest, OneAfterTheOther) {
   Open();
   EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
   for (int i = 0; i < 3; ++i) {
-    ASSERT_THAT(runner_->Start({}), IsOk());
+    ASSERT_THAT(runner_->Start({.forget = true}), IsOk());
     ASSERT_THAT(runner_->WaitForEnd(), IsOk());
     EXPECT_EQ(runner_->progress().phase, CompactionPhase::kEnded);
   }
@@ -73,7 +73,7 @@ TEST_F(CompactionRunnerTest, AReadOnlyStoreIsLeftAlone) {
   auto store = Store::Open(path_, {.mode = OpenMode::kRead});
   ASSERT_THAT(store, IsOk());
   core_.store = *std::move(store);
-  EXPECT_EQ(ErrnoOf(runner_->Start({})), EROFS);
+  EXPECT_EQ(ErrnoOf(runner_->Start({.forget = true})), EROFS);
   EXPECT_EQ(runner_->MakeRoom().pause, absl::ZeroDuration());
   runner_->StartIfDue();
   EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
@@ -84,9 +84,9 @@ TEST_F(CompactionRunnerTest, AReadOnlyStoreIsLeftAlone) {
 TEST_F(CompactionRunnerTest, StoppingCancelsAndWaits) {
   Open();
   const CopyGate::Copy copy(copy_gate_);
-  ASSERT_THAT(runner_->Start({}), IsOk());
+  ASSERT_THAT(runner_->Start({.forget = true}), IsOk());
   // Does not start another one.
-  ASSERT_THAT(runner_->Start({.punch = true}), IsOk());
+  ASSERT_THAT(runner_->Start({.punch = true, .forget = true}), IsOk());
   EXPECT_FALSE(runner_->progress().punch);
   runner_->Stop();
   EXPECT_FALSE(runner_->progress().running());
@@ -97,7 +97,7 @@ TEST_F(CompactionRunnerTest, StoppingCancelsAndWaits) {
 TEST_F(CompactionRunnerTest, ACopyGivesWayOnAFullDisk) {
   Open();
   const CopyGate::Copy copy(copy_gate_);
-  ASSERT_THAT(runner_->Start({}), IsOk());
+  ASSERT_THAT(runner_->Start({.forget = true}), IsOk());
   const PressureRelief relief = runner_->MakeRoom();
   EXPECT_TRUE(relief.again);
   EXPECT_GT(relief.pause, absl::ZeroDuration());
@@ -113,7 +113,7 @@ TEST_F(CompactionRunnerTest, AFullDiskIsPunchedOnceUnlessMoreDies) {
   EXPECT_TRUE(runner_->progress().punch);
   runner_->Cancel();  // without effect: none runs
   // A copy in between shows whether it is punched again.
-  ASSERT_THAT(runner_->Start({}), IsOk());
+  ASSERT_THAT(runner_->Start({.forget = true}), IsOk());
   ASSERT_THAT(runner_->WaitForEnd(), IsOk());
   EXPECT_FALSE(runner_->MakeRoom().again);
   EXPECT_FALSE(runner_->progress().punch);

@@ -16,6 +16,7 @@
 #include "fs/base/idle_priority.h"
 #include "fs/compaction/live_bytes.h"
 #include "fs/log/checkpoint.h"
+#include "fs/log/commit.h"
 #include "fs/log/loader.h"
 #include "fs/log/store_identity.h"
 
@@ -95,7 +96,38 @@ absl::Status Compactor::LoadCopy() {
     absl::MutexLock lock(&copy_.commit_mu);
     copy_.clean = false;
   }
+  return PlanMoments();
+}
+
+absl::Status Compactor::PlanMoments() {
+  HistoryBounds bounds = {.forget = context_.forget};
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, context_.core.store->Info());
+  const uint64_t live = EstimateLiveBytes(context_.core);
+  bounds.dead_bytes = info.allocated - std::min(info.allocated, live);
+  bounds.most_bytes = std::max(live, kLeastHistoryBytes);
+  VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(copy_, context_.now(), bounds));
+  moments_ = history_.PlacesBefore();
+  ship_from_ = copy_.store->tail();
+  if (history_.oldest.has_value()) {
+    ship_from_ = history_.oldest->end;
+  } else if (!moments_.empty()) {
+    VARVE_ASSIGN_OR_RETURN(moments_.emplace_back(),
+                           FinderOf(copy_).Find(history_.kept_from));
+  }
+  if (!moments_.empty()) {
+    VARVE_ASSIGN_OR_RETURN(
+        first_,
+        PastTree::Open(copy_.store.get(), copy_.identity, moments_.front()));
+  }
   source_ = std::move(copy_.store);
+  absl::MutexLock commit_lock(&copy_.commit_mu);
+  copy_.snapshots.clear();  // they are places in the old store
+  forgets_at_once_ = first_ == nullptr;
+  if (forgets_at_once_) return absl::OkStatus();
+  copy_.last_sequence = first_->sequence();
+  copy_.latest_time = first_->time();
+  absl::MutexLock lock(&copy_.tree_mu);
+  copy_.log_tree = first_->tree();
   return absl::OkStatus();
 }
 
@@ -103,7 +135,7 @@ absl::Status Compactor::CheckSpace() {
   // Content that is in use but not in the tree is copied, too.
   const uint64_t needed =
       std::max(EstimateLiveBytes(copy_), EstimateLiveBytes(context_.core)) +
-      CountSpilledBytes(context_.open_files);
+      (source_->tail() - ship_from_) + CountSpilledBytes(context_.open_files);
   VARVE_ASSIGN_OR_RETURN(const SpaceOnDisk space, context_.core.store->Space());
   if (space.HasRoomFor(needed + kReserve)) return absl::OkStatus();
   return SystemError(
@@ -120,7 +152,7 @@ std::vector<EntryLocation> Compactor::EntriesOfStreams() const {
     if (open->stream == nullptr) continue;
     for (const EntryLocation& entry : open->stream->sealed()) {
       // Later entries are shipped.
-      if (entry.end() <= source_->tail()) entries.push_back(entry);
+      if (entry.end() <= ship_from_) entries.push_back(entry);
     }
   }
   return entries;
@@ -135,6 +167,7 @@ absl::Status Compactor::CopyAll() {
   }
   TreeCopier copier(
       *source_, copy_, [this] { return NewDataId(); }, monitor, translation_);
+  if (forgets_at_once_) copier.set_kept_from(history_.kept_from);
   VARVE_RETURN_IF_ERROR(copier.CopyTree());
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(EntriesOfStreams()));
   VARVE_ASSIGN_OR_RETURN(UnnamedEntries::Found found, context_.unnamed.Find());
@@ -142,7 +175,7 @@ absl::Status Compactor::CopyAll() {
   // What was not found by its key is not among them, and not copied.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   std::erase_if(unnamed, [this](const EntryLocation& entry) {
-    return entry.end() > source_->tail();
+    return entry.end() > ship_from_;
   });
   VARVE_RETURN_IF_ERROR(copier.CopyEntries(unnamed));
   unnamed_limit_ = copy_.store->tail();
@@ -150,9 +183,65 @@ absl::Status Compactor::CopyAll() {
   VARVE_RETURN_IF_ERROR(WriteFirstCheckpoints(
       copy_, context_.now(),
       [&moved](AddItem add) { return moved.ForEachItem(add); }));
-  absl::MutexLock lock(&copy_.commit_mu);
-  VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
+  {
+    absl::MutexLock lock(&copy_.commit_mu);
+    VARVE_RETURN_IF_ERROR(WriteLeastLength(*context_.file_system, copy_));
+  }
+  VARVE_RETURN_IF_ERROR(CopyMoments());
   return copy_.store->Sync().status();
+}
+
+absl::Status Compactor::CopyMoments() {
+  if (first_ == nullptr) return absl::OkStatus();
+  HistoryCopier copier({.source = *source_,
+                        .copy = copy_,
+                        .translation = translation_,
+                        .monitor = context_.monitor,
+                        .new_data_id = [this] { return NewDataId(); },
+                        .now = context_.now},
+                       std::move(first_));
+  VARVE_ASSIGN_OR_RETURN(MomentPlace place, PlaceOfCheckpoint(copy_));
+  for (size_t i = 0; i < moments_.size(); ++i) {
+    if (i > 0) {
+      VARVE_ASSIGN_OR_RETURN(
+          std::unique_ptr<PastTree> tree,
+          PastTree::Open(source_.get(), copy_.identity, moments_[i]));
+      VARVE_ASSIGN_OR_RETURN(place, copier.Copy(std::move(tree)));
+    }
+    if (i >= history_.snapshots.size()) continue;
+    absl::MutexLock lock(&copy_.commit_mu);
+    copy_.snapshots.push_back(place);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Compactor::ShipWindow() {
+  // Not all at once, so that no list of entries becomes long.
+  std::vector<uint64_t> ends = {source_->tail()};
+  uint64_t at;
+  {
+    absl::MutexLock lock(&context_.core.commit_mu);
+    at = context_.core.checkpoint;
+  }
+  while (at != 0) {
+    VARVE_ASSIGN_OR_RETURN(
+        const Checkpoint checkpoint,
+        ReadCheckpoint(*context_.core.store, copy_.identity, at));
+    if (checkpoint.root.log_begin <= ship_from_) break;
+    if (checkpoint.root.log_begin < ends.back()) {
+      ends.push_back(checkpoint.root.log_begin);
+    }
+    at = checkpoint.root.previous;
+  }
+  for (auto end = ends.rbegin(); end != ends.rend(); ++end) {
+    VARVE_RETURN_IF_ERROR(shipper_->ShipTo(*end));
+    if (CheckpointIsDue(copy_)) {
+      VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy_, context_.now()));
+    }
+  }
+  // Of what was in the store before, all is in the copy now.
+  unnamed_limit_ = copy_.store->tail();
+  return absl::OkStatus();
 }
 
 std::vector<Extent> Compactor::PlacesOfOrphans() const {
@@ -184,8 +273,9 @@ std::vector<Extent> Compactor::LoosePlaces() const {
 absl::Status Compactor::CatchUp() {
   Store& live = *context_.core.store;
   shipper_ = std::make_unique<LogShipper>(
-      live, copy_, source_->tail(), [this] { return NewDataId(); },
-      context_.monitor, translation_);
+      live, copy_, ship_from_, [this] { return NewDataId(); }, context_.monitor,
+      translation_);
+  VARVE_RETURN_IF_ERROR(ShipWindow());
   CompactionMonitor& monitor = context_.monitor;
   uint64_t before = monitor.progress().bytes_done;
   for (int round = 0; round < kMaxRounds; ++round) {
@@ -254,6 +344,9 @@ absl::Status Compactor::SwitchLocked(absl::Span<const Extent> dirty) {
   core.relocation_mu.AssertHeld();
   core.commit_mu.AssertHeld();
   VARVE_RETURN_IF_ERROR(core.store->Seal());
+  VARVE_RETURN_IF_ERROR(forgets_at_once_
+                            ? CheckPlan(core, history_)
+                            : CommitPlan(core, history_, context_.now()));
   VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
   VARVE_RETURN_IF_ERROR(FindNewPlaces(PlacesOfOrphans()));
   VARVE_RETURN_IF_ERROR(FindNewPlaces(dirty));
@@ -266,6 +359,7 @@ absl::Status Compactor::SwitchLocked(absl::Span<const Extent> dirty) {
   }
   {
     absl::MutexLock lock(&copy_.tree_mu);
+    VARVE_RETURN_IF_ERROR(FindSnapshotPlaces(copy_));
     old_tree_ =
         std::move(copy_.log_tree);  // the new tree, until the exchange below
   }
@@ -288,6 +382,7 @@ absl::Status Compactor::SwitchLocked(absl::Span<const Extent> dirty) {
   MoveOrphans();
   core.checkpoint = copy_.checkpoint;
   core.checkpoint_before = copy_.checkpoint_before;
+  core.snapshots = copy_.snapshots;
   core.log_bytes = copy_.log_bytes;
   core.clean = false;  // the new file has no commit that marks it as closed
   context_.unnamed.SetLimit(unnamed_limit_);
@@ -322,6 +417,7 @@ absl::Status Compactor::Run() {
   const CopyGate::Closing closing(context_.copy_gate);
   VARVE_RETURN_IF_ERROR(CheckPlace());
   VARVE_RETURN_IF_ERROR(LoadCopy());
+  if (KeepsEverything()) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(CheckSpace());
   VARVE_ASSIGN_OR_RETURN(copy_.store, core.store->MakeReplacement());
   context_.monitor.PauseUnless(

@@ -2,10 +2,12 @@
 // live entries, while other operations go on (docs/rationale.md, "Compaction").
 // Not thread-safe.
 //
-//   1. Loads the tree a second time, as the store has it at this moment, and
-//      copies all of its content into a new store, with a checkpoint.
-//   2. Ships commits that have come meanwhile to the new store, again and
-//      again, until few are left.
+//   1. Loads the oldest tree that is to be kept, or the newest if there is no
+//      other, and copies all of its content into a new store, with a
+//      checkpoint. Copies each further moment that is kept, up to the window in
+//      which all are (history/history_plan.h).
+//   2. Ships the commits since, and those that have come meanwhile, to the new
+//      store, again and again, until few are left.
 //   3. While all other operations are blocked for a moment: ships the last
 //      commits, syncs the new store, lets it take the place of the old one, and
 //      changes all offsets in memory to the new ones.
@@ -23,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "engine/store/store.h"
 #include "fs/compaction/compaction_monitor.h"
+#include "fs/compaction/history_copier.h"
 #include "fs/compaction/log_shipper.h"
 #include "fs/compaction/translation.h"
 #include "fs/compaction/tree_copier.h"
@@ -30,7 +33,9 @@
 #include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
 #include "fs/content/unnamed_entries.h"
+#include "fs/history/history_plan.h"
 #include "fs/log/core.h"
+#include "fs/log/past_tree.h"
 
 namespace varve::fs {
 
@@ -52,6 +57,7 @@ class Compactor {
     UnnamedEntries& unnamed;
     CopyGate& copy_gate;
     bool background = false;  // as CompactionOptions::background
+    bool forget = false;      // as CompactionOptions::forget
   };
 
   explicit Compactor(Context context)
@@ -68,7 +74,17 @@ class Compactor {
   absl::Status CheckSpace();
   // Fails if a file that is not ours has the name of the new store.
   absl::Status CheckPlace();
+  // Decides which moments are copied, and begins with the tree of the first.
+  absl::Status PlanMoments();
+  // Whether there is nothing to forget, so that a copy would be as large.
+  bool KeepsEverything() const {
+    return history_.begin == 0 && !history_.oldest.has_value();
+  }
   absl::Status CopyAll();
+  // Copies the moments behind the first one.
+  absl::Status CopyMoments();
+  // Ships the window's commits up to where the compaction began.
+  absl::Status ShipWindow();
   absl::Status CatchUp();
   absl::Status Switch();
   // The last step. These need relocation_mu and, but for the second one,
@@ -98,6 +114,14 @@ class Compactor {
   // What the mount's tree was; it may be large, and take time to be freed.
   std::shared_ptr<LogTree> old_tree_;
   std::unique_ptr<Store> source_;  // the old store, as it was at the beginning
+  HistoryPlan history_;
+  std::vector<MomentPlace> moments_;  // to be copied, in their order
+  // The tree of the first one; null if only the newest tree is copied.
+  std::unique_ptr<PastTree> first_;
+  uint64_t ship_from_ = 0;  // offset in the old store
+  // Nothing of the past is copied, as the tree itself can say. Otherwise, a
+  // commit says from where on it is.
+  bool forgets_at_once_ = false;
   std::unique_ptr<LogShipper> shipper_;
   uint64_t unnamed_limit_ = 0;  // in the new store
 };

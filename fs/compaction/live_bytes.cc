@@ -37,7 +37,7 @@ uint64_t CountContentBytes(Core& core) {
   const auto tree = FrozenTree::Take(core);
   // What cannot be read counts as if nothing were shared: reading it says so.
   if (!tree.ok()) return bytes;
-  const FrozenTree* const trees[] = {tree->get()};
+  const ExtentSource* const trees[] = {tree->get()};
   uint64_t distinct = 0;
   const absl::Status counted = UsedRanges::ForEachPass(
       std::numeric_limits<uint64_t>::max(), UsedRanges::kMost, trees,

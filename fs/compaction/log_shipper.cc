@@ -139,9 +139,9 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
   }
   absl::MutexLock commit_lock(&core_.commit_mu);
   if (record.header.sequence != core_.last_sequence + 1) {
-    return absl::InternalError(absl::StrCat("commit ", record.header.sequence,
-                                            " comes after commit ",
-                                            core_.last_sequence));
+    return absl::InternalError(
+        absl::StrCat("commit ", record.header.sequence, " comes after commit ",
+                     core_.last_sequence, " at ", record.location.end()));
   }
   core_.next_ino = std::max(core_.next_ino, record.header.next_ino);
   Commit commit(core_, record.header.time);
@@ -149,6 +149,20 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
   for (const EntryKeys& keys : hidden) {
     if (seen.insert(keys.key_hash).second) commit.AddTombstone(keys);
   }
+  VARVE_RETURN_IF_ERROR(AddContent(unknown, commit));
+  core_.next_data_id.store(
+      std::max(core_.next_data_id.load(), record.header.next_data_id));
+  for (Change& change : changes) {
+    VARVE_RETURN_IF_ERROR(AddTranslated(change, record, commit));
+  }
+  // A commit that marked the store as closed does not do so in the replacement,
+  // which is in use.
+  commit.set_flags(record.header.flags & ~CommitHeader::kClean);
+  return commit.Finish();
+}
+
+absl::Status LogShipper::AddContent(const std::vector<Extent>& unknown,
+                                    Commit& commit) {
   for (const EntryLocation& entry : entries_) {
     VARVE_ASSIGN_OR_RETURN(
         const auto bytes,
@@ -168,13 +182,7 @@ absl::Status LogShipper::ShipCommit(const Record& record) {
     place.length = extent.length;
     VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
   }
-  core_.next_data_id.store(
-      std::max(core_.next_data_id.load(), record.header.next_data_id));
-  for (Change& change : changes) {
-    VARVE_RETURN_IF_ERROR(AddTranslated(change, record, commit));
-  }
-  commit.set_flags(record.header.flags);
-  return commit.Finish();
+  return absl::OkStatus();
 }
 
 absl::Status LogShipper::AddTranslated(Change& change, const Record& record,

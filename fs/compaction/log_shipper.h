@@ -54,6 +54,9 @@ class LogShipper {
 
   absl::StatusOr<std::vector<EntryLocation>> EntriesUpTo(uint64_t end) const;
   absl::Status ShipCommit(const Record& record);
+  // Adds the entries that have come since the last commit, and copies of what
+  // its extents refer to and is not there yet.
+  absl::Status AddContent(const std::vector<Extent>& unknown, Commit& commit);
   absl::Status AddTranslated(Change& change, const Record& record,
                              Commit& commit);
   // Compares the entry of the extent with its checksum, once.

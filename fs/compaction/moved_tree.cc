@@ -109,10 +109,18 @@ absl::Status MovedTree::ForEachItem(
     extents.clear();
     return absl::OkStatus();
   };
+  std::optional<uint64_t> kept_from = exceptions_.kept_from;
   LayeredCursor cursor(&reader().items());
   absl::Status status = cursor.Seek({});
   for (; status.ok() && cursor.valid(); status = cursor.Next()) {
     VARVE_ASSIGN_OR_RETURN(const ItemKey key, ParseKey(cursor.key()));
+    if (kept_from.has_value() && cursor.key() >= KeptFromKey()) {
+      VARVE_RETURN_IF_ERROR(add(KeptFromKey(), EncodeKeptFrom(*kept_from)));
+      kept_from.reset();
+    }
+    if (key.kind == ItemKind::kKeptFrom && exceptions_.kept_from.has_value()) {
+      continue;
+    }
     if (key.ino != ino) VARVE_RETURN_IF_ERROR(add_extents());
     ino = key.ino;
     if (key.kind == ItemKind::kTotals) {
@@ -121,6 +129,8 @@ absl::Status MovedTree::ForEachItem(
       VARVE_ASSIGN_OR_RETURN(InodeItem inode, DecodeInode(ino, cursor.value()));
       VARVE_ASSIGN_OR_RETURN(inode, Move(std::move(inode), &extents));
       VARVE_RETURN_IF_ERROR(add(cursor.key(), EncodeInode(inode)));
+    } else if (key.kind == ItemKind::kSnapshot && exceptions_.drops_snapshots) {
+      continue;
     } else if (key.kind != ItemKind::kExtent) {
       VARVE_RETURN_IF_ERROR(add(cursor.key(), cursor.value()));
     }

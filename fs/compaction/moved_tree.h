@@ -31,6 +31,10 @@ class MovedTree {
   // has their content.
   struct Exceptions {
     absl::flat_hash_set<uint64_t> emptied;  // left without content
+    // Past moments are not copied, so that the tree has no names for them.
+    bool drops_snapshots = false;
+    // From which moment on all are kept, if the tree is to say so.
+    std::optional<uint64_t> kept_from;
     // Those that have an entry of their own, though they share a little with
     // others.
     absl::flat_hash_map<uint64_t, WholeEntry> whole;

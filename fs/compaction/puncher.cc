@@ -8,6 +8,7 @@
 #include "engine/base/status.h"
 #include "engine/entry/layout.h"
 #include "fs/base/idle_priority.h"
+#include "fs/compaction/live_bytes.h"
 #include "fs/log/commit.h"
 #include "fs/log/root_reader.h"
 
@@ -45,6 +46,28 @@ void Puncher::FindNeededRecords() {
   needed_from_ = std::min(root->log_begin, entry->location().payload_offset);
 }
 
+absl::Status Puncher::FindHistory() {
+  Core& core = context_.core;
+  HistoryBounds bounds = {.forget = context_.forget};
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, core.store->Info());
+  const uint64_t live = EstimateLiveBytes(core);
+  bounds.dead_bytes = info.allocated - std::min(info.allocated, live);
+  bounds.most_bytes = std::max(live, kLeastHistoryBytes);
+  VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(core, context_.now(), bounds));
+  kept_.emplace(core.store.get(), &core.identity, history_.PlacesBefore());
+  VARVE_ASSIGN_OR_RETURN(needed_, kept_->FindNeeded());
+  segments_.insert(needed_.segments.begin(), needed_.segments.end());
+  return absl::OkStatus();
+}
+
+absl::Status Puncher::Forget() {
+  context_.core.commit_mu.AssertHeld();
+  const absl::Status forgotten =
+      CommitPlan(context_.core, history_, context_.now());
+  // On a full disk it has to be possible to make room.
+  return IsOutOfSpace(forgotten) ? absl::OkStatus() : forgotten;
+}
+
 absl::Status Puncher::FindUsedLocked(uint64_t committed) {
   Core& core = context_.core;
   VARVE_RETURN_IF_ERROR(core.store->Seal());
@@ -57,6 +80,8 @@ absl::Status Puncher::FindUsedLocked(uint64_t committed) {
     for (const EntryLocation& entry : open->stream->sealed()) NoteUsed(entry);
   }
   absl::MutexLock commit_lock(&core.commit_mu);
+  // While nobody is restoring anything from the moments that are forgotten.
+  VARVE_RETURN_IF_ERROR(Forget());
   tail_ = core.store->tail();
   VARVE_RETURN_IF_ERROR(NoteCommitted(committed, tail_));
   absl::ReaderMutexLock tree_lock(&core.tree_mu);
@@ -90,6 +115,7 @@ absl::Status Puncher::FindUsed() {
   // Segments of a checkpoint that is being written are in use, so wait for it.
   absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
   FindNeededRecords();
+  VARVE_RETURN_IF_ERROR(FindHistory());
   for (int round = 0; round < kMaxRounds; ++round) {
     const uint64_t end = core.store->tail();
     if (end - committed < kShortLog) break;
@@ -130,7 +156,8 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry,
     // tree if the last checkpoint is damaged.
     const bool needed = record->is_segment()
                             ? segments_.contains(record->sequence)
-                            : location.payload_offset >= needed_from_;
+                            : location.payload_offset >= needed_from_ ||
+                                  needed_.HasRecordAt(location);
     if (needed) return Liveness::kNone;
   }
   if (core.store->Find(EntryKey::OfHash(location.key_hash)) ==
@@ -153,7 +180,9 @@ absl::Status Puncher::PunchBetween(const UsedRanges& used, uint64_t end) {
     const auto header = core.identity.AsCommit(entry);
     // The newest commit, as entries come newest first.
     if (vouched_ == 0 && header.has_value()) vouched_ = header->durable_tail;
-    if (location.metadata_offset() >= end) return true;
+    if (location.end() > history_.begin || location.metadata_offset() >= end) {
+      return true;
+    }
     if (location.metadata_offset() < used.begin()) return false;
     status.Update(context_.monitor.Check());
     const Range range = {
@@ -222,8 +251,10 @@ absl::Status Puncher::PunchAll(const std::vector<Range>& ranges) {
 
 absl::Status Puncher::Run() {
   Core& core = context_.core;
+  // Nothing is to be forgotten in vain.
+  VARVE_RETURN_IF_ERROR(core.store->CheckIndex());
   VARVE_RETURN_IF_ERROR(FindUsed());
-  const FrozenTree* const trees[] = {tree_.get()};
+  const ExtentSource* const trees[] = {tree_.get(), &*kept_};
   absl::Status status = UsedRanges::ForEachPass(
       tail_, context_.most_ranges, trees,
       [this] { return context_.monitor.Check(); },

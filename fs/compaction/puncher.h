@@ -24,6 +24,8 @@
 #include "fs/content/open_files.h"
 #include "fs/content/unnamed_entries.h"
 #include "fs/format/commit_record.h"
+#include "fs/history/history_plan.h"
+#include "fs/history/kept_trees.h"
 #include "fs/log/core.h"
 #include "fs/log/frozen_tree.h"
 #include "fs/log/used_ranges.h"
@@ -43,6 +45,8 @@ class Puncher {
     ReadSections& answers;
     std::function<absl::Status()> sync;
     bool background = false;  // the disk is for others first
+    // Keeps no history but snapshots, whatever the policy says.
+    bool forget = false;
     // So many ranges in use, and dead entries, are in memory at a time.
     size_t most_ranges = UsedRanges::kMost;
     size_t most_dead = size_t{1} << 17;
@@ -84,6 +88,10 @@ class Puncher {
   // Which records may be needed; all, if that cannot be told. checkpoint_mu is
   // held.
   void FindNeededRecords();
+  // What past moments need.
+  absl::Status FindHistory();
+  // Commits that moments before the window are forgotten. commit_mu is held.
+  absl::Status Forget();
 
   // Goes through the entries that lie in [used.begin(), end), and punches what
   // is dead.
@@ -104,6 +112,10 @@ class Puncher {
   // Offset from which on records may be needed.
   uint64_t needed_from_ = 0;
   absl::flat_hash_set<uint64_t> segments_;  // in use, by number
+  // The moments that are kept, and what they need.
+  HistoryPlan history_;
+  std::optional<KeptTrees> kept_;
+  KeptTrees::Needed needed_;
   // What is in use: what this tree refers to, and besides it these entries,
   // whose number depends on what is in use and on the log alone.
   std::unique_ptr<FrozenTree> tree_;

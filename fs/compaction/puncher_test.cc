@@ -198,6 +198,7 @@ class PuncherTest : public testing::Test {
                      .copy_gate = copy_gate_,
                      .answers = answers_,
                      .sync = [&core] { return core.store->Sync().status(); },
+                     .forget = true,
                      .most_ranges = most_ranges,
                      .most_dead = most_dead});
     return puncher.Run();

@@ -47,6 +47,11 @@ class TreeCopier {
     on_damaged_ = std::move(on_damaged);
   }
 
+  // Says that this tree alone is copied, and not those of its snapshots.
+  void set_drops_snapshots() { exceptions_.drops_snapshots = true; }
+  // Has the new tree say that all moments from this number on are kept.
+  void set_kept_from(uint64_t sequence) { exceptions_.kept_from = sequence; }
+
   // Copies the identity and all content. DATA_LOSS, naming the file, if an
   // entry is damaged: damaged bytes must not get a new, valid checksum.
   absl::Status CopyTree();

@@ -315,7 +315,7 @@ void ContentWriter::AddInode(fs::Commit& commit, const PutInode& put,
 
 absl::Status ContentWriter::CommitTo(OpenInode& open, const Target& target) {
   DirtyContent& content = open.content;
-  fs::Commit commit(core_, Timestamp::Now(), open.stream.get());
+  fs::Commit commit(core_, now_(), open.stream.get());
   if (FreesSpace(open, target)) commit.UseReserve();
   PutInode put{.ino = open.ino, .attributes = target.attributes};
   put.attributes.size = content.size();

@@ -230,7 +230,7 @@ absl::Status ContentWriter::CopyAndCommit(OpenInode& open,
   VARVE_ASSIGN_OR_RETURN(const std::optional<Target> target,
                          FindTarget(open.ino));
   if (!target.has_value()) return absl::OkStatus();
-  fs::Commit commit(core_, Timestamp::Now(), stream.get());
+  fs::Commit commit(core_, now_(), stream.get());
   const std::optional<std::string> head = HeadOfStream(*stream);
   const bool plain = whole && stream->sealed().empty() && head.has_value() &&
                      !core_.identity.Reserves(target->path_hash, *head);

@@ -63,7 +63,7 @@ void ContentWriter::Finished(OpenInode& open, uint64_t memory_before,
 absl::StatusOr<std::unique_ptr<Stream>> ContentWriter::BeginStream() {
   {
     absl::MutexLock commit_lock(&core_.commit_mu);
-    VARVE_RETURN_IF_ERROR(MarkInUse(core_, Timestamp::Now()));
+    VARVE_RETURN_IF_ERROR(MarkInUse(core_, now_()));
   }
   return core_.store->BeginStream(
       [this] { return core_.identity.ContentKeys(NewDataKeyHash()); });

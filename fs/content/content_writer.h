@@ -36,10 +36,15 @@ Extent ExtentIn(const EntryLocation& entry, uint64_t store_offset,
 class ContentWriter {
  public:
   // The references must outlive the writer. Long copies go through `copy_gate`.
-  // `budget` is the limit of dirty bytes in memory.
+  // `budget` is the limit of dirty bytes in memory. `now` gives the times of
+  // commits.
   ContentWriter(Core& core, ContentReader& reader, CopyGate& copy_gate,
-                uint64_t budget)
-      : core_(core), reader_(reader), copy_gate_(copy_gate), budget_(budget) {}
+                uint64_t budget, std::function<Timestamp()> now)
+      : core_(core),
+        reader_(reader),
+        copy_gate_(copy_gate),
+        budget_(budget),
+        now_(std::move(now)) {}
 
   // Each of the functions up to Share() makes the file dirty and sets its times
   // to `now`. On an error, the file is as it was.
@@ -205,6 +210,7 @@ class ContentWriter {
   ContentReader& reader_;
   CopyGate& copy_gate_;
   const uint64_t budget_;
+  const std::function<Timestamp()> now_;
   std::atomic<uint64_t> dirty_bytes_{0};
 };
 

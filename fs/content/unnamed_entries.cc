@@ -79,7 +79,7 @@ absl::StatusOr<std::vector<EntryLocation>> UnnamedEntries::FindOnce() {
     VARVE_ASSIGN_OR_RETURN(kept, UnfinishedIds(core_.reader()));
   }
   std::vector<EntryLocation> unnamed;
-  const FrozenTree* const trees[] = {tree.get()};
+  const ExtentSource* const trees[] = {tree.get()};
   const absl::Status walked = UsedRanges::ForEachPass(
       tail, UsedRanges::kMost, trees, [] { return absl::OkStatus(); },
       [&others](UsedRanges& used) {

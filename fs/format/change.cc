@@ -256,6 +256,49 @@ void KeepUnfinished::Decode(const RecordContext&, WireReader& in) {
   end = in.Varint();
 }
 
+// --- History -----------------------------------------------------------------
+
+void PutSnapshot::Encode(Timestamp, WireWriter out) const {
+  out.Varint(sequence);
+  out.U64(time.packed());
+  out.U8(flags);
+  out.Bytes(name);
+}
+
+void PutSnapshot::Decode(const RecordContext&, WireReader& in) {
+  sequence = in.Varint();
+  time = Timestamp::FromPacked(in.U64());
+  flags = in.U8();
+  name = DecodeName(in);
+}
+
+void DropSnapshot::Encode(Timestamp, WireWriter out) const { out.Bytes(name); }
+
+void DropSnapshot::Decode(const RecordContext&, WireReader& in) {
+  name = DecodeName(in);
+}
+
+void ForgetBefore::Encode(Timestamp, WireWriter out) const {
+  out.Varint(sequence);
+}
+
+void ForgetBefore::Decode(const RecordContext&, WireReader& in) {
+  sequence = in.Varint();
+}
+
+void SetPolicy::Encode(Timestamp, WireWriter out) const { out.Bytes(policy); }
+
+void SetPolicy::Decode(const RecordContext&, WireReader& in) {
+  policy = in.rest();
+  if (policy.size() > kMaxPolicySize) in.Fail();
+}
+
+void NoteAuthor::Encode(Timestamp, WireWriter out) const { out.Varint(uid); }
+
+void NoteAuthor::Decode(const RecordContext&, WireReader& in) {
+  uid = in.Varint32();
+}
+
 // --- All kinds -------------------------------------------------------------
 
 namespace {
@@ -263,7 +306,7 @@ namespace {
 template <typename... Kinds>
 constexpr bool HaveNumbersOfTheirOwn(
     std::type_identity<std::variant<Kinds...>>) {
-  uint8_t numbers[] = {kDigestKind, Kinds::kKind...};
+  uint8_t numbers[] = {kDigestKind, kRootKind, Kinds::kKind...};
   std::sort(std::begin(numbers), std::end(numbers));
   return std::adjacent_find(std::begin(numbers), std::end(numbers)) ==
          std::end(numbers);

@@ -30,6 +30,7 @@ inline constexpr size_t kMaxNameSize = 255;
 inline constexpr size_t kMaxXattrNameSize = 255;
 inline constexpr size_t kMaxXattrValueSize = 65536;
 inline constexpr uint64_t kMaxFileSize = INT64_MAX;
+inline constexpr size_t kMaxPolicySize = 1024;
 // Inode numbers and data ids are less than this.
 inline constexpr uint64_t kMaxId = uint64_t{1} << 55;
 // The number of the root's inode.
@@ -204,8 +205,75 @@ struct KeepUnfinished {
                          const KeepUnfinished&) = default;
 };
 
-using Change = std::variant<PutInode, DropInode, PutName, DropName, SetContent,
-                            PatchContent, SetXattr, DropXattr, KeepUnfinished>;
+// Gives a name to the moment after the commit `sequence`, which is then kept
+// until it has no name left. The name must not be taken.
+struct PutSnapshot {
+  static constexpr uint8_t kKind = 12;
+  // It may not be dropped until it is put anew without this flag.
+  static constexpr uint8_t kHeld = 1;
+  // The policy made it, and may drop it.
+  static constexpr uint8_t kAutomatic = 2;
+
+  uint64_t sequence = 0;
+  Timestamp time;  // of that moment
+  uint8_t flags = 0;
+  absl::string_view name = {};
+
+  void Encode(Timestamp time, WireWriter out) const;
+  void Decode(const RecordContext& record, WireReader& in);
+  friend bool operator==(const PutSnapshot&, const PutSnapshot&) = default;
+};
+
+// Takes the name of a snapshot away.
+struct DropSnapshot {
+  static constexpr uint8_t kKind = 13;
+
+  absl::string_view name = {};
+
+  void Encode(Timestamp time, WireWriter out) const;
+  void Decode(const RecordContext& record, WireReader& in);
+  friend bool operator==(const DropSnapshot&, const DropSnapshot&) = default;
+};
+
+// From here on, moments before the commit `sequence` are kept only if they are
+// snapshots. A lower number than before has no effect.
+struct ForgetBefore {
+  static constexpr uint8_t kKind = 14;
+
+  uint64_t sequence = 0;
+
+  void Encode(Timestamp time, WireWriter out) const;
+  void Decode(const RecordContext& record, WireReader& in);
+  friend bool operator==(const ForgetBefore&, const ForgetBefore&) = default;
+};
+
+// Sets the policy that says how long moments are kept; see
+// history/policy.h for its text.
+struct SetPolicy {
+  static constexpr uint8_t kKind = 15;
+
+  absl::string_view policy = {};
+
+  void Encode(Timestamp time, WireWriter out) const;
+  void Decode(const RecordContext& record, WireReader& in);
+  friend bool operator==(const SetPolicy&, const SetPolicy&) = default;
+};
+
+// Says which user has made the commit. Changes nothing in the tree.
+struct NoteAuthor {
+  static constexpr uint8_t kKind = 16;
+
+  uint32_t uid = 0;
+
+  void Encode(Timestamp time, WireWriter out) const;
+  void Decode(const RecordContext& record, WireReader& in);
+  friend bool operator==(const NoteAuthor&, const NoteAuthor&) = default;
+};
+
+using Change =
+    std::variant<PutInode, DropInode, PutName, DropName, SetContent,
+                 PatchContent, SetXattr, DropXattr, KeepUnfinished, PutSnapshot,
+                 DropSnapshot, ForgetBefore, SetPolicy, NoteAuthor>;
 
 // Appends the body of the change to `out` and returns its kind. `time` is the
 // time of its commit.
@@ -235,8 +303,8 @@ auto* ExtentsOf(AnyChange& change) {
       change);
 }
 
-// Whether `name` can be a name in a directory: 1 to 255 bytes, no '/', no NUL,
-// neither "." nor "..".
+// Whether `name` can be a name in a directory, or of a snapshot: 1 to 255
+// bytes, no '/', no NUL, neither "." nor "..".
 bool IsValidName(absl::string_view name);
 
 }  // namespace varve::fs

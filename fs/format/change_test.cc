@@ -56,6 +56,12 @@ std::vector<Sample> Samples() {
       {7, SetXattr{.ino = 307, .name = "user.a", .value = "value"}},
       {8, DropXattr{.ino = 308, .name = "user.b"}},
       {9, KeepUnfinished{.begin = 309, .end = 310}},
+      {12,
+       PutSnapshot{.sequence = 311, .time = kTime, .flags = 3, .name = "c"}},
+      {13, DropSnapshot{.name = "d"}},
+      {14, ForgetBefore{.sequence = 312}},
+      {15, SetPolicy{.policy = "within=1h"}},
+      {16, NoteAuthor{.uid = 313}},
   };
 }
 
@@ -68,7 +74,7 @@ TEST(ChangeTest, EveryKindHasASample) {
 }
 
 TEST(ChangeTest, EveryKindHasItsOwnNumber) {
-  std::set<uint8_t> numbers = {kDigestKind};
+  std::set<uint8_t> numbers = {kDigestKind, kRootKind};
   for (const Sample& sample : Samples()) {
     std::string body;
     const uint8_t kind = EncodeChange(sample.change, kTime, WireWriter(&body));

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <memory>
 
 #include "absl/strings/string_view.h"
 #include "fs/base/error.h"
+#include "fs/fuse/ioctl_history.h"
 #include "fs/ioctl/ioctl_structs.h"
 #include "fs/ioctl/varve_ioctl.h"
 
@@ -79,6 +81,20 @@ void GetStatistics(FuseContext& context, IoctlRequest& request,
              buffers);
 }
 
+void History(FuseContext& context, IoctlRequest& request,
+             const Buffers& buffers) {
+  if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
+  // Too large for the stack of a thread that serves requests.
+  const auto call = std::make_unique<varve_history>();
+  if (buffers.in.size() < sizeof(*call)) {
+    return request.Fail(PosixError(EINVAL));
+  }
+  std::memcpy(call.get(), buffers.in.data(), sizeof(*call));
+  const absl::Status status = CallHistory(context.volume, *call);
+  if (!status.ok()) return request.Fail(status);
+  AnswerWith(request, *call, buffers);
+}
+
 void Sync(FuseContext& context, IoctlRequest& request) {
   const absl::Status status = context.volume.SyncAll();
   if (!status.ok()) return request.Fail(status);
@@ -107,6 +123,8 @@ void Ioctl(FuseContext& context, IoctlRequest& request, fuse_ino_t,
       return GetStatistics(context, request, buffers);
     case VARVE_IOC_SYNC:
       return Sync(context, request);
+    case VARVE_IOC_HISTORY:
+      return History(context, request, buffers);
     case VARVE_IOC_RECLAIM:
       return Reclaim(context, request);
     default:

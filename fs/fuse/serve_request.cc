@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "absl/strings/string_view.h"
+#include "fs/base/author.h"
 #include "fs/fuse/channel.h"
 #include "fs/fuse/control_directory.h"
 #include "fs/fuse/operation.h"
@@ -35,6 +36,11 @@ void Answer(FuseContext& context, absl::string_view bytes,
 
 void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
   using Clock = std::chrono::steady_clock;
+  fuse_in_header header = {};
+  if (request.size >= sizeof(header)) {
+    std::memcpy(&header, request.mem, sizeof(header));
+  }
+  const ScopedAuthor author(header.uid);
   const absl::string_view bytes(static_cast<const char*>(request.mem),
                                 request.size);
   const uint32_t opcode = RequestOpcode();

@@ -142,14 +142,15 @@ class RequestWorker final : public RequestLoop::Worker {
   struct fuse_buf buffer_ = {};
 };
 
-// Makes the kernel drop its cached pages of files. That waits for pages that
-// are being read, and so for answers to requests. Therefore it happens in a
-// thread that serves no requests.
+// Makes the kernel drop what it has cached. That waits for pages that are being
+// read and for directories that are being changed, and so for answers to
+// requests. Therefore it happens in a thread that serves no requests.
 class Forgetter {
  public:
-  explicit Forgetter(std::function<void(uint64_t ino)> forget)
-      : forget_(std::move(forget)), thread_([this] { Run(); }) {}
-  // Leaves out inodes that have not been processed yet.
+  using Job = std::function<void()>;
+
+  Forgetter() : thread_([this] { Run(); }) {}
+  // Leaves out jobs that have not begun yet.
   ~Forgetter() {
     {
       absl::MutexLock lock(&mu_);
@@ -160,33 +161,48 @@ class Forgetter {
   Forgetter(const Forgetter&) = delete;
   Forgetter& operator=(const Forgetter&) = delete;
 
-  void Add(uint64_t ino) {
+  void Add(Job job) {
     absl::MutexLock lock(&mu_);
-    inodes_.push_back(ino);
+    jobs_.push_back(std::move(job));
+    ++added_;
+  }
+
+  // Waits until all jobs that have been added are done, but for no longer than
+  // `limit`: the request that waits may be what a job waits for.
+  void WaitForAll(absl::Duration limit) {
+    absl::MutexLock lock(&mu_);
+    const uint64_t goal = added_;
+    const auto reached = [this, goal] {
+      mu_.AssertReaderHeld();
+      return stop_ || done_ >= goal;
+    };
+    mu_.AwaitWithTimeout(absl::Condition(&reached), limit);
   }
 
  private:
   void Run() {
     const auto woken = [this] {
       mu_.AssertReaderHeld();
-      return stop_ || !inodes_.empty();
+      return stop_ || !jobs_.empty();
     };
     absl::MutexLock lock(&mu_);
     while (true) {
       mu_.Await(absl::Condition(&woken));
       if (stop_) return;
-      const uint64_t ino = inodes_.front();
-      inodes_.pop_front();
+      const Job job = std::move(jobs_.front());
+      jobs_.pop_front();
       mu_.Unlock();
-      forget_(ino);
+      job();
       mu_.Lock();
+      ++done_;
     }
   }
 
-  const std::function<void(uint64_t ino)> forget_;
   absl::Mutex mu_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;
-  std::deque<uint64_t> inodes_ ABSL_GUARDED_BY(mu_);
+  std::deque<Job> jobs_ ABSL_GUARDED_BY(mu_);
+  uint64_t added_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t done_ ABSL_GUARDED_BY(mu_) = 0;
   std::thread thread_;
 };
 
@@ -230,8 +246,10 @@ class FuseServer::Impl {
   void UnmountWhileServing();
   // Only once, and only our own mount.
   void Unmount();
+  void BeginForgetting();
   void StopForgetting() {
     context_.volume.set_on_stale(nullptr);
+    context_.volume.set_on_names_stale(nullptr);
     forgetter_.reset();
   }
 
@@ -281,11 +299,7 @@ absl::Status FuseServer::Impl::Mount() {
     return SystemError(errno,
                        absl::StrCat("cannot look at ", options_.mountpoint));
   }
-  forgetter_ = std::make_unique<Forgetter>([this](uint64_t ino) {
-    // It is no failure if the kernel does not know the inode.
-    fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0);
-  });
-  context_.volume.set_on_stale([this](uint64_t ino) { forgetter_->Add(ino); });
+  BeginForgetting();
   const int fd = fuse_session_fd(session_);
   const struct fuse_custom_io io = FuseChannelIo();
   if (fuse_session_custom_io(session_, &io, fd) != 0 ||
@@ -293,6 +307,28 @@ absl::Status FuseServer::Impl::Mount() {
     return SystemError(errno, "cannot set up the FUSE session");
   }
   return absl::OkStatus();
+}
+
+// It is no failure if the kernel does not know an inode or a name.
+void FuseServer::Impl::BeginForgetting() {
+  constexpr absl::Duration kLongestWait = absl::Seconds(2);
+  forgetter_ = std::make_unique<Forgetter>();
+  context_.volume.set_on_stale([this](uint64_t ino) {
+    forgetter_->Add(
+        [this, ino] { fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0); });
+  });
+  context_.volume.set_on_names_stale([this](const StaleNames& names) {
+    forgetter_->Add([this, names] {
+      for (const auto& [directory, name] : names) {
+        if (!name.empty()) {
+          fuse_lowlevel_notify_inval_entry(session_, directory, name.data(),
+                                           name.size());
+        }
+        fuse_lowlevel_notify_inval_inode(session_, directory, 0, 0);
+      }
+    });
+    forgetter_->WaitForAll(kLongestWait);
+  });
 }
 
 // Whether the file system mounted there is ours, and not one that was mounted

@@ -24,6 +24,10 @@ static_assert(offsetof(varve_compaction_progress, bytes_done) == 16);
 static_assert(offsetof(varve_compaction_progress, longest_stall_us) == 72);
 static_assert(offsetof(varve_compaction_progress, reserved) == 80);
 static_assert(offsetof(varve_compaction_progress, message) == 128);
+static_assert(sizeof(varve_history) == 9216);
+static_assert(offsetof(varve_history, made) == 16);
+static_assert(offsetof(varve_history, name) == 256);
+static_assert(offsetof(varve_history, message) == 8960);
 static_assert(sizeof(varve_statistics) == 192);
 static_assert(offsetof(varve_statistics, total_bytes) == 8);
 static_assert(offsetof(varve_statistics, available_bytes) == 72);
@@ -79,17 +83,20 @@ absl::StatusOr<CompactionOptions> FromIoctl(
       std::any_of(std::begin(request.reserved), std::end(request.reserved),
                   [](uint64_t value) { return value != 0; });
   if (request.version > VARVE_IOCTL_VERSION || reserved_is_set ||
-      (request.flags & ~VARVE_COMPACT_PUNCH) != 0) {
+      (request.flags & ~(VARVE_COMPACT_PUNCH | VARVE_COMPACT_FORGET)) != 0) {
     return PosixError(EINVAL);
   }
-  return CompactionOptions{.punch = (request.flags & VARVE_COMPACT_PUNCH) != 0,
-                           .bytes_per_second = request.bytes_per_second};
+  return CompactionOptions{
+      .punch = (request.flags & VARVE_COMPACT_PUNCH) != 0,
+      .forget = (request.flags & VARVE_COMPACT_FORGET) != 0,
+      .bytes_per_second = request.bytes_per_second};
 }
 
 varve_compaction_start ToIoctl(const CompactionOptions& options) {
   varve_compaction_start request = {};
   request.version = VARVE_IOCTL_VERSION;
-  request.flags = options.punch ? VARVE_COMPACT_PUNCH : 0;
+  request.flags = (options.punch ? VARVE_COMPACT_PUNCH : 0) |
+                  (options.forget ? VARVE_COMPACT_FORGET : 0);
   request.bytes_per_second = options.bytes_per_second;
   return request;
 }

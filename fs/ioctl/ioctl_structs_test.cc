@@ -49,7 +49,7 @@ TEST(IoctlStructsTest, WhatIsNotKnownIsRefused) {
     return ErrnoOf(FromIoctl(start).status());
   };
   EXPECT_EQ(refused([](auto& start) { start.version = 2; }), EINVAL);
-  EXPECT_EQ(refused([](auto& start) { start.flags = 2; }), EINVAL);
+  EXPECT_EQ(refused([](auto& start) { start.flags = 4; }), EINVAL);
   EXPECT_EQ(refused([](auto& start) { start.reserved32 = 1; }), EINVAL);
   EXPECT_EQ(refused([](auto& start) { start.reserved[4] = 1; }), EINVAL);
   EXPECT_EQ(refused([](auto& start) { start.joined = 1; }), 0);

@@ -63,6 +63,9 @@
  */
 #define VARVE_COMPACT_PUNCH 0x1u
 
+/* Keep no past moments but snapshots, whatever the store's policy says. */
+#define VARVE_COMPACT_FORGET 0x2u
+
 /* For VARVE_IOC_START_COMPACTION. 64 bytes. */
 struct varve_compaction_start {
   /* in: VARVE_IOCTL_VERSION, or 0 for 1. EINVAL if newer than the daemon's. */
@@ -153,6 +156,45 @@ struct varve_statistics {
   uint64_t reserved[14]; /* 0 */
 };
 
+/* varve_history.operation */
+#define VARVE_HISTORY_CREATE 1u  /* a snapshot `name` of the moment `at` */
+#define VARVE_HISTORY_DELETE 2u  /* the snapshot `name` */
+#define VARVE_HISTORY_RENAME 3u  /* the snapshot `name` to `to` */
+#define VARVE_HISTORY_HOLD 4u    /* keep `name` from being deleted */
+#define VARVE_HISTORY_RELEASE 5u /* or no longer */
+#define VARVE_HISTORY_POLICY 6u  /* set the policy to `name` */
+#define VARVE_HISTORY_RESTORE 7u /* make `to` what `from` was at `at` */
+
+/* varve_history.flags, for VARVE_HISTORY_RESTORE */
+#define VARVE_RESTORE_DELETE 0x1u  /* remove what was not there then */
+#define VARVE_RESTORE_DRY_RUN 0x2u /* only count */
+
+/*
+ * For VARVE_IOC_HISTORY. 9216 bytes. Texts end with a NUL. Paths are relative
+ * to the root of the mount. Moments are named as `varve help log` says; "now"
+ * is the newest.
+ */
+struct varve_history {
+  uint32_t version;   /* in: VARVE_IOCTL_VERSION, or 0 for 1 */
+  uint32_t operation; /* in: VARVE_HISTORY_* */
+  uint32_t flags;     /* in: EINVAL for bits that the daemon does not know */
+  /* out: 0 or the errno with which it failed; the call itself succeeds. */
+  uint32_t result;
+  /* out: of a restored tree, files and directories that were made, replaced,
+     left alone, and removed; and bytes of content that are there again. */
+  uint64_t made;
+  uint64_t replaced;
+  uint64_t unchanged;
+  uint64_t removed;
+  uint64_t bytes;
+  uint64_t reserved[25]; /* in: 0 */
+  char name[256];        /* in */
+  char at[256];          /* in */
+  char from[4096];       /* in */
+  char to[4096];         /* in */
+  char message[256];     /* out: why result is not 0; may be empty */
+};
+
 /*
  * Starts a compaction in the background and returns at once. The mount stays in
  * use. Only one compaction runs at a time: see `joined`.
@@ -181,6 +223,9 @@ struct varve_statistics {
  * file that is still open are not committed yet; fsync(2) commits them.
  */
 #define VARVE_IOC_SYNC _IO(VARVE_IOCTL_MAGIC, 0x84)
+
+/* Changes what is kept of the past, or brings it back. Root and the owner. */
+#define VARVE_IOC_HISTORY _IOWR(VARVE_IOCTL_MAGIC, 0x86, struct varve_history)
 
 /* VARVE_IOC_START_COMPACTION with VARVE_COMPACT_PUNCH and nothing else. */
 #define VARVE_IOC_RECLAIM _IO(VARVE_IOCTL_MAGIC, 0x85)

@@ -93,6 +93,8 @@ absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
   moment.root.log_begin = core.store->tail();
   moment.root.first_data_id = core.next_data_id.load();
   moment.root.previous = core.checkpoint;
+  moment.root.time = core.latest_time;
+  moment.root.snapshots = core.snapshots;
   core.log_tree->live->Freeze();
   return moment;
 }

@@ -247,18 +247,35 @@ TEST(TreeRoot, IsWhatWasEncoded) {
       .log_begin = 1020,
       .first_data_id = 9,
       .next_segment = 8,
-      .segments = {{1, 64, 5000, 5000}, {7, 8000, 4196, 1}}};
+      .segments = {{1, 64, 5000, 5000}, {7, 8000, 4196, 1}},
+      .time = Timestamp::FromPacked(12345),
+      .snapshots = {{3, 0, 700}, {8, 900, 990}}};
   const std::string bytes = EncodeTreeRoot(root);
+  // Where roots ended before there were moments.
+  const size_t early = bytes.size() - 8 - 1 - 4 - 5;
   const auto decoded = DecodeTreeRoot(bytes);
   ASSERT_THAT(decoded, IsOk());
   EXPECT_EQ(*decoded, root);
   for (size_t size = 0; size < bytes.size(); ++size) {
     EXPECT_THAT(DecodeTreeRoot(absl::string_view(bytes).substr(0, size)),
-                HasCode(absl::StatusCode::kDataLoss))
+                HasCode(size == early ? absl::StatusCode::kUnimplemented
+                                      : absl::StatusCode::kDataLoss))
         << size;
   }
   EXPECT_THAT(DecodeTreeRoot(bytes + '\0'),
               HasCode(absl::StatusCode::kDataLoss));
+}
+
+TEST(TreeRoot, ImpossibleSnapshotsAreDamage) {
+  for (const std::vector<MomentPlace>& snapshots :
+       {std::vector<MomentPlace>{{0, 0, 0}},
+        {{5, 0, 10}, {5, 0, 20}},
+        {{5, 0, 10}, {4, 0, 20}},
+        {{5, UINT64_MAX, 10}},
+        {{5, 0, UINT64_MAX}}}) {
+    EXPECT_THAT(DecodeTreeRoot(EncodeTreeRoot({.snapshots = snapshots})),
+                HasCode(absl::StatusCode::kDataLoss));
+  }
 }
 
 TEST(TreeRoot, ImpossibleSegmentsAreDamage) {

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <cassert>
 #include <memory>
 #include <utility>
@@ -10,7 +11,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "fs/base/author.h"
 #include "fs/base/error.h"
+#include "fs/log/moments.h"
 
 namespace varve::fs {
 
@@ -123,10 +126,20 @@ CommitWriter& Commit::writer() {
   return *writer_;
 }
 
-void Commit::Add(const Change& change) { writer().Add(change); }
+void Commit::AddAuthor() {
+  if (std::exchange(has_author_, true)) return;
+  const std::optional<uint32_t> uid = ScopedAuthor::Current();
+  if (uid.has_value()) writer().Add(NoteAuthor{*uid});
+}
+
+void Commit::Add(const Change& change) {
+  AddAuthor();
+  writer().Add(change);
+}
 
 void Commit::AddInline(uint64_t ino, uint64_t file_offset,
                        absl::string_view bytes) {
+  AddAuthor();
   writer().AddInline(ino, file_offset, bytes);
 }
 
@@ -156,8 +169,34 @@ absl::Status Commit::Finish() {
   core_.next_ino = header_.next_ino;
   core_.log_bytes += location.size_on_disk();
   core_.clean = header_.clean();
+  core_.latest_time = std::max(core_.latest_time, header_.time);
   ApplyToTree(changes, *editor);
+  UpdateSnapshots(changes, location.end());
   return absl::OkStatus();
+}
+
+void Commit::UpdateSnapshots(const std::vector<Change>& changes, uint64_t end) {
+  core_.commit_mu.AssertHeld();
+  bool changed = false;
+  for (const Change& change : changes) {
+    changed |= std::holds_alternative<DropSnapshot>(change);
+    const auto* put = std::get_if<PutSnapshot>(&change);
+    if (put == nullptr) continue;
+    changed = true;
+    if (put->sequence == header_.sequence) {
+      AddPlace({header_.sequence, core_.checkpoint, end});
+    }
+  }
+  if (!changed) return;
+  for (const MomentPlace& place : places_) {
+    const auto at = std::lower_bound(core_.snapshots.begin(),
+                                     core_.snapshots.end(), place, IsBefore);
+    if (at == core_.snapshots.end() || at->sequence != place.sequence) {
+      core_.snapshots.insert(at, place);
+    }
+  }
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  core_.log_tree->segments.NoteDamage(FindSnapshotPlaces(core_));
 }
 
 absl::StatusOr<std::vector<Change>> Commit::ReadChanges(

@@ -53,6 +53,7 @@ class Commit {
   Commit& operator=(const Commit&) = delete;
 
   Timestamp time() const { return header_.time; }
+  uint64_t sequence() const { return header_.sequence; }
 
   // --- Numbers and entries; before the first change ---
 
@@ -74,6 +75,9 @@ class Commit {
   void Add(const Change& change);
   // Patches a file with bytes that the record itself holds.
   void AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
+  // Says where the moment lies that a PutSnapshot names; needed unless that is
+  // the moment after this commit.
+  void AddPlace(const MomentPlace& place) { places_.push_back(place); }
   void set_flags(uint8_t flags) { header_.flags = flags; }
   // Lets the commit use reserved space, because it frees space or is a step of
   // something that does; see Batch.
@@ -87,6 +91,8 @@ class Commit {
 
  private:
   CommitWriter& writer();
+  // Says who makes the first change; a record without changes has no author.
+  void AddAuthor();
   // ENOSPC if the commit would need numbers beyond the last: a record with
   // higher numbers could not be read again.
   absl::Status CheckNumbers() const;
@@ -96,6 +102,8 @@ class Commit {
   // Works out what the changes make of the tree.
   absl::StatusOr<std::unique_ptr<TreeEditor>> Stage(
       const std::vector<Change>& changes) const;
+  // Keeps core.snapshots as the tree has them.
+  void UpdateSnapshots(const std::vector<Change>& changes, uint64_t end);
   // Applies the changes to the tree, once they have been appended.
   void ApplyToTree(const std::vector<Change>& changes, TreeEditor& editor);
 
@@ -104,7 +112,9 @@ class Commit {
   Batch batch_;
   CommitHeader header_;
   bool has_entries_ = false;
+  bool has_author_ = false;  // if it is known
   std::optional<CommitWriter> writer_;
+  std::vector<MomentPlace> places_;
 };
 
 // Commits changes of one inode. Changes of an orphan are made only in memory;

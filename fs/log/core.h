@@ -24,6 +24,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -36,6 +37,7 @@
 #include "fs/format/identity.h"
 #include "fs/log/log_tree.h"
 #include "fs/log/root_pins.h"
+#include "fs/log/tree_root.h"
 #include "fs/tree/orphans.h"
 
 namespace varve::fs {
@@ -84,6 +86,10 @@ struct Core {
   uint64_t checkpoint_before ABSL_GUARDED_BY(commit_mu) = 0;
   // Bytes of commit records that the newest checkpoint does not include.
   uint64_t log_bytes ABSL_GUARDED_BY(commit_mu) = 0;
+  // The latest time of all commits.
+  Timestamp latest_time ABSL_GUARDED_BY(commit_mu) = Timestamp::FromPacked(0);
+  // Where the moments lie that have a name, in the order of their numbers.
+  std::vector<MomentPlace> snapshots ABSL_GUARDED_BY(commit_mu);
   // Whether the newest commit says that the store was closed.
   bool clean ABSL_GUARDED_BY(commit_mu) = false;
 

@@ -15,34 +15,38 @@ namespace {
 // How many changed items are copied at a time.
 constexpr size_t kItemsAtOnce = 256;
 
-absl::Status VisitItem(const ItemKey& key, absl::string_view value,
-                       absl::FunctionRef<bool(const Extent&)> visit,
-                       bool* goes_on) {
-  if (key.kind == ItemKind::kExtent) {
+}  // namespace
+
+absl::Status VisitExtentOf(absl::string_view key, absl::string_view value,
+                           absl::FunctionRef<bool(const Extent&)> visit) {
+  VARVE_ASSIGN_OR_RETURN(const ItemKey parsed, ParseKey(key));
+  if (parsed.kind == ItemKind::kExtent) {
     VARVE_ASSIGN_OR_RETURN(const Extent extent,
-                           DecodeExtentItem(key.file_offset, value));
-    if (!extent.is_hole()) *goes_on = visit(extent);
-  } else if (key.kind == ItemKind::kInode) {
-    VARVE_ASSIGN_OR_RETURN(const InodeItem inode, DecodeInode(key.ino, value));
-    if (inode.whole_entry.has_value()) *goes_on = visit(inode.WholeExtent());
+                           DecodeExtentItem(parsed.file_offset, value));
+    if (!extent.is_hole()) visit(extent);
+  } else if (parsed.kind == ItemKind::kInode) {
+    VARVE_ASSIGN_OR_RETURN(const InodeItem inode,
+                           DecodeInode(parsed.ino, value));
+    if (inode.whole_entry.has_value()) visit(inode.WholeExtent());
   }
   return absl::OkStatus();
 }
 
-absl::Status VisitAll(const LayeredTree& items,
-                      absl::FunctionRef<bool(const Extent&)> visit) {
+absl::Status VisitExtents(const LayeredTree& items,
+                          absl::FunctionRef<bool(const Extent&)> visit) {
   LayeredCursor cursor(&items);
   VARVE_RETURN_IF_ERROR(cursor.Seek(InodeKey(kRootIno)));
   bool goes_on = true;
   while (goes_on && cursor.valid()) {
-    VARVE_ASSIGN_OR_RETURN(const ItemKey key, ParseKey(cursor.key()));
-    VARVE_RETURN_IF_ERROR(VisitItem(key, cursor.value(), visit, &goes_on));
+    VARVE_RETURN_IF_ERROR(
+        VisitExtentOf(cursor.key(), cursor.value(), [&](const Extent& extent) {
+          goes_on = visit(extent);
+          return goes_on;
+        }));
     VARVE_RETURN_IF_ERROR(cursor.Next());
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 FrozenTree::FrozenTree(std::shared_ptr<LogTree> source)
     : source_(std::move(source)),
@@ -84,7 +88,7 @@ bool FrozenTree::CopyChanges(Core& core) {
 absl::Status FrozenTree::ForEachExtent(
     absl::FunctionRef<bool(const Extent&)> visit) const {
   const LayeredTree items({&changes_}, &stored_);
-  const absl::Status status = VisitAll(items, visit);
+  const absl::Status status = VisitExtents(items, visit);
   source_->segments.NoteDamage(segments_.TakeDamage());
   return status;
 }

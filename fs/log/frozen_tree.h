@@ -30,10 +30,11 @@
 #include "fs/log/core.h"
 #include "fs/log/node_segments.h"
 #include "fs/log/root_pins.h"
+#include "fs/log/used_ranges.h"
 
 namespace varve::fs {
 
-class FrozenTree {
+class FrozenTree final : public ExtentSource {
  public:
   // The tree as it is now. Nobody waits for longer than some hundred items
   // take to be copied. DATA_LOSS if a segment of the tree has no place.
@@ -50,7 +51,7 @@ class FrozenTree {
   // Calls `visit` with each extent that is not a hole, file by file, until it
   // returns false. Holds no lock. DATA_LOSS if a node is damaged.
   absl::Status ForEachExtent(
-      absl::FunctionRef<bool(const Extent&)> visit) const;
+      absl::FunctionRef<bool(const Extent&)> visit) const override;
 
  private:
   explicit FrozenTree(std::shared_ptr<LogTree> source);
@@ -66,6 +67,16 @@ class FrozenTree {
   RootPins::Pin pin_;
   Overlay changes_;  // items of inodes and extents alone
 };
+
+// Calls `visit` with the extent that an item of a tree has, if it has one that
+// is not a hole. DATA_LOSS if the item is malformed.
+absl::Status VisitExtentOf(absl::string_view key, absl::string_view value,
+                           absl::FunctionRef<bool(const Extent&)> visit);
+
+// Calls `visit` with each extent of the tree that is not a hole, file by file,
+// until it returns false. DATA_LOSS if a node is damaged.
+absl::Status VisitExtents(const LayeredTree& items,
+                          absl::FunctionRef<bool(const Extent&)> visit);
 
 // Calls `visit` with each extent, not a hole, that a commit names which lies in
 // [begin, end) of the store, where entries end; commits that are no longer the

@@ -13,6 +13,7 @@
 #include "fs/format/change_pipe.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/checkpoint.h"
+#include "fs/log/moments.h"
 #include "fs/log/root_reader.h"
 #include "fs/log/store_identity.h"
 #include "fs/log/tree_root.h"
@@ -195,11 +196,13 @@ absl::Status Loader::LoadRoot(const Record& record) {
   VARVE_ASSIGN_OR_RETURN(
       core_.log_tree, LogTree::Open(&store_, root, core_.identity.NameSeed()));
   result_.first_data_id = root.first_data_id;
+  core_.latest_time = root.time;
   // A repair has to know now whether the whole tree can be read, because the
   // checkpoint before is still an alternative.
   if (lenient_) VARVE_RETURN_IF_ERROR(ReadAll());
   if (result_.relocated) return ResolveContent();
   core_.checkpoint_before = root.previous;
+  core_.snapshots = root.snapshots;
   core_.log_tree->segments.AddRetired(
       SegmentsOnlyBefore(store_, core_.identity, root));
   return absl::OkStatus();
@@ -403,6 +406,7 @@ bool Loader::PassOverCheckpoint() {
   core_.last_sequence = 0;
   core_.checkpoint = core_.checkpoint_before = 0;
   core_.log_bytes = 0;
+  core_.snapshots.clear();
   return true;
 }
 
@@ -445,11 +449,18 @@ absl::Status Loader::LoadOnce() {
       core_.log_bytes = 0;
     } else {
       core_.log_bytes += record.location.size_on_disk();
+      core_.latest_time = std::max(core_.latest_time, header.time);
     }
     result_.clean = header.clean();
   }
   core_.next_data_id.store(next_data_id);
   core_.clean = result_.clean;
+  // Nobody knows where another program has moved past moments.
+  if (result_.relocated) return absl::OkStatus();
+  const absl::Status found = FindSnapshotPlaces(core_);
+  if (!absl::IsDataLoss(found)) return found;
+  // A damaged node costs what is in it, and not the whole tree.
+  core_.log_tree->segments.NoteDamage(found);
   return absl::OkStatus();
 }
 

@@ -10,6 +10,22 @@ namespace {
 
 constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
 
+void DecodeSnapshots(WireReader& in, std::vector<MomentPlace>& snapshots) {
+  const uint64_t count = in.Varint();
+  for (uint64_t i = 0; i < count && in.ok(); ++i) {
+    MomentPlace place;
+    place.sequence = in.Varint();
+    place.checkpoint = in.Varint();
+    place.end = in.Varint();
+    const uint64_t before = snapshots.empty() ? 0 : snapshots.back().sequence;
+    if (place.sequence <= before || place.checkpoint > kMaxOffset ||
+        place.end > kMaxOffset) {
+      in.Fail();
+    }
+    snapshots.push_back(place);
+  }
+}
+
 }  // namespace
 
 std::string EncodeTreeRoot(const TreeRoot& root) {
@@ -28,6 +44,13 @@ std::string EncodeTreeRoot(const TreeRoot& root) {
     out.Varint(segment.nodes_offset);
     out.Varint(segment.nodes_size);
     out.Varint(segment.live_bytes);
+  }
+  out.U64(root.time.packed());
+  out.Varint(root.snapshots.size());
+  for (const MomentPlace& place : root.snapshots) {
+    out.Varint(place.sequence);
+    out.Varint(place.checkpoint);
+    out.Varint(place.end);
   }
   return bytes;
 }
@@ -56,6 +79,13 @@ absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes) {
     before = segment.number;
     root.segments.push_back(segment);
   }
+  if (in.ok() && in.at_end()) {
+    return absl::UnimplementedError(
+        "the store was written by an early version of Varve, which this one "
+        "cannot read; copy the files out with that version");
+  }
+  root.time = Timestamp::FromPacked(in.U64());
+  DecodeSnapshots(in, root.snapshots);
   if (!in.ok() || !in.at_end() || root.previous > kMaxOffset ||
       root.log_begin > kMaxOffset || root.first_data_id > kMaxId) {
     return DamageError("the root of the tree is malformed");

@@ -1,5 +1,6 @@
 // TreeRoot: what a checkpoint says of the tree: where its root node is, which
-// segments hold its nodes, and which checkpoint came before.
+// segments hold its nodes, which checkpoint came before, and where past moments
+// lie that are kept.
 //
 // Thread-safe: there is no state.
 
@@ -13,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "fs/btree/node.h"
+#include "fs/format/timestamp.h"
 
 namespace varve::fs {
 
@@ -29,6 +31,21 @@ struct Segment {
   friend bool operator==(const Segment&, const Segment&) = default;
 };
 
+// Where a moment lies (moments.h): replaying the commits that end at or before
+// `end` on the tree of the checkpoint gives it.
+struct MomentPlace {
+  uint64_t sequence = 0;    // of the last commit that it includes
+  uint64_t checkpoint = 0;  // metadata offset; 0: the tree was empty
+  uint64_t end = 0;
+
+  friend bool operator==(const MomentPlace&, const MomentPlace&) = default;
+};
+
+// Moments in the order of their numbers.
+inline bool IsBefore(const MomentPlace& a, const MomentPlace& b) {
+  return a.sequence < b.sequence;
+}
+
 struct TreeRoot {
   NodePointer root;
   // Metadata offset of the checkpoint before this one; 0 if there is none.
@@ -44,11 +61,16 @@ struct TreeRoot {
   // up because of damage.
   uint32_t next_segment = 1;
   std::vector<Segment> segments;  // in the order of their numbers
+  // The latest time of all commits that the tree includes.
+  Timestamp time = Timestamp::FromPacked(0);
+  // The snapshots that the tree has, in the order of their numbers.
+  std::vector<MomentPlace> snapshots;
 
   friend bool operator==(const TreeRoot&, const TreeRoot&) = default;
 };
 
 std::string EncodeTreeRoot(const TreeRoot& root);
+// UNIMPLEMENTED if an early version of Varve wrote it, which knew no moments.
 // DATA_LOSS if it is malformed: for instance, if the segments are not in order,
 // or one has more live bytes than bytes. Its offsets may lie beyond the end of
 // a store whose entries another program has moved.

@@ -12,7 +12,7 @@ constexpr uint64_t kExtentsBetweenChecks = 4096;
 }  // namespace
 
 absl::Status UsedRanges::ForEachPass(
-    uint64_t end, size_t most, absl::Span<const FrozenTree* const> trees,
+    uint64_t end, size_t most, absl::Span<const ExtentSource* const> trees,
     absl::FunctionRef<absl::Status()> check,
     absl::FunctionRef<void(UsedRanges& used)> add_others,
     absl::FunctionRef<absl::Status(const UsedRanges& used, uint64_t end)>
@@ -68,9 +68,9 @@ void UsedRanges::Add(uint64_t begin, uint64_t end) {
   Add(begin, end);
 }
 
-absl::Status UsedRanges::AddTrees(absl::Span<const FrozenTree* const> trees,
+absl::Status UsedRanges::AddTrees(absl::Span<const ExtentSource* const> trees,
                                   absl::FunctionRef<absl::Status()> check) {
-  for (const FrozenTree* tree : trees) {
+  for (const ExtentSource* tree : trees) {
     uint64_t count = 0;
     absl::Status status;
     VARVE_RETURN_IF_ERROR(tree->ForEachExtent([&](const Extent& extent) {

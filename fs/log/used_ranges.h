@@ -17,9 +17,18 @@
 #include "absl/types/span.h"
 #include "engine/entry/entry.h"
 #include "fs/format/extent.h"
-#include "fs/log/frozen_tree.h"
 
 namespace varve::fs {
+
+// A tree, or several, whose extents are in use.
+class ExtentSource {
+ public:
+  virtual ~ExtentSource() = default;
+  // Calls `visit` with each extent that is not a hole, until it returns false.
+  // DATA_LOSS if a node of a tree is damaged.
+  virtual absl::Status ForEachExtent(
+      absl::FunctionRef<bool(const Extent&)> visit) const = 0;
+};
 
 class UsedRanges {
  public:
@@ -32,7 +41,7 @@ class UsedRanges {
   // knows all of what lies in [used.begin(), end). Ends with the first error of
   // `check` or `visit`; DATA_LOSS if a node of a tree is damaged.
   static absl::Status ForEachPass(
-      uint64_t end, size_t most, absl::Span<const FrozenTree* const> trees,
+      uint64_t end, size_t most, absl::Span<const ExtentSource* const> trees,
       absl::FunctionRef<absl::Status()> check,
       absl::FunctionRef<void(UsedRanges& used)> add_others,
       absl::FunctionRef<absl::Status(const UsedRanges& used, uint64_t end)>
@@ -51,7 +60,7 @@ class UsedRanges {
   }
   // Adds all extents of these trees. Asks `check` now and then whether to go
   // on, and returns its error; DATA_LOSS if a node is damaged.
-  absl::Status AddTrees(absl::Span<const FrozenTree* const> trees,
+  absl::Status AddTrees(absl::Span<const ExtentSource* const> trees,
                         absl::FunctionRef<absl::Status()> check);
   // To be called once all have been added, and before what follows.
   void Finish();

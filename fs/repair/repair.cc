@@ -93,7 +93,15 @@ class Repair {
     report_.notes.insert(report_.notes.end(), loaded.notes.begin(),
                          loaded.notes.end());
     source_ = std::move(core_.store);
-    return absl::OkStatus();
+    absl::MutexLock lock(&core_.commit_mu);
+    core_.snapshots.clear();
+    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+    return core_.reader().ForEachSnapshot([this](const SnapshotItem& snapshot) {
+      report_.notes.push_back(
+          absl::StrCat("the snapshot '", snapshot.name,
+                       "' is left in the damaged store, where it can be read"));
+      return true;
+    });
   }
 
   absl::Status MakeCopyFile(File& original) {
@@ -127,6 +135,7 @@ class Repair {
         translation);
     copier.set_on_damaged(
         [this](const InodeItem& inode) { return NoteDamaged(inode); });
+    copier.set_drops_snapshots();
     VARVE_RETURN_IF_ERROR(copier.CopyTree());
     VARVE_RETURN_IF_ERROR(NoteDamagedSegments());
     VARVE_RETURN_IF_ERROR(CopyUnnamed(copier));

@@ -53,7 +53,12 @@ bool ParseRest(absl::string_view rest, ItemKey* parsed) {
   switch (parsed->kind) {
     case ItemKind::kInode:
     case ItemKind::kTotals:
+    case ItemKind::kKeptFrom:
+    case ItemKind::kPolicy:
       return rest.empty();
+    case ItemKind::kSnapshot:
+      parsed->snapshot = rest;
+      return IsValidName(rest);
     case ItemKind::kName:
       parsed->name.directory = parsed->ino;
       return ParsePlace(rest, &parsed->name);
@@ -155,14 +160,23 @@ std::string UnfinishedKey(uint64_t begin) {
   return key;
 }
 
+std::string SnapshotKey(absl::string_view name) {
+  std::string key = KeyPrefix(0, ItemKind::kSnapshot);
+  key.append(name.data(), name.size());
+  return key;
+}
+
+std::string KeptFromKey() { return KeyPrefix(0, ItemKind::kKeptFrom); }
+
+std::string PolicyKey() { return KeyPrefix(0, ItemKind::kPolicy); }
+
 absl::StatusOr<ItemKey> ParseKey(absl::string_view key) {
   constexpr size_t kHeadSize = 9;
   if (key.size() < kHeadSize) return Malformed("key");
   ItemKey parsed;
   parsed.ino = TakeBigEndian(8, &key);
   parsed.kind = static_cast<ItemKind>(TakeBigEndian(1, &key));
-  const bool is_special =
-      parsed.kind == ItemKind::kTotals || parsed.kind == ItemKind::kUnfinished;
+  const bool is_special = parsed.kind >= ItemKind::kTotals;
   if ((parsed.ino == 0) != is_special || parsed.ino > kMaxId ||
       !ParseRest(key, &parsed)) {
     return Malformed("key");
@@ -356,6 +370,39 @@ absl::StatusOr<uint64_t> DecodeUnfinished(uint64_t begin,
     return Malformed("range of ids");
   }
   return end;
+}
+
+std::string EncodeSnapshot(const SnapshotItem& snapshot) {
+  std::string value;
+  WireWriter out(&value);
+  out.Varint(snapshot.sequence);
+  out.U64(snapshot.time.packed());
+  out.U8(snapshot.flags);
+  return value;
+}
+
+absl::StatusOr<SnapshotItem> DecodeSnapshot(absl::string_view name,
+                                            absl::string_view value) {
+  SnapshotItem snapshot = {.name = name};
+  WireReader in(value);
+  snapshot.sequence = in.Varint();
+  snapshot.time = Timestamp::FromPacked(in.U64());
+  snapshot.flags = in.U8();
+  if (!in.ok() || !in.at_end()) return Malformed("snapshot");
+  return snapshot;
+}
+
+std::string EncodeKeptFrom(uint64_t sequence) {
+  std::string value;
+  WireWriter(&value).Varint(sequence);
+  return value;
+}
+
+absl::StatusOr<uint64_t> DecodeKeptFrom(absl::string_view value) {
+  WireReader in(value);
+  const uint64_t sequence = in.Varint();
+  if (!in.ok() || !in.at_end()) return Malformed("number of a commit");
+  return sequence;
 }
 
 }  // namespace varve::fs

@@ -10,6 +10,9 @@
 //   inode, kExtent, file offset          where these bytes of the file lie
 //   0, kTotals                           counts of what is in the tree
 //   0, kUnfinished, first id             the id behind the last of the range
+//   0, kSnapshot, name                   the moment that has this name
+//   0, kKeptFrom                         from which moment on all are kept
+//   0, kPolicy                           how long they are
 //
 // Numbers in keys are big-endian, so keys sort in the order of their numbers.
 // So all items of an inode lie together, and a directory's names are in the
@@ -44,6 +47,9 @@ enum class ItemKind : uint8_t {
   // Under inode number 0, which no inode has.
   kTotals = 16,
   kUnfinished = 17,
+  kSnapshot = 18,
+  kKeptFrom = 19,
+  kPolicy = 20,
 };
 
 // Identifies a name by its directory and its place in the directory's order.
@@ -78,6 +84,9 @@ std::string XattrKey(uint64_t ino, absl::string_view name, uint8_t chunk);
 std::string ExtentKey(uint64_t ino, uint64_t file_offset);
 std::string TotalsKey();
 std::string UnfinishedKey(uint64_t begin);
+std::string SnapshotKey(absl::string_view name);
+std::string KeptFromKey();
+std::string PolicyKey();
 // Puts the items of an extended attribute. The inode must not have it yet.
 void PutXattrItems(uint64_t ino, absl::string_view name,
                    absl::string_view value, Overlay* items);
@@ -95,6 +104,7 @@ struct ItemKey {
   uint8_t chunk = 0;           // of kXattr
   uint64_t file_offset = 0;    // of kExtent
   uint64_t unfinished_id = 0;  // of kUnfinished
+  absl::string_view snapshot;  // of kSnapshot; lies in the key
 };
 absl::StatusOr<ItemKey> ParseKey(absl::string_view key);
 
@@ -187,6 +197,23 @@ std::string EncodeUnfinished(uint64_t end);
 // Returns the end of the range that begins at `begin`.
 absl::StatusOr<uint64_t> DecodeUnfinished(uint64_t begin,
                                           absl::string_view value);
+
+// A moment that has a name, and is kept as long as it has.
+struct SnapshotItem {
+  absl::string_view name;  // from the key
+  uint64_t sequence = 0;   // of the last commit that it includes
+  Timestamp time;          // of that commit
+  uint8_t flags = 0;       // as in PutSnapshot
+
+  bool is_held() const { return (flags & PutSnapshot::kHeld) != 0; }
+  bool is_automatic() const { return (flags & PutSnapshot::kAutomatic) != 0; }
+};
+std::string EncodeSnapshot(const SnapshotItem& snapshot);
+absl::StatusOr<SnapshotItem> DecodeSnapshot(absl::string_view name,
+                                            absl::string_view value);
+
+std::string EncodeKeptFrom(uint64_t sequence);
+absl::StatusOr<uint64_t> DecodeKeptFrom(absl::string_view value);
 
 }  // namespace varve::fs
 

@@ -19,17 +19,15 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "fs/btree/fuzz_script.h"
 #include "fs/btree/memory_nodes.h"
 #include "fs/btree/merge.h"
 #include "fs/format/change.h"
+#include "fs/tree/item_script.h"
 #include "fs/tree/items.h"
 #include "fs/tree/live_tree.h"
 
 namespace varve::fs {
 namespace {
-
-constexpr uint64_t kSeed = 7;
 
 void Check(bool condition, const char* what) {
   if (condition) return;
@@ -41,117 +39,7 @@ void CheckStatus(const absl::Status& status) {
   Check(status.ok() || absl::IsDataLoss(status), "an error of another kind");
 }
 
-// FuzzScript with the parts of items.
-class Script : public FuzzScript {
- public:
-  using FuzzScript::FuzzScript;
-
-  uint64_t Ino() { return Byte() % 12; }
-  // A number that is usually small, and sometimes extreme.
-  uint64_t Number() {
-    const uint8_t byte = Byte();
-    if (byte < 0xf8) return byte;
-    constexpr uint64_t kExtremes[] = {
-        kMaxId,     kMaxId + 1, kMaxFileSize,          uint64_t{1} << 63,
-        UINT64_MAX, UINT32_MAX, NamePlace::kLimit - 1, NamePlace::kLimit};
-    return kExtremes[byte - 0xf8];
-  }
-  std::string AnyBytes() { return Bytes(Byte() % 32); }
-  std::string Name() { return std::string(1 + Byte() % 2, 'a' + Byte() % 4); }
-  NamePlace Place() { return {.directory = Ino(), .place = Number() % 64}; }
-};
-
-Attributes AnyAttributes(Script& script) {
-  constexpr uint32_t kTypes[] = {S_IFDIR, S_IFREG, S_IFLNK, S_IFIFO};
-  return {.mode = kTypes[script.Byte() % 4] | 0644, .size = script.Number()};
-}
-
-Extent AnyExtent(Script& script) {
-  Extent extent = {.file_offset = script.Number(),
-                   .length = uint64_t{1} + script.Byte(),
-                   .store_offset = uint64_t{64} * script.Byte(),
-                   .key_hash = script.Byte()};
-  if (script.Byte() % 4 == 0) return Extent::Hole(extent.file_offset, 9);
-  extent.entry_size = extent.length;
-  return extent;
-}
-
-InodeItem AnyInode(Script& script) {
-  InodeItem item;
-  item.attributes = AnyAttributes(script);
-  item.first_name = script.Place();
-  item.links = script.Byte();
-  item.name_count = script.Number();
-  item.next_place = script.Number();
-  if (script.Byte() % 4 == 0) {
-    item.whole_entry = {.store_offset = script.Number(), .key_hash = 1};
-  } else {
-    item.extent_count = script.Number();
-    item.extent_bytes = script.Number();
-    item.patched = script.Byte();
-  }
-  return item;
-}
-
-// Makes an item of the right form with any content, or with any bytes as its
-// value.
-void AddItem(Script& script, Overlay& items) {
-  const uint8_t kind = script.Byte();
-  std::string key;
-  std::string value;
-  switch (kind % 9) {
-    case 0:
-      key = InodeKey(script.Ino());
-      value = EncodeInode(AnyInode(script));
-      break;
-    case 1: {
-      const NamePlace place = script.Place();
-      const std::string name = script.Name();
-      key = NameKey(place);
-      value = EncodeName(script.Ino(), S_IFREG, name);
-      if (script.Byte() % 4 != 0) {
-        const LayeredTree none({}, nullptr);
-        items.Put(NameHashKey(place, TreeReader(&none, kSeed).HashOf(name)),
-                  "");
-      }
-      break;
-    }
-    case 2: {
-      const LayeredTree none({}, nullptr);
-      key = NameHashKey(script.Place(),
-                        TreeReader(&none, kSeed).HashOf(script.Name()));
-      break;
-    }
-    case 3:
-      key = LinkKey(script.Ino(), script.Place());
-      break;
-    case 4:
-      key = XattrKey(script.Ino(), script.Name(), script.Byte());
-      value = std::string(script.Byte() % 2 == 0 ? kXattrChunkSize : 3, 'x');
-      break;
-    case 5: {
-      const Extent extent = AnyExtent(script);
-      key = ExtentKey(script.Ino(), extent.file_offset);
-      value = EncodeExtentItem(extent);
-      break;
-    }
-    case 6:
-      key = TotalsKey();
-      value = EncodeTotals({.inodes = script.Number()});
-      break;
-    case 7:
-      key = UnfinishedKey(script.Number());
-      value = EncodeUnfinished(script.Number());
-      break;
-    default:
-      key = script.AnyBytes();
-      break;
-  }
-  if (kind >= 9 * 20) value = script.AnyBytes();
-  if (!key.empty()) items.Put(key, value);
-}
-
-Change AnyChange(Script& script, std::deque<std::string>& strings) {
+Change AnyChange(ItemScript& script, std::deque<std::string>& strings) {
   strings.push_back(script.Name());
   const std::string& name = strings.back();
   const uint64_t ino = script.Ino();
@@ -233,18 +121,18 @@ void LookAtAll(const TreeReader& tree) {
   CheckStatus(tree.ForEachUnfinished([](uint64_t, uint64_t) { return true; }));
 }
 
-void RunInput(Script script) {
+void RunInput(ItemScript script) {
   Overlay items;
   items.Put(TotalsKey(), EncodeTotals({.inodes = 1}));
   for (size_t count = script.Byte(); count > 0 && !script.at_end(); --count) {
-    AddItem(script, items);
+    PutAnyItem(script, items);
   }
   MemoryNodes nodes;
   const NodeReader reader(&nodes);
   const StoredTree empty(&reader, std::nullopt);
   auto root = MergeOverlay(empty, items, &nodes);
   Check(root.ok(), "items could not be stored");
-  auto tree = LiveTree::Open(&reader, *root, kSeed);
+  auto tree = LiveTree::Open(&reader, *root, kItemSeed);
   CheckStatus(tree.status());
   if (!tree.ok()) return;
   LookAtAll((*tree)->reader());
@@ -264,6 +152,6 @@ void RunInput(Script script) {
 }  // namespace varve::fs
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  varve::fs::RunInput(varve::fs::Script(data, size));
+  varve::fs::RunInput(varve::fs::ItemScript(data, size));
   return 0;
 }

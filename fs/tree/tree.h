@@ -135,6 +135,11 @@ class Tree {
   absl::Status Do(const SetXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
+  // What concerns moments is no part of this tree.
+  template <typename Other>
+  absl::Status Do(const Other&, std::optional<Timestamp>) {
+    return absl::OkStatus();
+  }
 
   // A name that was dropped by the commit whose changes are being applied.
   struct Dropped {

@@ -58,6 +58,12 @@ class TreeEditor {
   absl::Status Do(const SetXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
+  // tree_editor_history.cc
+  absl::Status Do(const PutSnapshot& change, std::optional<Timestamp> time);
+  absl::Status Do(const DropSnapshot& change, std::optional<Timestamp> time);
+  absl::Status Do(const ForgetBefore& change, std::optional<Timestamp> time);
+  absl::Status Do(const SetPolicy& change, std::optional<Timestamp> time);
+  absl::Status Do(const NoteAuthor& change, std::optional<Timestamp> time);
 
   // The inode that a change names. DATA_LOSS if there is none, or it is not
   // (or, for ChangedFile(), is) a directory.

@@ -368,4 +368,36 @@ absl::Status TreeReader::ForEachUnfinished(
       });
 }
 
+absl::Status TreeReader::ForEachSnapshot(
+    absl::FunctionRef<bool(const SnapshotItem&)> visit) const {
+  const std::string prefix = KeyPrefix(0, ItemKind::kSnapshot);
+  return ForEachItem(
+      prefix, prefix,
+      [&](const ItemKey& key, absl::string_view value) -> absl::StatusOr<bool> {
+        const absl::StatusOr<SnapshotItem> snapshot =
+            DecodeSnapshot(key.snapshot, value);
+        if (!snapshot.ok()) return snapshot.status();
+        return visit(*snapshot);
+      });
+}
+
+absl::StatusOr<std::optional<SnapshotItem>> TreeReader::FindSnapshot(
+    absl::string_view name) const {
+  if (!IsValidName(name)) return std::optional<SnapshotItem>();
+  VARVE_ASSIGN_OR_RETURN(const auto value, items_->Get(SnapshotKey(name)));
+  if (!value.has_value()) return std::optional<SnapshotItem>();
+  return DecodeSnapshot(name, *value);
+}
+
+absl::StatusOr<uint64_t> TreeReader::KeptFrom() const {
+  VARVE_ASSIGN_OR_RETURN(const auto value, items_->Get(KeptFromKey()));
+  return value.has_value() ? DecodeKeptFrom(*value) : 0;
+}
+
+absl::StatusOr<std::optional<std::string>> TreeReader::Policy() const {
+  VARVE_ASSIGN_OR_RETURN(const auto value, items_->Get(PolicyKey()));
+  if (!value.has_value()) return std::optional<std::string>();
+  return std::string(*value);
+}
+
 }  // namespace varve::fs

@@ -120,6 +120,20 @@ class TreeReader {
   absl::Status ForEachUnfinished(
       absl::FunctionRef<bool(uint64_t begin, uint64_t end)> visit) const;
 
+  // --- History ---
+
+  // Calls `visit` with each snapshot, by name, until it returns false.
+  absl::Status ForEachSnapshot(
+      absl::FunctionRef<bool(const SnapshotItem&)> visit) const;
+  // The snapshot with this name; nothing if there is none. Its name is that of
+  // the argument.
+  absl::StatusOr<std::optional<SnapshotItem>> FindSnapshot(
+      absl::string_view name) const;
+  // The moments from the commit of this number on are all kept; 0 for all.
+  absl::StatusOr<uint64_t> KeptFrom() const;
+  // The policy's text; nothing if none was set.
+  absl::StatusOr<std::optional<std::string>> Policy() const;
+
   // The hash by which a name is found.
   uint64_t HashOf(absl::string_view name) const;
 

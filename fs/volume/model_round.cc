@@ -237,7 +237,8 @@ void ModelRound::DoReopen() {
 void ModelRound::DoCompact() {
   const bool punch = OneIn(3);
   Note(punch ? "punch" : "compact", ", with ", open_.size(), " open");
-  Expect(store_.volume().compactions().Start({.punch = punch}), 0);
+  Expect(store_.volume().compactions().Start({.punch = punch, .forget = true}),
+         0);
   Expect(store_.volume().compactions().WaitForEnd(), 0);
 }
 

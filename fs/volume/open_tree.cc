@@ -8,9 +8,11 @@
 #include "engine/base/status.h"
 #include "fs/base/error.h"
 #include "fs/compaction/compactor.h"
+#include "fs/history/moment_names.h"
 #include "fs/log/checkpoint.h"
 #include "fs/log/commit.h"
 #include "fs/log/loader.h"
+#include "fs/log/past_tree.h"
 #include "fs/log/store_identity.h"
 #include "fs/tree/data_id_ranges.h"
 #include "fs/volume/takeover.h"
@@ -98,7 +100,16 @@ class TreeOpener {
  private:
   const VolumeOptions& options() const { return context_.options; }
 
+  // Loads the newest tree, or makes one; nothing if there was none to load.
+  absl::StatusOr<std::optional<LoadResult>> LoadOrMake();
+  // Takes over what other programs did, and what an unclean stop has left.
+  absl::Status BeginSession(const LoadResult& loaded);
   absl::Status MakeTree();
+  // Replaces the newest tree by that of the moment in the options.
+  absl::Status GoBack();
+  // Commits that no past moment is kept, as another program has moved what they
+  // consist of.
+  absl::Status ForgetMoved();
   // Commits which data entries an unclean stop left without a commit, so that
   // they stay visible as unnamed entries.
   absl::Status KeepUnfinishedData(const LoadResult& loaded);
@@ -111,6 +122,18 @@ class TreeOpener {
 };
 
 absl::Status TreeOpener::Load() {
+  VARVE_ASSIGN_OR_RETURN(const std::optional<LoadResult> loaded, LoadOrMake());
+  if (!loaded.has_value()) return absl::OkStatus();
+  if (!options().at.empty()) {
+    if (!loaded->relocated) return GoBack();
+    return absl::NotFoundError(
+        "another program has compacted the store, so that no past moment is "
+        "left");
+  }
+  return BeginSession(*loaded);
+}
+
+absl::StatusOr<std::optional<LoadResult>> TreeOpener::LoadOrMake() {
   Store& store = *core_.store;
   report_.notes = NotesOf(store.recovery());
   report_.first_tail = store.tail();
@@ -122,9 +145,13 @@ absl::Status TreeOpener::Load() {
     // No tree yet: the store is new, or another program's.
     VARVE_RETURN_IF_ERROR(CheckHasNoIdentity(store));
     core_.identity = Identity::Make(options().now());
-    if (!core_.store->read_only()) return MakeTree();
-    absl::MutexLock lock(&core_.tree_mu);
-    return ResetLogTree(core_);
+    if (!store.read_only()) {
+      VARVE_RETURN_IF_ERROR(MakeTree());
+    } else {
+      absl::MutexLock lock(&core_.tree_mu);
+      VARVE_RETURN_IF_ERROR(ResetLogTree(core_));
+    }
+    return std::optional<LoadResult>();
   }
   VARVE_RETURN_IF_ERROR(store.Verify(identity->location()));
   VARVE_ASSIGN_OR_RETURN(core_.identity,
@@ -135,13 +162,17 @@ absl::Status TreeOpener::Load() {
     report_.notes.push_back(std::string(report_.cut_short.message()));
   }
   if (!core_.store->read_only()) RemoveLeftover();
-  VARVE_ASSIGN_OR_RETURN(const LoadResult loaded, LoadTree(core_));
+  VARVE_ASSIGN_OR_RETURN(LoadResult loaded, LoadTree(core_));
   report_.notes.insert(report_.notes.end(), loaded.notes.begin(),
                        loaded.notes.end());
   if (loaded.relocated) {
     report_.notes.push_back("the store was compacted by another program");
   }
   report_.closed_properly = loaded.clean;
+  return std::optional(std::move(loaded));
+}
+
+absl::Status TreeOpener::BeginSession(const LoadResult& loaded) {
   if (loaded.clean) {
     VARVE_ASSIGN_OR_RETURN(
         const bool changed,
@@ -149,6 +180,9 @@ absl::Status TreeOpener::Load() {
     if (changed) {
       report_.notes.emplace_back("another program changed files in the store");
     }
+  }
+  if (loaded.relocated && !core_.store->read_only()) {
+    context_.incidents.Report(ForgetMoved());
   }
   if ((loaded.relocated || loaded.rebuilt) && !core_.store->read_only()) {
     // With a checkpoint, the next open need not find all offsets again. On a
@@ -168,6 +202,40 @@ absl::Status TreeOpener::Load() {
   if (!core_.store->read_only())
     context_.incidents.Report(KeepUnfinishedData(loaded));
   return absl::OkStatus();
+}
+
+absl::Status TreeOpener::GoBack() {
+  if (!core_.store->read_only()) {
+    return absl::InvalidArgumentError("past moments are read-only");
+  }
+  VARVE_ASSIGN_OR_RETURN(const KeptMoment moment,
+                         ResolveMoment(core_, options().at, options().now()));
+  VARVE_ASSIGN_OR_RETURN(
+      const std::unique_ptr<PastTree> past,
+      PastTree::Open(core_.store.get(), core_.identity, moment.place));
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  absl::MutexLock lock(&core_.tree_mu);
+  core_.log_tree = past->tree();
+  core_.last_sequence = past->sequence();
+  return absl::OkStatus();
+}
+
+absl::Status TreeOpener::ForgetMoved() {
+  absl::MutexLock lock(&core_.commit_mu);
+  std::vector<std::string> names;
+  {
+    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+    VARVE_RETURN_IF_ERROR(
+        core_.reader().ForEachSnapshot([&](const SnapshotItem& snapshot) {
+          names.emplace_back(snapshot.name);
+          return true;
+        }));
+  }
+  core_.snapshots.clear();
+  Commit commit(core_, options().now());
+  for (const std::string& name : names) commit.Add(DropSnapshot{name});
+  commit.Add(ForgetBefore{commit.sequence()});
+  return commit.Finish();
 }
 
 absl::Status TreeOpener::MakeTree() {

@@ -135,7 +135,7 @@ void TwoEnginesTest::UseVarve() {
     }
   }
   if (Below(4) == 0) {
-    ASSERT_THAT(v_.volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(v_.volume().compactions().Start({.forget = true}), IsOk());
     ASSERT_THAT(v_.volume().compactions().WaitForEnd(), IsOk());
   }
 }

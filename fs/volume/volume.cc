@@ -27,7 +27,7 @@ constexpr absl::Duration kLongestCheckpointPause = absl::Minutes(5);
 Volume::Volume(VolumeOptions options)
     : options_(std::move(options)),
       reader_(core_),
-      writer_(core_, reader_, copy_gate_, options_.dirty_budget),
+      writer_(core_, reader_, copy_gate_, options_.dirty_budget, options_.now),
       scrubber_(core_, reader_,
                 [this](uint64_t ino, const absl::Status& status) {
                   incidents_.Report(WithFile(status, reader_.PathOf(ino)));
@@ -96,7 +96,8 @@ absl::Status Volume::Start(const std::string& path,
                 .on_space_pressure = [this] { syncer_.NoteSpacePressure(); },
                 .incidents = incidents_},
                core_, opened_));
-  unnamed_.SetLimit(opened_.first_tail);
+  // Of a past moment, nothing is unnamed.
+  unnamed_.SetLimit(options_.at.empty() ? opened_.first_tail : 0);
   closed_ = false;
   if (options_.scrub_after != absl::InfiniteDuration()) {
     scrubber_.Start(options_.scrub_after);

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -45,7 +46,13 @@
 #include "fs/content/scrubber.h"
 #include "fs/content/unnamed_entries.h"
 #include "fs/format/timestamp.h"
+#include "fs/history/commit_log.h"
+#include "fs/history/history_plan.h"
+#include "fs/history/moment_names.h"
+#include "fs/log/commit.h"
 #include "fs/log/core.h"
+#include "fs/log/past_tree.h"
+#include "fs/tree/tree_difference.h"
 #include "fs/volume/attribute_changes.h"
 #include "fs/volume/file_watch.h"
 #include "fs/volume/inodes_in_use.h"
@@ -87,6 +94,13 @@ class Volume {
       ABSL_LOCKS_EXCLUDED(stale_mu_) {
     absl::MutexLock lock(&stale_mu_);
     on_stale_ = std::move(on_stale);
+  }
+  // The same for names that have come, gone or changed without a request of the
+  // kernel.
+  void set_on_names_stale(std::function<void(const StaleNames&)> on_stale)
+      ABSL_LOCKS_EXCLUDED(stale_mu_) {
+    absl::MutexLock lock(&stale_mu_);
+    on_names_stale_ = std::move(on_stale);
   }
   // Why the store is believed to have been cut short (OK if it is not), and
   // whether it was closed properly.
@@ -238,6 +252,47 @@ class Volume {
   absl::Status AdoptAs(uint64_t key_hash, uint64_t parent,
                        absl::string_view name, Caller caller);
 
+  // --- History (volume_history.cc) ---
+
+  // The moment that the text names (history/moment_names.h). Its place is
+  // valid until the next compaction.
+  absl::StatusOr<KeptMoment> FindMoment(absl::string_view text)
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+  // Names the moment `at`, so that it is kept. EEXIST; EINVAL or ENAMETOOLONG
+  // for an impossible name; otherwise as FindMoment().
+  absl::StatusOr<Snapshot> CreateSnapshot(absl::string_view name,
+                                          absl::string_view at = "now");
+  // ENOENT; EBUSY if it is held.
+  absl::Status DeleteSnapshot(absl::string_view name);
+  // ENOENT, EEXIST, EINVAL for an impossible name.
+  absl::Status RenameSnapshot(absl::string_view name,
+                              absl::string_view new_name);
+  // Keeps it from being deleted, or no longer. ENOENT.
+  absl::Status HoldSnapshot(absl::string_view name, bool hold);
+  // All of them, by name.
+  absl::StatusOr<std::vector<Snapshot>> Snapshots();
+  absl::StatusOr<std::optional<Snapshot>> FindSnapshot(absl::string_view name);
+  // Makes a path what it was at a past moment, in one commit that copies no
+  // bytes. Errors: those of FindMoment() and Restorer::Plan().
+  absl::StatusOr<RestoreReport> Restore(const RestoreRequest& request)
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+  absl::StatusOr<HistoryPolicy> GetHistoryPolicy();
+  absl::Status SetHistoryPolicy(const HistoryPolicy& policy);
+  // Calls `visit` with the commits from number `from` on that are kept, newest
+  // first, until it returns false. No compaction can end meanwhile.
+  absl::Status ReadLog(
+      uint64_t from,
+      absl::FunctionRef<absl::StatusOr<bool>(const LoggedCommit&)> visit)
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+  // Calls `visit` with what differs between two moments (see DiffPaths()) at
+  // and below a path, "" for the root. No compaction can end meanwhile. Errors:
+  // those of FindMoment() and DiffPaths().
+  absl::Status Diff(
+      absl::string_view before, absl::string_view after,
+      absl::string_view below,
+      absl::FunctionRef<absl::StatusOr<bool>(const PathDifference&)> visit)
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+
   // --- For tools ---
 
   // Calls `visit` with the tree, which does not change during the call.
@@ -286,6 +341,18 @@ class Volume {
   absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
 
+  // volume_history.cc
+  absl::StatusOr<RestoreReport> RestoreFrom(const PastTree& past,
+                                            const RestoreRequest& request,
+                                            StaleNames* names)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
+  absl::StatusOr<bool> IsKept(uint64_t sequence)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  // Drops the snapshot of this name in a commit to which `change` adds more.
+  absl::Status ChangeSnapshot(
+      absl::string_view name,
+      absl::FunctionRef<absl::Status(const Snapshot&, Commit&)> change);
+
   // volume_files.cc
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Opens the inode for `handle`, whose flags must be set.
@@ -319,6 +386,8 @@ class Volume {
 
   absl::Mutex stale_mu_;  // nothing is taken below it
   std::function<void(uint64_t ino)> on_stale_ ABSL_GUARDED_BY(stale_mu_);
+  std::function<void(const StaleNames&)> on_names_stale_
+      ABSL_GUARDED_BY(stale_mu_);
 
   Syncer syncer_;  // last, because its thread uses the members above
 };

@@ -206,7 +206,9 @@ class History {
 
   void Compact() {
     const bool punch = random_() % 2 == 0;
-    ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
+    ASSERT_THAT(
+        volume_.volume().compactions().Start({.punch = punch, .forget = true}),
+        IsOk());
     const absl::Status status = volume_.volume().compactions().WaitForEnd();
     // Some hosts cannot punch holes.
     ASSERT_TRUE(status.ok() || (punch && ErrnoOf(status) == EOPNOTSUPP))

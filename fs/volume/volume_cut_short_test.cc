@@ -24,7 +24,7 @@ class VolumeCutShortTest : public VolumeTest {
     CompactVolume();
   }
   void CompactVolume() {
-    ASSERT_THAT(volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
     ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   }
   void OpenReadOnly() {

@@ -332,7 +332,7 @@ TEST_F(VolumeCheckpointTest, FlippedByteInOneCostsNothing) {
 // A compacted store cannot be read from its commits alone.
 TEST_F(VolumeCheckpointTest, WhatACompactionHasWrittenIsThereTwice) {
   MakeMany();
-  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
   ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   std::vector<EntryLocation> roots;
   std::vector<EntryLocation> segments;

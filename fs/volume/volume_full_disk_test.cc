@@ -226,7 +226,9 @@ TEST_F(VolumeFullDiskTest, ACompactionThatCopiesGivesWay) {
   Open();
   EXPECT_THAT(Unlink("large0"), IsOk());
   // As good as standing still.
-  ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 100}), IsOk());
+  ASSERT_THAT(
+      volume().compactions().Start({.forget = true, .bytes_per_second = 100}),
+      IsOk());
   while (volume().compactions().progress().bytes_done == 0) {
     absl::SleepFor(absl::Milliseconds(1));
   }

@@ -251,7 +251,7 @@ void CheckWritten(Volume& volume, absl::string_view text) {
 }
 
 void CompactVolume(Volume& volume) {
-  volume.compactions().Start({}).IgnoreError();
+  volume.compactions().Start({.forget = true}).IgnoreError();
   CheckError(volume.compactions().WaitForEnd(), "compacting");
 }
 

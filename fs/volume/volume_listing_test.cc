@@ -208,7 +208,7 @@ TEST_F(VolumeListingTest, SecondNamesKeepTheirPlaceInACheckpoint) {
   EXPECT_EQ(List("e"), e);
   EXPECT_EQ(paths(), first);
   for (int i = 0; i < 3; ++i) {
-    ASSERT_THAT(volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
     ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
     EXPECT_EQ(List("d"), d);
     Reopen();  // from a checkpoint
@@ -340,7 +340,7 @@ class ListingModelTest : public VolumeListingTest {
     const auto two = List("d1");
     switch (Below(3)) {
       case 0:
-        ASSERT_THAT(volume().compactions().Start({}), IsOk());
+        ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
         ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
         break;
       case 1:

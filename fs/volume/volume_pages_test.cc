@@ -67,7 +67,7 @@ void MakeStore(TestVolume& v, int files) {
   for (int i = 0; i < files; i += 11) {
     ASSERT_THAT(v.Unlink(NameOf(i)), IsOk());
   }
-  ASSERT_THAT(v.volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(v.volume().compactions().Start({.forget = true}), IsOk());
   ASSERT_THAT(v.volume().compactions().WaitForEnd(), IsOk());
   for (int i = 1; i < files; i += 13) {
     if (i % 11 == 0) continue;

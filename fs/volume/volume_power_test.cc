@@ -126,7 +126,9 @@ class PowerCut {
 
   void Compact() {
     const bool punch = random_() % 3 == 0;
-    ASSERT_THAT(volume_.volume().compactions().Start({.punch = punch}), IsOk());
+    ASSERT_THAT(
+        volume_.volume().compactions().Start({.punch = punch, .forget = true}),
+        IsOk());
     const absl::Status status = volume_.volume().compactions().WaitForEnd();
     // Some hosts cannot punch holes.
     ASSERT_TRUE(status.ok() || ErrnoOf(status) == EOPNOTSUPP) << status;

@@ -250,7 +250,7 @@ TEST_F(VolumeRelocatedTest, NoEntryOfOursIsAllZeros) {
     EXPECT_EQ(of_zeros, 0u);
   };
   expect();
-  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
   ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   expect();
   Close();

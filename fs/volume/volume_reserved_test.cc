@@ -224,7 +224,7 @@ TEST_F(VolumeReservedTest, CompactionLeavesItWhereItIsNone) {
       Forged(CommitHeader::kCheckpoint, LastSequence() + 1, NextPosition());
   EXPECT_THAT(volume_->MakeDir("d"), IsOk());
   EXPECT_THAT(volume_->Write(name_, forged), IsOk());
-  EXPECT_THAT(volume_->volume().compactions().Start({}), IsOk());
+  EXPECT_THAT(volume_->volume().compactions().Start({.forget = true}), IsOk());
   EXPECT_THAT(volume_->volume().compactions().WaitForEnd(), IsOk());
   volume_->Crash();
   EXPECT_EQ(volume_->Ino("forged"), 0u);

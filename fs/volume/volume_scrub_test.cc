@@ -119,7 +119,7 @@ TEST_F(VolumeScrubTest, PlacesOfTheOldFileMeanNothingInTheNewOne) {
                       }
                     }
                   }});
-  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
   ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   files().Heal();
   ASSERT_TRUE(done);

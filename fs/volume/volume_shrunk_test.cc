@@ -145,7 +145,7 @@ TEST_F(VolumeShrunkTest, WritesFailAndTheStoreIsLeftAsItIs) {
   EXPECT_THAT(MakeDir("d"), HasErrno(EROFS));
   EXPECT_THAT(Rename("f", "h"), HasErrno(EROFS));
   EXPECT_THAT(volume().SyncAll(), HasErrno(EIO));
-  EXPECT_THAT(volume().compactions().Start({}), HasErrno(EROFS));
+  EXPECT_THAT(volume().compactions().Start({.forget = true}), HasErrno(EROFS));
   EXPECT_EQ(FileSize(), 5000);
   EXPECT_THAT(volume().Close(), IsOk());
   EXPECT_EQ(FileSize(), 5000);
@@ -217,7 +217,7 @@ TEST_F(VolumeShrunkTest, ReplacedStoreGoesOnWithTheFileThatIsOpen) {
 TEST_F(VolumeShrunkTest, CompactionPutsNoWarningIntoTheLog) {
   for (int i = 0; i < 20; ++i) {
     ASSERT_THAT(Write("f", Pattern(i, 10'000)), IsOk());
-    ASSERT_THAT(volume().compactions().Start({}), IsOk());
+    ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
     ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   }
   EXPECT_EQ(*volume().LocateFile(), FileLocation::kInPlace);
@@ -245,7 +245,7 @@ TEST_F(VolumeShrunkTest, LostPagesAreNeitherServedNorCopied) {
   EXPECT_THAT(Rename("f", "h"), HasErrno(EIO));
   EXPECT_TRUE(*Read("g") == Pattern(2, 20'000));
   // Only the mapping has lost them. A compaction uses another mapping.
-  ASSERT_THAT(volume().compactions().Start({}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.forget = true}), IsOk());
   ASSERT_THAT(volume().compactions().WaitForEnd(), IsOk());
   EXPECT_TRUE(*Read("f") == text);
 }

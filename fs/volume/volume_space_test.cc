@@ -60,6 +60,12 @@ class SilentFileSystem : public FileSystem {
 
 class VolumeSpaceTest : public VolumeTest {
  protected:
+  // What is deleted is dead at once; volume_history_test has the rest.
+  void SetUp() override {
+    VolumeTest::SetUp();
+    ASSERT_THAT(volume().SetHistoryPolicy({.within = absl::ZeroDuration()}),
+                IsOk());
+  }
   void OpenWithCompaction() {
     Close();
     options().auto_compaction.mode = AutoCompaction::Mode::kAuto;
@@ -88,6 +94,7 @@ class VolumeSpaceTest : public VolumeTest {
   }
 
   absl::Status Compact(CompactionOptions options = {}) {
+    options.forget = true;  // the tests of history have the rest
     VARVE_RETURN_IF_ERROR(volume().compactions().Start(options));
     return volume().compactions().WaitForEnd();
   }
@@ -299,7 +306,8 @@ TEST_F(VolumeSpaceTest, CopyingEndsThoughMoreIsWrittenThanTheLimitLetsThrough) {
       absl::SleepFor(absl::Milliseconds(20));
     }
   });
-  ASSERT_THAT(volume().compactions().Start({.bytes_per_second = 2 * kMiB}),
+  ASSERT_THAT(volume().compactions().Start(
+                  {.forget = true, .bytes_per_second = 2 * kMiB}),
               IsOk());
   EXPECT_TRUE(
       Await([this] { return !volume().compactions().progress().running(); }));
@@ -326,7 +334,8 @@ TEST_F(VolumeSpaceTest, PunchingDoesNotHoldUpOthersWhileAFileIsCopied) {
   std::thread closer(
       [&] { EXPECT_THAT(volume().Release(*std::move(handle)), IsOk()); });
   copying.WaitForNotification();
-  ASSERT_THAT(volume().compactions().Start({.punch = true}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.punch = true, .forget = true}),
+              IsOk());
   absl::SleepFor(absl::Milliseconds(200));
   absl::Notification written;
   std::thread third([&] {
@@ -353,7 +362,8 @@ TEST_F(VolumeSpaceTest, StallIsCountedFromWhereOthersBeginToWait) {
        }});
   std::thread reader([&] { EXPECT_THAT(Read("f"), IsOk()); });
   reading.WaitForNotification();
-  ASSERT_THAT(volume().compactions().Start({.punch = true}), IsOk());
+  ASSERT_THAT(volume().compactions().Start({.punch = true, .forget = true}),
+              IsOk());
   absl::SleepFor(absl::Seconds(1));
   go_on.Notify();
   reader.join();

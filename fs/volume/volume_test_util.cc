@@ -63,6 +63,10 @@ TestVolume::~TestVolume() {
 
 Timestamp TestVolume::PeekClock() const { return ClockTime(clock_.load()); }
 
+void TestVolume::AdvanceClock(absl::Duration time) {
+  clock_.fetch_add(static_cast<uint64_t>(absl::ToInt64Microseconds(time)));
+}
+
 absl::Status TestVolume::TryOpen() {
   auto volume = Volume::Open(path_, options_);
   if (!volume.ok()) return volume.status();
@@ -341,6 +345,25 @@ std::string TestVolume::Dump() {
     dump += '\n';
   }
   return dump;
+}
+
+std::string TestVolume::DumpAt(const std::string& moment) {
+  VolumeOptions options = options_;
+  options.read_only = true;
+  options.create = false;
+  options.at = moment;
+  auto past = Volume::Open(path_, options);
+  if (!past.ok()) return past.status().ToString();
+  std::swap(volume_, *past);
+  std::string dump = Dump();
+  std::swap(volume_, *past);
+  return dump;
+}
+
+uint64_t TestVolume::LastCommit() {
+  const auto now = volume_->FindMoment("now");
+  EXPECT_THAT(now, IsOk());
+  return now.ok() ? now->place.sequence : 0;
 }
 
 void TestVolume::WithForeignStore(const std::function<void(Store&)>& change) {

@@ -108,6 +108,12 @@ class TestVolume {
   // Everything that users see of the tree, with a line for each name: path,
   // inode, attributes, extended attributes, content.
   std::string Dump();
+  // The same of a past moment, in a volume of its own; the error if it cannot
+  // be opened.
+  std::string DumpAt(const std::string& moment);
+  // The number of the newest commit.
+  uint64_t LastCommit();
+  void AdvanceClock(absl::Duration time);
   // Opens the store as another program would, between two mounts.
   void WithForeignStore(const std::function<void(Store&)>& change);
   uint64_t FileSize();

@@ -6,6 +6,9 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -31,6 +34,9 @@ inline constexpr uint64_t kMaxTargetSize = 4095;
 struct VolumeOptions {
   bool read_only = false;
   bool create = false;  // make the store if there is no such file
+  // Open the tree of a past moment, read-only: a name as
+  // history/moment_names.h has them; empty for the newest tree.
+  std::string at;
   // If the store is damaged such that writing on would hide the damage, open it
   // read-only instead of failing. Volume::failure() then says why.
   bool read_damaged = false;
@@ -92,6 +98,36 @@ struct AttributeRequest {
   // Clear set-group-id even if the file's group may not execute it, because the
   // caller is not in that group.
   bool drop_set_group_id = false;
+};
+
+// A moment that has a name.
+struct Snapshot {
+  std::string name;
+  uint64_t sequence = 0;  // of the last commit that it includes
+  Timestamp time;
+  bool held = false;       // it may not be deleted
+  bool automatic = false;  // the policy made it
+};
+
+// Names by the number of their directory; "" stands for the directory itself.
+using StaleNames = std::vector<std::pair<uint64_t, std::string>>;
+
+// What to bring back; see Restorer.
+struct RestoreRequest {
+  std::string at;    // a moment, as history/moment_names.h has them
+  std::string from;  // a path at that moment, "" for the root
+  std::string to;    // where it goes now
+  // Also remove what is in a restored directory now and was not then.
+  bool delete_others = false;
+  bool dry_run = false;
+};
+
+struct RestoreReport {
+  uint64_t made = 0;       // files and directories that were not there
+  uint64_t replaced = 0;   // that were there, and had changed
+  uint64_t unchanged = 0;  // files that had not
+  uint64_t removed = 0;    // by delete_others
+  uint64_t bytes = 0;      // of content that is there again
 };
 
 struct SpaceInfo {

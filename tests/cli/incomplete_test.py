@@ -39,7 +39,7 @@ class Incomplete(unittest.TestCase):
         self.store.write_bytes(data[:int(len(data) * share)])
 
     def test_a_compacted_store_that_is_cut_is_told_by_every_command(self):
-        self.varve("compact", self.store)
+        self.varve("compact", "--forget", self.store)
         whole = self.store.read_bytes()
         for share in (0.02, 0.5, 0.8):
             self.store.write_bytes(whole)

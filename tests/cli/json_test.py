@@ -81,9 +81,13 @@ class Json(unittest.TestCase):
 
     def object(self, *command, status=(0,)):
         """The object that a command prints, which has to be as its schema says."""
-        words = 2 if command[0] == "raw" else 1
+        words = 2 if command[0] in ("raw", "snapshot", "history") else 1
         result = varve(*command[:words], "--json", *command[words:], check=False)
         self.assertIn(result.returncode, status, result.stderr)
+        if command[0] in ("log", "versions", "diff"):
+            values = [json.loads(line) for line in result.stdout.splitlines()]
+            self.expect_valid(command[:words], values)
+            return values
         value = json.loads(result.stdout)
         self.expect_valid(command[:words], [value])
         return value
@@ -202,6 +206,24 @@ class Json(unittest.TestCase):
         self.assertEqual(repaired["problems"], found["problems"])
         self.assertEqual(repaired["repair"]["kept"], str(self.store) + ".damaged")
         self.assertTrue(self.object("check", self.store)["clean"])
+
+    def test_of_the_past(self):
+        self.fill()
+        varve("snapshot", "create", self.root, "s")
+        (self.mounted / "file").write_bytes(b"more")
+        os.rename(self.mounted / "folder", self.mounted / "moved")
+        (self.mounted / "fifo").unlink()
+        self.assertEqual(self.object("snapshot", "list", self.root)[0]["name"], "s")
+        self.assertEqual(self.object("history", "policy", self.root), {"policy": "within=1d"})
+        log = self.object("log", self.root)
+        self.assertEqual([line["operation"] for line in log[:3]], ["delete", "rename", "write"])
+        sizes = [version["size"] for version in self.object("versions", self.mounted / "file")]
+        self.assertEqual(sizes, [4, len(CONTENT), 0])
+        changes = {(line["change"], line["path"]) for line in self.object("diff", self.root, "s")}
+        self.assertEqual(changes, {("M", "file"), ("R", "moved"), ("-", "fifo")})
+        restored = self.object("restore", self.root, "file", "--at", "s")
+        self.assertEqual((restored["replaced"], restored["bytes"]), (1, len(CONTENT)))
+        self.assertEqual(self.object("undelete", self.root, "fifo")["made"], 1)
 
     def test_of_another_programs_store(self):
         old = self.mounted.base / "old"

@@ -144,7 +144,7 @@ class OfAMount(MonitorTest):
         # The kernel says only a moment later that nobody has the file any more.
         wait_until(lambda: self.metrics()("varve_store_dead_bytes") > 3 << 20,
                    "the bytes of a deleted file to be dead")
-        self.varve("compact", self.mnt)
+        self.varve("compact", "--forget", self.mnt)
         now = self.metrics()
         self.assertLess(now("varve_store_dead_bytes"), 1 << 20)
         self.assertGreater(now("varve_compaction_reclaimed_bytes"), 2 << 20)

@@ -198,11 +198,11 @@ class Progress(unittest.TestCase):
         for name in (self.mounted.root, self.store):
             if name == self.store:
                 self.mounted.umount()
-            ended, text = on_terminal("compact", "--limit", rate, name)
+            ended, text = on_terminal("compact", "--forget", "--limit", rate, name)
             self.assertEqual(ended, 0, text)
             self.assertRegex(text, rb"\rcopying +(\[[#-]+\] +)?\d+%  [\d.]+ MiB of ")
             self.assertIn(CLEARED, text)
-            result = varve("compact", "--limit", rate, name)
+            result = varve("compact", "--forget", "--limit", rate, name)
             self.assertEqual(result.stderr, b"")
 
     def test_opening_and_recovering(self):

@@ -149,7 +149,7 @@ class Compaction(Service):
         serving = "STATUS=%s is mounted at %s" % (self.store, self.mnt)
         # For about two seconds.
         compaction = subprocess.Popen(
-            [varve_binary(), "compact", "--limit", str(self.SIZE // 2), str(self.mnt)],
+            [varve_binary(), "compact", "--forget", "--limit", str(self.SIZE // 2), str(self.mnt)],
             stdout=subprocess.DEVNULL)
         told = [line for line in self.wait_for(serving) if line.startswith("STATUS=")]
         self.assertEqual(compaction.wait(60), 0)

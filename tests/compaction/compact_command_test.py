@@ -37,7 +37,10 @@ def call(descriptor, request, buffer=None):
     return bytes(buffer)
 
 
-def start(descriptor, version=1, flags=0, rate=0, reserved=0):
+FORGET = 2  # VARVE_COMPACT_FORGET
+
+
+def start(descriptor, version=1, flags=FORGET, rate=0, reserved=0):
     words = struct.pack("=IIQIIQQQQQ", version, flags, rate, 0, 0, 0, 0, 0, 0, reserved)
     return struct.unpack_from("=I", call(descriptor, START, words), 16)[0]
 
@@ -88,7 +91,7 @@ class CompactTest(unittest.TestCase):
         return result
 
     def compact(self, *arguments, **options):
-        return json.loads(self.varve("compact", "--json", *arguments, **options).stdout)
+        return json.loads(self.varve("compact", "--forget", "--json", *arguments, **options).stdout)
 
     def assert_intact(self):
         for name, content in self.contents.items():
@@ -119,7 +122,7 @@ class Ioctls(CompactTest):
         self.fails(errno.ENOTTY, call, descriptor, 0x568F)
         self.fails(errno.ENOTTY, call, descriptor, START + (8 << 16), bytes(72))
         self.fails(errno.EINVAL, start, descriptor, version=2)
-        self.fails(errno.EINVAL, start, descriptor, flags=2)
+        self.fails(errno.EINVAL, start, descriptor, flags=4)
         self.fails(errno.EINVAL, start, descriptor, reserved=1)
         self.assertEqual(progress(descriptor)["phase"], 0)
 
@@ -190,7 +193,7 @@ class Command(CompactTest):
     def begin(self, *arguments):
         """Starts a slow compaction as a process of its own, and waits until it runs."""
         process = subprocess.Popen(
-            [varve_binary(), "compact", "--limit", "1M", *map(str, arguments)],
+            [varve_binary(), "compact", "--forget", "--limit", "1M", *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         )
         self.addCleanup(process.stderr.close)
@@ -228,7 +231,7 @@ class Command(CompactTest):
         self.assertIs(outlook["fits"], True)
         self.assertGreater(outlook["would_reclaim_bytes"], 4 * MIB)
         self.assertEqual(self.store.path.read_bytes(), before)
-        result = self.varve("compact", self.store.path)
+        result = self.varve("compact", "--forget", self.store.path)
         self.assertRegex(result.stdout.decode(), r"\A%s: .* won; copied .*\n\Z" % self.store.path)
         self.assertEqual(result.stderr, b"")
         self.assertLess(self.store.size(), len(before) - 4 * MIB)
@@ -274,7 +277,7 @@ class Command(CompactTest):
         self.store.options = "ro"
         self.store.mount()
         for name in (self.store.root, self.store.path):
-            result = self.varve("compact", name, status=READ_ONLY)
+            result = self.varve("compact", "--forget", name, status=READ_ONLY)
             self.assertRegex(result.stderr, rb"\Avarve: .*read-only; unmount it, .*\n\Z")
         self.compact("--dry-run", self.store.root)
 

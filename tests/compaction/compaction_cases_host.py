@@ -156,7 +156,7 @@ class StoreFileTest(HostTest):
         store = self.mounted()
         aside = store.base / "aside"
         with subprocess.Popen(
-            [varve_binary(), "compact", "--limit", "8M", str(store.root)],
+            [varve_binary(), "compact", "--forget", "--limit", "8M", str(store.root)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         ) as process:
             wait_until(leftover(store).exists, "the compaction to begin")
@@ -230,7 +230,7 @@ class DiskFullTest(HostTest):
             self.assertEqual("failed", report["result"])
             self.assertFalse(leftover(self.store).exists())
         outlook = json.loads(
-            varve("compact", "--json", "--dry-run", self.store.root).stdout)
+            varve("compact", "--forget", "--json", "--dry-run", self.store.root).stdout)
         self.assertIs(outlook["fits"], False)
         self.assertEqual([], verify_tree(self.store / "kept", self.made))
         self.store.umount()
@@ -267,7 +267,7 @@ class DiskFullTest(HostTest):
     def test_copying_pauses_while_there_is_little_room(self):
         descriptor = os.open(self.store.root, os.O_RDONLY)
         with subprocess.Popen(
-            [varve_binary(), "compact", "--limit", "8M", str(self.store.root)],
+            [varve_binary(), "compact", "--forget", "--limit", "8M", str(self.store.root)],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         ) as process:
             # From then on it has looked whether there is room, and found it.
@@ -355,7 +355,7 @@ class ProgressTest(HostTest):
 
     def begin(self, *arguments):
         process = subprocess.Popen(
-            [varve_binary(), "compact", "--json", *arguments, str(self.store.root)],
+            [varve_binary(), "compact", "--forget", "--json", *arguments, str(self.store.root)],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
         for cleanup in (process.stderr.close, process.stdout.close, process.wait, process.kill):
             self.addCleanup(cleanup)

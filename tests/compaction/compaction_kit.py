@@ -32,7 +32,7 @@ def content_of(seed, size):
 
 def compact(name, *arguments):
     """Runs `varve compact --json`; returns exit status, report and complaints."""
-    result = run(varve_binary(), "compact", "--json", *arguments, name, check=False)
+    result = run(varve_binary(), "compact", "--forget", "--json", *arguments, name, check=False)
     complaints = result.stderr.decode(errors="replace")
     try:
         report = json.loads(result.stdout) if result.stdout else {}

@@ -239,7 +239,7 @@ def compact_for_ever(write, root, punch, seed):
     while True:
         time.sleep(rng.uniform(0, 0.3))  # that the crash finds compactions of all ages
         write("b", 0)
-        result = run(varve_binary(), "compact", *["--punch"][:punch], root, check=False)
+        result = run(varve_binary(), "compact", "--forget", *["--punch"][:punch], root, check=False)
         if result.returncode != 0:
             write("e", result.returncode, result.stdout.decode() + result.stderr.decode())
             return

@@ -115,7 +115,7 @@ class DirectoryTest(unittest.TestCase):
             # A checkpoint is written once the log is long enough, and any commit
             # may be the one. A compaction leaves no log.
             store.umount()
-            varve("compact", store.path)
+            varve("compact", "--forget", store.path)
             store.mount()
             growth = Growth(store)
             os.rename(store / "folder", store / "renamed")

@@ -269,7 +269,8 @@ class CutTest(ChangesTest):
         self.assert_served(whole, gone)
         if gone:  # a copy of the rest would look sound
             self.assertNotEqual(
-                0, run(varve_binary(), "compact", self.store.root, check=False).returncode)
+                0, run(varve_binary(), "compact", "--forget", self.store.root,
+                       check=False).returncode)
             self.assert_served(whole, gone)
         self.try_to_write({"EIO", "EROFS"})
         acknowledged = [name for name in self.content if before.get(name) != self.content[name]]

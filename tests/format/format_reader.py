@@ -277,6 +277,7 @@ class Tree:
         self._check_length()
         self.inodes = {1: Inode()}
         self.unfinished = []
+        self.snapshots, self.kept_from, self.policy = {}, 0, None
         self.unknown_kinds = set()
         self.last_sequence = 0
         self.next_data_id = 1
@@ -462,6 +463,7 @@ class Tree:
                 inode.extents.append(Extent(0, inode.size, item.whole.store_offset,
                                             item.whole.key_hash, item.whole.crc, 0, inode.size))
         self.inodes, self.unfinished = inodes, root.unfinished
+        self.snapshots, self.kept_from, self.policy = root.named, root.kept_from, root.policy
 
     def _extents_at(self, value, record, offset):
         if value[:1] == bytes([INLINE]):
@@ -484,6 +486,7 @@ class Tree:
                     raise
                 self.passed_over.add(self.first)
                 self.inodes, self.unfinished, self.last_sequence = {1: Inode()}, [], 0
+                self.snapshots, self.kept_from, self.policy = {}, 0, None
 
     def _replay_from_newest(self):
         self.first = 0  # metadata offset of the checkpoint that counts
@@ -531,6 +534,8 @@ class Tree:
             1: self._put_inode, 2: self._drop_inode, 3: self._put_name, 4: self._drop_name,
             5: self._set_content, 6: self._patch_content, 7: self._set_xattr,
             8: self._drop_xattr, 9: self._keep_unfinished,
+            12: self._put_snapshot, 13: self._drop_snapshot, 14: self._forget_before,
+            15: self._set_policy, 16: self._note_author,
         }
         if kind in handlers:
             handlers[kind](body, record)
@@ -667,6 +672,27 @@ class Tree:
 
     def _keep_unfinished(self, body, _):
         self.unfinished.append((body.varint(), body.varint()))
+
+    def _put_snapshot(self, body, _):
+        number, time, flags, name = body.varint(), body.u64(), body.u8(), body.name()
+        if name in self.snapshots:
+            raise Damage("a snapshot of a name that is taken")
+        self.snapshots[name] = (number, time, flags)
+
+    def _drop_snapshot(self, body, _):
+        if self.snapshots.pop(body.name(), None) is None:
+            raise Damage("a snapshot that is not there is dropped")
+
+    def _forget_before(self, body, _):
+        self.kept_from = max(self.kept_from, body.varint())
+
+    def _set_policy(self, body, _):
+        self.policy = body.rest()
+        if len(self.policy) > 1024:
+            raise Damage("a policy that is too long")
+
+    def _note_author(self, body, _):
+        body.varint32()
 
     # 9
     def _take_over(self, behind):

@@ -50,9 +50,18 @@ class Root:
             if segment.number <= max(self.segments, default=0) or segment.live > segment.size:
                 raise Damage("an impossible segment")
             self.segments[segment.number] = segment
+        self.time = fields.u64()
+        self.snapshots = [(fields.varint(), fields.varint(), fields.varint())
+                          for _ in range(fields.varint())]
+        if self.snapshots != sorted(self.snapshots) or 0 in dict(
+                (number, True) for number, _, _ in self.snapshots):
+            raise Damage("snapshots that are out of order")
         if fields.more():
             raise Damage("a root that is too long")
         self.unfinished = []
+        self.named = {}  # snapshots: name -> number, time, flags
+        self.kept_from = 0
+        self.policy = None
 
 
 # 6.2
@@ -186,6 +195,13 @@ def read(root, nodes_of):
         if ino == 0:
             if kind == 17:
                 root.unfinished.append((_big_endian(rest), Fields(value).varint()))
+            elif kind == 18:
+                fields = Fields(value)
+                root.named[rest] = (fields.varint(), fields.u64(), fields.u8())
+            elif kind == 19:
+                root.kept_from = Fields(value).varint()
+            elif kind == 20:
+                root.policy = value
             continue
         if kind != 1 and ino not in inodes:
             raise Damage("an item of no inode")

@@ -173,7 +173,8 @@ class ScaleRun(unittest.TestCase):
                      "killed after 1000 changes: opened in, beyond a clean one",
                      "removing a thousand more, against the first thousand", "listing all",
                      "written by them for each byte of the log, changes at random",
-                     "removing all"):
+                     "removing all",
+                     "a file of 1024 MiB: read for the first time, against the next"):
             self.assertIn(what, names)
         waits = [row for row in rows if "histogram" in row]
         # Beside checkpoints, both kinds of compaction, counting, and punching among clones.

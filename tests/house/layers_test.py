@@ -29,7 +29,8 @@ FS = {
     "fs/tree": ["fs/btree"],
     "fs/log": ["fs/tree"],
     "fs/content": ["fs/log"],
-    "fs/compaction": ["fs/content"],
+    "fs/history": ["fs/log"],
+    "fs/compaction": ["fs/content", "fs/history"],
     "fs/mend": ["fs/log"],
     "fs/volume": ["fs/compaction", "fs/mend"],
     "fs/repair": ["fs/volume"],
@@ -63,7 +64,7 @@ ENGINE_PUBLIC = {
 }
 TEST_CODE = re.compile(
     r"_(test|fuzz|benchmark)\.cc?$|(^|/)(test_util|\w+_test_util|store_test_fixture|fault_file"
-    r"|model_\w+|crash_disk|fuzz_store|fuzz_script|memory_nodes)\.(cc|h)$"
+    r"|model_\w+|crash_disk|fuzz_store|fuzz_script|item_script|memory_nodes)\.(cc|h)$"
 )
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.MULTILINE)
 HAS_FUSE = {"fs/fuse"}

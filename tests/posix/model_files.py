@@ -311,11 +311,12 @@ class FileOperations:
             if length > 0 and mode != punch and not handle.writable:
                 raise OSError(errno.EBADF, "")
             handle.node.fallocate(mode, offset, length)
+            # A call that fails changes nothing that a close would commit.
+            handle.wrote = handle.wrote or handle.writable
 
         self.both("fallocate fd %d mode %d offset %d length %d" % (
             handle.fd, mode, offset, length), model,
             lambda: linux_calls.fallocate(handle.fd, mode, offset, length))
-        handle.wrote = handle.wrote or handle.writable
 
     def op_copy_range(self):
         source = self.handle(readable=True)

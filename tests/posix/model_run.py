@@ -354,7 +354,7 @@ class ModelRun(FileOperations):
         # The new process closes the descriptors that it inherits.
         for handle in self.handles:
             self.maybe_commit(handle.node)
-        varve("compact", self.store.root)
+        varve("compact", "--forget", self.store.root)
         self.compare()
 
     # Running

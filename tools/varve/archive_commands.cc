@@ -66,6 +66,7 @@ Example:
 
 struct Arguments {
   std::string store;
+  std::string at;
   std::string path = "/";
   std::string tar;
   std::string directory;
@@ -156,7 +157,7 @@ absl::Status Export(const Arguments& arguments) {
                      "in --tar=FILE, or use a pipe");
   }
   VARVE_ASSIGN_OR_RETURN(const auto volume,
-                         OpenVolumeForReading(arguments.store));
+                         OpenVolumeForReading(arguments.store, arguments.at));
   const auto source = FindSource(*volume, arguments.path);
   if (!source.ok()) {
     return Explain(source.status(), Cannot("read", arguments.path));
@@ -256,6 +257,8 @@ void AddExportCommand(CLI::App& app, Action& action) {
   AddForms(command, "What to copy",
            "To an archive (without FILE or with -, standard output)",
            "To a directory", *arguments);
+  command.add_option("--at", arguments->at,
+                     "As it was then; see varve help log");
   OnCommand(command, action, std::move(arguments), &Export);
 }
 

@@ -35,6 +35,9 @@ the progress. Until the end both files need space on the disk. With --punch, the
 space of dead data is returned to the disk in place: that reclaims less, but
 needs no free space and little time.
 
+What history keeps stays: the moments of the policy's window (`varve history`)
+and snapshots. With --forget, the window is let go first, and only snapshots stay.
+
 If a compaction is already running, this command joins it and waits for its end.
 Ctrl-C (or SIGTERM) cancels the compaction, even one that was joined. The store
 is then as it was before, and the exit status is 130.
@@ -54,6 +57,7 @@ struct Arguments {
   std::string path;
   std::optional<std::string> limit;
   bool punch = false;
+  bool forget = false;
   bool dry_run = false;
   bool json = false;
 };
@@ -207,6 +211,7 @@ absl::Status Run(CompactionTarget& target, const fs::CompactionOptions& options,
   if (!end.ok()) return Failure(target, end.status());
   const CompactionReport report = {.store = target.store(),
                                    .mountpoint = target.mountpoint(),
+                                   .forgets = options.forget,
                                    .joined = *joined};
   absl::Status status;
   if (end->result != 0) {
@@ -232,6 +237,7 @@ absl::Status Look(CompactionTarget& target, bool punch, bool json) {
 absl::Status Compact(const Arguments& arguments) {
   fs::CompactionOptions options;
   options.punch = arguments.punch;
+  options.forget = arguments.forget;
   if (arguments.limit.has_value()) {
     VARVE_ASSIGN_OR_RETURN(options.bytes_per_second,
                            ParseRate(*arguments.limit));
@@ -267,6 +273,8 @@ void AddCompactCommand(CLI::App& app, Action& action) {
                   "Copy at most RATE bytes per second")
       ->type_name("RATE")
       ->excludes(punch);
+  command.add_flag("--forget", arguments->forget,
+                   "Keep no past moments but snapshots");
   command.add_flag("-n,--dry-run", arguments->dry_run,
                    "Only report what it would reclaim and what it needs");
   command.add_flag("--json", arguments->json, "As JSON, at the end");

@@ -159,6 +159,11 @@ std::string ResultText(const CompactionReport& report,
   absl::StrAppendFormat(&text, " in %.1f s; longest stall %.1f ms\n",
                         static_cast<double>(progress.elapsed_ms) / 1e3,
                         static_cast<double>(progress.longest_stall_us) / 1e3);
+  if (progress.bytes_reclaimed == 0 && !report.forgets) {
+    absl::StrAppend(&text,
+                    "(Deleted data of the last while is kept as history: see "
+                    "`varve history`, or use --forget.)\n");
+  }
   return text;
 }
 

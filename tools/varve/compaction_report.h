@@ -28,6 +28,7 @@ std::string ProgressBar(const varve_compaction_progress& progress,
 struct CompactionReport {
   std::string store;
   std::string mountpoint;  // empty if the store is not mounted
+  bool forgets = false;    // asked to let history go
   bool joined = false;     // it was already running
 };
 

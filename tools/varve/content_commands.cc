@@ -49,6 +49,7 @@ Example:
 
 struct GetArguments {
   std::string store;
+  std::string at;
   std::string path;
   std::string file;
   bool recursive = false;
@@ -152,7 +153,7 @@ absl::Status NothingThere(fs::Volume& volume, const GetArguments& arguments) {
 
 absl::Status Get(const GetArguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const auto volume,
-                         OpenVolumeForReading(arguments.store));
+                         OpenVolumeForReading(arguments.store, arguments.at));
   const std::string cannot = Cannot("read", arguments.path);
   // As with cp(1), -r copies a link that it is given.
   const auto place =
@@ -368,6 +369,8 @@ void AddGetCommand(CLI::App& app, Action& action) {
   get.add_option("PATH", get_arguments->path, "The file to copy")->required();
   get.add_option("FILE", get_arguments->file,
                  "Where to write it (-, standard output)");
+  get.add_option("--at", get_arguments->at,
+                 "As it was then; see varve help log");
   get.add_flag("-r,-R,--recursive", get_arguments->recursive,
                "Directories with all their contents");
   get.add_flag("-T,--no-target-directory", get_arguments->no_directory,

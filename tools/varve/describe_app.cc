@@ -20,7 +20,9 @@ Kind KindOf(const std::string& operand, const std::string& command) {
       {"DIR", Kind::kHostDirectory}, {"PATH", Kind::kInStore},
       {"OLD", Kind::kInStore},       {"NEW", Kind::kInStore},
       {"KEY", Kind::kInStore},       {"VALUE", Kind::kNothing},
-      {"COMMAND", Kind::kCommand}};
+      {"NAME", Kind::kNothing},      {"NEW-NAME", Kind::kNothing},
+      {"POLICY", Kind::kNothing},    {"A", Kind::kNothing},
+      {"B", Kind::kNothing},         {"COMMAND", Kind::kCommand}};
   const auto kind = kinds->find(operand);
   if (kind == kinds->end()) {
     throw std::runtime_error(absl::StrCat("what is ", operand, " of ", command,

@@ -46,6 +46,7 @@ Example:
 
 struct Arguments {
   std::string store;
+  std::string at;
   std::vector<std::string> paths;
   bool long_format = false;
   bool recursive = false;
@@ -314,7 +315,7 @@ absl::StatusOr<std::string> Lister::Line(const Child& listed) {
 
 absl::Status Ls(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const auto volume,
-                         OpenVolumeForReading(arguments.store));
+                         OpenVolumeForReading(arguments.store, arguments.at));
   return Lister(*volume, arguments).List();
 }
 
@@ -326,6 +327,8 @@ void AddLsCommand(CLI::App& app, Action& action) {
   auto arguments = std::make_shared<Arguments>();
   command.add_option("STORE", arguments->store, "The store")->required();
   AddWords(command, "PATH", arguments->paths, "What to list (the root)");
+  command.add_option("--at", arguments->at,
+                     "As it was then; see varve help log");
   command.add_flag("-l", arguments->long_format, "Long format");
   command.add_flag("-a,--all", arguments->all,
                    "Names that begin with a dot, too, with \".\" and \"..\"");

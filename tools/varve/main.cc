@@ -3,6 +3,7 @@
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "engine/io/bus_guard.h"
+#include "fs/base/author.h"
 #include "tools/varve/cli.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
@@ -73,6 +75,7 @@ int Run(const std::vector<std::string>& arguments) {
                 absl::StrCat(varve::tools::UsageSentence(*app, error), " (see ",
                              varve::tools::CommandOf(*app), " --help)"));
   }
+  const varve::fs::ScopedAuthor author(geteuid());
   const absl::Status status = action();
   std::string sentence(status.message());
   if (!sentence.empty()) {

@@ -39,12 +39,15 @@ struct Arguments {
   std::vector<std::string> options;
   bool create = false;
   bool foreground = false;
+  std::string at;
 };
 
 absl::StatusOr<ServeRequest> Prepare(const Arguments& arguments) {
   ServeRequest request;
-  VARVE_ASSIGN_OR_RETURN(
-      request.options, ParseMountOptions(arguments.options, CurrentMounter()));
+  std::vector<std::string> words = arguments.options;
+  if (!arguments.at.empty()) words.push_back("at=" + arguments.at);
+  VARVE_ASSIGN_OR_RETURN(request.options,
+                         ParseMountOptions(words, CurrentMounter()));
   fs::VolumeOptions& options = request.options.volume;
   if (arguments.create && options.read_only) {
     return ExitError(ExitStatus::kUsage,
@@ -128,6 +131,9 @@ void AddMountCommand(CLI::App& app, Action& action) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->allow_extra_args(false);
+  command.add_option("--at", arguments->at,
+                     "Show the tree of a past moment, read-only; see varve "
+                     "help log");
   command.add_flag("--create", arguments->create,
                    "Make the store if there is none, in spite of -o nocreate");
   command.add_flag("-f,--foreground", arguments->foreground,

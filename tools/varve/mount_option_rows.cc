@@ -82,6 +82,15 @@ absl::Status SetAccessTimes(const MountOptionWord&, MountOptions& options) {
   return Pass(TakeApart("noatime"), options);
 }
 
+absl::Status SetMoment(const MountOptionWord& word, MountOptions& options) {
+  if (word.value.empty()) {
+    return ExitError(ExitStatus::kUsage,
+                     "the mount option at= needs a moment, such as at=2h");
+  }
+  options.volume.at = std::string(word.value);
+  return ReadOnly(TakeApart("ro"), options);
+}
+
 absl::Status SetThreads(const MountOptionWord& word, MountOptions& options) {
   constexpr int kMaxThreads = 1024;
   int& threads = options.fuse.threads;
@@ -196,10 +205,17 @@ constexpr MountOptionRow kRows[] = {
          "background. With auto, once 64 MiB are dead: if that is more than a "
          "quarter of the space that the store takes on the disk, by punching "
          "holes into it; if it is more than half and the disk has room, by "
-         "copying live data. A RATIO between 0 and 1 replaces that half. Holes "
+         "copying live data. What history may have is not dead (see "
+         "varve-history(1)). A RATIO between 0 and 1 replaces that half. Holes "
          "are also punched when the store is mounted, and when it is "
          "unmounted, for no longer than writing took while it was mounted. See "
          "varve-compact(1) for compacting by hand."},
+    {.name = "at",
+     .value = "MOMENT",
+     .set = &SetMoment,
+     .help = "show the tree of a past moment, read-only",
+     .details = "A moment is the name of a snapshot, a time, a span such as "
+                "2h, or seq:N; see varve-log(1)."},
     {.name = "threads",
      .value = "N",
      .set = &SetThreads,

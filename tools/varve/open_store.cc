@@ -121,6 +121,15 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
     return fs::Volume::Open(path, std::move(options));
   }();
   if (volume.ok()) return volume;
+  // The message says which moments there are.
+  if (absl::IsNotFound(volume.status())) {
+    if (!SystemErrorNumber(volume.status()).has_value()) {
+      return ExitError(ExitStatus::kNotFound, volume.status().message());
+    }
+  } else if (absl::IsInvalidArgument(volume.status()) &&
+             !SystemErrorNumber(volume.status()).has_value()) {
+    return ExitError(ExitStatus::kUsage, volume.status().message());
+  }
   if (fs::IsCutShort(volume.status())) return CutShort(volume.status());
   if (absl::IsDataLoss(volume.status())) {
     VARVE_RETURN_IF_ERROR(CheckIsStore(path));
@@ -130,9 +139,10 @@ absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
 }
 
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
-    const std::string& path) {
+    const std::string& path, const std::string& at) {
   fs::VolumeOptions options;
   options.read_only = true;
+  options.at = at;
   auto volume = OpenVolume(path, std::move(options));
   if (!volume.ok()) return volume;
   // There is no tree to examine.

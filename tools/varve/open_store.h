@@ -30,9 +30,10 @@ absl::StatusOr<std::unique_ptr<Store>> OpenStore(const std::string& path,
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolume(
     const std::string& path, fs::VolumeOptions options);
 // For commands that only read. Works while the store is mounted. Warns if the
-// store was not closed.
+// store was not closed. `at` is a moment, as fs/history/moment_names.h has
+// them; empty for the newest.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenVolumeForReading(
-    const std::string& path);
+    const std::string& path, const std::string& at = "");
 
 // Closes the volume at the end of a command.
 absl::Status CloseVolume(fs::Volume& volume);

@@ -1,0 +1,85 @@
+#include "fs/history/kept_trees.h"
+
+#include <algorithm>
+#include <memory>
+
+#include "engine/base/status.h"
+#include "fs/btree/tree_diff.h"
+#include "fs/log/frozen_tree.h"
+#include "fs/log/past_tree.h"
+
+namespace varve::fs {
+
+absl::Status KeptTrees::ForEachExtent(
+    absl::FunctionRef<bool(const Extent&)> visit) const {
+  std::unique_ptr<PastTree> before;
+  for (const MomentPlace& place : places_) {
+    VARVE_ASSIGN_OR_RETURN(std::unique_ptr<PastTree> tree,
+                           PastTree::Open(store_, *identity_, place));
+    bool goes_on = true;
+    const auto visit_one = [&](const Extent& extent) {
+      goes_on = visit(extent);
+      return goes_on;
+    };
+    if (before == nullptr) {
+      VARVE_RETURN_IF_ERROR(tree->ForEachExtent(visit_one));
+    } else {
+      VARVE_RETURN_IF_ERROR(
+          DiffTrees(before->reader().items(), tree->reader().items(),
+                    NodeSharing::kOneStore,
+                    [&](const ItemDifference& item) -> absl::StatusOr<bool> {
+                      if (!item.after.has_value()) return true;
+                      const absl::Status visited =
+                          VisitExtentOf(item.key, *item.after, visit_one);
+                      if (!visited.ok()) return visited;
+                      return goes_on;
+                    }));
+    }
+    if (!goes_on) break;
+    before = std::move(tree);
+  }
+  return absl::OkStatus();
+}
+
+bool KeptTrees::Needed::HasRecordAt(const EntryLocation& entry) const {
+  // The first range that ends behind the entry's payload.
+  const auto it = std::partition_point(
+      records.begin(), records.end(), [&entry](const auto& range) {
+        return range.second <= entry.payload_offset;
+      });
+  return it != records.end() && it->first < entry.end();
+}
+
+absl::StatusOr<KeptTrees::Needed> KeptTrees::FindNeeded() const {
+  Needed needed;
+  for (const MomentPlace& place : places_) {
+    uint64_t begin = 0;
+    if (place.checkpoint != 0) {
+      VARVE_ASSIGN_OR_RETURN(
+          const Checkpoint checkpoint,
+          ReadCheckpoint(*store_, *identity_, place.checkpoint));
+      for (const Segment& segment : checkpoint.root.segments) {
+        needed.segments.insert(segment.number);
+      }
+      begin = checkpoint.root.log_begin;
+      needed.records.emplace_back(checkpoint.location.payload_offset,
+                                  checkpoint.location.end());
+    }
+    if (place.end > begin) needed.records.emplace_back(begin, place.end);
+  }
+  // Joined, they are in the order of their ends, too.
+  std::sort(needed.records.begin(), needed.records.end());
+  size_t count = 0;
+  for (const auto& range : needed.records) {
+    if (count > 0 && range.first <= needed.records[count - 1].second) {
+      auto& last = needed.records[count - 1];
+      last.second = std::max(last.second, range.second);
+    } else {
+      needed.records[count++] = range;
+    }
+  }
+  needed.records.resize(count);
+  return needed;
+}
+
+}  // namespace varve::fs

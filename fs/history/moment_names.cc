@@ -1,0 +1,188 @@
+#include "fs/history/moment_names.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "engine/base/status.h"
+#include "fs/history/policy.h"
+
+namespace varve::fs {
+namespace {
+
+constexpr const char* kForms[] = {
+    "%Y-%m-%d%ET%H:%M:%E*S%Ez", "%Y-%m-%d%ET%H:%M:%E*S", "%Y-%m-%d %H:%M:%E*S",
+    "%Y-%m-%d%ET%H:%M",         "%Y-%m-%d %H:%M",        "%Y-%m-%d",
+};
+constexpr char kSambaForm[] = "@GMT-%Y.%m.%d-%H.%M.%S";
+
+// The end of the second that begins at `time`, unless it is within one.
+absl::Time EndOf(absl::Time time) {
+  const absl::Duration within =
+      time - absl::FromUnixSeconds(absl::ToUnixSeconds(time));
+  return within > absl::ZeroDuration()
+             ? time
+             : time + absl::Seconds(1) - absl::Nanoseconds(1);
+}
+
+absl::Status NotKept(absl::string_view text, uint64_t oldest) {
+  return absl::NotFoundError(
+      absl::StrCat("no moment '", text, "' is kept; all are from seq:", oldest,
+                   " on, and before that those that are snapshots"));
+}
+
+class Resolver {
+ public:
+  Resolver(Core& core, absl::string_view text) : core_(core), text_(text) {}
+
+  absl::StatusOr<KeptMoment> Resolve(Timestamp now);
+
+ private:
+  // Reads what the tree says of moments.
+  absl::Status Read();
+  absl::StatusOr<KeptMoment> Newest() const;
+  absl::StatusOr<KeptMoment> OfSnapshot(uint64_t sequence,
+                                        Timestamp time) const;
+  absl::StatusOr<KeptMoment> OfSequence(uint64_t sequence) const;
+  absl::StatusOr<KeptMoment> AtTime(Timestamp time) const;
+
+  Core& core_;
+  const absl::string_view text_;
+  uint64_t kept_from_ = 0;
+  uint64_t last_ = 0;
+  Timestamp latest_time_;
+  struct Snapshot {
+    uint64_t sequence;
+    Timestamp time;
+  };
+  std::vector<Snapshot> snapshots_;
+  std::optional<Snapshot> named_;  // the one that the text is the name of
+  std::vector<MomentPlace> places_;
+};
+
+absl::Status Resolver::Read() {
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  last_ = core_.last_sequence;
+  latest_time_ = core_.latest_time;
+  places_ = core_.snapshots;
+  VARVE_ASSIGN_OR_RETURN(kept_from_, core_.reader().KeptFrom());
+  return core_.reader().ForEachSnapshot([this](const SnapshotItem& snapshot) {
+    snapshots_.push_back({snapshot.sequence, snapshot.time});
+    if (snapshot.name == text_) named_ = snapshots_.back();
+    return true;
+  });
+}
+
+absl::StatusOr<KeptMoment> Resolver::Newest() const {
+  VARVE_ASSIGN_OR_RETURN(const MomentPlace place, FinderOf(core_).Find(last_));
+  return KeptMoment{place, latest_time_};
+}
+
+absl::StatusOr<KeptMoment> Resolver::OfSnapshot(uint64_t sequence,
+                                                Timestamp time) const {
+  for (const MomentPlace& place : places_) {
+    if (place.sequence == sequence) return KeptMoment{place, time};
+  }
+  return absl::NotFoundError(absl::StrCat(
+      "the snapshot '", text_,
+      "' can no longer be read: another program has compacted the store"));
+}
+
+absl::StatusOr<KeptMoment> Resolver::OfSequence(uint64_t sequence) const {
+  for (const Snapshot& snapshot : snapshots_) {
+    if (snapshot.sequence == sequence) {
+      return OfSnapshot(sequence, snapshot.time);
+    }
+  }
+  if (sequence < std::max<uint64_t>(kept_from_, 1) || sequence > last_) {
+    return NotKept(text_, std::max<uint64_t>(kept_from_, 1));
+  }
+  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
+                         FinderOf(core_).Find(sequence));
+  return KeptMoment{place, latest_time_};
+}
+
+absl::StatusOr<KeptMoment> Resolver::AtTime(Timestamp time) const {
+  VARVE_ASSIGN_OR_RETURN(const auto found,
+                         FinderOf(core_).FindAt(time, kept_from_));
+  if (found.has_value()) return KeptMoment{found->place, found->time};
+  const Snapshot* best = nullptr;
+  for (const Snapshot& snapshot : snapshots_) {
+    const bool fits = snapshot.time <= time && snapshot.sequence < kept_from_;
+    if (fits && (best == nullptr || snapshot.sequence > best->sequence)) {
+      best = &snapshot;
+    }
+  }
+  if (best == nullptr) return NotKept(text_, std::max<uint64_t>(kept_from_, 1));
+  return OfSnapshot(best->sequence, best->time);
+}
+
+absl::StatusOr<KeptMoment> Resolver::Resolve(Timestamp now) {
+  VARVE_RETURN_IF_ERROR(Read());
+  if (named_.has_value()) return OfSnapshot(named_->sequence, named_->time);
+  if (text_ == "now") return Newest();
+  if (text_ == "last") {
+    if (snapshots_.empty()) {
+      return absl::NotFoundError("there is no snapshot yet");
+    }
+    const auto newest =
+        std::max_element(snapshots_.begin(), snapshots_.end(),
+                         [](const Snapshot& a, const Snapshot& b) {
+                           return a.sequence < b.sequence;
+                         });
+    return OfSnapshot(newest->sequence, newest->time);
+  }
+  absl::string_view number = text_;
+  uint64_t sequence = 0;
+  if (absl::ConsumePrefix(&number, "seq:") &&
+      absl::SimpleAtoi(number, &sequence)) {
+    return OfSequence(sequence);
+  }
+  const std::optional<absl::Time> time =
+      ParseMomentTime(text_, ToTime(now), absl::LocalTimeZone());
+  if (time.has_value()) return AtTime(ToTimestamp(*time));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "there is no snapshot '", text_,
+      "', and it is no time either; write a time as 2026-11-28T22:00:00Z, "
+      "'2026-11-28 22:00', 2h or yesterday, or a commit as seq:123"));
+}
+
+}  // namespace
+
+Timestamp ToTimestamp(absl::Time time) {
+  return Timestamp::From(absl::ToTimespec(time));
+}
+
+absl::Time ToTime(Timestamp time) {
+  return absl::TimeFromTimespec(time.ToTimespec());
+}
+
+std::optional<absl::Time> ParseMomentTime(absl::string_view text,
+                                          absl::Time now, absl::TimeZone zone) {
+  if (text == "yesterday") return now - absl::Hours(24);
+  if (const auto span = ParseSpan(text); span.has_value() && text != "0") {
+    return now - *span;
+  }
+  std::string error;
+  absl::Time time;
+  if (absl::ParseTime(kSambaForm, text, absl::UTCTimeZone(), &time, &error)) {
+    return EndOf(time);
+  }
+  for (const char* form : kForms) {
+    if (absl::ParseTime(form, text, zone, &time, &error)) {
+      return EndOf(time);
+    }
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<KeptMoment> ResolveMoment(Core& core, absl::string_view text,
+                                         Timestamp now) {
+  return Resolver(core, text).Resolve(now);
+}
+
+}  // namespace varve::fs

@@ -1,0 +1,257 @@
+// Operations on moments: snapshots, and what the log tells.
+
+#include <errno.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "engine/base/status.h"
+#include "fs/base/error.h"
+#include "fs/history/commit_log.h"
+#include "fs/history/moment_names.h"
+#include "fs/history/policy.h"
+#include "fs/log/commit.h"
+#include "fs/volume/restorer.h"
+#include "fs/volume/volume.h"
+
+namespace varve::fs {
+namespace {
+
+Snapshot ToSnapshot(const SnapshotItem& item) {
+  return {.name = std::string(item.name),
+          .sequence = item.sequence,
+          .time = item.time,
+          .held = item.is_held(),
+          .automatic = item.is_automatic()};
+}
+
+PutSnapshot PutOf(const Snapshot& snapshot, absl::string_view name, bool held) {
+  PutSnapshot put = {
+      .sequence = snapshot.sequence, .time = snapshot.time, .name = name};
+  if (held) put.flags |= PutSnapshot::kHeld;
+  if (snapshot.automatic) put.flags |= PutSnapshot::kAutomatic;
+  return put;
+}
+
+absl::Status NoSnapshot(absl::string_view name) {
+  return SystemError(ENOENT, absl::StrCat("there is no snapshot '", name, "'"));
+}
+
+absl::Status HeldError(absl::string_view name) {
+  return SystemError(EBUSY,
+                     absl::StrCat("the snapshot '", name,
+                                  "' is held; release it with `varve snapshot "
+                                  "release` first"));
+}
+
+}  // namespace
+
+absl::StatusOr<KeptMoment> Volume::FindMoment(absl::string_view text) {
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  return ResolveMoment(core_, text, options_.now());
+}
+
+absl::StatusOr<std::vector<Snapshot>> Volume::Snapshots() {
+  std::vector<Snapshot> snapshots;
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_RETURN_IF_ERROR(
+      core_.reader().ForEachSnapshot([&](const SnapshotItem& item) {
+        snapshots.push_back(ToSnapshot(item));
+        return true;
+      }));
+  return snapshots;
+}
+
+absl::StatusOr<std::optional<Snapshot>> Volume::FindSnapshot(
+    absl::string_view name) {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const auto found, core_.reader().FindSnapshot(name));
+  if (!found.has_value()) return std::optional<Snapshot>();
+  return std::optional(ToSnapshot(*found));
+}
+
+absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
+                                                absl::string_view at) {
+  if (!IsValidName(name)) {
+    return SystemError(
+        name.size() > kMaxNameSize ? ENAMETOOLONG : EINVAL,
+        absl::StrCat("'", name,
+                     "' cannot be the name of a snapshot: it must have 1 to "
+                     "255 bytes without '/', and not be '.' or '..'"));
+  }
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  std::optional<KeptMoment> moment;
+  if (at != "now") {
+    VARVE_ASSIGN_OR_RETURN(moment, ResolveMoment(core_, at, options_.now()));
+  }
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(name));
+  if (taken.has_value()) {
+    return SystemError(
+        EEXIST, absl::StrCat("there is a snapshot '", name, "' already"));
+  }
+  Commit commit(core_, options_.now());
+  PutSnapshot put = {.sequence = commit.sequence(),
+                     .time = std::max(core_.latest_time, commit.time()),
+                     .name = name};
+  if (moment.has_value()) {
+    // It may have been forgotten since.
+    VARVE_ASSIGN_OR_RETURN(const bool is_kept, IsKept(moment->place.sequence));
+    if (!is_kept) {
+      return absl::NotFoundError(
+          absl::StrCat("the moment '", at, "' is no longer kept"));
+    }
+    put.sequence = moment->place.sequence;
+    put.time = moment->time;
+    commit.AddPlace(moment->place);
+  }
+  commit.Add(put);
+  VARVE_RETURN_IF_ERROR(commit.Finish());
+  return Snapshot{
+      .name = std::string(name), .sequence = put.sequence, .time = put.time};
+}
+
+absl::StatusOr<bool> Volume::IsKept(uint64_t sequence) {
+  for (const MomentPlace& place : core_.snapshots) {
+    if (place.sequence == sequence) return true;
+  }
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const uint64_t kept_from, core_.reader().KeptFrom());
+  return sequence >= kept_from;
+}
+
+absl::Status Volume::ChangeSnapshot(
+    absl::string_view name,
+    absl::FunctionRef<absl::Status(const Snapshot&, Commit&)> change) {
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  VARVE_ASSIGN_OR_RETURN(const auto found, FindSnapshot(name));
+  if (!found.has_value()) return NoSnapshot(name);
+  Commit commit(core_, options_.now());
+  // It makes room.
+  commit.UseReserve();
+  commit.Add(DropSnapshot{name});
+  VARVE_RETURN_IF_ERROR(change(*found, commit));
+  return commit.Finish();
+}
+
+absl::Status Volume::DeleteSnapshot(absl::string_view name) {
+  return ChangeSnapshot(name, [&](const Snapshot& snapshot, Commit&) {
+    return snapshot.held ? HeldError(name) : absl::OkStatus();
+  });
+}
+
+absl::Status Volume::RenameSnapshot(absl::string_view name,
+                                    absl::string_view new_name) {
+  if (name == new_name) {
+    VARVE_ASSIGN_OR_RETURN(const auto found, FindSnapshot(name));
+    return found.has_value() ? absl::OkStatus() : NoSnapshot(name);
+  }
+  if (!IsValidName(new_name)) return PosixError(EINVAL);
+  return ChangeSnapshot(
+      name, [&](const Snapshot& snapshot, Commit& commit) -> absl::Status {
+        VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(new_name));
+        if (taken.has_value()) {
+          return SystemError(EEXIST, absl::StrCat("there is a snapshot '",
+                                                  new_name, "' already"));
+        }
+        commit.Add(PutOf(snapshot, new_name, snapshot.held));
+        return absl::OkStatus();
+      });
+}
+
+absl::Status Volume::HoldSnapshot(absl::string_view name, bool hold) {
+  return ChangeSnapshot(name, [&](const Snapshot& snapshot, Commit& commit) {
+    commit.Add(PutOf(snapshot, name, hold));
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<RestoreReport> Volume::RestoreFrom(const PastTree& past,
+                                                  const RestoreRequest& request,
+                                                  StaleNames* names) {
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  Restorer restorer(core_, past, request);
+  VARVE_RETURN_IF_ERROR(restorer.Plan(core_.next_ino));
+  if (request.dry_run || restorer.empty()) return restorer.report();
+  Commit commit(core_, options_.now());
+  for (uint64_t i = 0; i < restorer.new_inodes(); ++i) commit.NewIno();
+  restorer.AddTo(commit);
+  VARVE_RETURN_IF_ERROR(commit.Finish());
+  *names = restorer.names();
+  return restorer.report();
+}
+
+absl::StatusOr<RestoreReport> Volume::Restore(const RestoreRequest& request) {
+  if (read_only()) return PosixError(EROFS);
+  StaleNames names;
+  const auto report = [&]() -> absl::StatusOr<RestoreReport> {
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
+    VARVE_ASSIGN_OR_RETURN(const KeptMoment moment,
+                           ResolveMoment(core_, request.at, options_.now()));
+    VARVE_ASSIGN_OR_RETURN(
+        const std::unique_ptr<PastTree> past,
+        PastTree::Open(core_.store.get(), core_.identity, moment.place));
+    return RestoreFrom(*past, request, &names);
+  }();
+  VARVE_RETURN_IF_ERROR(report.status());
+  std::function<void(const StaleNames&)> on_stale;
+  {
+    absl::MutexLock lock(&stale_mu_);
+    on_stale = on_names_stale_;
+  }
+  if (on_stale && !names.empty()) on_stale(names);
+  return report;
+}
+
+absl::StatusOr<HistoryPolicy> Volume::GetHistoryPolicy() {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  return PolicyOf(core_);
+}
+
+absl::Status Volume::SetHistoryPolicy(const HistoryPolicy& policy) {
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  const std::string text = policy.Text();
+  Commit commit(core_, options_.now());
+  commit.Add(SetPolicy{text});
+  return commit.Finish();
+}
+
+absl::Status Volume::ReadLog(
+    uint64_t from,
+    absl::FunctionRef<absl::StatusOr<bool>(const LoggedCommit&)> visit) {
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  uint64_t checkpoint;
+  uint64_t tail;
+  uint64_t kept_from;
+  {
+    absl::MutexLock commit_lock(&core_.commit_mu);
+    checkpoint = core_.checkpoint;
+    tail = core_.store->tail();
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(kept_from, core_.reader().KeptFrom());
+  }
+  return CommitLog(core_.store.get(), &core_.identity, checkpoint, tail,
+                   kept_from, from)
+      .ForEach(visit);
+}
+
+absl::Status Volume::Diff(
+    absl::string_view before, absl::string_view after, absl::string_view below,
+    absl::FunctionRef<absl::StatusOr<bool>(const PathDifference&)> visit) {
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  const auto open =
+      [this](
+          absl::string_view text) -> absl::StatusOr<std::unique_ptr<PastTree>> {
+    VARVE_ASSIGN_OR_RETURN(const KeptMoment moment,
+                           ResolveMoment(core_, text, options_.now()));
+    return PastTree::Open(core_.store.get(), core_.identity, moment.place);
+  };
+  VARVE_ASSIGN_OR_RETURN(const auto older, open(before));
+  VARVE_ASSIGN_OR_RETURN(const auto newer, open(after));
+  return DiffPaths(older->reader(), newer->reader(),
+                   {.sharing = NodeSharing::kOneStore, .below = below}, visit);
+}
+
+}  // namespace varve::fs

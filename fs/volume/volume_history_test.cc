@@ -1,0 +1,305 @@
+// Past moments: what they show, how long they are kept, and that nothing that
+// reclaims space takes anything away from them.
+
+#include <errno.h>
+
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "fs/volume/volume_test_util.h"
+
+namespace varve::fs {
+namespace {
+
+class VolumeHistoryTest : public VolumeTest {
+ protected:
+  absl::Status Compact(CompactionOptions options) {
+    VARVE_RETURN_IF_ERROR(volume().compactions().Start(options));
+    return volume().compactions().WaitForEnd();
+  }
+  // A few files of different kinds, with names that begin so.
+  void MakeFiles(const std::string& prefix) {
+    ASSERT_THAT(Write(prefix + "small", prefix + "text"), IsOk());
+    ASSERT_THAT(Write(prefix + "large", Pattern(1, 500'000)), IsOk());
+    ASSERT_THAT(MakeDir(prefix + "d"), IsOk());
+    ASSERT_THAT(Write(prefix + "d/in", "below"), IsOk());
+    ASSERT_THAT(Symlink(prefix + "link", "target"), IsOk());
+    ASSERT_THAT(Link(prefix + "small", prefix + "hard"), IsOk());
+    ASSERT_THAT(Write(prefix + "pieces", Pattern(2, 100'000)), IsOk());
+    ASSERT_THAT(WriteAt(prefix + "pieces", 50'000, "patch"), IsOk());
+    ASSERT_THAT(volume().SetXattr(Ino(prefix + "small"), "user.a", prefix, 0),
+                IsOk());
+  }
+};
+
+TEST_F(VolumeHistoryTest, ASnapshotShowsTheTreeAsItWas) {
+  MakeFiles("a");
+  ASSERT_THAT(volume().CreateSnapshot("first"), IsOk());
+  const std::string before = Dump();
+  ASSERT_THAT(Write("asmall", "changed"), IsOk());
+  ASSERT_THAT(Rename("ad", "moved"), IsOk());
+  ASSERT_THAT(Unlink("alarge"), IsOk());
+  ASSERT_THAT(WriteAt("apieces", 0, "more"), IsOk());
+  const std::string after = Dump();
+  EXPECT_EQ(DumpAt("first"), before);
+  EXPECT_EQ(DumpAt("now"), after);
+  Reopen();
+  EXPECT_EQ(DumpAt("first"), before);
+  ASSERT_THAT(Write("more", "x"), IsOk());
+  Crash();
+  EXPECT_EQ(DumpAt("first"), before);
+  EXPECT_EQ(DumpAt("last"), before);
+}
+
+TEST_F(VolumeHistoryTest, CompactionsKeepSnapshots) {
+  std::map<std::string, std::string> snapshots;
+  MakeFiles("a");
+  for (int i = 0; i < 5; ++i) {
+    const std::string name = absl::StrCat("s", i);
+    ASSERT_THAT(volume().CreateSnapshot(name), IsOk());
+    snapshots[name] = Dump();
+    if (i == 2) Reopen();
+    MakeFiles(absl::StrCat("b", i));
+    ASSERT_THAT(Write("asmall", absl::StrCat("version ", i)), IsOk());
+    ASSERT_THAT(WriteAt("apieces", 1000 * i, "patch"), IsOk());
+    if (i > 0) {
+      ASSERT_THAT(Unlink(absl::StrCat("b", i - 1, "large")), IsOk());
+      ASSERT_THAT(Rename(absl::StrCat("b", i - 1, "small"), "asmall"), IsOk());
+    }
+  }
+  for (const bool punch : {true, false, true, false, false}) {
+    SCOPED_TRACE(punch);
+    const std::string now = Dump();
+    ASSERT_THAT(Compact({.punch = punch, .forget = true}), IsOk());
+    EXPECT_EQ(Dump(), now);
+    for (const auto& [name, dump] : snapshots) {
+      EXPECT_EQ(DumpAt(name), dump) << name;
+    }
+    Reopen();
+    for (const auto& [name, dump] : snapshots) {
+      EXPECT_EQ(DumpAt(name), dump) << name;
+    }
+  }
+}
+
+TEST_F(VolumeHistoryTest, WhatOnlyADeletedSnapshotHeldIsReclaimed) {
+  ASSERT_THAT(Write("big", Pattern(1, 8u << 20)), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(Unlink("big"), IsOk());
+  ASSERT_THAT(Compact({.forget = true}), IsOk());
+  EXPECT_GT(FileSize(), 8u << 20);
+  ASSERT_THAT(volume().DeleteSnapshot("s"), IsOk());
+  ASSERT_THAT(Compact({.forget = true}), IsOk());
+  EXPECT_LT(FileSize(), 1u << 20);
+  EXPECT_THAT(DumpAt("s"), testing::StartsWith("INVALID_ARGUMENT"));
+}
+
+TEST_F(VolumeHistoryTest, SnapshotsHaveNamesAndCanBeHeld) {
+  ASSERT_THAT(volume().CreateSnapshot("a"), IsOk());
+  EXPECT_THAT(volume().CreateSnapshot("a"), HasErrno(EEXIST));
+  EXPECT_THAT(volume().CreateSnapshot(""), HasErrno(EINVAL));
+  EXPECT_THAT(volume().CreateSnapshot("x/y"), HasErrno(EINVAL));
+  EXPECT_THAT(volume().CreateSnapshot(std::string(256, 'n')),
+              HasErrno(ENAMETOOLONG));
+  EXPECT_THAT(volume().DeleteSnapshot("b"), HasErrno(ENOENT));
+  ASSERT_THAT(volume().RenameSnapshot("a", "b"), IsOk());
+  EXPECT_THAT(volume().RenameSnapshot("a", "c"), HasErrno(ENOENT));
+  ASSERT_THAT(volume().HoldSnapshot("b", true), IsOk());
+  EXPECT_THAT(volume().DeleteSnapshot("b"), HasErrno(EBUSY));
+  Reopen();
+  const auto found = volume().FindSnapshot("b");
+  ASSERT_THAT(found, IsOk());
+  ASSERT_TRUE(found->has_value());
+  EXPECT_TRUE((*found)->held);
+  ASSERT_THAT(volume().HoldSnapshot("b", false), IsOk());
+  EXPECT_THAT(volume().DeleteSnapshot("b"), IsOk());
+  EXPECT_TRUE(volume().Snapshots()->empty());
+}
+
+TEST_F(VolumeHistoryTest, AnyMomentCanBeNamedByNumberAndTime) {
+  ASSERT_THAT(Write("f", "one"), IsOk());
+  const uint64_t first = LastCommit();
+  const std::string one = Dump();
+  AdvanceClock(absl::Hours(1));
+  ASSERT_THAT(Write("f", "two"), IsOk());
+  const std::string two = Dump();
+  AdvanceClock(absl::Hours(1));
+  ASSERT_THAT(Write("f", "three"), IsOk());
+  AdvanceClock(absl::Minutes(30));
+  EXPECT_EQ(DumpAt(absl::StrCat("seq:", first)), one);
+  EXPECT_EQ(DumpAt("1h"), two);
+  EXPECT_EQ(DumpAt("2h"), one);
+  EXPECT_THAT(DumpAt("3h"), testing::StartsWith("NOT_FOUND"));
+  EXPECT_THAT(DumpAt(absl::StrCat("seq:", LastCommit() + 1)),
+              testing::StartsWith("NOT_FOUND"));
+  EXPECT_THAT(DumpAt("never heard of"),
+              testing::StartsWith("INVALID_ARGUMENT"));
+  ASSERT_THAT(volume().CreateSnapshot("named later", "2h"), IsOk());
+  EXPECT_EQ(DumpAt("named later"), one);
+  ASSERT_THAT(Compact({.forget = true}), IsOk());
+  EXPECT_EQ(DumpAt("named later"), one);
+  EXPECT_THAT(DumpAt("1h"), testing::Eq(one));  // the last one before
+  EXPECT_THAT(DumpAt(absl::StrCat("seq:", first + 1)),
+              testing::StartsWith("NOT_FOUND"));
+}
+
+TEST_F(VolumeHistoryTest, TheClockMayGoBack) {
+  ASSERT_THAT(Write("f", "one"), IsOk());
+  AdvanceClock(absl::Hours(10));
+  ASSERT_THAT(Write("f", "two"), IsOk());
+  const std::string two = Dump();
+  AdvanceClock(-absl::Hours(9));
+  ASSERT_THAT(Write("f", "three"), IsOk());
+  const std::string three = Dump();
+  AdvanceClock(absl::Hours(20));
+  // Its time is that of the commit before, which was later.
+  EXPECT_EQ(DumpAt("1h"), three);
+  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  EXPECT_EQ(DumpAt("last"), Dump());
+}
+
+// Random operations; after each, its moment is remembered. Whatever reclaims
+// space in between, all moments show what they did, or are not kept.
+class HistoryModel : public VolumeHistoryTest {
+ protected:
+  void SetUp() override {
+    VolumeHistoryTest::SetUp();
+    uint64_t seed = 1;
+    const char* const given = std::getenv("VARVE_TEST_SEED");
+    if (given != nullptr && !absl::SimpleAtoi(given, &seed)) seed = 1;
+    random_.seed(seed);
+  }
+
+  uint64_t Below(uint64_t limit) { return random_() % limit; }
+  std::string AnyName() {
+    const std::string name = absl::StrCat("n", Below(6));
+    return Below(3) == 0 ? "d/" + name : name;
+  }
+
+  void ChangeTree() {
+    const std::string name = AnyName();
+    const std::string other = AnyName();
+    // Those that fail change nothing.
+    switch (Below(10)) {
+      case 0:
+      case 1:
+      case 2:
+        return Write(name, Pattern(random_(), Below(3) == 0 ? 300'000 : 900))
+            .IgnoreError();
+      case 3:
+        return WriteAt(name, Below(2000), Pattern(random_(), 700))
+            .IgnoreError();
+      case 4:
+        return Rename(name, other).IgnoreError();
+      case 5:
+        return Unlink(name).IgnoreError();
+      case 6:
+        return Link(name, other).IgnoreError();
+      case 7:
+        return Truncate(name, Below(1000)).IgnoreError();
+      case 8:
+        if (Ino(name) == 0) return;
+        return volume()
+            .SetXattr(Ino(name), "user.x", absl::StrCat(random_()), 0)
+            .IgnoreError();
+      default:
+        return Symlink(name, other).IgnoreError();
+    }
+  }
+
+  void ChangeHistory() {
+    const std::string name = absl::StrCat("s", Below(8));
+    switch (Below(4)) {
+      case 0:
+      case 1:
+        if (volume().CreateSnapshot(name).ok()) snapshots_[name] = LastCommit();
+        return;
+      case 2:
+        if (volume().DeleteSnapshot(name).ok()) snapshots_.erase(name);
+        return;
+      default: {
+        if (remembered_.empty()) return;
+        auto it = remembered_.begin();
+        std::advance(it, Below(remembered_.size()));
+        const auto made =
+            volume().CreateSnapshot(name, absl::StrCat("seq:", it->first));
+        if (made.ok()) snapshots_[name] = it->first;
+      }
+    }
+  }
+
+  void Step() {
+    AdvanceClock(absl::Seconds(static_cast<int64_t>(Below(100))));
+    switch (Below(16)) {
+      case 0:
+        ChangeHistory();
+        break;
+      case 1:
+        Reopen();
+        break;
+      case 2:
+        Crash();
+        break;
+      case 3:
+        ASSERT_THAT(Compact({.punch = Below(2) == 0, .forget = Below(2) == 0}),
+                    IsOk());
+        break;
+      default:
+        ChangeTree();
+    }
+    remembered_[LastCommit()] = Dump();
+  }
+
+  void CheckMoment(uint64_t sequence) {
+    const std::string dump = DumpAt(absl::StrCat("seq:", sequence));
+    if (absl::StartsWith(dump, "NOT_FOUND")) {
+      for (const auto& [name, kept] : snapshots_) {
+        EXPECT_NE(kept, sequence) << name << " was not kept";
+      }
+      return;
+    }
+    EXPECT_EQ(dump, remembered_[sequence]) << "moment " << sequence;
+    ++checked_;
+  }
+
+  std::mt19937_64 random_;
+  std::map<uint64_t, std::string> remembered_;
+  std::map<std::string, uint64_t> snapshots_;
+  int checked_ = 0;
+};
+
+TEST_F(HistoryModel, MomentsStayWhatTheyWere) {
+  ASSERT_THAT(volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=10m!")),
+              IsOk());
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  int steps = 300;
+  const char* const given = std::getenv("VARVE_HISTORY_STEPS");
+  if (given != nullptr) {
+    ASSERT_TRUE(absl::SimpleAtoi(given, &steps));
+  }
+  for (int i = 0; i < steps && !HasFailure(); ++i) {
+    SCOPED_TRACE(absl::StrCat("step ", i));
+    Step();
+    auto it = remembered_.begin();
+    std::advance(it, Below(remembered_.size()));
+    CheckMoment(it->first);
+    if (snapshots_.empty()) continue;
+    auto snapshot = snapshots_.begin();
+    std::advance(snapshot, Below(snapshots_.size()));
+    EXPECT_EQ(DumpAt(snapshot->first), remembered_[snapshot->second])
+        << snapshot->first;
+  }
+  for (const auto& [sequence, dump] : remembered_) CheckMoment(sequence);
+  EXPECT_GT(checked_, steps / 8);
+}
+
+}  // namespace
+}  // namespace varve::fs

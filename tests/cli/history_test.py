@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""Past moments: snapshots, log, versions, diff, restore, undelete, --at, and what
+compactions keep, on a mount and without one."""
+
+import json
+import os
+import shutil
+import subprocess
+import unittest
+
+from tests.kit import junit
+from tests.cli.cli_test import EXISTS, NOT_FOUND, REFUSED, USAGE
+from tests.cli.tree_verbs_test import describe
+from tests.kit.mounted import MountedStore, run, varve, varve_binary
+
+
+def lines_of(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+class HistoryTest(unittest.TestCase):
+    def setUp(self):
+        self.store = MountedStore()
+        self.enterContext(self.store)
+        self.mount = str(self.store.root)
+
+    def path(self, *parts):
+        return os.path.join(self.mount, *parts)
+
+    def write(self, name, text):
+        with open(self.path(name), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def make_tree(self, name):
+        """A tree that was not made for this test, with some attributes more."""
+        shutil.copytree("/usr/include/linux", self.path(name), symlinks=True)
+        os.symlink("version.h", self.path(name, "a link"))
+        os.link(self.path(name, "version.h"), self.path(name, "hard"))
+        os.setxattr(self.path(name, "version.h"), "user.note", b"kept")
+        os.utime(self.path(name), ns=(1, 10**18 + 7))
+
+    def varve(self, *arguments, status=0):
+        result = varve(*arguments, check=False)
+        self.assertEqual(result.returncode, status, result.stderr)
+        result.stdout = result.stdout.decode()
+        return result
+
+    def test_a_snapshot_shows_what_was(self):
+        self.write("f", "one")
+        self.varve("snapshot", "create", self.mount, "first")
+        self.write("f", "two")
+        path = self.store.path
+        self.assertEqual(self.varve("get", "--at", "first", path, "f", "-").stdout, "one")
+        self.assertEqual(self.varve("get", "--at", "now", path, "f", "-").stdout, "two")
+        listed = json.loads(self.varve("snapshot", "list", self.mount, "--json").stdout)
+        self.assertEqual([snapshot["name"] for snapshot in listed], ["first"])
+        for arguments in (["--forget"], ["--punch", "--forget"]):
+            self.varve("compact", *arguments, self.mount)
+            self.assertEqual(self.varve("get", "--at", "first", path, "f", "-").stdout, "one")
+        self.varve("snapshot", "rename", self.mount, "first", "second")
+        self.varve("snapshot", "create", self.mount, "second", status=EXISTS)
+        self.varve("snapshot", "hold", self.mount, "second")
+        self.varve("snapshot", "delete", self.mount, "second", status=REFUSED)
+        self.varve("snapshot", "release", self.mount, "second")
+        self.store.umount()
+        self.varve("snapshot", "delete", path, "second")
+        self.varve("snapshot", "delete", path, "second", status=NOT_FOUND)
+        self.varve("ls", "--at", "second", path, status=USAGE)
+
+    def test_a_past_moment_can_be_mounted(self):
+        self.make_tree("tree")
+        before = describe(self.path("tree"))
+        self.varve("snapshot", "create", self.mount, "s")
+        shutil.rmtree(self.path("tree"))
+        past = os.path.join(self.store.base, "past")
+        os.mkdir(past)
+        self.varve("mount", "--at", "s", self.store.path, past)
+        try:
+            self.assertEqual(describe(os.path.join(past, "tree")), before)
+            with self.assertRaisesRegex(OSError, "Read-only"):
+                os.mkdir(os.path.join(past, "new"))
+        finally:
+            self.varve("umount", past)
+
+    def test_a_deleted_tree_comes_back(self):
+        self.make_tree("tree")
+        before = describe(self.path("tree"))
+        os.listdir(self.mount)
+        run("rm", "-rf", self.path("tree"))
+        self.assertFalse(os.path.exists(self.path("tree")))
+        self.write("later", "stays")
+        self.varve("undelete", self.path("tree"))
+        self.assertEqual(describe(self.path("tree")), before)
+        self.assertEqual(sorted(os.listdir(self.mount)), ["later", "tree"])
+        self.varve("undelete", self.path("tree"), status=EXISTS)
+        self.varve("undelete", self.path("never was"), status=NOT_FOUND)
+        self.store.umount()
+        self.assertIn("clean", self.varve("check", self.store.path).stdout)
+        self.store.mount()
+        self.assertEqual(describe(self.path("tree")), before)
+
+    def test_restore_replaces_merges_and_leaves_open_files_alone(self):
+        self.make_tree("tree")
+        self.varve("snapshot", "create", self.mount, "s")
+        before = describe(self.path("tree"))
+        with open(self.path("tree", "version.h"), "r+", encoding="utf-8") as opened:
+            opened.write("changed")
+            opened.flush()
+            os.fsync(opened.fileno())
+            os.remove(self.path("tree", "types.h"))
+            self.write("tree/new", "not there then")
+            dry = self.varve("restore", self.path("tree"), "--at", "s", "-n", "--json")
+            self.assertEqual(lines_of(dry)[0]["replaced"], 2)  # with the hard link
+            self.varve("restore", self.path("tree"), "--at", "s")
+            opened.seek(0)
+            self.assertEqual(opened.read(7), "changed")
+        self.assertTrue(os.path.exists(self.path("tree", "new")))
+        self.varve("restore", self.path("tree"), "--at", "s", "--delete")
+        self.assertEqual(describe(self.path("tree")), before)
+        self.varve("restore", self.mount, "tree", "--at", "s", "--to", "copy/of/it",
+                   status=NOT_FOUND)
+        self.varve("restore", self.mount, "tree", "--at", "s", "--to", "copy")
+        self.assertEqual(describe(self.path("copy")), before)
+        self.varve("restore", self.mount, "nothing", "--at", "s", status=NOT_FOUND)
+
+    def test_restoring_copies_no_bytes(self):
+        with open(self.path("large"), "wb") as file:
+            file.write(os.urandom(32 << 20))
+        self.varve("snapshot", "create", self.mount, "s")
+        os.remove(self.path("large"))
+        size = os.stat(self.store.path).st_size
+        self.varve("restore", self.path("large"), "--at", "s")
+        self.assertLess(os.stat(self.store.path).st_size, size + 65536)
+        self.assertEqual(os.stat(self.path("large")).st_size, 32 << 20)
+
+    def test_log_versions_and_diff_tell_what_happened(self):
+        self.write("f", "one")
+        self.varve("snapshot", "create", self.mount, "s")
+        self.write("f", "three")
+        os.mkdir(self.path("d"))
+        os.rename(self.path("f"), self.path("d", "g"))
+        self.write("gone", "x")
+        os.remove(self.path("gone"))
+        os.setxattr(self.path("d"), "user.a", b"1")
+        log = lines_of(self.varve("log", self.mount, "--json", "--since", "s"))
+        self.assertEqual([(line["operation"], line["path"]) for line in log][::-1],
+                         [("write", "f"), ("create", "d"), ("rename", "d/g"),
+                          ("create", "gone"), ("write", "gone"), ("delete", "gone"),
+                          ("xattr", "d")])
+        self.assertEqual({line["uid"] for line in log}, {os.geteuid()})
+        deleted = lines_of(self.varve("log", self.mount, "--json", "--op", "delete"))
+        self.assertEqual([line["path"] for line in deleted], ["gone"])
+        below = lines_of(self.varve("log", self.path("d"), "--json"))
+        self.assertEqual({line["operation"] for line in below}, {"create", "rename", "xattr"})
+        versions = lines_of(self.varve("versions", self.path("d", "g"), "--json"))
+        self.assertEqual([version["size"] for version in versions], [5, 3, 0])
+        oldest = "seq:%d" % versions[1]["sequence"]
+        text = self.varve("get", "--at", oldest, self.store.path, "f", "-").stdout
+        self.assertEqual(text, "one")
+        diff = lines_of(self.varve("diff", self.mount, "s", "--json"))
+        self.assertEqual([(line["change"], line["path"]) for line in diff],
+                         [("+", "d"), ("R", "d/g")])
+        copied = self.varve("diff", self.mount, "s", "-0").stdout.split("\0")[:-1]
+        self.assertEqual(copied, ["d", "d/g"])
+
+    def test_a_backup_copies_what_diff_names(self):
+        self.make_tree("tree")
+        backup = os.path.join(self.store.base, "backup")
+        run("cp", "-a", self.mount + "/.", backup)
+        self.varve("snapshot", "create", self.mount, "last backup")
+        self.write("tree/types.h", "changed")
+        os.mkdir(self.path("new"))
+        self.write("new/file", "x")
+        changed = subprocess.run([varve_binary(), "diff", self.mount, "last backup", "-0"],
+                                 check=True, capture_output=True).stdout
+        subprocess.run(["tar", "-C", self.mount, "--no-recursion", "--null", "-T", "-", "-cf",
+                        os.path.join(self.store.base, "increment.tar")],
+                       input=changed, check=True)
+        run("tar", "-C", backup, "-xf", os.path.join(self.store.base, "increment.tar"))
+        # By default, tar keeps times to the second only.
+        copied, there = ({path: (file["mode"], file["owner"], file["content"])
+                          for path, file in describe(root).items()}
+                         for root in (backup, self.mount))
+        self.assertEqual(copied, there)
+
+    def test_the_policy_decides_what_a_compaction_keeps(self):
+        self.write("f", "one")
+        self.write("f", "two")
+        log = self.varve("log", self.mount, "f").stdout
+        self.varve("compact", self.mount)
+        self.assertEqual(self.varve("log", self.mount, "f").stdout, log)
+        self.assertEqual(self.varve("history", "policy", self.mount).stdout, "within=1d\n")
+        self.varve("history", "policy", self.mount, "within=0")
+        self.varve("compact", self.mount)
+        self.assertEqual(self.varve("log", self.mount, "f").stdout, "")
+        self.varve("ls", "--at", "1h", self.store.path, status=NOT_FOUND)
+        self.varve("history", "policy", self.mount, "for ever", status=USAGE)
+
+
+if __name__ == "__main__":
+    junit.main()

@@ -1,0 +1,200 @@
+// varve snapshot and varve history
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "engine/base/status.h"
+#include "fs/volume/volume.h"
+#include "tools/varve/command.h"
+#include "tools/varve/exit_status.h"
+#include "tools/varve/history_target.h"
+#include "tools/varve/host.h"
+#include "tools/varve/json_text.h"
+#include "tools/varve/moment_text.h"
+
+namespace varve::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Arguments {
+  std::string target;
+  std::string name;
+  std::string at = "now";
+  std::string new_name;
+  std::string policy;
+  bool json = false;
+};
+
+absl::StatusOr<HistoryPlace> PlaceOf(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(HistoryPlace place,
+                         FindHistoryPlace(arguments.target, ""));
+  return place;
+}
+
+absl::Status Call(const Arguments& arguments, uint32_t operation,
+                  const HistoryTexts& texts) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto call, MakeHistoryCall(operation, texts));
+  return ChangeHistory(place, *call);
+}
+
+absl::Status Create(const Arguments& arguments) {
+  return Call(arguments, VARVE_HISTORY_CREATE,
+              {.name = arguments.name, .at = arguments.at});
+}
+absl::Status Delete(const Arguments& arguments) {
+  return Call(arguments, VARVE_HISTORY_DELETE, {.name = arguments.name});
+}
+absl::Status Rename(const Arguments& arguments) {
+  return Call(arguments, VARVE_HISTORY_RENAME,
+              {.name = arguments.name, .to = arguments.new_name});
+}
+absl::Status Hold(const Arguments& arguments) {
+  return Call(arguments, VARVE_HISTORY_HOLD, {.name = arguments.name});
+}
+absl::Status Release(const Arguments& arguments) {
+  return Call(arguments, VARVE_HISTORY_RELEASE, {.name = arguments.name});
+}
+
+absl::Status List(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(std::vector<fs::Snapshot> snapshots,
+                         volume->Snapshots());
+  std::sort(snapshots.begin(), snapshots.end(),
+            [](const fs::Snapshot& a, const fs::Snapshot& b) {
+              return std::pair(a.sequence, a.name) <
+                     std::pair(b.sequence, b.name);
+            });
+  std::string text = arguments.json ? "[" : "";
+  for (const fs::Snapshot& snapshot : snapshots) {
+    if (!arguments.json) {
+      absl::StrAppend(&text, LocalTimeText(snapshot.time),
+                      "  seq:", absl::StrFormat("%-10d", snapshot.sequence),
+                      " ", Printable(snapshot.name),
+                      snapshot.held ? "  (held)" : "", "\n");
+      continue;
+    }
+    Json json;
+    json["name"] = snapshot.name;
+    json["time"] = JsonTimeText(snapshot.time);
+    json["sequence"] = snapshot.sequence;
+    json["held"] = snapshot.held;
+    json["automatic"] = snapshot.automatic;
+    absl::StrAppend(&text, text.size() > 1 ? ",\n " : "\n ", JsonLine(json));
+  }
+  if (arguments.json) text += snapshots.empty() ? "]\n" : "\n]\n";
+  return Print(text);
+}
+
+absl::Status Policy(const Arguments& arguments) {
+  if (!arguments.policy.empty()) {
+    return Call(arguments, VARVE_HISTORY_POLICY, {.name = arguments.policy});
+  }
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const fs::HistoryPolicy policy,
+                         volume->GetHistoryPolicy());
+  if (!arguments.json) return Print(policy.Text() + "\n");
+  Json json;
+  json["policy"] = policy.Text();
+  return Print(JsonLine(json) + "\n");
+}
+
+// Adds the subcommands of one verb.
+class Declaration {
+ public:
+  Declaration(CLI::App& parent, Action& action)
+      : parent_(parent), action_(action) {}
+
+  CLI::App& Add(const std::string& name, const std::string& help,
+                const std::string& example,
+                absl::Status (*run)(const Arguments&)) {
+    CLI::App& command =
+        AddCommand(parent_, name, help,
+                   absl::StrCat("\nExample:\n  varve ", parent_.get_name(), " ",
+                                name, " ", example, "\n"));
+    command
+        .add_option("STORE", arguments_->target,
+                    "A store, or a directory where one is mounted")
+        ->required();
+    OnCommand(command, action_, arguments_, run);
+    return command;
+  }
+  CLI::App& AddNamed(const std::string& name, const std::string& help,
+                     const std::string& example,
+                     absl::Status (*run)(const Arguments&)) {
+    CLI::App& command = Add(name, help, example, run);
+    command.add_option("NAME", arguments_->name, "The snapshot")->required();
+    return command;
+  }
+  Arguments& arguments() { return *arguments_; }
+
+ private:
+  CLI::App& parent_;
+  Action& action_;
+  const std::shared_ptr<Arguments> arguments_ = std::make_shared<Arguments>();
+};
+
+}  // namespace
+
+void AddSnapshotCommand(CLI::App& app, Action& action) {
+  CLI::App& snapshot =
+      AddCommand(app, "snapshot", "Name moments, so that they are kept",
+                 "A snapshot is the name of a moment of the whole tree. Making "
+                 "one takes no\n"
+                 "time and no space; from then on, what it shows is kept until "
+                 "it is deleted.\n"
+                 "`varve ls --at NAME` and others show it.\n\n"
+                 "Example:\n  varve snapshot create ~/photos before-cleanup\n");
+  snapshot.require_subcommand(1);
+  Declaration declare(snapshot, action);
+  CLI::App& create = declare.AddNamed("create", "Make a snapshot",
+                                      "photos.varve monday", &Create);
+  create.add_option("--at", declare.arguments().at,
+                    "The moment, instead of now: 2h, yesterday, a time, seq:N");
+  CLI::App& list = declare.Add("list", "List all snapshots, oldest first",
+                               "photos.varve", &List);
+  list.add_flag("--json", declare.arguments().json, "Print JSON");
+  declare.AddNamed("delete", "Delete a snapshot", "photos.varve monday",
+                   &Delete);
+  CLI::App& rename = declare.AddNamed("rename", "Rename a snapshot",
+                                      "photos.varve monday tuesday", &Rename);
+  rename.add_option("NEW-NAME", declare.arguments().new_name, "Its new name")
+      ->required();
+  declare.AddNamed("hold", "Keep a snapshot from being deleted",
+                   "photos.varve monday", &Hold);
+  declare.AddNamed("release", "Let a snapshot be deleted again",
+                   "photos.varve monday", &Release);
+}
+
+void AddHistoryCommand(CLI::App& app, Action& action) {
+  CLI::App& history =
+      AddCommand(app, "history", "Say how long the past is kept",
+                 "All moments of a window are kept, by default those of the "
+                 "last day; and\n"
+                 "snapshots. History takes no more room than what is live (or "
+                 "64 MiB, if that\n"
+                 "is more) and gives way to a full disk, oldest first, unless "
+                 "the policy ends\n"
+                 "in \"!\".\n\n"
+                 "Example:\n  varve history policy photos.varve within=7d\n");
+  history.require_subcommand(1);
+  Declaration declare(history, action);
+  CLI::App& policy =
+      declare.Add("policy", "Show or set how long all moments are kept",
+                  "photos.varve within=7d", &Policy);
+  policy.add_option("POLICY", declare.arguments().policy,
+                    "within=SPAN, such as 12h, 7d or 0; with ! in any case");
+  policy.add_flag("--json", declare.arguments().json, "Print JSON");
+}
+
+}  // namespace varve::tools
