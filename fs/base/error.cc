@@ -18,6 +18,12 @@ absl::Status DamageError(absl::string_view message) {
   return absl::DataLossError(message);
 }
 
+absl::Status EarlyVersionError() {
+  return absl::UnimplementedError(
+      "the store was written by an early version of Varve, which this one "
+      "cannot read; copy the files out with that version");
+}
+
 int ErrnoOf(const absl::Status& status) {
   if (status.ok()) return 0;
   if (const auto number = SystemErrorNumber(status)) return *number;

@@ -21,6 +21,9 @@ absl::Status PosixError(int number);
 // and the failure is worth a log line; the message names what is damaged.
 absl::Status DamageError(absl::string_view message);
 
+// UNIMPLEMENTED, for a store that a version wrote that this one cannot read.
+absl::Status EarlyVersionError();
+
 // The errno to answer a request with: the number that the status carries, or
 // else the one closest to its code. 0 for OK.
 int ErrnoOf(const absl::Status& status);

@@ -112,22 +112,12 @@ void CompactionRunner::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-bool CompactionRunner::HistoryIsHard() {
+HistoryPolicy CompactionRunner::ReadHistoryPolicy() {
   absl::ReaderMutexLock lock(&context_.core.tree_mu);
   const absl::StatusOr<HistoryPolicy> policy = PolicyOf(context_.core);
-  return policy.ok() && policy->hard;
-}
-
-uint64_t CompactionRunner::HistoryAllowance(uint64_t live) {
-  absl::ReaderMutexLock lock(&context_.core.tree_mu);
-  const absl::StatusOr<HistoryPolicy> policy = PolicyOf(context_.core);
-  if (!policy.ok()) {
-    context_.incidents.Report(policy.status());
-    return 0;
-  }
-  return policy->within > absl::ZeroDuration()
-             ? std::max(live, kLeastHistoryBytes)
-             : 0;
+  if (policy.ok()) return *policy;
+  context_.incidents.Report(policy.status());
+  return {.within = absl::ZeroDuration()};
 }
 
 CompactionPolicy::Due CompactionRunner::FindDue() {
@@ -144,9 +134,11 @@ CompactionPolicy::Due CompactionRunner::FindDue() {
   if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
   const uint64_t live = CountNeeded();
   // What history may have is not dead.
+  const uint64_t allowed = ReadHistoryPolicy().within > absl::ZeroDuration()
+                               ? MostHistoryBytes(live)
+                               : 0;
   const uint64_t history =
-      std::min(HistoryAllowance(live),
-               info->allocated - std::min(info->allocated, live));
+      std::min(allowed, info->allocated - std::min(info->allocated, live));
   CompactionPolicy::Due due = policy_.Find(live + history, info->allocated);
   if (!due.copy) return due;
   const absl::StatusOr<SpaceOnDisk> space = store.Space();
@@ -213,7 +205,7 @@ PressureRelief CompactionRunner::MakeRoom() {
   }
   last_pressure_punch_ = now;
   // History gives way to what is written now.
-  const bool forget = !HistoryIsHard();
+  const bool forget = !ReadHistoryPolicy().hard;
   context_.incidents.Report(
       Start({.punch = true, .forget = forget, .background = true}));
   return relief;

@@ -26,6 +26,7 @@
 #include "fs/content/copy_gate.h"
 #include "fs/content/open_files.h"
 #include "fs/content/unnamed_entries.h"
+#include "fs/history/policy.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -85,10 +86,8 @@ class CompactionRunner {
   absl::Status Copy(const CompactionOptions& options);
   CompactionPolicy::Due FindDue();
   uint64_t CountNeeded();  // live bytes
-  // How many bytes history may have, and whether it must not yield to a full
-  // disk.
-  uint64_t HistoryAllowance(uint64_t live);
-  bool HistoryIsHard();
+  // The store's policy; one that keeps nothing if it cannot be read.
+  HistoryPolicy ReadHistoryPolicy();
   uint64_t AllocatedBytes();  // of the store on the disk; 0 if unknown
 
   const Context context_;

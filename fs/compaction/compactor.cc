@@ -100,11 +100,8 @@ absl::Status Compactor::LoadCopy() {
 }
 
 absl::Status Compactor::PlanMoments() {
-  HistoryBounds bounds = {.forget = context_.forget};
-  VARVE_ASSIGN_OR_RETURN(const FileInfo info, context_.core.store->Info());
-  const uint64_t live = EstimateLiveBytes(context_.core);
-  bounds.dead_bytes = info.allocated - std::min(info.allocated, live);
-  bounds.most_bytes = std::max(live, kLeastHistoryBytes);
+  VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
+                         BoundHistory(context_.core, context_.forget));
   VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(copy_, context_.now(), bounds));
   moments_ = history_.PlacesBefore();
   ship_from_ = copy_.store->tail();

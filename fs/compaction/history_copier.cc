@@ -4,7 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
-#include "fs/content/content_reader.h"
+#include "fs/compaction/moved_tree.h"
+#include "fs/compaction/part_copy.h"
 #include "fs/log/checkpoint.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
@@ -15,9 +16,6 @@ namespace {
 // How much is written at a time.
 constexpr uint64_t kChunk = uint64_t{1} << 20;
 constexpr size_t kMaxEntriesAtOnce = 512;
-// Behind a part of an entry that gets an entry of its own, so that it is not
-// all zeros.
-constexpr std::byte kNotZero[] = {std::byte{1}};
 
 }  // namespace
 
@@ -35,16 +33,18 @@ absl::StatusOr<MomentPlace> HistoryCopier::Copy(
     std::unique_ptr<PastTree> next) {
   next_ = std::move(next);
   Core& copy = context_.copy;
-  VARVE_RETURN_IF_ERROR(CopyContent());
-  Overlay items;
-  TreeTotals totals;
-  VARVE_RETURN_IF_ERROR(MakeItems(&items, &totals));
+  VARVE_ASSIGN_OR_RETURN(Differences found, FindDifferences());
+  VARVE_RETURN_IF_ERROR(CopyContent(found.inodes));
+  TreeTotals totals = FirstTotals();
+  for (const Difference& inode : found.inodes) {
+    VARVE_RETURN_IF_ERROR(MakeInode(inode, &found.items, &totals));
+  }
   {
     absl::MutexLock commit_lock(&copy.commit_mu);
     copy.last_sequence = next_->sequence();
     copy.latest_time = next_->time();
     absl::MutexLock lock(&copy.tree_mu);
-    copy.log_tree->live->Lay(std::move(items), totals);
+    copy.log_tree->live->Lay(std::move(found.items), totals);
   }
   VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy, context_.now()));
   before_ = std::move(next_);
@@ -54,7 +54,7 @@ absl::StatusOr<MomentPlace> HistoryCopier::Copy(
 // --- What differs ------------------------------------------------------------
 
 absl::StatusOr<HistoryCopier::Difference> HistoryCopier::DifferenceOf(
-    uint64_t ino, bool extents_differ) {
+    uint64_t ino, bool extents_differ) const {
   Difference inode = {.ino = ino};
   VARVE_ASSIGN_OR_RETURN(inode.before, before_->reader().FindInode(ino));
   VARVE_ASSIGN_OR_RETURN(inode.after, next_->reader().FindInode(ino));
@@ -65,17 +65,17 @@ absl::StatusOr<HistoryCopier::Difference> HistoryCopier::DifferenceOf(
   return inode;
 }
 
-absl::Status HistoryCopier::ForEachDifference(
-    absl::FunctionRef<absl::Status(const Difference&)> visit_inode,
-    absl::FunctionRef<void(const ItemDifference&)> visit_item) {
+absl::StatusOr<HistoryCopier::Differences> HistoryCopier::FindDifferences()
+    const {
+  Differences found;
   // The inode that has come last, as all items of one come together.
   uint64_t ino = 0;
   bool extents_differ = false;
   const auto finish = [&]() -> absl::Status {
     if (ino == 0) return absl::OkStatus();
-    VARVE_ASSIGN_OR_RETURN(const Difference inode,
+    VARVE_ASSIGN_OR_RETURN(found.inodes.emplace_back(),
                            DifferenceOf(ino, extents_differ));
-    return visit_inode(inode);
+    return absl::OkStatus();
   };
   VARVE_RETURN_IF_ERROR(DiffTrees(
       before_->reader().items(), next_->reader().items(),
@@ -86,7 +86,11 @@ absl::Status HistoryCopier::ForEachDifference(
         const ItemKey& key = *parsed;
         if (key.kind == ItemKind::kTotals) return true;
         if (key.kind != ItemKind::kInode && key.kind != ItemKind::kExtent) {
-          visit_item(item);
+          if (item.after.has_value()) {
+            found.items.Put(item.key, *item.after);
+          } else {
+            found.items.Erase(item.key);
+          }
           return true;
         }
         if (key.ino != ino) {
@@ -98,7 +102,8 @@ absl::Status HistoryCopier::ForEachDifference(
         extents_differ |= key.kind == ItemKind::kExtent;
         return true;
       }));
-  return finish();
+  VARVE_RETURN_IF_ERROR(finish());
+  return found;
 }
 
 // --- Content -----------------------------------------------------------------
@@ -135,19 +140,19 @@ absl::Status HistoryCopier::Gather(const Difference& inode,
   return status;
 }
 
-absl::Status HistoryCopier::CopyContent() {
+absl::Status HistoryCopier::CopyContent(const std::vector<Difference>& inodes) {
   std::vector<Extent> unknown;
   std::vector<EntryKeys> hidden;
-  VARVE_RETURN_IF_ERROR(ForEachDifference(
-      [&](const Difference& inode) { return Gather(inode, &unknown, &hidden); },
-      [](const ItemDifference&) {}));
+  for (const Difference& inode : inodes) {
+    VARVE_RETURN_IF_ERROR(Gather(inode, &unknown, &hidden));
+  }
   VARVE_RETURN_IF_ERROR(HideKeys(hidden));
   // In the order in which they lie, the newest entry of a key stays that.
   std::sort(unknown.begin(), unknown.end(),
             [](const Extent& a, const Extent& b) {
               return a.store_offset < b.store_offset;
             });
-  return CopyExtents(std::move(unknown));
+  return CopyExtents(unknown);
 }
 
 absl::Status HistoryCopier::HideKeys(const std::vector<EntryKeys>& keys) {
@@ -160,43 +165,31 @@ absl::Status HistoryCopier::HideKeys(const std::vector<EntryKeys>& keys) {
   return batch.Commit();
 }
 
-absl::Status HistoryCopier::VerifyOnce(const Extent& extent) {
-  if (verified_.contains(extent.payload_offset())) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(Annotate(
-      VerifyEntryOf(context_.source, extent, /*checksum=*/true),
-      absl::StrCat("the entry at offset ", extent.payload_offset(),
-                   ", which a past moment needs, is damaged; a copy of it "
-                   "would have a valid checksum")));
-  verified_.insert(extent.payload_offset());
-  return absl::OkStatus();
-}
-
-absl::Status HistoryCopier::CopyExtents(std::vector<Extent> extents) {
+absl::Status HistoryCopier::CopyExtents(const std::vector<Extent>& extents) {
   Core& copy = context_.copy;
   size_t at = 0;
+  uint64_t copied_to = 0;  // in the old store
   while (at < extents.size()) {
     Batch batch = copy.store->BeginBatch();
     std::vector<std::pair<uint64_t, Extent>> places;  // by the old offset
     uint64_t bytes = 0;
-    uint64_t copied_to = 0;  // in the old store
     for (; at < extents.size() && bytes < kChunk &&
            places.size() < kMaxEntriesAtOnce;
          ++at) {
       const Extent& extent = extents[at];
       // Several files may share it.
       if (extent.store_offset + extent.length <= copied_to) continue;
-      VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
+      VARVE_RETURN_IF_ERROR(
+          Annotate(pinned_.VerifyOnce(extent), "content of a past moment"));
       VARVE_ASSIGN_OR_RETURN(const auto data, pinned_.BytesOf(extent));
       Extent place;
       if (extent.owns_entry()) {
         place = ExtentOf(
             batch.Add(copy.identity.ContentKeys(extent.key_hash), {data}));
       } else {
-        const uint64_t key = DataKeyFor(copy.identity, context_.new_data_id,
-                                        HeadOf({data, kNotZero}));
-        place = ExtentOf(
-            batch.Add(copy.identity.ContentKeys(key), {data, kNotZero}));
-        place.length = extent.length;
+        const PartCopy part(copy.identity, context_.new_data_id, data);
+        place = part.PlaceIn(ExtentOf(batch.Add(
+            copy.identity.ContentKeys(part.key_hash()), part.pieces())));
       }
       places.emplace_back(extent.store_offset, place);
       copied_to = std::max(copied_to, extent.store_offset + extent.length);
@@ -214,49 +207,14 @@ absl::Status HistoryCopier::CopyExtents(std::vector<Extent> extents) {
 
 // --- Items -------------------------------------------------------------------
 
-absl::Status HistoryCopier::MakeItems(Overlay* items, TreeTotals* totals) {
-  *totals = next_->totals();
-  {
-    absl::ReaderMutexLock lock(&context_.copy.tree_mu);
-    const TreeTotals& copied = context_.copy.totals();
-    totals->extents = copied.extents;
-    totals->data_bytes = copied.data_bytes;
-    totals->may_have_clones |= copied.may_have_clones;
-  }
-  return ForEachDifference(
-      [&](const Difference& inode) { return MakeInode(inode, items, totals); },
-      [items](const ItemDifference& item) {
-        if (item.after.has_value()) {
-          items->Put(item.key, *item.after);
-        } else {
-          items->Erase(item.key);
-        }
-      });
-}
-
-absl::StatusOr<std::vector<Extent>> HistoryCopier::NewPlaces(
-    const InodeItem& inode) {
-  std::vector<Extent> extents;
-  std::vector<Extent> unknown;
-  absl::Status status;
-  VARVE_RETURN_IF_ERROR(next_->reader().ForEachExtent(
-      inode, 0, kMaxFileSize, [&](const Extent& extent) {
-        auto parts = context_.translation.Translate(extent, &unknown);
-        status = parts.status();
-        if (!status.ok()) return false;
-        for (const Extent& part : *parts) {
-          if (!extents.empty() && extents.back().IsContinuedBy(part)) {
-            extents.back().length += part.length;
-          } else {
-            extents.push_back(part);
-          }
-        }
-        return true;
-      }));
-  VARVE_RETURN_IF_ERROR(status);
-  if (unknown.empty()) return extents;
-  return absl::InternalError(absl::StrCat("content of inode ", inode.ino,
-                                          " of a past moment was not copied"));
+TreeTotals HistoryCopier::FirstTotals() {
+  TreeTotals totals = next_->totals();
+  absl::ReaderMutexLock lock(&context_.copy.tree_mu);
+  const TreeTotals& copied = context_.copy.totals();
+  totals.extents = copied.extents;
+  totals.data_bytes = copied.data_bytes;
+  totals.may_have_clones |= copied.may_have_clones;
+  return totals;
 }
 
 absl::Status HistoryCopier::MakeInode(const Difference& inode, Overlay* items,
@@ -277,27 +235,19 @@ absl::Status HistoryCopier::MakeInode(const Difference& inode, Overlay* items,
     return absl::OkStatus();
   }
   InodeItem now = *inode.after;
-  std::vector<Extent> extents;
   if (!inode.content_differs) {
     now.whole_entry = copied->whole_entry;
     now.extent_count = copied->extent_count;
     now.extent_bytes = copied->extent_bytes;
     now.patched = copied->patched;
   } else {
-    VARVE_ASSIGN_OR_RETURN(extents, NewPlaces(now));
-    now.whole_entry.reset();
-    now.extent_count = 0;
-    now.extent_bytes = 0;
-    if (extents.size() == 1 && extents.front().owns_entry() &&
-        extents.front().file_offset == 0 &&
-        extents.front().length == now.attributes.size) {
-      now.whole_entry = WholeEntryOf(extents.front());
-      now.patched = 0;
-      extents.clear();
-    }
+    VARVE_ASSIGN_OR_RETURN(
+        std::vector<Extent> extents,
+        MovedExtents(next_->reader(), now, context_.translation,
+                     /*keeps_sharing=*/true));
+    SetExtents(&extents, &now);
+    if (now.whole_entry.has_value()) now.patched = 0;
     for (const Extent& extent : extents) {
-      ++now.extent_count;
-      now.extent_bytes += extent.length;
       totals->may_have_clones |= extent.shared;
       items->Put(ExtentKey(inode.ino, extent.file_offset),
                  EncodeExtentItem(extent));

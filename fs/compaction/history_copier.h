@@ -15,8 +15,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/store/store.h"
@@ -63,34 +61,34 @@ class HistoryCopier {
     bool content_differs = false;
   };
 
-  // Calls `visit_inode` with each inode that differs, and `visit_item` with
-  // each other item that does.
-  absl::Status ForEachDifference(
-      absl::FunctionRef<absl::Status(const Difference&)> visit_inode,
-      absl::FunctionRef<void(const ItemDifference&)> visit_item);
-  absl::StatusOr<Difference> DifferenceOf(uint64_t ino, bool extents_differ);
+  // Finds what differs: the inodes, and the other items, as they are to be.
+  struct Differences {
+    std::vector<Difference> inodes;
+    Overlay items;
+  };
+  absl::StatusOr<Differences> FindDifferences() const;
+  absl::StatusOr<Difference> DifferenceOf(uint64_t ino,
+                                          bool extents_differ) const;
 
   // Copies content that is not in the copy yet, and hides keys whose newest
   // entry is no longer the content of a file.
-  absl::Status CopyContent();
+  absl::Status CopyContent(const std::vector<Difference>& inodes);
   absl::Status Gather(const Difference& inode, std::vector<Extent>* unknown,
                       std::vector<EntryKeys>* hidden);
-  absl::Status CopyExtents(std::vector<Extent> extents);
+  absl::Status CopyExtents(const std::vector<Extent>& extents);
   absl::Status HideKeys(const std::vector<EntryKeys>& keys);
-  absl::Status VerifyOnce(const Extent& extent);
 
-  // The items that make the tree of the copy that of the next moment.
-  absl::Status MakeItems(Overlay* items, TreeTotals* totals);
+  // Puts the inode as it is in the copy then, and changes what is counted.
   absl::Status MakeInode(const Difference& inode, Overlay* items,
                          TreeTotals* totals);
-  absl::StatusOr<std::vector<Extent>> NewPlaces(const InodeItem& inode);
+  // What the next tree has, but for what has been copied of its content so far.
+  TreeTotals FirstTotals();
   absl::StatusOr<std::optional<InodeItem>> CopyOf(uint64_t ino);
 
   const Context context_;
   PinnedSource pinned_;
   std::unique_ptr<PastTree> before_;
   std::unique_ptr<PastTree> next_;
-  absl::flat_hash_set<uint64_t> verified_;  // payload offsets of entries
 };
 
 // Where the newest moment of `core` lies, which its newest checkpoint has.

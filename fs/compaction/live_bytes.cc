@@ -96,6 +96,15 @@ uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
   return spilled + EstimateLiveBytes(core) + unnamed.bytes();
 }
 
+absl::StatusOr<HistoryBounds> BoundHistory(Core& core, bool forget) {
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, core.store->Info());
+  const uint64_t live = EstimateLiveBytes(core);
+  return HistoryBounds{
+      .forget = forget,
+      .dead_bytes = info.allocated - std::min(info.allocated, live),
+      .most_bytes = MostHistoryBytes(live)};
+}
+
 absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
                                                 const OpenFiles& open_files,
                                                 const UnnamedEntries& unnamed) {

@@ -10,6 +10,7 @@
 #include "fs/compaction/compaction.h"
 #include "fs/content/open_files.h"
 #include "fs/content/unnamed_entries.h"
+#include "fs/history/history_plan.h"
 #include "fs/log/core.h"
 
 namespace varve::fs {
@@ -29,6 +30,10 @@ uint64_t CountSpilledBytes(const OpenFiles& open_files);
 // About how many bytes of a store in use are live.
 uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
                         const UnnamedEntries& unnamed)
+    ABSL_LOCKS_EXCLUDED(core.tree_mu);
+
+// What a compaction may leave to history. Errors: those of Store::Info().
+absl::StatusOr<HistoryBounds> BoundHistory(Core& core, bool forget)
     ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
 // Statistics of a store in use. Errors: those of Store::Info().

@@ -6,7 +6,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
-#include "fs/content/content_reader.h"
+#include "fs/compaction/part_copy.h"
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
 
@@ -22,16 +22,6 @@ absl::StatusOr<std::vector<EntryLocation>> LogShipper::EntriesUpTo(
   }
   std::reverse(entries.begin(), entries.end());
   return entries;
-}
-
-absl::Status LogShipper::VerifyOnce(const Extent& extent) {
-  if (verified_.contains(extent.payload_offset())) return absl::OkStatus();
-  VARVE_RETURN_IF_ERROR(Annotate(
-      VerifyEntryOf(live_, extent, /*checksum=*/true),
-      absl::StrCat("the entry at offset ", extent.payload_offset(),
-                   " is damaged; a copy of it would have a valid checksum")));
-  verified_.insert(extent.payload_offset());
-  return absl::OkStatus();
 }
 
 absl::Status LogShipper::ShipTo(uint64_t end) {
@@ -172,14 +162,11 @@ absl::Status LogShipper::AddContent(const std::vector<Extent>& unknown,
   }
   entries_.clear();
   for (const Extent& extent : unknown) {
-    VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
+    VARVE_RETURN_IF_ERROR(pinned_.VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
-    static constexpr std::byte kNotZero[] = {std::byte{1}};
-    // The byte behind keeps the entry from being all zeros.
-    Extent place = commit.AddEntry(
-        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero})),
-        {bytes, kNotZero});
-    place.length = extent.length;
+    const PartCopy part(core_.identity, new_data_id_, bytes);
+    const Extent place =
+        part.PlaceIn(commit.AddEntry(part.key_hash(), part.pieces()));
     VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
   }
   return absl::OkStatus();
@@ -223,19 +210,17 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     VARVE_RETURN_IF_ERROR(translation_.Translate(extent, &unknown).status());
   }
   for (const Extent& extent : unknown) {
-    VARVE_RETURN_IF_ERROR(VerifyOnce(extent));
+    VARVE_RETURN_IF_ERROR(pinned_.VerifyOnce(extent));
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
-    static constexpr std::byte kNotZero[] = {std::byte{1}};
-    const uint64_t key =
-        DataKeyFor(core_.identity, new_data_id_, HeadOf({bytes, kNotZero}));
+    const PartCopy part(core_.identity, new_data_id_, bytes);
     Batch batch = core_.store->BeginBatch();
     const EntryLocation now =
-        batch.Add(core_.identity.ContentKeys(key), {bytes, kNotZero});
+        batch.Add(core_.identity.ContentKeys(part.key_hash()), part.pieces());
     // The tombstone hides the entry from all but its users.
-    batch.AddTombstone(core_.identity.KeysToHide(key, now.payload_size));
+    batch.AddTombstone(
+        core_.identity.KeysToHide(part.key_hash(), now.payload_size));
     VARVE_RETURN_IF_ERROR(batch.Commit());
-    Extent place = ExtentOf(now);
-    place.length = extent.length;
+    const Extent place = part.PlaceIn(ExtentOf(now));
     VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
     VARVE_RETURN_IF_ERROR(monitor_.Count(extent.length));
   }

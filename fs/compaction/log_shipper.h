@@ -10,7 +10,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "engine/store/store.h"
 #include "fs/compaction/compaction_monitor.h"
@@ -59,8 +58,6 @@ class LogShipper {
   absl::Status AddContent(const std::vector<Extent>& unknown, Commit& commit);
   absl::Status AddTranslated(Change& change, const Record& record,
                              Commit& commit);
-  // Compares the entry of the extent with its checksum, once.
-  absl::Status VerifyOnce(const Extent& extent);
   // Copies the entries that no commit has named so far.
   absl::Status ShipEntries();
   // Finds the keys whose newest entry the change makes dead.
@@ -78,7 +75,6 @@ class LogShipper {
   CompactionMonitor& monitor_;
   Translation& translation_;
   std::vector<EntryLocation> entries_;
-  absl::flat_hash_set<uint64_t> verified_;  // payload offsets of entries
 };
 
 }  // namespace varve::fs

@@ -9,18 +9,20 @@
 
 namespace varve::fs {
 
-absl::StatusOr<std::vector<Extent>> MovedTree::NewPlaces(
-    const InodeItem& inode) const {
+absl::StatusOr<std::vector<Extent>> MovedExtents(const TreeReader& tree,
+                                                 const InodeItem& inode,
+                                                 const Translation& translation,
+                                                 bool keeps_sharing) {
   std::vector<Extent> extents;
   std::vector<Extent> unknown;
   absl::Status status;
   VARVE_RETURN_IF_ERROR(
-      reader().ForEachExtent(inode, 0, kMaxFileSize, [&](const Extent& extent) {
-        auto parts = translation_.Translate(extent, &unknown);
+      tree.ForEachExtent(inode, 0, kMaxFileSize, [&](const Extent& extent) {
+        auto parts = translation.Translate(extent, &unknown);
         status = parts.status();
         if (!status.ok()) return false;
         for (Extent& part : *parts) {
-          part.shared = false;
+          part.shared = part.shared && keeps_sharing;
           if (!extents.empty() && extents.back().IsContinuedBy(part)) {
             extents.back().length += part.length;
           } else {
@@ -30,10 +32,32 @@ absl::StatusOr<std::vector<Extent>> MovedTree::NewPlaces(
         return true;
       }));
   VARVE_RETURN_IF_ERROR(status);
-  if (!unknown.empty()) {
-    return absl::InternalError(
-        absl::StrCat("content of inode ", inode.ino, " was not copied"));
+  if (unknown.empty()) return extents;
+  return absl::InternalError(
+      absl::StrCat("content of inode ", inode.ino, " was not copied"));
+}
+
+void SetExtents(std::vector<Extent>* extents, InodeItem* inode) {
+  inode->whole_entry.reset();
+  inode->extent_count = 0;
+  inode->extent_bytes = 0;
+  if (extents->size() == 1 && extents->front().owns_entry() &&
+      extents->front().file_offset == 0 &&
+      extents->front().length == inode->attributes.size) {
+    inode->whole_entry = WholeEntryOf(extents->front());
+    extents->clear();
   }
+  for (const Extent& extent : *extents) {
+    ++inode->extent_count;
+    inode->extent_bytes += extent.length;
+  }
+}
+
+absl::StatusOr<std::vector<Extent>> MovedTree::NewPlaces(
+    const InodeItem& inode) const {
+  VARVE_ASSIGN_OR_RETURN(
+      std::vector<Extent> extents,
+      MovedExtents(reader(), inode, translation_, /*keeps_sharing=*/false));
   if (!tree_->live->totals().may_have_clones) return extents;
   // Another file may decide about the key of the entry, or it is a data key.
   VARVE_ASSIGN_OR_RETURN(const std::string path, reader().PathOf(inode));
@@ -51,22 +75,9 @@ absl::StatusOr<InodeItem> MovedTree::Move(InodeItem inode,
   if (!is_whole && !exceptions_.emptied.contains(inode.ino)) {
     VARVE_ASSIGN_OR_RETURN(*extents, NewPlaces(inode));
   }
-  inode.whole_entry.reset();
-  inode.extent_count = 0;
-  inode.extent_bytes = 0;
   inode.patched = 0;
-  if (is_whole) {
-    inode.whole_entry = whole->second;
-  } else if (extents->size() == 1 && extents->front().owns_entry() &&
-             extents->front().file_offset == 0 &&
-             extents->front().length == inode.attributes.size) {
-    inode.whole_entry = WholeEntryOf(extents->front());
-    extents->clear();
-  }
-  for (const Extent& extent : *extents) {
-    ++inode.extent_count;
-    inode.extent_bytes += extent.length;
-  }
+  SetExtents(extents, &inode);
+  if (is_whole) inode.whole_entry = whole->second;
   return inode;
 }
 

@@ -25,6 +25,19 @@
 
 namespace varve::fs {
 
+// Where the content of the inode lies once it has been copied, with what
+// continues each other joined. INTERNAL if a part of it was not copied. Without
+// `keeps_sharing`, no extent is shared.
+absl::StatusOr<std::vector<Extent>> MovedExtents(const TreeReader& tree,
+                                                 const InodeItem& inode,
+                                                 const Translation& translation,
+                                                 bool keeps_sharing);
+
+// Sets what the inode says of its content to these extents. Clears them if they
+// are one whole entry, as the inode itself says so then; the others are its
+// kExtent items.
+void SetExtents(std::vector<Extent>* extents, InodeItem* inode);
+
 class MovedTree {
  public:
   // Inodes of which something else is to be said than where the translation

@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
+#include "fs/content/content_reader.h"
 
 namespace varve::fs {
 
@@ -14,6 +16,16 @@ absl::StatusOr<absl::Span<const std::byte>> PinnedSource::BytesAt(
     pins_.push_back(std::move(bytes.pin));
   }
   return bytes.bytes;
+}
+
+absl::Status PinnedSource::VerifyOnce(const Extent& extent) {
+  if (verified_.contains(extent.payload_offset())) return absl::OkStatus();
+  VARVE_RETURN_IF_ERROR(Annotate(
+      VerifyEntryOf(store_, extent, /*checksum=*/true),
+      absl::StrCat("the entry at offset ", extent.payload_offset(),
+                   " is damaged; a copy of it would have a valid checksum")));
+  verified_.insert(extent.payload_offset());
+  return absl::OkStatus();
 }
 
 }  // namespace varve::fs

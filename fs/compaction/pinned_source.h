@@ -11,6 +11,8 @@
 #include <memory>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "engine/store/store.h"
@@ -30,12 +32,17 @@ class PinnedSource {
   absl::StatusOr<absl::Span<const std::byte>> BytesOf(const Extent& extent) {
     return BytesAt(extent.store_offset, extent.length);
   }
+  // Compares the entry of the extent with its checksum, unless that has been
+  // done already. DATA_LOSS, naming its offset, if it is damaged: a copy of it
+  // would have a valid checksum.
+  absl::Status VerifyOnce(const Extent& extent);
   // Ends the validity of all bytes returned so far.
   void Release() { pins_.clear(); }
 
  private:
   const Store& store_;
   std::vector<std::shared_ptr<const Mapping>> pins_;
+  absl::flat_hash_set<uint64_t> verified_;  // payload offsets of entries
 };
 
 }  // namespace varve::fs

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/time/clock.h"
 #include "engine/base/status.h"
@@ -48,15 +49,13 @@ void Puncher::FindNeededRecords() {
 
 absl::Status Puncher::FindHistory() {
   Core& core = context_.core;
-  HistoryBounds bounds = {.forget = context_.forget};
-  VARVE_ASSIGN_OR_RETURN(const FileInfo info, core.store->Info());
-  const uint64_t live = EstimateLiveBytes(core);
-  bounds.dead_bytes = info.allocated - std::min(info.allocated, live);
-  bounds.most_bytes = std::max(live, kLeastHistoryBytes);
+  VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
+                         BoundHistory(core, context_.forget));
   VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(core, context_.now(), bounds));
   kept_.emplace(core.store.get(), &core.identity, history_.PlacesBefore());
-  VARVE_ASSIGN_OR_RETURN(needed_, kept_->FindNeeded());
-  segments_.insert(needed_.segments.begin(), needed_.segments.end());
+  VARVE_ASSIGN_OR_RETURN(KeptTrees::Needed needed, kept_->FindNeeded());
+  needed_.emplace(std::move(needed));
+  segments_.insert(needed_->segments.begin(), needed_->segments.end());
   return absl::OkStatus();
 }
 
@@ -157,7 +156,7 @@ Puncher::Liveness Puncher::DeathOf(const EntryView& entry,
     const bool needed = record->is_segment()
                             ? segments_.contains(record->sequence)
                             : location.payload_offset >= needed_from_ ||
-                                  needed_.HasRecordAt(location);
+                                  needed_->records.Contains(location);
     if (needed) return Liveness::kNone;
   }
   if (core.store->Find(EntryKey::OfHash(location.key_hash)) ==

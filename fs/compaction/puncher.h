@@ -115,7 +115,7 @@ class Puncher {
   // The moments that are kept, and what they need.
   HistoryPlan history_;
   std::optional<KeptTrees> kept_;
-  KeptTrees::Needed needed_;
+  std::optional<KeptTrees::Needed> needed_;
   // What is in use: what this tree refers to, and besides it these entries,
   // whose number depends on what is in use and on the log alone.
   std::unique_ptr<FrozenTree> tree_;

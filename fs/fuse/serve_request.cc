@@ -18,11 +18,9 @@
 namespace varve::fs {
 namespace {
 
-void Answer(FuseContext& context, absl::string_view bytes,
-            const struct fuse_buf& request) {
-  fuse_in_header header;
+void Answer(FuseContext& context, const fuse_in_header& header,
+            absl::string_view bytes, const struct fuse_buf& request) {
   if (bytes.size() >= sizeof(header)) {
-    std::memcpy(&header, bytes.data(), sizeof(header));
     const Operation* const row = FindOperation(header.opcode);
     if (row != nullptr && row->answer != nullptr &&
         row->answer(context, bytes)) {
@@ -48,7 +46,7 @@ void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
   if (context.tracer.on()) traced = DescribeRequest(context, bytes);
   context.requests.Begin();
   const Clock::time_point begin = Clock::now();
-  Answer(context, bytes, request);
+  Answer(context, header, bytes, request);
   const auto duration = Clock::now() - begin;
   const AnswerSent& sent = LastAnswer();
   // Reading the metrics does not count as a request.

@@ -9,7 +9,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
-#include "fs/base/error.h"
 #include "fs/format/commit_record.h"
 
 namespace varve::fs {
@@ -229,15 +228,13 @@ absl::StatusOr<std::vector<LoggedCommit>> CommitLog::Read(
     uint64_t end;
   };
   std::vector<Record> records;
-  for (uint64_t at = interval.end; at > interval.begin;) {
-    VARVE_ASSIGN_OR_RETURN(const EntryView entry, store_->EntryEndingAt(at));
-    const auto header = identity_->AsCommit(entry);
-    if (header.has_value() && header->is_commit() &&
-        header->position == entry.location().payload_offset) {
-      records.push_back({*header, at});
-    }
-    at = entry.location().prev_tail;
-  }
+  VARVE_RETURN_IF_ERROR(
+      WalkCommits(*store_, *identity_, interval.begin, interval.end,
+                  [&records](const CommitHeader& header,
+                             const EntryView& record) -> absl::StatusOr<bool> {
+                    records.push_back({header, record.location().end()});
+                    return true;
+                  }));
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<PastTree> tree,
                          PastTree::Open(store_, *identity_, interval.base));
   std::vector<LoggedCommit> commits;
@@ -267,9 +264,6 @@ absl::Status CommitLog::ForEach(
     const uint64_t before = interval.base.sequence;
     const bool is_kept = kept_from_ == 0 || before > kept_from_;
     if (at == 0 || before < from_ || !is_kept) return absl::OkStatus();
-    if (interval.previous >= at) {
-      return DamageError("a checkpoint does not lead back");
-    }
     end = interval.begin;
     at = interval.previous;
   }

@@ -7,6 +7,7 @@
 #ifndef VARVE_FS_HISTORY_HISTORY_PLAN_H_
 #define VARVE_FS_HISTORY_HISTORY_PLAN_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -43,8 +44,11 @@ struct HistoryBounds {
   uint64_t most_bytes = 0;
 };
 
-// History may have this much, or as much as what is live.
-inline constexpr uint64_t kLeastHistoryBytes = uint64_t{64} << 20;
+// How much history may have where so much is live.
+inline uint64_t MostHistoryBytes(uint64_t live_bytes) {
+  constexpr uint64_t kLeast = uint64_t{64} << 20;
+  return std::max(live_bytes, kLeast);
+}
 
 // The policy of the store; that of a new store if it has none, or one that this
 // version does not know. DATA_LOSS if a node of the tree is damaged.

@@ -1,6 +1,5 @@
 #include "fs/history/kept_trees.h"
 
-#include <algorithm>
 #include <memory>
 
 #include "engine/base/status.h"
@@ -41,15 +40,6 @@ absl::Status KeptTrees::ForEachExtent(
   return absl::OkStatus();
 }
 
-bool KeptTrees::Needed::HasRecordAt(const EntryLocation& entry) const {
-  // The first range that ends behind the entry's payload.
-  const auto it = std::partition_point(
-      records.begin(), records.end(), [&entry](const auto& range) {
-        return range.second <= entry.payload_offset;
-      });
-  return it != records.end() && it->first < entry.end();
-}
-
 absl::StatusOr<KeptTrees::Needed> KeptTrees::FindNeeded() const {
   Needed needed;
   for (const MomentPlace& place : places_) {
@@ -62,23 +52,11 @@ absl::StatusOr<KeptTrees::Needed> KeptTrees::FindNeeded() const {
         needed.segments.insert(segment.number);
       }
       begin = checkpoint.root.log_begin;
-      needed.records.emplace_back(checkpoint.location.payload_offset,
-                                  checkpoint.location.end());
+      needed.records.Add(checkpoint.location);
     }
-    if (place.end > begin) needed.records.emplace_back(begin, place.end);
+    needed.records.Add(begin, place.end);
   }
-  // Joined, they are in the order of their ends, too.
-  std::sort(needed.records.begin(), needed.records.end());
-  size_t count = 0;
-  for (const auto& range : needed.records) {
-    if (count > 0 && range.first <= needed.records[count - 1].second) {
-      auto& last = needed.records[count - 1];
-      last.second = std::max(last.second, range.second);
-    } else {
-      needed.records[count++] = range;
-    }
-  }
-  needed.records.resize(count);
+  needed.records.Finish();
   return needed;
 }
 

@@ -38,9 +38,7 @@ class KeptTrees final : public ExtentSource {
   // its end, and the checkpoint that it is read from.
   struct Needed {
     absl::flat_hash_set<uint64_t> segments;
-    std::vector<std::pair<uint64_t, uint64_t>> records;  // [begin, end)
-
-    bool HasRecordAt(const EntryLocation& entry) const;
+    UsedRanges records{UINT64_MAX};
   };
   absl::StatusOr<Needed> FindNeeded() const;
 

@@ -38,28 +38,26 @@ class Resolver {
  public:
   Resolver(Core& core, absl::string_view text) : core_(core), text_(text) {}
 
-  absl::StatusOr<KeptMoment> Resolve(Timestamp now);
+  absl::StatusOr<MomentPlace> Resolve(Timestamp now);
 
  private:
   // Reads what the tree says of moments.
   absl::Status Read();
-  absl::StatusOr<KeptMoment> Newest() const;
-  absl::StatusOr<KeptMoment> OfSnapshot(uint64_t sequence,
-                                        Timestamp time) const;
-  absl::StatusOr<KeptMoment> OfSequence(uint64_t sequence) const;
-  absl::StatusOr<KeptMoment> AtTime(Timestamp time) const;
+  absl::StatusOr<MomentPlace> OfSnapshot(uint64_t sequence) const;
+  absl::StatusOr<MomentPlace> OfSequence(uint64_t sequence) const;
+  absl::StatusOr<MomentPlace> AtTime(Timestamp time) const;
 
   Core& core_;
   const absl::string_view text_;
   uint64_t kept_from_ = 0;
   uint64_t last_ = 0;
-  Timestamp latest_time_;
   struct Snapshot {
     uint64_t sequence;
     Timestamp time;
   };
   std::vector<Snapshot> snapshots_;
-  std::optional<Snapshot> named_;  // the one that the text is the name of
+  // The number of the snapshot that the text is the name of.
+  std::optional<uint64_t> named_;
   std::vector<MomentPlace> places_;
 };
 
@@ -67,49 +65,38 @@ absl::Status Resolver::Read() {
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::ReaderMutexLock lock(&core_.tree_mu);
   last_ = core_.last_sequence;
-  latest_time_ = core_.latest_time;
   places_ = core_.snapshots;
   VARVE_ASSIGN_OR_RETURN(kept_from_, core_.reader().KeptFrom());
   return core_.reader().ForEachSnapshot([this](const SnapshotItem& snapshot) {
     snapshots_.push_back({snapshot.sequence, snapshot.time});
-    if (snapshot.name == text_) named_ = snapshots_.back();
+    if (snapshot.name == text_) named_ = snapshot.sequence;
     return true;
   });
 }
 
-absl::StatusOr<KeptMoment> Resolver::Newest() const {
-  VARVE_ASSIGN_OR_RETURN(const MomentPlace place, FinderOf(core_).Find(last_));
-  return KeptMoment{place, latest_time_};
-}
-
-absl::StatusOr<KeptMoment> Resolver::OfSnapshot(uint64_t sequence,
-                                                Timestamp time) const {
+absl::StatusOr<MomentPlace> Resolver::OfSnapshot(uint64_t sequence) const {
   for (const MomentPlace& place : places_) {
-    if (place.sequence == sequence) return KeptMoment{place, time};
+    if (place.sequence == sequence) return place;
   }
   return absl::NotFoundError(absl::StrCat(
       "the snapshot '", text_,
       "' can no longer be read: another program has compacted the store"));
 }
 
-absl::StatusOr<KeptMoment> Resolver::OfSequence(uint64_t sequence) const {
+absl::StatusOr<MomentPlace> Resolver::OfSequence(uint64_t sequence) const {
   for (const Snapshot& snapshot : snapshots_) {
-    if (snapshot.sequence == sequence) {
-      return OfSnapshot(sequence, snapshot.time);
-    }
+    if (snapshot.sequence == sequence) return OfSnapshot(sequence);
   }
   if (sequence < std::max<uint64_t>(kept_from_, 1) || sequence > last_) {
     return NotKept(text_, std::max<uint64_t>(kept_from_, 1));
   }
-  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
-                         FinderOf(core_).Find(sequence));
-  return KeptMoment{place, latest_time_};
+  return FinderOf(core_).Find(sequence);
 }
 
-absl::StatusOr<KeptMoment> Resolver::AtTime(Timestamp time) const {
+absl::StatusOr<MomentPlace> Resolver::AtTime(Timestamp time) const {
   VARVE_ASSIGN_OR_RETURN(const auto found,
                          FinderOf(core_).FindAt(time, kept_from_));
-  if (found.has_value()) return KeptMoment{found->place, found->time};
+  if (found.has_value()) return *found;
   const Snapshot* best = nullptr;
   for (const Snapshot& snapshot : snapshots_) {
     const bool fits = snapshot.time <= time && snapshot.sequence < kept_from_;
@@ -118,13 +105,13 @@ absl::StatusOr<KeptMoment> Resolver::AtTime(Timestamp time) const {
     }
   }
   if (best == nullptr) return NotKept(text_, std::max<uint64_t>(kept_from_, 1));
-  return OfSnapshot(best->sequence, best->time);
+  return OfSnapshot(best->sequence);
 }
 
-absl::StatusOr<KeptMoment> Resolver::Resolve(Timestamp now) {
+absl::StatusOr<MomentPlace> Resolver::Resolve(Timestamp now) {
   VARVE_RETURN_IF_ERROR(Read());
-  if (named_.has_value()) return OfSnapshot(named_->sequence, named_->time);
-  if (text_ == "now") return Newest();
+  if (named_.has_value()) return OfSnapshot(*named_);
+  if (text_ == "now") return FinderOf(core_).Find(last_);
   if (text_ == "last") {
     if (snapshots_.empty()) {
       return absl::NotFoundError("there is no snapshot yet");
@@ -134,7 +121,7 @@ absl::StatusOr<KeptMoment> Resolver::Resolve(Timestamp now) {
                          [](const Snapshot& a, const Snapshot& b) {
                            return a.sequence < b.sequence;
                          });
-    return OfSnapshot(newest->sequence, newest->time);
+    return OfSnapshot(newest->sequence);
   }
   absl::string_view number = text_;
   uint64_t sequence = 0;
@@ -180,8 +167,8 @@ std::optional<absl::Time> ParseMomentTime(absl::string_view text,
   return std::nullopt;
 }
 
-absl::StatusOr<KeptMoment> ResolveMoment(Core& core, absl::string_view text,
-                                         Timestamp now) {
+absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
+                                          Timestamp now) {
   return Resolver(core, text).Resolve(now);
 }
 

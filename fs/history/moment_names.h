@@ -35,17 +35,12 @@ std::optional<absl::Time> ParseMomentTime(absl::string_view text,
 Timestamp ToTimestamp(absl::Time time);
 absl::Time ToTime(Timestamp time);
 
-struct KeptMoment {
-  MomentPlace place;
-  Timestamp time;  // of its last commit, or of an earlier one that was later
-};
-
-// The moment that the text names. NOT_FOUND if there is no such moment, or it
-// is not kept any more; INVALID_ARGUMENT if the text is no name of a moment and
-// there is no such snapshot. Messages say what to write instead. DATA_LOSS if
-// what leads there is damaged.
-absl::StatusOr<KeptMoment> ResolveMoment(Core& core, absl::string_view text,
-                                         Timestamp now)
+// Where the moment lies that the text names. NOT_FOUND if there is no such
+// moment, or it is not kept any more; INVALID_ARGUMENT if the text is no name
+// of a moment and there is no such snapshot. Messages say what to write
+// instead. DATA_LOSS if what leads there is damaged.
+absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
+                                          Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
 }  // namespace varve::fs

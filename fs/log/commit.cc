@@ -171,30 +171,18 @@ absl::Status Commit::Finish() {
   core_.clean = header_.clean();
   core_.latest_time = std::max(core_.latest_time, header_.time);
   ApplyToTree(changes, *editor);
-  UpdateSnapshots(changes, location.end());
+  UpdateSnapshots(changes);
   return absl::OkStatus();
 }
 
-void Commit::UpdateSnapshots(const std::vector<Change>& changes, uint64_t end) {
+void Commit::UpdateSnapshots(const std::vector<Change>& changes) {
   core_.commit_mu.AssertHeld();
-  bool changed = false;
-  for (const Change& change : changes) {
-    changed |= std::holds_alternative<DropSnapshot>(change);
-    const auto* put = std::get_if<PutSnapshot>(&change);
-    if (put == nullptr) continue;
-    changed = true;
-    if (put->sequence == header_.sequence) {
-      AddPlace({header_.sequence, core_.checkpoint, end});
-    }
-  }
+  const bool changed =
+      std::any_of(changes.begin(), changes.end(), [](const Change& change) {
+        return std::holds_alternative<PutSnapshot>(change) ||
+               std::holds_alternative<DropSnapshot>(change);
+      });
   if (!changed) return;
-  for (const MomentPlace& place : places_) {
-    const auto at = std::lower_bound(core_.snapshots.begin(),
-                                     core_.snapshots.end(), place, IsBefore);
-    if (at == core_.snapshots.end() || at->sequence != place.sequence) {
-      core_.snapshots.insert(at, place);
-    }
-  }
   absl::ReaderMutexLock lock(&core_.tree_mu);
   core_.log_tree->segments.NoteDamage(FindSnapshotPlaces(core_));
 }

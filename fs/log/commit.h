@@ -75,9 +75,6 @@ class Commit {
   void Add(const Change& change);
   // Patches a file with bytes that the record itself holds.
   void AddInline(uint64_t ino, uint64_t file_offset, absl::string_view bytes);
-  // Says where the moment lies that a PutSnapshot names; needed unless that is
-  // the moment after this commit.
-  void AddPlace(const MomentPlace& place) { places_.push_back(place); }
   void set_flags(uint8_t flags) { header_.flags = flags; }
   // Lets the commit use reserved space, because it frees space or is a step of
   // something that does; see Batch.
@@ -103,7 +100,7 @@ class Commit {
   absl::StatusOr<std::unique_ptr<TreeEditor>> Stage(
       const std::vector<Change>& changes) const;
   // Keeps core.snapshots as the tree has them.
-  void UpdateSnapshots(const std::vector<Change>& changes, uint64_t end);
+  void UpdateSnapshots(const std::vector<Change>& changes);
   // Applies the changes to the tree, once they have been appended.
   void ApplyToTree(const std::vector<Change>& changes, TreeEditor& editor);
 
@@ -114,7 +111,6 @@ class Commit {
   bool has_entries_ = false;
   bool has_author_ = false;  // if it is known
   std::optional<CommitWriter> writer_;
-  std::vector<MomentPlace> places_;
 };
 
 // Commits changes of one inode. Changes of an orphan are made only in memory;

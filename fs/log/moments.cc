@@ -1,6 +1,7 @@
 #include "fs/log/moments.h"
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -25,16 +26,24 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const Store& store,
   }
   VARVE_RETURN_IF_ERROR(store.Verify(entry->location()));
   VARVE_ASSIGN_OR_RETURN(TreeRoot root, ReadRoot(*entry));
-  return Checkpoint{
-      .location = entry->location(), .header = *header, .root = root};
+  if (root.previous >= metadata_offset) {
+    return DamageError(absl::StrCat("the checkpoint at offset ",
+                                    metadata_offset, " does not lead back"));
+  }
+  return Checkpoint{.location = entry->location(),
+                    .header = *header,
+                    .root = std::move(root)};
 }
 
-absl::Status MomentFinder::Walk(uint64_t begin, uint64_t end,
-                                Visitor visit) const {
+absl::Status WalkCommits(
+    const Store& store, const Identity& identity, uint64_t begin, uint64_t end,
+    absl::FunctionRef<absl::StatusOr<bool>(const CommitHeader& header,
+                                           const EntryView& record)>
+        visit) {
   for (uint64_t at = end; at > begin;) {
-    VARVE_ASSIGN_OR_RETURN(const EntryView entry, store_->EntryEndingAt(at));
+    VARVE_ASSIGN_OR_RETURN(const EntryView entry, store.EntryEndingAt(at));
     at = entry.location().prev_tail;
-    const std::optional<CommitHeader> header = identity_->AsCommit(entry);
+    const std::optional<CommitHeader> header = identity.AsCommit(entry);
     // A record that is not in its place is content that looks like one.
     if (!header.has_value() || !header->is_commit() ||
         header->position != entry.location().payload_offset) {
@@ -46,65 +55,58 @@ absl::Status MomentFinder::Walk(uint64_t begin, uint64_t end,
   return absl::OkStatus();
 }
 
-absl::StatusOr<MomentPlace> MomentFinder::Find(uint64_t sequence) const {
-  MomentPlace place = {.sequence = sequence, .checkpoint = checkpoint_};
-  // All commits that `place.checkpoint` may lack end here or before.
-  uint64_t end = tail_;
-  uint64_t begin = 0;
-  while (place.checkpoint != 0) {
-    VARVE_ASSIGN_OR_RETURN(
-        const Checkpoint checkpoint,
-        ReadCheckpoint(*store_, *identity_, place.checkpoint));
-    begin = checkpoint.root.log_begin;
-    if (checkpoint.header.sequence == sequence) {
-      place.end = begin;
-      return place;
+MomentPlace MomentFinder::Base::place() const {
+  if (!checkpoint.has_value()) return {};
+  return {.sequence = checkpoint->header.sequence,
+          .checkpoint = checkpoint->location.metadata_offset(),
+          .end = checkpoint->root.log_begin};
+}
+
+absl::StatusOr<MomentFinder::Base> MomentFinder::FindBase(
+    absl::FunctionRef<bool(const Checkpoint&)> fits) const {
+  Base base = {.end = tail_};
+  for (uint64_t at = checkpoint_; at != 0;) {
+    VARVE_ASSIGN_OR_RETURN(Checkpoint checkpoint,
+                           ReadCheckpoint(*store_, *identity_, at));
+    if (fits(checkpoint)) {
+      base.checkpoint = std::move(checkpoint);
+      break;
     }
-    if (checkpoint.header.sequence < sequence) break;
-    end = begin;
-    begin = 0;
-    if (checkpoint.root.previous >= place.checkpoint) {
-      return DamageError("a checkpoint does not lead back");
-    }
-    place.checkpoint = checkpoint.root.previous;
+    base.end = checkpoint.root.log_begin;
+    at = checkpoint.root.previous;
   }
+  return base;
+}
+
+absl::StatusOr<MomentPlace> MomentFinder::Find(uint64_t sequence) const {
+  VARVE_ASSIGN_OR_RETURN(const Base base,
+                         FindBase([sequence](const Checkpoint& checkpoint) {
+                           return checkpoint.header.sequence <= sequence;
+                         }));
+  MomentPlace place = base.place();
+  if (base.checkpoint.has_value() && place.sequence == sequence) return place;
+  place = {.sequence = sequence, .checkpoint = place.checkpoint};
   VARVE_RETURN_IF_ERROR(
-      Walk(begin, end,
-           [&](const CommitHeader& header,
-               const EntryView& record) -> absl::StatusOr<bool> {
-             if (header.sequence == sequence)
-               place.end = record.location().end();
-             return header.sequence > sequence;
-           }));
+      WalkCommits(*store_, *identity_, base.begin(), base.end,
+                  [&](const CommitHeader& header,
+                      const EntryView& record) -> absl::StatusOr<bool> {
+                    if (header.sequence == sequence)
+                      place.end = record.location().end();
+                    return header.sequence > sequence;
+                  }));
   if (place.end == 0) {
     return absl::NotFoundError(absl::StrCat("there is no commit ", sequence));
   }
   return place;
 }
 
-absl::StatusOr<std::optional<MomentFinder::Found>> MomentFinder::FindAt(
+absl::StatusOr<std::optional<MomentPlace>> MomentFinder::FindAt(
     Timestamp time, uint64_t from) const {
-  Found found = {.place = {.checkpoint = checkpoint_}};
-  uint64_t end = tail_;
-  uint64_t begin = 0;
-  while (found.place.checkpoint != 0) {
-    VARVE_ASSIGN_OR_RETURN(
-        const Checkpoint checkpoint,
-        ReadCheckpoint(*store_, *identity_, found.place.checkpoint));
-    begin = checkpoint.root.log_begin;
-    if (checkpoint.root.time <= time || checkpoint.header.sequence < from) {
-      found.place.sequence = checkpoint.header.sequence;
-      found.place.end = begin;
-      found.time = checkpoint.root.time;
-      break;
-    }
-    end = begin;
-    begin = 0;
-    if (checkpoint.root.previous >= found.place.checkpoint) {
-      return DamageError("a checkpoint does not lead back");
-    }
-    found.place.checkpoint = checkpoint.root.previous;
-  }
+  VARVE_ASSIGN_OR_RETURN(const Base base,
+                         FindBase([time, from](const Checkpoint& checkpoint) {
+                           return checkpoint.root.time <= time ||
+                                  checkpoint.header.sequence < from;
+                         }));
   struct Seen {
     uint64_t sequence;
     Timestamp time;
@@ -112,27 +114,30 @@ absl::StatusOr<std::optional<MomentFinder::Found>> MomentFinder::FindAt(
   };
   std::vector<Seen> later;
   VARVE_RETURN_IF_ERROR(
-      Walk(begin, end,
-           [&](const CommitHeader& header,
-               const EntryView& record) -> absl::StatusOr<bool> {
-             if (header.sequence < from) return false;
-             later.push_back(
-                 {header.sequence, header.time, record.location().end()});
-             return true;
-           }));
-  Timestamp latest = found.time;
+      WalkCommits(*store_, *identity_, base.begin(), base.end,
+                  [&](const CommitHeader& header,
+                      const EntryView& record) -> absl::StatusOr<bool> {
+                    if (header.sequence < from) return false;
+                    later.push_back({header.sequence, header.time,
+                                     record.location().end()});
+                    return true;
+                  }));
+  MomentPlace found = base.place();
+  Timestamp latest;
+  if (base.checkpoint.has_value()) latest = base.checkpoint->root.time;
+  // Before `from`, the checkpoint may be later than `time`.
+  bool is_early_enough = latest <= time;
   for (auto it = later.rbegin(); it != later.rend(); ++it) {
     latest = std::max(latest, it->time);
     if (latest > time) break;
-    found.place.sequence = it->sequence;
-    found.place.end = it->end;
-    found.time = latest;
+    is_early_enough = true;
+    found.sequence = it->sequence;
+    found.end = it->end;
   }
-  if (found.place.end == 0 || found.place.sequence < from ||
-      found.time > time) {
-    return std::optional<Found>();
+  if (found.end == 0 || found.sequence < from || !is_early_enough) {
+    return std::optional<MomentPlace>();
   }
-  return std::optional<Found>(found);
+  return std::optional(found);
 }
 
 MomentFinder FinderOf(Core& core) {

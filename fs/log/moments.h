@@ -35,11 +35,20 @@ struct Checkpoint {
   TreeRoot root;
 };
 
-// Reads the checkpoint whose metadata lies at this offset. DATA_LOSS if there
-// is none, or it is damaged.
+// Reads the checkpoint whose metadata lies at this offset, in a store that is
+// not relocated. DATA_LOSS if there is none, or it is damaged, or does not lead
+// back: so whoever follows `root.previous` comes to an end.
 absl::StatusOr<Checkpoint> ReadCheckpoint(const Store& store,
                                           const Identity& identity,
                                           uint64_t metadata_offset);
+
+// Calls `visit` with the commits between two places where entries end, newest
+// first, until it returns false. Nothing has been compared with its checksum.
+absl::Status WalkCommits(
+    const Store& store, const Identity& identity, uint64_t begin, uint64_t end,
+    absl::FunctionRef<absl::StatusOr<bool>(const CommitHeader& header,
+                                           const EntryView& record)>
+        visit);
 
 class MomentFinder {
  public:
@@ -58,21 +67,27 @@ class MomentFinder {
   // longer there because the moment is not kept.
   absl::StatusOr<MomentPlace> Find(uint64_t sequence) const;
 
-  struct Found {
-    MomentPlace place;
-    Timestamp time;
-  };
   // The last moment whose time is not above this one; nothing if all are
   // later. Looks at commits from the number `from` on alone.
-  absl::StatusOr<std::optional<Found>> FindAt(Timestamp time,
-                                              uint64_t from) const;
+  absl::StatusOr<std::optional<MomentPlace>> FindAt(Timestamp time,
+                                                    uint64_t from) const;
 
  private:
-  // Calls `visit` with the commits between two places where entries end, newest
-  // first, until it returns false.
-  using Visitor = absl::FunctionRef<absl::StatusOr<bool>(
-      const CommitHeader& header, const EntryView& record)>;
-  absl::Status Walk(uint64_t begin, uint64_t end, Visitor visit) const;
+  // The newest checkpoint for which `fits`, and the end of the commits that it
+  // may lack and that come before the next one; no checkpoint if none fits.
+  struct Base {
+    std::optional<Checkpoint> checkpoint;
+    uint64_t end = 0;
+
+    // The moment that the checkpoint has; of the empty tree if there is none.
+    MomentPlace place() const;
+    // Where the commits begin that the checkpoint lacks.
+    uint64_t begin() const {
+      return checkpoint.has_value() ? checkpoint->root.log_begin : 0;
+    }
+  };
+  absl::StatusOr<Base> FindBase(
+      absl::FunctionRef<bool(const Checkpoint&)> fits) const;
 
   const Store* const store_;
   const Identity* const identity_;

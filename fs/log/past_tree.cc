@@ -64,15 +64,14 @@ absl::Status PastTree::Replay(const Store& store, const Identity& identity,
     uint64_t end;
   };
   std::vector<Record> records;
-  for (uint64_t at = place.end; at > begin && last < place.sequence;) {
-    VARVE_ASSIGN_OR_RETURN(const EntryView entry, store.EntryEndingAt(at));
-    const auto header = identity.AsCommit(entry);
-    if (header.has_value() && header->is_commit() &&
-        header->position == entry.location().payload_offset) {
-      records.push_back({*header, at});
-      if (header->sequence == last + 1) break;
-    }
-    at = entry.location().prev_tail;
+  if (last < place.sequence) {
+    VARVE_RETURN_IF_ERROR(
+        WalkCommits(store, identity, begin, place.end,
+                    [&](const CommitHeader& header,
+                        const EntryView& record) -> absl::StatusOr<bool> {
+                      records.push_back({header, record.location().end()});
+                      return header.sequence != last + 1;
+                    }));
   }
   std::reverse(records.begin(), records.end());
   for (const Record& record : records) {

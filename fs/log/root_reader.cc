@@ -6,6 +6,7 @@
 #include "absl/strings/string_view.h"
 #include "engine/base/status.h"
 #include "engine/entry/layout.h"
+#include "fs/base/error.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/segment_parity.h"
 
@@ -18,9 +19,7 @@ absl::StatusOr<TreeRoot> ReadRoot(const EntryView& checkpoint) {
                          checkpoint.location().payload_offset,
                          checkpoint.key_hash(), checkpoint.checksum()));
   if (!reader.header().has_root()) {
-    return absl::UnimplementedError(
-        "the store was written by an early version of Varve, which this one "
-        "cannot read; copy the files out with that version");
+    return EarlyVersionError();
   }
   return DecodeTreeRoot(reader.body());
 }

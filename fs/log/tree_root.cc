@@ -80,9 +80,7 @@ absl::StatusOr<TreeRoot> DecodeTreeRoot(absl::string_view bytes) {
     root.segments.push_back(segment);
   }
   if (in.ok() && in.at_end()) {
-    return absl::UnimplementedError(
-        "the store was written by an early version of Varve, which this one "
-        "cannot read; copy the files out with that version");
+    return EarlyVersionError();
   }
   root.time = Timestamp::FromPacked(in.U64());
   DecodeSnapshots(in, root.snapshots);

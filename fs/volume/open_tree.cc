@@ -208,11 +208,11 @@ absl::Status TreeOpener::GoBack() {
   if (!core_.store->read_only()) {
     return absl::InvalidArgumentError("past moments are read-only");
   }
-  VARVE_ASSIGN_OR_RETURN(const KeptMoment moment,
+  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
                          ResolveMoment(core_, options().at, options().now()));
   VARVE_ASSIGN_OR_RETURN(
       const std::unique_ptr<PastTree> past,
-      PastTree::Open(core_.store.get(), core_.identity, moment.place));
+      PastTree::Open(core_.store.get(), core_.identity, place));
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock lock(&core_.tree_mu);
   core_.log_tree = past->tree();

@@ -102,13 +102,33 @@ absl::StatusOr<uint64_t> Restorer::MakeParent(absl::string_view path,
     return SystemError(
         ENOENT, absl::StrCat("the directory '", path, "' does not exist"));
   }
-  const uint64_t ino = NewIno();
-  changes_.push_back(PutInode{.ino = ino, .attributes = past->attributes});
-  VARVE_RETURN_IF_ERROR(AddXattrs(past->ino, ino));
-  AddName({.parent = parent, .name = std::string(name)}, ino);
-  attributes_.push_back(PutInode{.ino = ino, .attributes = past->attributes});
   ++report_.made;
+  return Make(*past, {.parent = parent, .name = std::string(name)});
+}
+
+absl::StatusOr<uint64_t> Restorer::Make(const InodeItem& past,
+                                        const Target& target) {
+  const uint64_t ino = NewIno();
+  const PutInode put = {.ino = ino, .attributes = past.attributes};
+  changes_.push_back(put);
+  VARVE_RETURN_IF_ERROR(AddContent(past, ino));
+  VARVE_RETURN_IF_ERROR(AddXattrs(past.ino, ino));
+  AddName(target, ino);
+  attributes_.push_back(put);
   return ino;
+}
+
+absl::Status Restorer::AddContent(const InodeItem& past, uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const auto extents, ExtentsOf(past_.reader(), past));
+  SetContent set = {.ino = ino};
+  for (Extent extent : extents) {
+    // Others may have the entry, too: the past in any case.
+    extent.shared = true;
+    set.extents.push_back(extent);
+    report_.bytes += extent.length;
+  }
+  if (!set.extents.empty()) changes_.push_back(std::move(set));
+  return absl::OkStatus();
 }
 
 void Restorer::AddName(const Target& target, uint64_t ino) {
@@ -139,14 +159,9 @@ absl::Status Restorer::RestoreDirectory(const InodeItem& past,
     ++report_.replaced;
   }
   if (!merges) {
-    const uint64_t ino = NewIno();
-    changes_.push_back(PutInode{.ino = ino, .attributes = past.attributes});
-    VARVE_RETURN_IF_ERROR(AddXattrs(past.ino, ino));
-    AddName(target, ino);
-    VARVE_RETURN_IF_ERROR(RestoreNames(past, ino, /*is_new=*/true));
-    attributes_.push_back(PutInode{.ino = ino, .attributes = past.attributes});
     ++report_.made;
-    return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(const uint64_t ino, Make(past, target));
+    return RestoreNames(past, ino, /*is_new=*/true);
   }
   const InodeItem& present = *target.inode;
   const size_t before = changes_.size();
@@ -231,20 +246,7 @@ absl::Status Restorer::RestoreFile(const InodeItem& past,
     AddName(target, it->second);
     return absl::OkStatus();
   }
-  const uint64_t ino = it->second = NewIno();
-  changes_.push_back(PutInode{.ino = ino, .attributes = past.attributes});
-  VARVE_ASSIGN_OR_RETURN(const auto extents, ExtentsOf(past_.reader(), past));
-  SetContent set = {.ino = ino};
-  for (Extent extent : extents) {
-    // Others may have the entry, too: the past in any case.
-    extent.shared = true;
-    set.extents.push_back(extent);
-    report_.bytes += extent.length;
-  }
-  if (!set.extents.empty()) changes_.push_back(std::move(set));
-  VARVE_RETURN_IF_ERROR(AddXattrs(past.ino, ino));
-  AddName(target, ino);
-  attributes_.push_back(PutInode{.ino = ino, .attributes = past.attributes});
+  VARVE_ASSIGN_OR_RETURN(it->second, Make(past, target));
   return absl::OkStatus();
 }
 

@@ -81,6 +81,9 @@ class Restorer {
   // Removes what is at the target, with all below it.
   absl::Status Remove(const Target& target)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Makes an inode at the target that is as the past one; returns its number.
+  absl::StatusOr<uint64_t> Make(const InodeItem& past, const Target& target);
+  absl::Status AddContent(const InodeItem& past, uint64_t ino);
   absl::Status AddXattrs(uint64_t past_ino, uint64_t ino);
   absl::StatusOr<bool> IsSame(const InodeItem& past, const InodeItem& present)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);

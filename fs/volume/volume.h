@@ -254,9 +254,9 @@ class Volume {
 
   // --- History (volume_history.cc) ---
 
-  // The moment that the text names (history/moment_names.h). Its place is
-  // valid until the next compaction.
-  absl::StatusOr<KeptMoment> FindMoment(absl::string_view text)
+  // Where the moment lies that the text names (history/moment_names.h), until
+  // the next compaction.
+  absl::StatusOr<MomentPlace> FindMoment(absl::string_view text)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // Names the moment `at`, so that it is kept. EEXIST; EINVAL or ENAMETOOLONG
   // for an impossible name; otherwise as FindMoment().
@@ -345,6 +345,8 @@ class Volume {
   absl::StatusOr<RestoreReport> RestoreFrom(const PastTree& past,
                                             const RestoreRequest& request,
                                             StaleNames* names)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
+  absl::StatusOr<std::unique_ptr<PastTree>> OpenMoment(absl::string_view text)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
   absl::StatusOr<bool> IsKept(uint64_t sequence)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);

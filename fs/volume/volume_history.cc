@@ -47,9 +47,16 @@ absl::Status HeldError(absl::string_view name) {
 
 }  // namespace
 
-absl::StatusOr<KeptMoment> Volume::FindMoment(absl::string_view text) {
+absl::StatusOr<MomentPlace> Volume::FindMoment(absl::string_view text) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   return ResolveMoment(core_, text, options_.now());
+}
+
+absl::StatusOr<std::unique_ptr<PastTree>> Volume::OpenMoment(
+    absl::string_view text) {
+  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
+                         ResolveMoment(core_, text, options_.now()));
+  return PastTree::Open(core_.store.get(), core_.identity, place);
 }
 
 absl::StatusOr<std::vector<Snapshot>> Volume::Snapshots() {
@@ -81,9 +88,9 @@ absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
                      "255 bytes without '/', and not be '.' or '..'"));
   }
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  std::optional<KeptMoment> moment;
+  std::unique_ptr<PastTree> past;
   if (at != "now") {
-    VARVE_ASSIGN_OR_RETURN(moment, ResolveMoment(core_, at, options_.now()));
+    VARVE_ASSIGN_OR_RETURN(past, OpenMoment(at));
   }
   absl::MutexLock commit_lock(&core_.commit_mu);
   VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(name));
@@ -95,16 +102,15 @@ absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
   PutSnapshot put = {.sequence = commit.sequence(),
                      .time = std::max(core_.latest_time, commit.time()),
                      .name = name};
-  if (moment.has_value()) {
+  if (past != nullptr) {
     // It may have been forgotten since.
-    VARVE_ASSIGN_OR_RETURN(const bool is_kept, IsKept(moment->place.sequence));
+    VARVE_ASSIGN_OR_RETURN(const bool is_kept, IsKept(past->sequence()));
     if (!is_kept) {
       return absl::NotFoundError(
           absl::StrCat("the moment '", at, "' is no longer kept"));
     }
-    put.sequence = moment->place.sequence;
-    put.time = moment->time;
-    commit.AddPlace(moment->place);
+    put.sequence = past->sequence();
+    put.time = past->time();
   }
   commit.Add(put);
   VARVE_RETURN_IF_ERROR(commit.Finish());
@@ -188,11 +194,8 @@ absl::StatusOr<RestoreReport> Volume::Restore(const RestoreRequest& request) {
   StaleNames names;
   const auto report = [&]() -> absl::StatusOr<RestoreReport> {
     absl::ReaderMutexLock relocation(&core_.relocation_mu);
-    VARVE_ASSIGN_OR_RETURN(const KeptMoment moment,
-                           ResolveMoment(core_, request.at, options_.now()));
-    VARVE_ASSIGN_OR_RETURN(
-        const std::unique_ptr<PastTree> past,
-        PastTree::Open(core_.store.get(), core_.identity, moment.place));
+    VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<PastTree> past,
+                           OpenMoment(request.at));
     return RestoreFrom(*past, request, &names);
   }();
   VARVE_RETURN_IF_ERROR(report.status());
@@ -241,15 +244,8 @@ absl::Status Volume::Diff(
     absl::string_view before, absl::string_view after, absl::string_view below,
     absl::FunctionRef<absl::StatusOr<bool>(const PathDifference&)> visit) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  const auto open =
-      [this](
-          absl::string_view text) -> absl::StatusOr<std::unique_ptr<PastTree>> {
-    VARVE_ASSIGN_OR_RETURN(const KeptMoment moment,
-                           ResolveMoment(core_, text, options_.now()));
-    return PastTree::Open(core_.store.get(), core_.identity, moment.place);
-  };
-  VARVE_ASSIGN_OR_RETURN(const auto older, open(before));
-  VARVE_ASSIGN_OR_RETURN(const auto newer, open(after));
+  VARVE_ASSIGN_OR_RETURN(const auto older, OpenMoment(before));
+  VARVE_ASSIGN_OR_RETURN(const auto newer, OpenMoment(after));
   return DiffPaths(older->reader(), newer->reader(),
                    {.sharing = NodeSharing::kOneStore, .below = below}, visit);
 }

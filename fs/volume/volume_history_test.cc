@@ -144,6 +144,12 @@ TEST_F(VolumeHistoryTest, AnyMomentCanBeNamedByNumberAndTime) {
               testing::StartsWith("INVALID_ARGUMENT"));
   ASSERT_THAT(volume().CreateSnapshot("named later", "2h"), IsOk());
   EXPECT_EQ(DumpAt("named later"), one);
+  // However it is named, its time is that of its last commit.
+  const auto by_number =
+      volume().CreateSnapshot("by number", absl::StrCat("seq:", first));
+  ASSERT_THAT(by_number, IsOk());
+  const auto by_time = volume().FindSnapshot("named later");
+  EXPECT_EQ(by_number->time, (*by_time)->time);
   ASSERT_THAT(Compact({.forget = true}), IsOk());
   EXPECT_EQ(DumpAt("named later"), one);
   EXPECT_THAT(DumpAt("1h"), testing::Eq(one));  // the last one before

@@ -363,7 +363,7 @@ std::string TestVolume::DumpAt(const std::string& moment) {
 uint64_t TestVolume::LastCommit() {
   const auto now = volume_->FindMoment("now");
   EXPECT_THAT(now, IsOk());
-  return now.ok() ? now->place.sequence : 0;
+  return now.ok() ? now->sequence : 0;
 }
 
 void TestVolume::WithForeignStore(const std::function<void(Store&)>& change) {

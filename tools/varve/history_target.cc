@@ -19,16 +19,11 @@
 #include "tools/varve/compaction_target.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/host_tree.h"
 #include "tools/varve/open_store.h"
 
 namespace varve::tools {
 namespace {
-
-bool IsFile(const struct stat& info, const std::string& path) {
-  struct stat other;
-  return stat(path.c_str(), &other) == 0 && other.st_dev == info.st_dev &&
-         other.st_ino == info.st_ino;
-}
 
 template <size_t N>
 bool Put(const std::string& text, char (&field)[N]) {
@@ -118,7 +113,8 @@ absl::StatusOr<HistoryPlace> FindHistoryPlace(const std::string& target,
   VARVE_RETURN_IF_ERROR(Explain(found->Close(), "cannot close the store"));
   std::string inside;
   const bool is_store = stat(existing.c_str(), &info) == 0 &&
-                        S_ISREG(info.st_mode) && IsFile(info, place.store);
+                        S_ISREG(info.st_mode) &&
+                        IsSameFile(existing, place.store);
   if (!place.mountpoint.empty() && !is_store) {
     VARVE_ASSIGN_OR_RETURN(const std::string real, RealPathOfLast(existing));
     VARVE_ASSIGN_OR_RETURN(const std::string mount, RealPath(place.mountpoint));

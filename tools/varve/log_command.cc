@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -22,6 +21,7 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/moment_text.h"
+#include "tools/varve/tree_path.h"
 
 namespace varve::tools {
 namespace {
@@ -46,11 +46,6 @@ struct Arguments {
   size_t most = 0;
   bool json = false;
 };
-
-bool IsBelow(absl::string_view path, absl::string_view directory) {
-  return directory.empty() || path == directory ||
-         (absl::StartsWith(path, directory) && path[directory.size()] == '/');
-}
 
 class Logger {
  public:
@@ -83,7 +78,7 @@ absl::Status Logger::Run() {
     const auto since = volume->FindMoment(arguments_.since);
     // If that is before all that is kept, there is nothing to leave out.
     if (since.ok()) {
-      from = since->place.sequence + 1;
+      from = since->sequence + 1;
     } else if (!absl::IsNotFound(since.status())) {
       return ExplainHistory(since.status());
     }
@@ -91,7 +86,7 @@ absl::Status Logger::Run() {
   if (!arguments_.until.empty()) {
     const auto until = volume->FindMoment(arguments_.until);
     if (!until.ok()) return ExplainHistory(until.status());
-    last_ = until->place.sequence;
+    last_ = until->sequence;
   }
   return volume->ReadLog(
       from, [this](const fs::LoggedCommit& commit) { return Show(commit); });
@@ -104,9 +99,9 @@ bool Logger::Wants(const fs::LoggedOperation& operation) const {
     return false;
   }
   if (place_.path.empty()) return true;
-  return operation.ino != 0 && (IsBelow(operation.path, place_.path) ||
+  return operation.ino != 0 && (LiesWithin(operation.path, place_.path) ||
                                 (operation.kind == Kind::kRename &&
-                                 IsBelow(operation.old_path, place_.path)));
+                                 LiesWithin(operation.old_path, place_.path)));
 }
 
 std::string Logger::LineOf(const fs::LoggedCommit& commit,

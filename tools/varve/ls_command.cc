@@ -25,6 +25,7 @@
 #include "tools/varve/failures.h"
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
+#include "tools/varve/moment_text.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/tree_path.h"
 
@@ -119,12 +120,6 @@ std::string HumanSize(uint64_t size) {
   const double tenths = std::ceil(value * 10) / 10;
   if (tenths < 10) return absl::StrFormat("%.1f%c", tenths, kUnits[unit]);
   return absl::StrFormat("%.0f%c", std::ceil(value), kUnits[unit]);
-}
-
-std::string JsonTime(fs::Timestamp time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%E9SZ",
-                          absl::TimeFromTimespec(time.ToTimespec()),
-                          absl::UTCTimeZone());
 }
 
 // Names are bytes, and JSON holds text. Names that are not UTF-8 are given in
@@ -270,10 +265,10 @@ absl::StatusOr<std::string> Lister::LineAsJson(const Child& listed,
   json["gid"] = a.gid;
   json["size"] = a.size;
   json["inode"] = listed.stat.ino;
-  json["mtime"] = JsonTime(a.mtime);
-  json["ctime"] = JsonTime(a.ctime);
-  json["atime"] = JsonTime(a.atime);
-  json["btime"] = JsonTime(a.btime);
+  json["mtime"] = JsonTimeText(a.mtime);
+  json["ctime"] = JsonTimeText(a.ctime);
+  json["atime"] = JsonTimeText(a.atime);
+  json["btime"] = JsonTimeText(a.btime);
   if (IsDevice(a.mode)) {
     json["device"] = {major(dev_t{a.rdev}), minor(dev_t{a.rdev})};
   }

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
@@ -19,6 +18,7 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/moment_text.h"
+#include "tools/varve/tree_path.h"
 
 namespace varve::tools {
 namespace {
@@ -83,11 +83,6 @@ absl::Status Restore(const Arguments& arguments) {
   return RestoreAt(arguments, place, arguments.at);
 }
 
-bool IsBelow(absl::string_view path, absl::string_view directory) {
-  return path == directory ||
-         (absl::StartsWith(path, directory) && path[directory.size()] == '/');
-}
-
 // The moment before the path was deleted, and before what lay in it was, if
 // that went just before.
 absl::StatusOr<uint64_t> MomentBeforeDeletion(fs::Volume& volume,
@@ -102,7 +97,7 @@ absl::StatusOr<uint64_t> MomentBeforeDeletion(fs::Volume& volume,
         }
         for (const fs::LoggedOperation& operation : commit.operations) {
           if (operation.kind == Kind::kDelete &&
-              (first.has_value() ? IsBelow(operation.path, path)
+              (first.has_value() ? LiesWithin(operation.path, path)
                                  : operation.path == path)) {
             first = commit.sequence;
             first_time = commit.time;
