@@ -24,6 +24,10 @@ constexpr size_t kMaxPieces = 512;
 // Smaller extents are cheaper to copy than to send as pieces.
 constexpr uint64_t kMinPiece = 256;
 
+uint64_t EndOf(uint64_t offset, uint64_t size) {
+  return size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
+}
+
 }  // namespace
 
 std::string ReadReply::ToString() const {
@@ -141,13 +145,18 @@ absl::StatusOr<ContentReader::Source> ContentReader::Find(uint64_t ino,
                                                           bool clip) const {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
+  return FindIn(core_.ReaderOf(inode), inode, begin, end, clip);
+}
+
+absl::StatusOr<ContentReader::Source> ContentReader::FindIn(
+    const TreeReader& tree, const InodeItem& inode, uint64_t begin,
+    uint64_t end, bool clip) {
   if (inode.is_directory()) return PosixError(EISDIR);
   Source source;
   source.size = inode.attributes.size;
   if (clip) end = std::min(end, source.size);
   if (begin >= end) return source;
-  VARVE_ASSIGN_OR_RETURN(source.cover,
-                         core_.ReaderOf(inode).Cover(inode, begin, end));
+  VARVE_ASSIGN_OR_RETURN(source.cover, tree.Cover(inode, begin, end));
   return source;
 }
 
@@ -238,9 +247,24 @@ absl::StatusOr<ReadReply> ContentReader::Read(
       return ReadLocked(*open, offset, size, unchecked);
     }
   }
-  const uint64_t end = size > UINT64_MAX - offset ? UINT64_MAX : offset + size;
   VARVE_ASSIGN_OR_RETURN(const Source source,
-                         Find(ino, offset, end, /*clip=*/true));
+                         Find(ino, offset, EndOf(offset, size), /*clip=*/true));
+  return ReadSource(ino, source, unchecked);
+}
+
+absl::StatusOr<ReadReply> ContentReader::ReadFrom(
+    const TreeReader& tree, uint64_t ino, uint64_t offset, uint64_t size,
+    std::optional<Extent>* unchecked) {
+  VARVE_ASSIGN_OR_RETURN(const auto inode, tree.FindInode(ino));
+  if (!inode.has_value()) return PosixError(ENOENT);
+  VARVE_ASSIGN_OR_RETURN(
+      const Source source,
+      FindIn(tree, *inode, offset, EndOf(offset, size), /*clip=*/true));
+  return ReadSource(ino, source, unchecked);
+}
+
+absl::StatusOr<ReadReply> ContentReader::ReadSource(
+    uint64_t ino, const Source& source, std::optional<Extent>* unchecked) {
   ReadReply reply;
   VARVE_RETURN_IF_ERROR(AppendExtents(ino, source, unchecked, reply));
   VARVE_RETURN_IF_ERROR(Finish(ino, reply));

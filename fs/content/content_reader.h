@@ -82,6 +82,12 @@ class ContentReader {
       std::optional<Extent>* unchecked = nullptr)
       ABSL_SHARED_LOCKS_REQUIRED(open.mu);
 
+  // Reads from a file of another tree in the store, such as a past one, none of
+  // whose bytes may be reclaimed meanwhile. Otherwise as Read().
+  absl::StatusOr<ReadReply> ReadFrom(const TreeReader& tree, uint64_t ino,
+                                     uint64_t offset, uint64_t size,
+                                     std::optional<Extent>* unchecked);
+
   // Finds the ranges that are not holes between `begin` and `end` or the end of
   // the file. They are in order, and adjacent ones are merged. `open` as for
   // Read().
@@ -152,6 +158,9 @@ class ContentReader {
   absl::StatusOr<std::string> PathOfNamed(uint64_t ino) const;
   absl::StatusOr<Source> Find(uint64_t ino, uint64_t begin, uint64_t end,
                               bool clip) const;
+  static absl::StatusOr<Source> FindIn(const TreeReader& tree,
+                                       const InodeItem& inode, uint64_t begin,
+                                       uint64_t end, bool clip);
   // FindNext() for the committed content; `limit` if there is none below it.
   absl::StatusOr<Found> FindNextCommitted(uint64_t ino, uint64_t offset,
                                           uint64_t limit, bool data) const;
@@ -161,6 +170,8 @@ class ContentReader {
   absl::Status AppendExtents(uint64_t ino, const Source& source,
                              std::optional<Extent>* unchecked,
                              ReadReply& reply);
+  absl::StatusOr<ReadReply> ReadSource(uint64_t ino, const Source& source,
+                                       std::optional<Extent>* unchecked);
   // Makes sure that the bytes may be served. Fails as Read() does.
   absl::Status Verify(uint64_t ino, const Extent& extent,
                       std::optional<Extent>* unchecked);

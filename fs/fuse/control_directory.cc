@@ -21,7 +21,7 @@ constexpr uint64_t kStatus = ControlDirectory::kFirstIno + 1;
 constexpr uint64_t kStatusJson = ControlDirectory::kFirstIno + 2;
 constexpr uint64_t kUnnamed = ControlDirectory::kFirstIno + 3;
 constexpr uint64_t kFirstFile = ControlDirectory::kFirstIno + 4;
-constexpr uint64_t kFirstUnnamed = ControlDirectory::kFirstIno + 16;
+constexpr uint64_t kFirstUnnamed = ControlDirectory::kFirstIno + 32;
 
 struct Member {
   absl::string_view name;
@@ -49,7 +49,8 @@ absl::string_view NameOf(FileLocation place) {
 ControlDirectory::ControlDirectory(Volume& volume, std::string status_members)
     : volume_(volume),
       status_members_(std::move(status_members)),
-      started_(Timestamp::Now()) {}
+      started_(Timestamp::Now()),
+      history_(volume, kFirstIno) {}
 
 Stat ControlDirectory::DirectoryStat(uint64_t ino) {
   // The bytes of unnamed entries may have been anybody's. The status is for
@@ -131,6 +132,9 @@ absl::StatusOr<Stat> ControlDirectory::Lookup(uint64_t parent,
     if (name == "status") return GetAttributes(kStatus);
     if (name == "status.json") return GetAttributes(kStatusJson);
     if (name == "unnamed") return DirectoryStat(kUnnamed);
+    if (const auto directory = HistoryDirectory::DirectoryNamed(name)) {
+      return history_.GetAttributes(*directory);
+    }
     for (size_t i = 0; i < files_.size(); ++i) {
       if (name == files_[i].name) return GetAttributes(kFirstFile + i);
     }
@@ -242,7 +246,8 @@ absl::Status ControlDirectory::ReadDirectory(
   std::vector<Listed> all = {{".", DirectoryStat(ino)},
                              {"..", DirectoryStat(kFirstIno)}};
   if (ino == kFirstIno) {
-    std::vector<std::string> names = {"status", "status.json", "unnamed"};
+    std::vector<std::string> names = {"status",    "status.json", "unnamed",
+                                      "snapshots", "at",          "gmt"};
     for (const TextFile& file : files_) names.push_back(file.name);
     for (const std::string& name : names) {
       VARVE_ASSIGN_OR_RETURN(const Stat stat, Lookup(ino, name));

@@ -8,6 +8,7 @@
 //   .varve/unnamed/      the store's entries that have no name, read-only, each
 //                        under the 16 hex digits of its key hash; moving one
 //                        into the tree names it
+//   .varve/snapshots/, at/, gmt/    past trees; see HistoryDirectory
 //
 // Thread-safe.
 
@@ -28,6 +29,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "fs/base/control_name.h"
+#include "fs/fuse/history_directory.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
@@ -45,6 +47,10 @@ class ControlDirectory {
 
   // `status_members` as in FuseOptions.
   ControlDirectory(Volume& volume, std::string status_members);
+
+  // What lies below: not for HistoryDirectory's inodes, which this class leaves
+  // to it.
+  HistoryDirectory& history() { return history_; }
 
   // A file whose text is made each time it is opened. Its size shows as 0, as
   // in /proc. Files must be added before the first request is served.
@@ -104,6 +110,7 @@ class ControlDirectory {
   Volume& volume_;
   const std::string status_members_;
   const Timestamp started_;
+  HistoryDirectory history_;
   std::vector<TextFile> files_;  // constant while requests are served
   std::atomic<bool> over_io_uring_{false};
   absl::Mutex mu_;

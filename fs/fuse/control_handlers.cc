@@ -15,23 +15,60 @@
 namespace varve::fs {
 namespace {
 
+using PastInode = HistoryDirectory::PastInode;
+
 void ListInControl(FuseContext& context, ListingRequest& request,
                    fuse_ino_t ino, off_t offset) {
-  request.Reply(context.control.ReadDirectory(
-      ino, static_cast<uint64_t>(offset),
-      [&](const Volume::Entry& entry) { return request.Add(entry); }));
+  const auto cookie = static_cast<uint64_t>(offset);
+  const auto add = [&](const Volume::Entry& entry) {
+    return request.Add(entry);
+  };
+  request.Reply(HistoryDirectory::Owns(ino)
+                    ? context.control.history().ReadDirectory(ino, cookie, add)
+                    : context.control.ReadDirectory(ino, cookie, add));
+}
+
+absl::StatusOr<Stat> StatInControl(FuseContext& context, fuse_ino_t ino) {
+  return HistoryDirectory::Owns(ino)
+             ? context.control.history().GetAttributes(ino)
+             : context.control.GetAttributes(ino);
 }
 
 }  // namespace
 
 void LookupInControl(FuseContext& context, EntryRequest& request,
                      fuse_ino_t parent, const char* name) {
-  request.ReplyUncached(context.control.Lookup(parent, name));
+  if (!HistoryDirectory::Owns(parent)) {
+    return request.ReplyUncached(context.control.Lookup(parent, name));
+  }
+  const absl::StatusOr<Stat> stat =
+      context.control.history().Lookup(parent, name);
+  if (!HistoryDirectory::IsPast(parent)) return request.ReplyUncached(stat);
+  if (!stat.ok() && ErrnoOf(stat.status()) == ENOENT) {
+    return request.ReplyNoEntry();
+  }
+  request.Reply(stat);
+}
+
+void MakeDirectoryInControl(FuseContext& context, EntryRequest& request,
+                            fuse_ino_t parent, const char* name, mode_t) {
+  if (!HistoryDirectory::Owns(parent)) return request.Fail(PosixError(EROFS));
+  request.ReplyUncached(context.control.history().MakeDirectory(parent, name));
+}
+
+void RemoveDirectoryInControl(FuseContext& context, DoneRequest& request,
+                              fuse_ino_t parent, const char* name) {
+  if (!HistoryDirectory::Owns(parent)) return request.Fail(PosixError(EROFS));
+  request.Reply(context.control.history().RemoveDirectory(parent, name));
 }
 
 void RenameInControl(FuseContext& context, DoneRequest& request,
                      fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
                      const char* new_name, unsigned flags) {
+  if (HistoryDirectory::Owns(parent) || HistoryDirectory::Owns(new_parent)) {
+    return request.Reply(context.control.history().Rename(
+        parent, name, new_parent, new_name, flags));
+  }
   request.Reply(context.control.Rename(parent, name, new_parent, new_name,
                                        flags, request.caller()));
 }
@@ -46,31 +83,79 @@ void ReadDirectoryInControl(FuseContext& context, ListingRequest& request,
 void ReadDirectoryPlusInControl(FuseContext& context, ListingRequest& request,
                                 fuse_ino_t ino, size_t size, off_t offset,
                                 struct fuse_file_info*) {
-  request.Begin(size, ListingRequest::Form::kWithUncachedAttributes);
+  using Form = ListingRequest::Form;
+  request.Begin(size, HistoryDirectory::IsPast(ino) ? Form::kWithAttributes
+                      : HistoryDirectory::Owns(ino)
+                          ? Form::kWithoutAttributes
+                          : Form::kWithUncachedAttributes);
   ListInControl(context, request, ino, offset);
 }
 
 void GetAttributesInControl(FuseContext& context, AttributesRequest& request,
                             fuse_ino_t ino, struct fuse_file_info*) {
-  request.ReplyUncached(context.control.GetAttributes(ino));
+  if (HistoryDirectory::IsPast(ino)) {
+    return request.Reply(StatInControl(context, ino));
+  }
+  request.ReplyUncached(StatInControl(context, ino));
 }
 
 void GetStatxInControl(FuseContext& context, StatxRequest& request,
                        fuse_ino_t ino, StatxIn) {
-  request.ReplyUncached(context.control.GetAttributes(ino));
+  if (HistoryDirectory::IsPast(ino)) {
+    return request.Reply(StatInControl(context, ino));
+  }
+  request.ReplyUncached(StatInControl(context, ino));
 }
 
-void ListXattrsInControl(FuseContext&, XattrRequest& request, fuse_ino_t,
-                         size_t size) {
-  request.Reply(std::string(), size);
+void ReadLinkInControl(FuseContext& context, LinkRequest& request,
+                       fuse_ino_t ino) {
+  if (!HistoryDirectory::IsPast(ino)) return request.Fail(PosixError(EINVAL));
+  const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
+  if (!past.ok()) return request.Fail(past.status());
+  request.Reply(
+      context.volume.past_files().ReadSymlink(past->moment, past->ino));
+}
+
+void GetXattrInControl(FuseContext& context, XattrRequest& request,
+                       fuse_ino_t ino, const char* name, size_t size) {
+  if (!HistoryDirectory::IsPast(ino)) return request.Fail(PosixError(ENODATA));
+  const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
+  if (!past.ok()) return request.Fail(past.status());
+  request.Reply(
+      context.volume.past_files().GetXattr(past->moment, past->ino, name),
+      size);
+}
+
+void ListXattrsInControl(FuseContext& context, XattrRequest& request,
+                         fuse_ino_t ino, size_t size) {
+  if (!HistoryDirectory::IsPast(ino)) return request.Reply(std::string(), size);
+  const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
+  if (!past.ok()) return request.Fail(past.status());
+  request.Reply(context.volume.past_files().ListXattrs(
+                    past->moment, past->ino, request.caller().uid == 0),
+                size);
 }
 
 void OpenInControl(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
                    struct fuse_file_info* info) {
-  if ((info->flags & O_ACCMODE) != O_RDONLY) {
+  if ((info->flags & O_ACCMODE) != O_RDONLY || (info->flags & O_TRUNC) != 0) {
     return request.Fail(PosixError(EROFS));
   }
   auto file = std::make_unique<OpenControlFile>();
+  if (HistoryDirectory::IsPast(ino)) {
+    const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
+    if (!past.ok()) return request.Fail(past.status());
+    // Opening is where it is noticed that the moment is no longer kept.
+    const auto stat =
+        context.volume.past_files().GetAttributes(past->moment, past->ino);
+    if (!stat.ok()) return request.Fail(stat.status());
+    file->past = *past;
+    // What the kernel has cached stays true.
+    info->keep_cache = 1;
+    info->noflush = 1;
+    info->fh = GiveFile(std::move(file));
+    return request.Reply(*info);
+  }
   file->key_hash = context.control.KeyHashOf(ino);
   if (!file->key_hash.has_value()) {
     absl::StatusOr<std::string> text = context.control.TextOf(ino);
@@ -87,6 +172,13 @@ void ReadInControl(FuseContext& context, DataRequest& request, fuse_ino_t ino,
                    size_t size, off_t offset, struct fuse_file_info* info) {
   const auto& file = FileOf<OpenControlFile>(info);
   const auto from = static_cast<uint64_t>(offset);
+  if (file.past.has_value()) {
+    const ReadSections::Section answering(context.volume.answers());
+    return ReplyBytes(context, request,
+                      context.volume.past_files().Read(
+                          file.past->moment, file.past->ino, from, size),
+                      ino);
+  }
   if (file.key_hash.has_value()) {
     const ReadSections::Section answering(context.volume.answers());
     return ReplyBytes(context, request,
@@ -95,6 +187,15 @@ void ReadInControl(FuseContext& context, DataRequest& request, fuse_ino_t ino,
   }
   const absl::string_view text = file.text;
   request.ReplyText(text.substr(std::min<uint64_t>(from, text.size()), size));
+}
+
+void SeekInControl(FuseContext& context, OffsetRequest& request, fuse_ino_t,
+                   off_t offset, int whence, struct fuse_file_info* info) {
+  const auto& file = FileOf<OpenControlFile>(info);
+  if (!file.past.has_value()) return request.Fail(PosixError(EINVAL));
+  request.Reply(
+      context.volume.past_files().Seek(file.past->moment, file.past->ino,
+                                       static_cast<uint64_t>(offset), whence));
 }
 
 void ReleaseInControl(FuseContext&, DoneRequest& request, fuse_ino_t,

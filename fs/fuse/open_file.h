@@ -33,8 +33,9 @@ struct OpenFile {
 
 // An open file of the control directory.
 struct OpenControlFile {
-  std::string text;                  // if it is a text file
-  std::optional<uint64_t> key_hash;  // if it is an unnamed entry
+  std::string text;                                 // if it is a text file
+  std::optional<uint64_t> key_hash;                 // if it is an unnamed entry
+  std::optional<HistoryDirectory::PastInode> past;  // if it is a past file
 };
 
 // Makes the kernel's number for the file. The number owns the file until

@@ -369,13 +369,15 @@ constexpr Operation kOperations[] = {
         "lookup"),
     Row<FUSE_FORGET, &Ops::forget, Forget, kAlike>("forget"),
     Row<FUSE_BATCH_FORGET, &Ops::forget_multi, ForgetMany, kAlike>("forget"),
-    Row<FUSE_MKNOD, &Ops::mknod, MakeNode, EPERM>("mknod"),
-    Row<FUSE_MKDIR, &Ops::mkdir, MakeDirectory, EPERM>("mkdir"),
-    Row<FUSE_SYMLINK, &Ops::symlink, MakeSymlink, EPERM, InodeAt<1>>("symlink"),
-    Row<FUSE_LINK, &Ops::link, Link, EPERM, AnyOf<InodeAt<0>, InodeAt<1>>>(
+    Row<FUSE_MKNOD, &Ops::mknod, MakeNode, EROFS>("mknod"),
+    Row<FUSE_MKDIR, &Ops::mkdir, MakeDirectory, MakeDirectoryInControl>(
+        "mkdir"),
+    Row<FUSE_SYMLINK, &Ops::symlink, MakeSymlink, EROFS, InodeAt<1>>("symlink"),
+    Row<FUSE_LINK, &Ops::link, Link, EROFS, AnyOf<InodeAt<0>, InodeAt<1>>>(
         "link"),
-    Row<FUSE_UNLINK, &Ops::unlink, Unlink, EPERM>("unlink"),
-    Row<FUSE_RMDIR, &Ops::rmdir, RemoveDirectory, EPERM, NameAt<0>>("rmdir"),
+    Row<FUSE_UNLINK, &Ops::unlink, Unlink, EROFS>("unlink"),
+    Row<FUSE_RMDIR, &Ops::rmdir, RemoveDirectory, RemoveDirectoryInControl,
+        NameAt<0>>("rmdir"),
     // libfuse turns FUSE_RENAME, which has no flags, into this, too.
     Row<FUSE_RENAME2, &Ops::rename, Rename, RenameInControl,
         AnyOf<NameAt<0>, NameAt<2>>>("rename"),
@@ -391,19 +393,19 @@ constexpr Operation kOperations[] = {
     Row<FUSE_GETATTR, &Ops::getattr, GetAttributes, GetAttributesInControl>(
         "getattr"),
     RawRow<kOpcodeStatx, StatxIn, GetStatx, GetStatxInControl>("statx"),
-    Row<FUSE_SETATTR, &Ops::setattr, SetAttributes, EPERM>("setattr"),
-    Row<FUSE_READLINK, &Ops::readlink, ReadLink, EINVAL>("readlink"),
+    Row<FUSE_SETATTR, &Ops::setattr, SetAttributes, EROFS>("setattr"),
+    Row<FUSE_READLINK, &Ops::readlink, ReadLink, ReadLinkInControl>("readlink"),
     Row<FUSE_STATFS, &Ops::statfs, StatFileSystem, kAlike>("statfs"),
 
-    Row<FUSE_SETXATTR, &Ops::setxattr, StoreXattr, EPERM>("setxattr"),
-    Row<FUSE_GETXATTR, &Ops::getxattr, GetXattr, ENODATA>("getxattr"),
+    Row<FUSE_SETXATTR, &Ops::setxattr, StoreXattr, EROFS>("setxattr"),
+    Row<FUSE_GETXATTR, &Ops::getxattr, GetXattr, GetXattrInControl>("getxattr"),
     Row<FUSE_LISTXATTR, &Ops::listxattr, ListXattrs, ListXattrsInControl>(
         "listxattr"),
-    Row<FUSE_REMOVEXATTR, &Ops::removexattr, RemoveXattr, EPERM>("removexattr"),
+    Row<FUSE_REMOVEXATTR, &Ops::removexattr, RemoveXattr, EROFS>("removexattr"),
 
     Row<FUSE_OPEN, &Ops::open, Open, OpenInControl>("open"),
-    Row<FUSE_CREATE, &Ops::create, Create, EPERM>("create"),
-    RawRow<FUSE_TMPFILE, fuse_create_in, CreateUnnamed, EPERM>("tmpfile"),
+    Row<FUSE_CREATE, &Ops::create, Create, EROFS>("create"),
+    RawRow<FUSE_TMPFILE, fuse_create_in, CreateUnnamed, EROFS>("tmpfile"),
     Row<FUSE_READ, &Ops::read, Read, ReadInControl>("read"),
     Row<FUSE_WRITE, &Ops::write, Write, EBADF>("write"),
     Row<FUSE_FLUSH, &Ops::flush, Flush, kDone>("flush"),
@@ -411,7 +413,7 @@ constexpr Operation kOperations[] = {
     Row<FUSE_FSYNC, &Ops::fsync, Fsync, kDone>("fsync", kMayBeLong),
     Row<FUSE_FALLOCATE, &Ops::fallocate, Fallocate, EBADF>("fallocate",
                                                            kMayBeLong),
-    Row<FUSE_LSEEK, &Ops::lseek, Seek, EINVAL>("lseek"),
+    Row<FUSE_LSEEK, &Ops::lseek, Seek, SeekInControl>("lseek"),
     Row<FUSE_COPY_FILE_RANGE, &Ops::copy_file_range, CopyRange, EOPNOTSUPP,
         AnyOf<InodeAt<0>, InodeAt<3>>>("copy_file_range", kMayBeLong),
     Row<FUSE_IOCTL, &Ops::ioctl, Ioctl, kAlike>("ioctl", kMayBeLong),

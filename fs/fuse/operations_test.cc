@@ -236,28 +236,28 @@ TEST_F(ControlAnswersTest, AttributesAreToBeAskedForAnew) {
   const std::string statx(24, '\0');
   EXPECT_EQ(As<uint64_t>(Ask(kStatx, kControl, statx)), 0u);
   EXPECT_GT(As<uint64_t>(Ask(kStatx, kRootIno, statx)), 0u);
-  EXPECT_EQ(Error(FUSE_GETATTR, kControl + 16, body), ENOENT);
-  EXPECT_EQ(Error(kStatx, kControl + 16, statx), ENOENT);
+  EXPECT_EQ(Error(FUSE_GETATTR, kControl + 64, body), ENOENT);
+  EXPECT_EQ(Error(kStatx, kControl + 64, statx), ENOENT);
 }
 
 TEST_F(ControlAnswersTest, NothingIsMadeOrRemovedInIt) {
   const uint64_t f = Ino("f");
   EXPECT_EQ(Error(FUSE_MKNOD, kControl, Raw(fuse_mknod_in{}) + Text("x")),
-            EPERM);
+            EROFS);
   EXPECT_EQ(Error(FUSE_MKDIR, kControl, Raw(fuse_mkdir_in{}) + Text("x")),
-            EPERM);
-  EXPECT_EQ(Error(FUSE_SYMLINK, kControl, Text("x") + Text("to")), EPERM);
+            EROFS);
+  EXPECT_EQ(Error(FUSE_SYMLINK, kControl, Text("x") + Text("to")), EROFS);
   EXPECT_EQ(Error(FUSE_CREATE, kControl, Raw(fuse_create_in{}) + Text("x")),
-            EPERM);
+            EROFS);
   EXPECT_EQ(Error(FUSE_TMPFILE, kControl, Raw(fuse_create_in{}) + Text("")),
-            EPERM);
-  EXPECT_EQ(Error(FUSE_UNLINK, kControl, Text("status")), EPERM);
-  EXPECT_EQ(Error(FUSE_RMDIR, kControl, Text("unnamed")), EPERM);
-  EXPECT_EQ(Error(FUSE_RMDIR, kRootIno, Text(".varve")), EPERM);
+            EROFS);
+  EXPECT_EQ(Error(FUSE_UNLINK, kControl, Text("status")), EROFS);
+  EXPECT_EQ(Error(FUSE_RMDIR, kControl, Text("unnamed")), EROFS);
+  EXPECT_EQ(Error(FUSE_RMDIR, kRootIno, Text(".varve")), EROFS);
   EXPECT_EQ(Error(FUSE_LINK, kControl, Raw(fuse_link_in{f}) + Text("x")),
-            EPERM);
+            EROFS);
   EXPECT_EQ(Error(FUSE_LINK, kRootIno, Raw(fuse_link_in{kStatus}) + Text("x")),
-            EPERM);
+            EROFS);
 }
 
 TEST_F(ControlAnswersTest, NothingIsRenamedInto) {
@@ -300,11 +300,11 @@ TEST_F(ControlAnswersTest, AnUnnamedEntryIsMovedIntoTheTree) {
 }
 
 TEST_F(ControlAnswersTest, AttributesAreNotChanged) {
-  EXPECT_EQ(Error(FUSE_SETATTR, kControl, Raw(fuse_setattr_in{})), EPERM);
+  EXPECT_EQ(Error(FUSE_SETATTR, kControl, Raw(fuse_setattr_in{})), EROFS);
   EXPECT_EQ(Error(FUSE_READLINK, kStatus, ""), EINVAL);
   const std::string set = std::string(FUSE_COMPAT_SETXATTR_IN_SIZE, '\0');
-  EXPECT_EQ(Error(FUSE_SETXATTR, kControl, set + Text("user.a")), EPERM);
-  EXPECT_EQ(Error(FUSE_REMOVEXATTR, kControl, Text("user.a")), EPERM);
+  EXPECT_EQ(Error(FUSE_SETXATTR, kControl, set + Text("user.a")), EROFS);
+  EXPECT_EQ(Error(FUSE_REMOVEXATTR, kControl, Text("user.a")), EROFS);
   const std::string get = Raw(fuse_getxattr_in{.size = 9});
   EXPECT_EQ(Error(FUSE_GETXATTR, kControl, get + Text("user.a")), ENODATA);
   const Reply names = Ask(FUSE_LISTXATTR, kControl, get);

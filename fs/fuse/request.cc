@@ -211,7 +211,9 @@ bool ListingRequest::Add(const Volume::Entry& entry) {
                                         : ToUncachedEntry(entry.stat);
     // "." and ".." do not count as look-ups: the kernel does not keep their
     // inodes.
-    if (name == "." || name == "..") param.ino = 0;
+    if (form_ == Form::kWithoutAttributes || name == "." || name == "..") {
+      param.ino = 0;
+    }
     needed =
         fuse_add_direntry_plus(raw(), at, room, name.c_str(), &param, cookie);
   }

@@ -173,7 +173,12 @@ class OffsetRequest final : public LibfuseRequest {
 // Answered with entries of a directory: Begin(), Add() for each, Reply().
 class ListingRequest final : public LibfuseRequest {
  public:
-  enum class Form { kNames, kWithAttributes, kWithUncachedAttributes };
+  enum class Form {
+    kNames,
+    kWithAttributes,
+    kWithUncachedAttributes,
+    kWithoutAttributes,  // where the kernel would take them
+  };
 
   using LibfuseRequest::LibfuseRequest;
   // `size` is the number of bytes for which the kernel has room.

@@ -38,14 +38,14 @@ class Resolver {
  public:
   Resolver(Core& core, absl::string_view text) : core_(core), text_(text) {}
 
-  absl::StatusOr<MomentPlace> Resolve(Timestamp now);
-
- private:
-  // Reads what the tree says of moments.
+  // Reads what the tree says of moments. Call it first.
   absl::Status Read();
-  absl::StatusOr<MomentPlace> OfSnapshot(uint64_t sequence) const;
+  absl::StatusOr<MomentPlace> Resolve(Timestamp now) const;
   absl::StatusOr<MomentPlace> OfSequence(uint64_t sequence) const;
   absl::StatusOr<MomentPlace> AtTime(Timestamp time) const;
+
+ private:
+  absl::StatusOr<MomentPlace> OfSnapshot(uint64_t sequence) const;
 
   Core& core_;
   const absl::string_view text_;
@@ -108,8 +108,7 @@ absl::StatusOr<MomentPlace> Resolver::AtTime(Timestamp time) const {
   return OfSnapshot(best->sequence);
 }
 
-absl::StatusOr<MomentPlace> Resolver::Resolve(Timestamp now) {
-  VARVE_RETURN_IF_ERROR(Read());
+absl::StatusOr<MomentPlace> Resolver::Resolve(Timestamp now) const {
   if (named_.has_value()) return OfSnapshot(*named_);
   if (text_ == "now") return FinderOf(core_).Find(last_);
   if (text_ == "last") {
@@ -169,7 +168,24 @@ std::optional<absl::Time> ParseMomentTime(absl::string_view text,
 
 absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
                                           Timestamp now) {
-  return Resolver(core, text).Resolve(now);
+  Resolver resolver(core, text);
+  VARVE_RETURN_IF_ERROR(resolver.Read());
+  return resolver.Resolve(now);
+}
+
+absl::StatusOr<MomentPlace> FindKeptMoment(Core& core, uint64_t sequence) {
+  const std::string text = absl::StrCat("seq:", sequence);
+  Resolver resolver(core, text);
+  VARVE_RETURN_IF_ERROR(resolver.Read());
+  return resolver.OfSequence(sequence);
+}
+
+absl::StatusOr<MomentPlace> FindMomentAt(Core& core, Timestamp time) {
+  const std::string text =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(time), absl::UTCTimeZone());
+  Resolver resolver(core, text);
+  VARVE_RETURN_IF_ERROR(resolver.Read());
+  return resolver.AtTime(time);
 }
 
 }  // namespace varve::fs

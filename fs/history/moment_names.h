@@ -43,6 +43,14 @@ absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
                                           Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
+// Where the moment of this number lies; NOT_FOUND if it is not kept.
+absl::StatusOr<MomentPlace> FindKeptMoment(Core& core, uint64_t sequence)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
+
+// Where the last moment at or before this time lies; NOT_FOUND if none is kept.
+absl::StatusOr<MomentPlace> FindMomentAt(Core& core, Timestamp time)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
+
 }  // namespace varve::fs
 
 #endif  // VARVE_FS_HISTORY_MOMENT_NAMES_H_

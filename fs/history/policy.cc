@@ -1,6 +1,8 @@
 #include "fs/history/policy.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -8,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/civil_time.h"
 #include "engine/base/status.h"
 
 namespace varve::fs {
@@ -28,6 +31,11 @@ const Unit kUnits[] = {
 };
 // More is no length of time that anybody means.
 constexpr int64_t kMostDays = int64_t{365} * 10'000;
+
+// In the order of Period.
+constexpr absl::string_view kRules[kPeriods] = {"hourly", "daily", "weekly",
+                                                "monthly", "yearly"};
+constexpr uint32_t kMostKept = 100'000;
 
 std::optional<absl::Duration> LengthOf(char letter) {
   for (const Unit& unit : kUnits) {
@@ -71,28 +79,99 @@ std::string FormatSpan(absl::Duration span) {
   return text;
 }
 
+absl::string_view RuleOf(Period period) {
+  return kRules[static_cast<size_t>(period)];
+}
+
+absl::Status HistoryPolicy::ReadRule(absl::string_view name,
+                                     absl::string_view value) {
+  if (name == "within") {
+    const bool is_hard = absl::ConsumeSuffix(&value, "!");
+    const std::optional<absl::Duration> span = ParseSpan(value);
+    if (!span.has_value()) return absl::InvalidArgumentError("");
+    within = *span;
+    hard = is_hard;
+    return absl::OkStatus();
+  }
+  if (name == "zone") {
+    absl::TimeZone known;
+    if (value.empty() || !absl::LoadTimeZone(std::string(value), &known)) {
+      return absl::InvalidArgumentError("");
+    }
+    zone = std::string(value);
+    return absl::OkStatus();
+  }
+  const auto* const rule =
+      std::find(std::begin(kRules), std::end(kRules), name);
+  uint32_t count = 0;
+  if (rule == std::end(kRules) || !absl::SimpleAtoi(value, &count) ||
+      count > kMostKept) {
+    return absl::InvalidArgumentError("");
+  }
+  keep[static_cast<size_t>(rule - std::begin(kRules))] = count;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<HistoryPolicy> HistoryPolicy::Parse(absl::string_view text) {
   HistoryPolicy policy = {.within = absl::ZeroDuration()};
-  for (absl::string_view rule :
+  for (const absl::string_view rule :
        absl::StrSplit(text, absl::ByAnyChar(" \t\n,"), absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> parts =
         absl::StrSplit(rule, absl::MaxSplits('=', 1));
-    absl::string_view value = parts.second;
-    policy.hard = absl::ConsumeSuffix(&value, "!");
-    const std::optional<absl::Duration> within = ParseSpan(value);
-    if (parts.first != "within" || !within.has_value()) {
+    if (!policy.ReadRule(parts.first, parts.second).ok()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "'", rule,
-          "' is no rule of a history policy; an example of one is "
-          "within=7d, with s, m, h, d, w or y, and ! for \"in any case\""));
+          "' is no rule of a history policy; rules are within=7d, with s, m, "
+          "h, d, w or y, and ! for \"in any case\"; hourly=48, daily=30, "
+          "weekly=8, monthly=12 and yearly=5, up to 100000; and "
+          "zone=Europe/Berlin"));
     }
-    policy.within = *within;
   }
   return policy;
 }
 
 std::string HistoryPolicy::Text() const {
-  return absl::StrCat("within=", FormatSpan(within), hard ? "!" : "");
+  std::string text =
+      absl::StrCat("within=", FormatSpan(within), hard ? "!" : "");
+  for (size_t i = 0; i < kPeriods; ++i) {
+    if (keep[i] > 0) absl::StrAppend(&text, " ", kRules[i], "=", keep[i]);
+  }
+  if (!zone.empty()) absl::StrAppend(&text, " zone=", zone);
+  return text;
+}
+
+std::optional<Period> HistoryPolicy::ShortestPeriod() const {
+  for (size_t i = 0; i < kPeriods; ++i) {
+    if (keep[i] > 0) return static_cast<Period>(i);
+  }
+  return std::nullopt;
+}
+
+absl::TimeZone HistoryPolicy::TimeZone() const {
+  absl::TimeZone known = absl::UTCTimeZone();
+  if (!zone.empty() && !absl::LoadTimeZone(zone, &known)) {
+    return absl::UTCTimeZone();
+  }
+  return known;
+}
+
+absl::Time BeginOf(Period period, absl::Time time, absl::TimeZone zone) {
+  const absl::CivilSecond civil = absl::ToCivilSecond(time, zone);
+  switch (period) {
+    case Period::kHour:
+      return absl::FromCivil(absl::CivilHour(civil), zone);
+    case Period::kDay:
+      return absl::FromCivil(absl::CivilDay(civil), zone);
+    case Period::kWeek:
+      return absl::FromCivil(
+          absl::PrevWeekday(absl::CivilDay(civil) + 1, absl::Weekday::monday),
+          zone);
+    case Period::kMonth:
+      return absl::FromCivil(absl::CivilMonth(civil), zone);
+    case Period::kYear:
+      return absl::FromCivil(absl::CivilYear(civil), zone);
+  }
+  return time;
 }
 
 }  // namespace varve::fs

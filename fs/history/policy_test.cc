@@ -30,7 +30,9 @@ TEST(FormatSpanTest, IsReadBack) {
 
 TEST(HistoryPolicyTest, ReadsItsOwnText) {
   for (const char* text :
-       {"within=1d", "within=7d", "within=0", "within=1h30m!"}) {
+       {"within=1d", "within=7d", "within=0", "within=1h30m!",
+        "within=7d hourly=48 daily=30 weekly=8 monthly=24 yearly=3",
+        "within=0 daily=7 zone=Europe/Berlin"}) {
     const auto policy = HistoryPolicy::Parse(text);
     ASSERT_THAT(policy, IsOk());
     EXPECT_EQ(policy->Text(), text);
@@ -45,8 +47,10 @@ TEST(HistoryPolicyTest, NoRuleKeepsNothing) {
 }
 
 TEST(HistoryPolicyTest, SaysWhichRuleIsNone) {
-  for (const char* text : {"within", "within=", "within=7", "hours=3",
-                           "within=1d hours=3", "7d"}) {
+  for (const char* text :
+       {"within", "within=", "within=7", "hours=3", "within=1d hours=3", "7d",
+        "hourly", "hourly=-1", "hourly=48!", "daily=100001",
+        "zone=", "zone=Nowhere/Town"}) {
     EXPECT_THAT(HistoryPolicy::Parse(text),
                 HasCode(absl::StatusCode::kInvalidArgument))
         << text;

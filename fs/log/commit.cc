@@ -177,14 +177,18 @@ absl::Status Commit::Finish() {
 
 void Commit::UpdateSnapshots(const std::vector<Change>& changes) {
   core_.commit_mu.AssertHeld();
-  const bool changed =
-      std::any_of(changes.begin(), changes.end(), [](const Change& change) {
-        return std::holds_alternative<PutSnapshot>(change) ||
+  bool renamed = false;
+  bool forgotten = false;
+  for (const Change& change : changes) {
+    renamed |= std::holds_alternative<PutSnapshot>(change) ||
                std::holds_alternative<DropSnapshot>(change);
-      });
-  if (!changed) return;
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  core_.log_tree->segments.NoteDamage(FindSnapshotPlaces(core_));
+    forgotten |= std::holds_alternative<ForgetBefore>(change);
+  }
+  if (renamed) {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    core_.log_tree->segments.NoteDamage(FindSnapshotPlaces(core_));
+  }
+  if (renamed || forgotten) core_.moment_changes.fetch_add(1);
 }
 
 absl::StatusOr<std::vector<Change>> Commit::ReadChanges(

@@ -90,6 +90,9 @@ struct Core {
   Timestamp latest_time ABSL_GUARDED_BY(commit_mu) = Timestamp::FromPacked(0);
   // Where the moments lie that have a name, in the order of their numbers.
   std::vector<MomentPlace> snapshots ABSL_GUARDED_BY(commit_mu);
+  // How many commits of this session have named moments, or let go of some.
+  // Whoever remembers a moment checks it again after each.
+  std::atomic<uint64_t> moment_changes{0};
   // Whether the newest commit says that the store was closed.
   bool clean ABSL_GUARDED_BY(commit_mu) = false;
 

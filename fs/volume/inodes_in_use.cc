@@ -10,6 +10,19 @@
 #include "fs/base/error.h"
 
 namespace varve::fs {
+namespace {
+
+uint64_t BlocksOf(uint64_t bytes) { return (bytes + 511) / 512; }
+
+}  // namespace
+
+Stat ToStat(const InodeItem& inode) {
+  Stat stat{
+      .ino = inode.ino, .attributes = inode.attributes, .nlink = inode.nlink()};
+  if (inode.is_directory()) stat.attributes.size = 4096;
+  if (inode.is_regular()) stat.blocks = BlocksOf(inode.data_bytes());
+  return stat;
+}
 
 InodesInUse::InodesInUse(Core& core, const OpenFiles& open_files)
     : core_(core), open_files_(open_files) {
@@ -22,24 +35,18 @@ bool InodesInUse::IsInUse(uint64_t ino) const {
 }
 
 Stat InodesInUse::StatOf(const LiveInode& inode) const {
-  Stat stat{
-      .ino = inode.ino, .attributes = inode.attributes, .nlink = inode.nlink()};
-  if (inode.is_directory()) {
-    stat.attributes.size = 4096;
-    return stat;
-  }
+  Stat stat = ToStat(inode);
+  stat.nlink = inode.nlink();
   if (!inode.is_regular()) return stat;
-  uint64_t data = inode.data_bytes();
   if (const auto open = open_files_.Find(inode.ino)) {
     const OpenInode::DirtyStat dirty = open->GetStat();
     if (dirty.dirty) {
       stat.attributes.size = dirty.size;
       stat.attributes.mtime = dirty.mtime;
       stat.attributes.ctime = std::max(dirty.ctime, stat.attributes.ctime);
-      data = dirty.data_bytes;
+      stat.blocks = BlocksOf(dirty.data_bytes);
     }
   }
-  stat.blocks = (data + 511) / 512;
   return stat;
 }
 

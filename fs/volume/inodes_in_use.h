@@ -18,6 +18,9 @@
 
 namespace varve::fs {
 
+// The attributes that users of the mount see of a committed inode.
+Stat ToStat(const InodeItem& inode);
+
 class InodesInUse {
  public:
   // Both must outlive this object. From now on, inodes that are in use when the

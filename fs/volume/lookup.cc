@@ -2,6 +2,9 @@
 
 #include <errno.h>
 
+#include <utility>
+
+#include "absl/strings/match.h"
 #include "engine/base/status.h"
 #include "fs/base/control_name.h"
 #include "fs/base/error.h"
@@ -30,7 +33,7 @@ absl::StatusOr<LiveInode> FindRegular(const Core& core, uint64_t ino) {
   return inode;
 }
 
-uint64_t ParentOf(const LiveInode& directory) {
+uint64_t ParentOf(const InodeItem& directory) {
   return directory.first_name.place == 0 ? directory.ino
                                          : directory.first_name.directory;
 }
@@ -61,6 +64,24 @@ absl::StatusOr<LiveInode> FindNamed(const Core& core, uint64_t parent,
   VARVE_ASSIGN_OR_RETURN(const auto found, FindName(core, directory, name));
   if (!found.has_value()) return PosixError(ENOENT);
   return found->inode;
+}
+
+absl::StatusOr<std::string> FindXattr(const TreeReader& tree, uint64_t ino,
+                                      absl::string_view name) {
+  VARVE_ASSIGN_OR_RETURN(auto value, tree.FindXattr(ino, name));
+  if (!value.has_value()) return PosixError(ENODATA);
+  return *std::move(value);
+}
+
+absl::StatusOr<std::string> ListXattrNames(const TreeReader& tree, uint64_t ino,
+                                           bool trusted) {
+  std::string names;
+  VARVE_RETURN_IF_ERROR(tree.ForEachXattr(ino, [&](absl::string_view name) {
+    if (!trusted && absl::StartsWith(name, kTrustedPrefix)) return true;
+    names.append(name.data(), name.size()).push_back('\0');
+    return true;
+  }));
+  return names;
 }
 
 absl::Status CheckFree(const Core& core, uint64_t parent,

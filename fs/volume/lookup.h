@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -40,9 +41,21 @@ absl::StatusOr<std::optional<FoundName>> FindName(const Core& core,
                                                   absl::string_view name)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
+// The value of an extended attribute; ENODATA if the inode does not have it.
+absl::StatusOr<std::string> FindXattr(const TreeReader& tree, uint64_t ino,
+                                      absl::string_view name);
+
+// The names of all extended attributes of an inode, each followed by a NUL.
+// Those in the namespace trusted only if `trusted`.
+absl::StatusOr<std::string> ListXattrNames(const TreeReader& tree, uint64_t ino,
+                                           bool trusted);
+
+// The namespace of attributes that only root sees.
+inline constexpr absl::string_view kTrustedPrefix = "trusted.";
+
 // The inode number of a directory's parent. The root, and a directory that was
 // removed, are their own parents.
-uint64_t ParentOf(const LiveInode& directory);
+uint64_t ParentOf(const InodeItem& directory);
 
 // OK if a new inode may get this name in the directory. Errors: EEXIST;
 // ENAMETOOLONG; EINVAL; EPERM for the name of the control directory; ENOENT in

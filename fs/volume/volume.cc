@@ -20,7 +20,7 @@ constexpr uint64_t kSmallTreeInodes = 10'000;
 constexpr uint64_t kCloseLogBytes = uint64_t{64} << 10;
 // The longest pause between attempts to write a checkpoint after several have
 // failed. If one fails for lack of space, the next probably will, too.
-constexpr absl::Duration kLongestCheckpointPause = absl::Minutes(5);
+constexpr absl::Duration kLongestPause = absl::Minutes(5);
 
 }  // namespace
 
@@ -44,7 +44,8 @@ Volume::Volume(VolumeOptions options)
                     .file_system = options_.file_system,
                     .now = options_.now},
                    options_.auto_compaction),
-      checkpoint_backoff_(options_.sync_interval, kLongestCheckpointPause),
+      checkpoint_backoff_(options_.sync_interval, kLongestPause),
+      policy_backoff_(options_.sync_interval, kLongestPause),
       syncer_(options_.sync_interval,
               {// Sessions may be too short for anything else. What copying
                // takes would be in vain in them.
@@ -123,6 +124,11 @@ void Volume::SyncAndCheckpoint() {
   ReportNodeDamage();
   if (core_.store->read_only() || copy_gate_.closed()) return;
   incidents_.Report(attributes_.CommitAccessTimesIfMany());
+  if (policy_backoff_.MayTry(Wakeup::Clock::now())) {
+    const absl::Status status = ApplyHistoryPolicy();
+    policy_backoff_.NoteResult(status.ok(), Wakeup::Clock::now());
+    incidents_.Report(status);
+  }
   // If a checkpoint fails, the log is only longer.
   if (!CheckpointIsDue(core_) ||
       !checkpoint_backoff_.MayTry(Wakeup::Clock::now())) {

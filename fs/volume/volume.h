@@ -56,7 +56,9 @@
 #include "fs/volume/attribute_changes.h"
 #include "fs/volume/file_watch.h"
 #include "fs/volume/inodes_in_use.h"
+#include "fs/volume/list_names.h"
 #include "fs/volume/open_tree.h"
+#include "fs/volume/past_files.h"
 #include "fs/volume/syncer.h"
 #include "fs/volume/volume_types.h"
 
@@ -144,7 +146,8 @@ class Volume {
     Stat stat;
     uint64_t cookie;  // where to go on behind this entry
   };
-  static constexpr uint64_t kBehindDots = 2;  // a cookie to start with
+  // A cookie to start with.
+  static constexpr uint64_t kBehindDots = kCookieBehindDots;
   // Calls `visit` for ".", ".." and the names behind `cookie` (0: all), until
   // it returns false. A name that exists throughout a listing is visited once,
   // even if it is renamed within the directory; one that is made meanwhile is
@@ -277,7 +280,13 @@ class Volume {
   absl::StatusOr<RestoreReport> Restore(const RestoreRequest& request)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   absl::StatusOr<HistoryPolicy> GetHistoryPolicy();
+  // All moments from this number on are kept.
+  absl::StatusOr<uint64_t> KeptFrom();
   absl::Status SetHistoryPolicy(const HistoryPolicy& policy);
+  // Makes and removes automatic snapshots as the policy has it; a volume that
+  // may be written does so by itself at every sync_interval. See
+  // UpdateAutomaticSnapshots().
+  absl::Status ApplyHistoryPolicy() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // Calls `visit` with the commits from number `from` on that are kept, newest
   // first, until it returns false. No compaction can end meanwhile.
   absl::Status ReadLog(
@@ -292,6 +301,11 @@ class Volume {
       absl::string_view below,
       absl::FunctionRef<absl::StatusOr<bool>(const PathDifference&)> visit)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+
+  // The files and directories of past moments.
+  PastFiles& past_files() { return past_files_; }
+  // How many changes of this session have named moments, or let go of some.
+  uint64_t moment_changes() const { return core_.moment_changes.load(); }
 
   // --- For tools ---
 
@@ -382,8 +396,10 @@ class Volume {
   InodesInUse inodes_{core_, open_files_};
   AttributeChanges attributes_{core_, open_files_, inodes_, options_};
   FileWatch file_watch_{core_, incidents_};
+  PastFiles past_files_{core_, reader_};
   CompactionRunner compactions_;
   Backoff checkpoint_backoff_;  // only for the syncer's thread
+  Backoff policy_backoff_;      // the same
   bool closed_ = true;  // there is nothing to close until the store is open
 
   absl::Mutex stale_mu_;  // nothing is taken below it

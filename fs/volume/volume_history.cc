@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/history/automatic_snapshots.h"
 #include "fs/history/commit_log.h"
 #include "fs/history/moment_names.h"
 #include "fs/history/policy.h"
@@ -162,7 +163,10 @@ absl::Status Volume::RenameSnapshot(absl::string_view name,
           return SystemError(EEXIST, absl::StrCat("there is a snapshot '",
                                                   new_name, "' already"));
         }
-        commit.Add(PutOf(snapshot, new_name, snapshot.held));
+        // What a user gives a name is no longer the policy's to remove.
+        Snapshot renamed = snapshot;
+        renamed.automatic = false;
+        commit.Add(PutOf(renamed, new_name, snapshot.held));
         return absl::OkStatus();
       });
 }
@@ -213,12 +217,23 @@ absl::StatusOr<HistoryPolicy> Volume::GetHistoryPolicy() {
   return PolicyOf(core_);
 }
 
+absl::StatusOr<uint64_t> Volume::KeptFrom() {
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  return core_.reader().KeptFrom();
+}
+
 absl::Status Volume::SetHistoryPolicy(const HistoryPolicy& policy) {
   absl::MutexLock commit_lock(&core_.commit_mu);
   const std::string text = policy.Text();
   Commit commit(core_, options_.now());
   commit.Add(SetPolicy{text});
   return commit.Finish();
+}
+
+absl::Status Volume::ApplyHistoryPolicy() {
+  if (read_only()) return PosixError(EROFS);
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  return UpdateAutomaticSnapshots(core_, options_.now());
 }
 
 absl::Status Volume::ReadLog(

@@ -19,6 +19,8 @@
 namespace varve::fs {
 namespace {
 
+using testing::ElementsAre;
+
 class VolumeHistoryTest : public VolumeTest {
  protected:
   absl::Status Compact(CompactionOptions options) {
@@ -172,6 +174,60 @@ TEST_F(VolumeHistoryTest, TheClockMayGoBack) {
   EXPECT_EQ(DumpAt("last"), Dump());
 }
 
+TEST_F(VolumeHistoryTest, ThePolicyMakesAndRemovesSnapshots) {
+  const auto names = [this] {
+    std::vector<std::string> found;
+    const auto snapshots = volume().Snapshots();
+    EXPECT_THAT(snapshots, IsOk());
+    for (const Snapshot& snapshot : *snapshots) found.push_back(snapshot.name);
+    return found;
+  };
+  const auto apply = [this] {
+    EXPECT_THAT(volume().ApplyHistoryPolicy(), IsOk());
+  };
+  ASSERT_THAT(
+      volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=0 hourly=2")),
+      IsOk());
+  ASSERT_THAT(Write("f", "one"), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("mine"), IsOk());
+  apply();  // the clock begins at 22:13:20
+  EXPECT_THAT(names(), ElementsAre("2023-11-14T22:13:20Z", "mine"));
+  const std::string one = Dump();
+  apply();
+  AdvanceClock(absl::Minutes(40));
+  ASSERT_THAT(Write("f", "two"), IsOk());
+  apply();  // 22:53
+  AdvanceClock(absl::Hours(5));
+  apply();  // 03:53
+  EXPECT_THAT(names(), ElementsAre("2023-11-14T22:13:20Z",
+                                   "2023-11-15T03:53:20Z", "mine"));
+  AdvanceClock(absl::Hours(2));
+  apply();  // nothing has changed
+  EXPECT_EQ(names().size(), 3u);
+  AdvanceClock(-absl::Hours(6));
+  ASSERT_THAT(Write("f", "three"), IsOk());
+  apply();  // the clock was set back
+  EXPECT_EQ(names().size(), 3u);
+  EXPECT_EQ(DumpAt("2023-11-14T22:13:20Z"), one);
+  ASSERT_THAT(volume().RenameSnapshot("2023-11-14T22:13:20Z", "named"), IsOk());
+  ASSERT_THAT(volume().HoldSnapshot("2023-11-15T03:53:20Z", true), IsOk());
+  for (int hour = 0; hour < 12; ++hour) {
+    AdvanceClock(absl::Hours(1));
+    ASSERT_THAT(Write("f", absl::StrCat("in hour ", hour)), IsOk());
+    apply();
+    apply();  // removes what the new one displaces
+  }
+  EXPECT_THAT(names(),
+              ElementsAre("2023-11-15T03:53:20Z", "2023-11-15T10:53:20Z",
+                          "2023-11-15T11:53:20Z", "mine", "named"));
+  ASSERT_THAT(volume().SetHistoryPolicy(HistoryPolicy()), IsOk());
+  AdvanceClock(absl::Hours(48));
+  apply();
+  EXPECT_THAT(names(), ElementsAre("2023-11-15T03:53:20Z", "mine", "named"));
+  ASSERT_THAT(Compact({.forget = true}), IsOk());
+  EXPECT_EQ(DumpAt("named"), one);
+}
+
 // Random operations; after each, its moment is remembered. Whatever reclaims
 // space in between, all moments show what they did, or are not kept.
 class HistoryModel : public VolumeHistoryTest {
@@ -258,6 +314,10 @@ class HistoryModel : public VolumeHistoryTest {
         ASSERT_THAT(Compact({.punch = Below(2) == 0, .forget = Below(2) == 0}),
                     IsOk());
         break;
+      case 4:
+        AdvanceClock(absl::Minutes(20));
+        ASSERT_THAT(volume().ApplyHistoryPolicy(), IsOk());
+        break;
       default:
         ChangeTree();
     }
@@ -283,8 +343,9 @@ class HistoryModel : public VolumeHistoryTest {
 };
 
 TEST_F(HistoryModel, MomentsStayWhatTheyWere) {
-  ASSERT_THAT(volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=10m!")),
-              IsOk());
+  ASSERT_THAT(
+      volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=10m! hourly=3")),
+      IsOk());
   ASSERT_THAT(MakeDir("d"), IsOk());
   int steps = 300;
   const char* const given = std::getenv("VARVE_HISTORY_STEPS");

@@ -17,7 +17,7 @@
 #include "fs/log/commit.h"
 #include "fs/log/content_key.h"
 #include "fs/volume/inode_plan.h"
-#include "fs/volume/listing_position.h"
+#include "fs/volume/list_names.h"
 #include "fs/volume/lookup.h"
 #include "fs/volume/renamer.h"
 #include "fs/volume/volume.h"
@@ -222,39 +222,24 @@ absl::Status Volume::ReadDirectory(
     const std::function<bool(const Entry&)>& visit) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const LiveInode directory, FindDirectory(core_, ino));
-  ListingPosition at = cookie == 0 || cookie == kBehindDots
-                           ? ListingPosition::Start(directory.next_place)
-                           : ListingPosition::Decode(cookie);
-  if (cookie == kBehindDots) at.after = ListingPosition::kParent;
-  const auto show = [&](absl::string_view name, const LiveInode& inode,
-                        uint64_t place) {
-    at.after = place;
-    return visit({name, inodes_.StatOf(inode), at.Encode()});
-  };
-  if (at.after < ListingPosition::kSelf &&
-      !show(".", directory, ListingPosition::kSelf)) {
-    return absl::OkStatus();
-  }
-  if (at.after < ListingPosition::kParent) {
-    VARVE_ASSIGN_OR_RETURN(const LiveInode parent,
-                           core_.GetInode(ParentOf(directory)));
-    if (!show("..", parent, ListingPosition::kParent)) return absl::OkStatus();
-  }
-  absl::Status status;
-  const absl::Status walked = core_.reader().ForEachNameAfter(
-      {.directory = ino, .place = at.after}, [&](const NameItem& name) {
-        core_.tree_mu.AssertReaderHeld();
-        if (name.place.place >= at.end) return false;
-        const absl::StatusOr<LiveInode> inode = core_.GetInodeOf(name);
-        status = inode.status();
-        if (!status.ok()) return false;
-        if (!show(name.text, *inode, name.place.place)) return false;
-        if (reference) inodes_.Reference(*inode);
-        return true;
-      });
+  const absl::Status listed =
+      ListNames(core_.reader(), directory, cookie,
+                [&](const ListedName& name) -> absl::StatusOr<bool> {
+                  core_.tree_mu.AssertReaderHeld();
+                  const bool is_dot = name.item == nullptr;
+                  VARVE_ASSIGN_OR_RETURN(
+                      const LiveInode inode,
+                      !is_dot            ? core_.GetInodeOf(*name.item)
+                      : name.text == "." ? directory
+                                         : core_.GetInode(ParentOf(directory)));
+                  if (!visit({name.text, inodes_.StatOf(inode), name.cookie})) {
+                    return false;
+                  }
+                  if (reference && !is_dot) inodes_.Reference(inode);
+                  return true;
+                });
   VARVE_RETURN_IF_ERROR(core_.log_tree->segments.CheckLength());
-  VARVE_RETURN_IF_ERROR(walked);
-  return status;
+  return listed;
 }
 
 absl::Status Volume::Rename(uint64_t parent, absl::string_view name,

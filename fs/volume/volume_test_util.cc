@@ -319,6 +319,38 @@ std::vector<Line> LinesOf(const TreeReader& tree) {
   return lines;
 }
 
+// What Dump() shows of a file of a past moment.
+std::string PastLine(PastFiles& files, uint64_t moment, const std::string& path,
+                     const Stat& stat) {
+  const Attributes& a = stat.attributes;
+  std::string line = absl::StrFormat(
+      "%s: ino %d mode %o uid %d gid %d rdev %d size %d nlink %d gen %d",
+      absl::CHexEscape(path), stat.ino, a.mode, a.uid, a.gid, a.rdev,
+      S_ISDIR(a.mode) ? 0 : a.size, stat.nlink, a.generation);
+  for (const Timestamp t : {a.mtime, a.ctime, a.btime}) {
+    absl::StrAppend(&line, " ", DescribeTime(t));
+  }
+  const auto names = files.ListXattrs(moment, stat.ino, /*trusted=*/true);
+  EXPECT_THAT(names, IsOk());
+  for (const absl::string_view name :
+       absl::StrSplit(*names, '\0', absl::SkipEmpty())) {
+    const auto value = files.GetXattr(moment, stat.ino, name);
+    absl::StrAppend(&line, " ", name, "=", absl::CHexEscape(*value));
+  }
+  absl::StrAppend(&line, " ", DescribeTime(a.atime));
+  if (S_ISREG(a.mode)) {
+    const auto reply = files.Read(moment, stat.ino, 0, a.size + 1);
+    absl::StrAppend(&line, " content ");
+    if (!reply.ok()) return line + reply.status().ToString();
+    const std::string text = reply->ToString();
+    absl::StrAppend(&line, text.size(), "/", absl::Hex(HashKey(text)));
+  } else if (const auto target = files.ReadSymlink(moment, stat.ino);
+             target.ok()) {
+    absl::StrAppend(&line, " target ", *target);
+  }
+  return line;
+}
+
 }  // namespace
 
 std::string TestVolume::Dump() {
@@ -357,6 +389,38 @@ std::string TestVolume::DumpAt(const std::string& moment) {
   std::swap(volume_, *past);
   std::string dump = Dump();
   std::swap(volume_, *past);
+  EXPECT_EQ(DumpPast(moment), dump);
+  return dump;
+}
+
+std::string TestVolume::DumpPast(const std::string& moment) {
+  PastFiles& files = volume_->past_files();
+  const auto number = files.Resolve(moment, options_.now());
+  if (!number.ok()) return number.status().ToString();
+  std::map<std::string, Stat> found;
+  const auto root = files.GetAttributes(*number, kRootIno);
+  if (!root.ok()) return root.status().ToString();
+  found.emplace("", *root);
+  std::vector<std::string> directories = {""};
+  while (!directories.empty()) {
+    const std::string above = directories.back();
+    directories.pop_back();
+    const std::string prefix = above.empty() ? "" : above + "/";
+    EXPECT_THAT(files.ReadDirectory(
+                    *number, found[above].ino, Volume::kBehindDots,
+                    [&](absl::string_view name, const Stat& stat, uint64_t) {
+                      const std::string path = absl::StrCat(prefix, name);
+                      found.emplace(path, stat);
+                      if (S_ISDIR(stat.attributes.mode))
+                        directories.push_back(path);
+                      return true;
+                    }),
+                IsOk());
+  }
+  std::string dump;
+  for (const auto& [path, stat] : found) {
+    absl::StrAppend(&dump, PastLine(files, *number, path, stat), "\n");
+  }
   return dump;
 }
 

@@ -111,6 +111,9 @@ class TestVolume {
   // The same of a past moment, in a volume of its own; the error if it cannot
   // be opened.
   std::string DumpAt(const std::string& moment);
+  // The same by way of PastFiles of the open volume, which DumpAt() compares
+  // with what it finds.
+  std::string DumpPast(const std::string& moment);
   // The number of the newest commit.
   uint64_t LastCommit();
   void AdvanceClock(absl::Duration time);

@@ -13,6 +13,7 @@
 #include "fs/base/error.h"
 #include "fs/format/acl.h"
 #include "fs/log/commit.h"
+#include "fs/volume/lookup.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
@@ -20,8 +21,6 @@ namespace {
 
 // The longest list that the kernel passes on.
 constexpr size_t kMaxXattrList = 65536;
-
-constexpr absl::string_view kTrusted = "trusted.";
 
 bool IsAcl(absl::string_view name) {
   return name == kAccessAclName || name == kDefaultAclName;
@@ -34,7 +33,8 @@ absl::Status CheckName(absl::string_view name) {
   }
   if (IsAcl(name)) return absl::OkStatus();
   for (const absl::string_view prefix :
-       {absl::string_view("user."), kTrusted, absl::string_view("security.")}) {
+       {absl::string_view("user."), kTrustedPrefix,
+        absl::string_view("security.")}) {
     if (name == prefix) return PosixError(EINVAL);
     if (absl::StartsWith(name, prefix)) return absl::OkStatus();
   }
@@ -154,23 +154,13 @@ absl::StatusOr<std::string> Volume::GetXattr(uint64_t ino,
   VARVE_RETURN_IF_ERROR(CheckName(name));
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
-  VARVE_ASSIGN_OR_RETURN(auto value,
-                         core_.ReaderOf(inode).FindXattr(ino, name));
-  if (!value.has_value()) return PosixError(ENODATA);
-  return *std::move(value);
+  return fs::FindXattr(core_.ReaderOf(inode), ino, name);
 }
 
 absl::StatusOr<std::string> Volume::ListXattrs(uint64_t ino, bool trusted) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const LiveInode inode, core_.GetInode(ino));
-  std::string names;
-  VARVE_RETURN_IF_ERROR(
-      core_.ReaderOf(inode).ForEachXattr(ino, [&](absl::string_view name) {
-        if (!trusted && absl::StartsWith(name, kTrusted)) return true;
-        names.append(name.data(), name.size()).push_back('\0');
-        return true;
-      }));
-  return names;
+  return ListXattrNames(core_.ReaderOf(inode), ino, trusted);
 }
 
 absl::Status Volume::RemoveXattr(uint64_t ino, absl::string_view name) {

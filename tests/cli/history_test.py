@@ -11,7 +11,7 @@ import unittest
 from tests.kit import junit
 from tests.cli.cli_test import EXISTS, NOT_FOUND, REFUSED, USAGE
 from tests.cli.tree_verbs_test import describe
-from tests.kit.mounted import MountedStore, run, varve, varve_binary
+from tests.kit.mounted import MountedStore, run, varve, varve_binary, wait_until
 
 
 def lines_of(result):
@@ -195,6 +195,34 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual(self.varve("log", self.mount, "f").stdout, "")
         self.varve("ls", "--at", "1h", self.store.path, status=NOT_FOUND)
         self.varve("history", "policy", self.mount, "for ever", status=USAGE)
+
+    def test_a_mount_makes_snapshots_as_the_policy_has_it(self):
+        self.write("f", "one")
+        self.varve("snapshot", "create", self.mount, "mine")
+        self.varve("history", "policy", self.mount, "within=1h", "hourly=2", "daily=7",
+                   "zone=Europe/Berlin")
+        self.assertEqual(self.varve("history", "policy", self.mount).stdout,
+                         "within=1h hourly=2 daily=7 zone=Europe/Berlin\n")
+
+        def listed():
+            return json.loads(self.varve("snapshot", "list", self.mount, "--json").stdout)
+
+        wait_until(lambda: len(listed()) == 2, "no snapshot was made")
+        (automatic,) = [snapshot for snapshot in listed() if snapshot["automatic"]]
+        self.assertEqual(automatic["name"], automatic["time"][:19] + "Z")
+        self.assertEqual(
+            self.varve("get", "--at", automatic["name"], self.store.path, "f", "-").stdout, "one")
+        plan = json.loads(self.varve("history", "plan", self.mount, "--json").stdout)
+        self.assertEqual([snapshot["kept_by"] for snapshot in plan["snapshots"]],
+                         [["named"], ["hourly 1 of 2", "daily 1 of 7", "within=1h"]])
+        self.assertIn("hourly 1 of 2, daily", self.varve("history", "plan", self.mount).stdout)
+        # Nothing has changed since.
+        self.store.remount()
+        self.assertEqual(len(listed()), 2)
+        # A policy without the rule lets it go.
+        self.varve("history", "policy", self.mount, "within=0")
+        wait_until(lambda: len(listed()) == 1, "the snapshot was not removed")
+        self.assertEqual(listed()[0]["name"], "mine")
 
 
 if __name__ == "__main__":

@@ -215,6 +215,10 @@ class Json(unittest.TestCase):
         (self.mounted / "fifo").unlink()
         self.assertEqual(self.object("snapshot", "list", self.root)[0]["name"], "s")
         self.assertEqual(self.object("history", "policy", self.root), {"policy": "within=1d"})
+        plan = self.object("history", "plan", self.root)
+        self.assertEqual(plan["policy"], "within=1d")
+        for snapshot in plan["snapshots"]:
+            self.assertIn("named", snapshot["kept_by"])
         log = self.object("log", self.root)
         self.assertEqual([line["operation"] for line in log[:3]], ["delete", "rename", "write"])
         sizes = [version["size"] for version in self.object("versions", self.mounted / "file")]

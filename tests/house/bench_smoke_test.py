@@ -138,6 +138,7 @@ class ScaleRun(unittest.TestCase):
         return subprocess.run(
             [sys.executable, os.path.join(BENCH, "scale_bench.py"), "--dir", str(self.work),
              "--files", "1000", "--file-gib", "1", "--store-gib", "1", "--rounds", "1",
+             "--snapshots", "20",
              *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             timeout=300, check=False)
@@ -174,7 +175,9 @@ class ScaleRun(unittest.TestCase):
                      "killed after 1000 changes: opened in, beyond a clean one",
                      "removing a thousand more, against the first thousand", "listing all",
                      "written by them for each byte of the log, changes at random",
-                     "removing all",
+                     "making a snapshot, after 100 changes each",
+                     "opening a snapshot", "comparing two neighbours",
+                     "a compaction that keeps 20 of them", "removing all",
                      "a file of 1024 MiB: read for the first time, against the next"):
             self.assertIn(what, names)
         waits = [row for row in rows if "histogram" in row]

@@ -296,6 +296,8 @@ def parse_arguments():
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--changes", type=int, default=10 * THOUSAND, metavar="N",
                         help="before the tree's session is killed (%(default)s)")
+    parser.add_argument("--snapshots", type=int, default=THOUSAND, metavar="N",
+                        help="of the tree (%(default)s)")
     parser.add_argument("--varve", metavar="PROGRAM",
                         default=os.path.join(REPOSITORY, "bazel-bin", "tools", "varve", "varve"))
     parser.add_argument("--tree-bench", metavar="PROGRAM",

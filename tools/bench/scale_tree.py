@@ -143,6 +143,25 @@ def report_clones(report, tree):
     report_punching(report, tree, ", one file in ten a clone")
 
 
+def report_past(report, tree, snapshots):
+    """As many snapshots, each of a tree in which a hundred files have changed since the last."""
+    steps = ("--rounds", snapshots, "--changes", 100)
+    made = tree.step("snapshot", *steps)
+    report.add("  making a snapshot, after 100 changes each", made["first"] * 1e3, "ms", 5)
+    report.add("    behind %d others" % (snapshots * 9 // 10), made["last"] * 1e3, "ms", 5)
+    report.add("    the store grows by, changes included", made["grown_each"] / 1024, "KiB", 64)
+    report.add("    memory meanwhile, at most", made["peak_anonymous"] / MIB, "MiB", 256)
+    seen = tree.step("past", *steps)
+    report.add("  opening a snapshot", seen["opening"] * 1e3, "ms", 20)
+    report.add("    the slowest of all", seen["opening_longest"] * 1e3, "ms")
+    report.add("  comparing two neighbours", seen["comparing"] * 1e3, "ms", 50)
+    report.add("  listing one, against the present", seen["list_past"] / seen["list_present"],
+               "times", 1.2)
+    report.add("  memory for looking at them, at most", seen["peak_anonymous"] / MIB, "MiB", 256)
+    report.add("  a compaction that keeps %d of them" % snapshots,
+               tree.step("compact")["seconds"], "s")
+
+
 def report_large(report, program, path, rounds):
     """A file whose blocks are compared with their checksums when they are first read."""
     times = Tree(program, path, 0).step("large", "--mib", LARGE_MIB, "--rounds", rounds)
@@ -182,5 +201,6 @@ def measure(report, arguments, paths):
     report_compaction(report, tree)
     report_punching(report, tree, "")
     report_clones(report, tree)
+    report_past(report, tree, arguments.snapshots)
     report_removing(report, tree)
     report_large(report, program, many_path + ".large", arguments.rounds)

@@ -27,6 +27,7 @@
 #include "tools/bench/tree_figures.h"
 #include "tools/bench/tree_files.h"
 #include "tools/bench/tree_large.h"
+#include "tools/bench/tree_past.h"
 
 namespace varve::bench {
 namespace {
@@ -296,6 +297,9 @@ constexpr Command kCommands[] = {
     {"punch", "uses files while others that were removed are punched",
      &BesidePunching},
     {"remove", "removes all", &RemoveAll},
+    {"snapshot", "makes snapshots, one a round, with changes in between",
+     &MakeSnapshots},
+    {"past", "looks at the snapshots", &LookAtSnapshots},
     {"large", "reads a large file, in a new store", &ReadALargeFile},
 };
 

@@ -21,7 +21,7 @@ Kind KindOf(const std::string& operand, const std::string& command) {
       {"OLD", Kind::kInStore},       {"NEW", Kind::kInStore},
       {"KEY", Kind::kInStore},       {"VALUE", Kind::kNothing},
       {"NAME", Kind::kNothing},      {"NEW-NAME", Kind::kNothing},
-      {"POLICY", Kind::kNothing},    {"A", Kind::kNothing},
+      {"RULE", Kind::kNothing},      {"A", Kind::kNothing},
       {"B", Kind::kNothing},         {"COMMAND", Kind::kCommand}};
   const auto kind = kinds->find(operand);
   if (kind == kinds->end()) {

@@ -1,5 +1,7 @@
 // varve snapshot and varve history
 
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -9,8 +11,12 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
+#include "fs/history/moment_names.h"
+#include "fs/history/retention.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
@@ -29,7 +35,7 @@ struct Arguments {
   std::string name;
   std::string at = "now";
   std::string new_name;
-  std::string policy;
+  std::vector<std::string> policy;  // its rules
   bool json = false;
 };
 
@@ -64,22 +70,30 @@ absl::Status Release(const Arguments& arguments) {
   return Call(arguments, VARVE_HISTORY_RELEASE, {.name = arguments.name});
 }
 
-absl::Status List(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+// Oldest first.
+absl::StatusOr<std::vector<fs::Snapshot>> SortedSnapshots(fs::Volume& volume) {
   VARVE_ASSIGN_OR_RETURN(std::vector<fs::Snapshot> snapshots,
-                         volume->Snapshots());
+                         volume.Snapshots());
   std::sort(snapshots.begin(), snapshots.end(),
             [](const fs::Snapshot& a, const fs::Snapshot& b) {
               return std::pair(a.sequence, a.name) <
                      std::pair(b.sequence, b.name);
             });
+  return snapshots;
+}
+
+absl::Status List(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const std::vector<fs::Snapshot> snapshots,
+                         SortedSnapshots(*volume));
   std::string text = arguments.json ? "[" : "";
   for (const fs::Snapshot& snapshot : snapshots) {
     if (!arguments.json) {
       absl::StrAppend(&text, LocalTimeText(snapshot.time),
                       "  seq:", absl::StrFormat("%-10d", snapshot.sequence),
                       " ", Printable(snapshot.name),
+                      snapshot.automatic ? "  (automatic)" : "",
                       snapshot.held ? "  (held)" : "", "\n");
       continue;
     }
@@ -97,7 +111,8 @@ absl::Status List(const Arguments& arguments) {
 
 absl::Status Policy(const Arguments& arguments) {
   if (!arguments.policy.empty()) {
-    return Call(arguments, VARVE_HISTORY_POLICY, {.name = arguments.policy});
+    return Call(arguments, VARVE_HISTORY_POLICY,
+                {.name = absl::StrJoin(arguments.policy, " ")});
   }
   VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
@@ -107,6 +122,42 @@ absl::Status Policy(const Arguments& arguments) {
   Json json;
   json["policy"] = policy.Text();
   return Print(JsonLine(json) + "\n");
+}
+
+// What the policy keeps, and why.
+absl::Status Plan(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const fs::HistoryPolicy policy,
+                         volume->GetHistoryPolicy());
+  VARVE_ASSIGN_OR_RETURN(const std::vector<fs::Snapshot> snapshots,
+                         SortedSnapshots(*volume));
+  VARVE_ASSIGN_OR_RETURN(const uint64_t kept_from, volume->KeptFrom());
+  std::vector<fs::RetentionCase> cases;
+  cases.reserve(snapshots.size());
+  for (const fs::Snapshot& snapshot : snapshots) {
+    cases.push_back({.time = fs::ToTime(snapshot.time),
+                     .automatic = snapshot.automatic,
+                     .held = snapshot.held});
+  }
+  const auto reasons = fs::PlanRetention(policy, cases, absl::Now());
+  Json json = {{"policy", policy.Text()}, {"kept_from", kept_from}};
+  json["snapshots"] = Json::array();
+  std::string text = absl::StrCat(
+      "policy  ", policy.Text(), "\nall moments from seq:", kept_from, " on\n");
+  for (size_t i = 0; i < snapshots.size(); ++i) {
+    const fs::Snapshot& snapshot = snapshots[i];
+    json["snapshots"].push_back({{"name", snapshot.name},
+                                 {"time", JsonTimeText(snapshot.time)},
+                                 {"sequence", snapshot.sequence},
+                                 {"kept_by", reasons[i]}});
+    absl::StrAppend(&text, LocalTimeText(snapshot.time), "  ",
+                    Printable(snapshot.name), "  ",
+                    reasons[i].empty() ? "will be deleted"
+                                       : absl::StrJoin(reasons[i], ", "),
+                    "\n");
+  }
+  return Print(arguments.json ? JsonLine(json) + "\n" : text);
 }
 
 // Adds the subcommands of one verb.
@@ -177,24 +228,39 @@ void AddSnapshotCommand(CLI::App& app, Action& action) {
 }
 
 void AddHistoryCommand(CLI::App& app, Action& action) {
-  CLI::App& history =
-      AddCommand(app, "history", "Say how long the past is kept",
-                 "All moments of a window are kept, by default those of the "
-                 "last day; and\n"
-                 "snapshots. History takes no more room than what is live (or "
-                 "64 MiB, if that\n"
-                 "is more) and gives way to a full disk, oldest first, unless "
-                 "the policy ends\n"
-                 "in \"!\".\n\n"
-                 "Example:\n  varve history policy photos.varve within=7d\n");
+  CLI::App& history = AddCommand(
+      app, "history", "Say how long the past is kept",
+      "All moments of a window are kept, by default those of the "
+      "last day; and\n"
+      "snapshots. The window takes no more room than what is live "
+      "(or 64 MiB, if that\n"
+      "is more) and gives way to a full disk, oldest first, unless "
+      "its span ends in\n"
+      "\"!\". With hourly=48, a mount makes a snapshot in each hour "
+      "in which something\n"
+      "has changed, and the last one of each of the last 48 such "
+      "hours is kept; the\n"
+      "same for daily, weekly, monthly and yearly. Periods are those "
+      "of UTC, or of\n"
+      "zone=Europe/Berlin. A snapshot is kept as long as any rule "
+      "keeps it; those\n"
+      "that a user has named or holds stay in any case.\n\n"
+      "Example:\n  varve history policy photos.varve within=7d "
+      "hourly=48 daily=30\n");
   history.require_subcommand(1);
   Declaration declare(history, action);
   CLI::App& policy =
-      declare.Add("policy", "Show or set how long all moments are kept",
-                  "photos.varve within=7d", &Policy);
-  policy.add_option("POLICY", declare.arguments().policy,
-                    "within=SPAN, such as 12h, 7d or 0; with ! in any case");
+      declare.Add("policy", "Show or set the rules",
+                  "photos.varve within=7d hourly=48 daily=30", &Policy);
+  policy.add_option("RULE", declare.arguments().policy,
+                    "within=SPAN, such as 12h, 7d or 0, with ! in any case; "
+                    "hourly=N, daily=N, weekly=N, monthly=N, yearly=N; "
+                    "zone=NAME");
   policy.add_flag("--json", declare.arguments().json, "Print JSON");
+  CLI::App& plan =
+      declare.Add("plan", "Show which snapshots the rules keep, and why",
+                  "photos.varve", &Plan);
+  plan.add_flag("--json", declare.arguments().json, "Print JSON");
 }
 
 }  // namespace varve::tools

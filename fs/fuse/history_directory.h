@@ -1,0 +1,132 @@
+// HistoryDirectory: the past in the directory `.varve`.
+//
+//   .varve/snapshots/NAME    the tree of a snapshot; making, renaming and
+//                            removing directories here does so to snapshots
+//   .varve/at/TIME           that of any moment that is kept, never listed:
+//                            TIME as history/moment_names.h has it
+//   .varve/gmt/@GMT-…        the same, as Samba asks for it; snapshots are
+//                            listed, and the window's hours and days
+//
+// The trees are read-only. Each look-up of a name in these three directories
+// shows the tree under inode numbers of its own: so no file in it is taken for
+// a hard link of another, and no directory has two names. The kernel may cache
+// what is in a tree, as it never changes, but not how one gets there.
+//
+// Thread-safe.
+
+#ifndef VARVE_FS_FUSE_HISTORY_DIRECTORY_H_
+#define VARVE_FS_FUSE_HISTORY_DIRECTORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "fs/volume/volume.h"
+
+namespace varve::fs {
+
+class HistoryDirectory {
+ public:
+  // The inode numbers of the three directories begin here.
+  static constexpr uint64_t kSnapshots = kMaxId + 16;
+  static constexpr uint64_t kAt = kSnapshots + 1;
+  static constexpr uint64_t kGmt = kSnapshots + 2;
+
+  // Whether the inode belongs to a past tree.
+  static bool IsPast(uint64_t ino) { return (ino & kPast) != 0; }
+  // Whether it does, or is one of the three directories.
+  static bool Owns(uint64_t ino) {
+    return IsPast(ino) || (ino >= kSnapshots && ino <= kGmt);
+  }
+  // The directory of this name in `.varve`; nothing if it is none of the three.
+  static std::optional<uint64_t> DirectoryNamed(absl::string_view name);
+
+  // `parent` is the inode number of `.varve`.
+  HistoryDirectory(Volume& volume, uint64_t parent);
+
+  // An inode of a past tree.
+  struct PastInode {
+    uint64_t moment = 0;
+    uint64_t ino = 0;  // in the tree
+  };
+  // ESTALE if it was not looked up for long, or is none.
+  absl::StatusOr<PastInode> Find(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+
+  absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
+  absl::StatusOr<Stat> GetAttributes(uint64_t ino);
+  // As Volume::ReadDirectory() does. Outside of past trees, of the names only
+  // the types are given.
+  absl::Status ReadDirectory(
+      uint64_t ino, uint64_t cookie,
+      const std::function<bool(const Volume::Entry&)>& visit);
+
+  // Makes, removes and renames a snapshot, if `parent` is the directory of the
+  // snapshots; else EROFS. Errors as for the operations of Volume.
+  absl::StatusOr<Stat> MakeDirectory(uint64_t parent, absl::string_view name);
+  absl::Status RemoveDirectory(uint64_t parent, absl::string_view name);
+  absl::Status Rename(uint64_t parent, absl::string_view name,
+                      uint64_t new_parent, absl::string_view new_name,
+                      unsigned flags);
+
+ private:
+  // Inode numbers of past trees: kPast, 22 bits for the view, and 40 for the
+  // number in the tree.
+  static constexpr uint64_t kPast = uint64_t{1} << 62;
+  static constexpr int kTreeBits = 40;
+  static constexpr uint64_t kTreeMask = (uint64_t{1} << kTreeBits) - 1;
+  static constexpr uint64_t kViewMask = (uint64_t{1} << 22) - 1;
+  // The views that were looked up last are remembered, so many of them.
+  static constexpr size_t kMostViews = size_t{1} << 16;
+
+  // A tree under a name.
+  struct View {
+    uint64_t number = 0;  // each is given once
+    uint64_t parent = 0;  // one of the three directories
+    std::string key;      // directory, name and moment
+    uint64_t moment = 0;
+  };
+  using Views = std::list<View>;
+
+  // The view of that name and moment, made if there is none yet.
+  View Open(uint64_t parent, absl::string_view name, uint64_t moment)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<View> FindView(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+  // Gives the attributes the inode number that they have in the view. EOVERFLOW
+  // if there is none.
+  static absl::StatusOr<Stat> In(const View& view, Stat stat);
+  absl::StatusOr<uint64_t> FindMoment(uint64_t parent, absl::string_view name);
+  Stat DirectoryStat(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ReadPast(const View& view, uint64_t ino, uint64_t cookie,
+                        const std::function<bool(const Volume::Entry&)>& visit);
+  // The names in one of the three directories.
+  absl::StatusOr<std::vector<std::string>> ListedIn(uint64_t ino);
+  absl::StatusOr<std::vector<std::string>> GmtNames();
+
+  Volume& volume_;
+  const uint64_t parent_;
+  absl::Mutex mu_;
+  Views views_ ABSL_GUARDED_BY(mu_);  // those used last come first
+  absl::flat_hash_map<std::string, Views::iterator> by_key_
+      ABSL_GUARDED_BY(mu_);
+  // By the bits of the number that inodes have.
+  absl::flat_hash_map<uint64_t, Views::iterator> by_number_
+      ABSL_GUARDED_BY(mu_);
+  uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
+  // When it was seen that snapshots have changed, and how often they had.
+  Timestamp changed_ ABSL_GUARDED_BY(mu_);
+  uint64_t changes_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_FUSE_HISTORY_DIRECTORY_H_

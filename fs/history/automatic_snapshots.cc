@@ -1,0 +1,149 @@
+#include "fs/history/automatic_snapshots.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "engine/base/status.h"
+#include "fs/format/commit_record.h"
+#include "fs/history/history_plan.h"
+#include "fs/history/moment_names.h"
+#include "fs/history/policy.h"
+#include "fs/history/retention.h"
+#include "fs/log/commit.h"
+#include "fs/log/moments.h"
+
+namespace varve::fs {
+namespace {
+
+struct Automatic {
+  std::string name;
+  uint64_t sequence = 0;
+  Timestamp time;
+};
+
+// What the tree says of snapshots.
+struct Present {
+  HistoryPolicy policy;
+  std::vector<std::string> names;
+  std::vector<RetentionCase> cases;  // in the order of the names
+  std::optional<Automatic> newest;
+  std::vector<std::string> unwanted;
+};
+
+absl::StatusOr<Present> ReadPresent(const Core& core, Timestamp now)
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu) {
+  Present present;
+  VARVE_ASSIGN_OR_RETURN(present.policy, PolicyOf(core));
+  VARVE_RETURN_IF_ERROR(
+      core.reader().ForEachSnapshot([&](const SnapshotItem& snapshot) {
+        present.names.emplace_back(snapshot.name);
+        present.cases.push_back({.time = ToTime(snapshot.time),
+                                 .automatic = snapshot.is_automatic(),
+                                 .held = snapshot.is_held()});
+        const bool is_newer = !present.newest.has_value() ||
+                              present.newest->sequence < snapshot.sequence;
+        if (snapshot.is_automatic() && is_newer) {
+          present.newest = {.name = std::string(snapshot.name),
+                            .sequence = snapshot.sequence,
+                            .time = snapshot.time};
+        }
+        return true;
+      }));
+  const auto reasons =
+      PlanRetention(present.policy, present.cases, ToTime(now));
+  for (size_t i = 0; i < reasons.size(); ++i) {
+    if (reasons[i].empty()) present.unwanted.push_back(present.names[i]);
+  }
+  return present;
+}
+
+bool ConcernsMomentsAlone(const Change& change) {
+  return std::holds_alternative<PutSnapshot>(change) ||
+         std::holds_alternative<DropSnapshot>(change) ||
+         std::holds_alternative<ForgetBefore>(change) ||
+         std::holds_alternative<SetPolicy>(change) ||
+         std::holds_alternative<NoteAuthor>(change);
+}
+
+absl::StatusOr<bool> ChangesTree(const EntryView& record) {
+  VARVE_ASSIGN_OR_RETURN(
+      CommitReader reader,
+      CommitReader::Open(record.payload_text(),
+                         record.location().payload_offset, record.key_hash(),
+                         record.checksum()));
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(const std::optional<Change> change, reader.Next());
+    if (!change.has_value()) return false;
+    if (!ConcernsMomentsAlone(*change)) return true;
+  }
+}
+
+// Whether a commit behind this one has changed the tree.
+absl::StatusOr<bool> HasChangedSince(Core& core, uint64_t sequence)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu) {
+  bool changed = false;
+  VARVE_RETURN_IF_ERROR(
+      WalkCommits(*core.store, core.identity, 0, core.store->tail(),
+                  [&](const CommitHeader& header,
+                      const EntryView& record) -> absl::StatusOr<bool> {
+                    if (header.sequence <= sequence) return false;
+                    VARVE_ASSIGN_OR_RETURN(changed, ChangesTree(record));
+                    return !changed;
+                  }));
+  return changed;
+}
+
+// Whether a period has begun since the newest automatic snapshot.
+bool IsDue(const Present& present, Timestamp now) {
+  const std::optional<Period> period = present.policy.ShortestPeriod();
+  if (!period.has_value()) return false;
+  if (!present.newest.has_value()) return true;
+  const absl::TimeZone zone = present.policy.TimeZone();
+  // Where the clock was set back, nothing is due before it has caught up.
+  return BeginOf(*period, ToTime(now), zone) >
+         BeginOf(*period, ToTime(present.newest->time), zone);
+}
+
+}  // namespace
+
+absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now) {
+  absl::MutexLock commit_lock(&core.commit_mu);
+  Present present;
+  {
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(present, ReadPresent(core, now));
+  }
+  std::optional<std::string> name;
+  if (IsDue(present, now)) {
+    const uint64_t since =
+        present.newest.has_value() ? present.newest->sequence : 0;
+    VARVE_ASSIGN_OR_RETURN(const bool changed, HasChangedSince(core, since));
+    std::string text = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(now),
+                                        absl::UTCTimeZone());
+    const bool is_taken = std::find(present.names.begin(), present.names.end(),
+                                    text) != present.names.end();
+    if (changed && !is_taken) name = std::move(text);
+  }
+  if (!name.has_value() && present.unwanted.empty()) return absl::OkStatus();
+  Commit commit(core, now);
+  // Removing makes room.
+  if (!name.has_value()) commit.UseReserve();
+  for (const std::string& unwanted : present.unwanted) {
+    commit.Add(DropSnapshot{unwanted});
+  }
+  if (name.has_value()) {
+    commit.Add(PutSnapshot{.sequence = commit.sequence(),
+                           .time = std::max(core.latest_time, commit.time()),
+                           .flags = PutSnapshot::kAutomatic,
+                           .name = *name});
+  }
+  return commit.Finish();
+}
+
+}  // namespace varve::fs

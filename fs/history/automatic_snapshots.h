@@ -1,0 +1,26 @@
+// Snapshots that the policy of a store makes and removes by itself.
+//
+// Thread-safe, as the annotations say.
+
+#ifndef VARVE_FS_HISTORY_AUTOMATIC_SNAPSHOTS_H_
+#define VARVE_FS_HISTORY_AUTOMATIC_SNAPSHOTS_H_
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "fs/format/timestamp.h"
+#include "fs/log/core.h"
+
+namespace varve::fs {
+
+// In one commit, makes a snapshot, named by its time, if a period of the policy
+// has begun since the last automatic one and the tree has changed since then;
+// and removes the automatic snapshots that the policy no longer keeps. Does
+// nothing if there is nothing to do. Fails as a commit does; DATA_LOSS if what
+// leads to the moments is damaged.
+absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now)
+    ABSL_SHARED_LOCKS_REQUIRED(core.relocation_mu)
+        ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
+
+}  // namespace varve::fs
+
+#endif  // VARVE_FS_HISTORY_AUTOMATIC_SNAPSHOTS_H_
