@@ -78,7 +78,7 @@ class History {
 
  private:
   void NoteState() {
-    states_.push_back({volume_.files().events().size(), volume_.Dump()});
+    states_.push_back({volume_.files().events().size(), volume_.DumpAll()});
   }
   void NoteSync() {
     synced_.emplace_back(volume_.files().events().size(), states_.size() - 1);
@@ -96,6 +96,7 @@ class History {
   // Each appends one commit at most.
   void Step() {
     TestVolume& v = volume_;
+    if (random_() % 6 == 0) return StepOfSnapshots();
     const uint64_t kind = random_() % 20;
     const std::string name = Name();
     if (kind < 4) return StepOfUnnamed(kind);
@@ -146,6 +147,15 @@ class History {
       default:
         return StepOfHandle(kind, name);
     }
+  }
+
+  void StepOfSnapshots() {
+    Volume& v = volume_.volume();
+    const std::string name = absl::StrCat("s", random_() % 3);
+    const uint64_t kind = random_() % 4;
+    if (kind == 0) v.DeleteSnapshot(name).IgnoreError();
+    if (kind == 1) v.Restore({.at = name, .delete_others = true}).IgnoreError();
+    if (kind > 1) v.CreateSnapshot(name).IgnoreError();
   }
 
   void StepOfHandle(uint64_t kind, const std::string& name) {
@@ -342,7 +352,7 @@ class CrashStates {
     }
     if (!status.ok()) return status.ToString();
     std::string problem = CheckNothingIsGone(after, found->second);
-    if (problem.empty()) problem = CheckState(after.Dump(), cut);
+    if (problem.empty()) problem = CheckState(after.DumpAll(), cut);
     if (problem.empty()) problem = Check(after);
     if (problem.empty() && random_() % 8 == 0) problem = CheckUse(after);
     return problem;
@@ -362,9 +372,9 @@ class CrashStates {
   static std::string CheckUse(TestVolume& after) {
     const absl::Status made = after.MakeDir("after the power cut");
     if (!made.ok()) return made.ToString();
-    const std::string dump = after.Dump();
+    const std::string dump = after.DumpAll();
     after.Reopen();
-    return after.Dump() == dump ? "" : "the next open finds another tree";
+    return after.DumpAll() == dump ? "" : "the next open finds another tree";
   }
 
   const History& history_;

@@ -13,79 +13,28 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-#include <cctype>
 #include <functional>
-#include <map>
-#include <set>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
+#include "fs/volume/faulty_calls.h"
 #include "fs/volume/volume_test_util.h"
 
 namespace varve::fs {
 namespace {
 
-using Fault = FaultFileSystem::Fault;
-
-constexpr FileOp kKinds[] = {
-    kOpOpen,  kOpPathInfo,   kOpRename,     kOpRemove,   kOpSyncDirectory,
-    kOpRead,  kOpWrite,      kOpSync,       kOpTruncate, kOpPunchHole,
-    kOpInfo,  kOpSetOwner,   kOpMap,        kOpLock,     kOpXattr,
-    kOpSpace, kOpReaderLock, kOpPreallocate};
-
-// The dump without times, because a repeated call is later.
-std::string WithoutTimes(const std::string& dump) {
-  const std::string words = absl::StrReplaceAll(dump, {{"\n", " \n "}});
-  std::vector<absl::string_view> kept;
-  for (const absl::string_view word : absl::StrSplit(words, ' ')) {
-    const bool is_time = word.size() > 10 && word[word.size() - 10] == '.' &&
-                         isdigit(word[0]) != 0;
-    if (!is_time) kept.push_back(word);
-  }
-  return absl::StrJoin(kept, " ");
-}
-
-// What the store would show after a crash now. The open volume is left alone.
-std::string DumpAfterCrash(TestVolume& v) {
-  TestVolume other;
-  CopyFile(v.path(), other.path());
-  other.Open();
-  if (!other.is_open()) return "";
-  std::string dump = other.Dump();
-  EXPECT_TRUE(other.volume().Close().ok());
-  return dump;
-}
-
 // Runs the script, with a fault in each of its calls.
-class Script {
+class Script : public FaultyCalls {
  public:
-  // What is visible after a call, without times.
-  struct Expected {
-    std::string call;
-    std::string live;   // in the volume
-    std::string crash;  // in the next volume, after a crash now
-  };
-  // How many I/O calls of each kind any single call of the script makes.
-  using Counts = std::map<FileOp, int>;
-
   // Runs the script without a fault, to learn what is expected.
   Script() { Run(); }
   Script(const Script& reference, Fault fault)
-      : fault_(std::move(fault)), reference_(&reference) {
+      : FaultyCalls(reference, std::move(fault)) {
     Run();
-    EXPECT_EQ(made_, reference.expected_.size());
+    ExpectSameCalls();
   }
-
-  const Counts& counts() const { return counts_; }
-  int failed() const { return failed_; }  // calls that did
-  const std::set<std::string>& passed() const { return passed_; }
 
  private:
   using Status = absl::Status;
@@ -101,6 +50,7 @@ class Script {
     Unnamed();
     Syncs();
     Reads();
+    History();
     Compactions();
     Reopening();
   }
@@ -256,6 +206,65 @@ class Script {
     Call("statistics", [this] { return v_.volume().GetStatistics().status(); });
   }
 
+  void History() {
+    Volume& volume = v_.volume();
+    Call("snapshot create",
+         [&] { return volume.CreateSnapshot("new").status(); });
+    Call("snapshot rename",
+         [&] { return volume.RenameSnapshot("new", "kept"); });
+    kept_ = WithoutTimes(v_.DumpPast("kept"));
+    for (const bool hold : {true, false}) {
+      Call("snapshot hold",
+           [&, hold] { return volume.HoldSnapshot("kept", hold); });
+    }
+    Call("policy", [&] {
+      return volume.SetHistoryPolicy(
+          *HistoryPolicy::Parse("within=1h hourly=3"));
+    });
+    Put("moved", "changed after the snapshot");
+    Call("automatic snapshot", [&] { return volume.ApplyHistoryPolicy(); });
+    Call("unlink kept", [this] { return v_.Unlink("named"); });
+    CheckPast();
+    v_.Crash();  // so that nothing has been read yet
+    Past();
+    CheckPast();
+  }
+
+  // Looking at past moments, and restoring.
+  void Past() {
+    Call("read past", [this]() -> Status {
+      PastFiles& files = v_.volume().past_files();
+      VARVE_ASSIGN_OR_RETURN(const uint64_t moment,
+                             files.Resolve("kept", Timestamp::Now()));
+      VARVE_ASSIGN_OR_RETURN(const Stat stat,
+                             files.Lookup(moment, kRootIno, "named"));
+      return files.Read(moment, stat.ino, 0, 100).status();
+    });
+    Call("diff", [this] {
+      return v_.volume().Diff(
+          "kept", "now", "",
+          [](const PathDifference&) -> absl::StatusOr<bool> { return true; });
+    });
+    Call("log", [this] {
+      return v_.volume().ReadLog(
+          0, [](const LoggedCommit&) -> absl::StatusOr<bool> { return true; });
+    });
+    Call("restore", [this] {
+      return v_.volume()
+          .Restore({.at = "kept", .from = "named", .to = "named"})
+          .status();
+    });
+  }
+
+  // Whatever fails, the snapshot shows what it did.
+  void CheckPast() {
+    const auto found = v_.volume().FindSnapshot("kept");
+    ASSERT_THAT(found, IsOk());
+    // It is not there if syncing it failed.
+    if (!found->has_value()) return;
+    EXPECT_EQ(WithoutTimes(v_.DumpPast("kept")), kept_);
+  }
+
   void Compactions() {
     // The first compaction finds many dead bytes.
     for (const bool punch : {true, false}) {
@@ -265,6 +274,7 @@ class Script {
         return status.ok() ? runner.WaitForEnd() : status;
       });
       EXPECT_FALSE(absl::StrContains(v_.directory().Listing(), ".compact"));
+      CheckPast();
     }
     Call("mkdir", [this] { return v_.MakeDir("after the compactions"); });
   }
@@ -282,159 +292,7 @@ class Script {
     Close();
   }
 
-  // --- What they share ---
-
-  void Put(const std::string& name, const std::string& text) {
-    if (v_.Ino(name) == 0) {
-      Call("create", [=, this] {
-        auto made = v_.CreateFile(name, O_RDWR);
-        if (made.ok()) file_ = *std::move(made);
-        return made.status();
-      });
-    } else {
-      OpenForWriting(name);
-      Call("ftruncate", [this] {
-        return v_.volume()
-            .SetAttributes(file_->inode->ino, {.size = 0}, file_.get())
-            .status();
-      });
-    }
-    if (file_ == nullptr) return;
-    Call("write", [&, this] { return v_.volume().Write(*file_, 0, text); });
-    CloseFile();
-  }
-
-  void Edit(const char* name, const std::string& path,
-            const std::function<Status(const Handle&)>& change) {
-    OpenForWriting(path);
-    Call(name, [&, this] { return change(*file_); });
-    CloseFile();
-  }
-
-  void OpenForWriting(const std::string& path) {
-    auto opened = v_.OpenFile(path, O_RDWR);
-    ASSERT_THAT(opened, IsOk());
-    file_ = *std::move(opened);
-  }
-
-  void CloseFile() {
-    if (file_ == nullptr) {  // lost when the volume became read-only
-      ++made_;
-      return;
-    }
-    Call("flush", [this] { return v_.volume().Flush(*file_); });
-    // Errors were told by Flush().
-    if (file_ != nullptr) {
-      EXPECT_THAT(v_.volume().Release(std::move(file_)), IsOk());
-    }
-    file_ = nullptr;
-  }
-
-  // Makes a call with the fault in it, and again without the fault if that
-  // failed.
-  void Call(const std::string& name, const std::function<Status()>& call) {
-    SCOPED_TRACE(absl::StrCat("call ", made_, ": ", name));
-    Counts before;
-    for (const FileOp kind : kKinds) before[kind] = v_.files().Count(kind);
-    if (reference_ != nullptr) v_.files().Inject(fault_);
-    const Status status = call();
-    const bool hit = reference_ != nullptr && v_.files().hits() > 0;
-    v_.files().Heal();
-    for (const FileOp kind : kKinds) {
-      counts_[kind] =
-          std::max(counts_[kind], v_.files().Count(kind) - before[kind]);
-    }
-    if (status.ok()) {
-      if (hit) passed_.insert(name);
-    } else if (!hit) {
-      ADD_FAILURE() << "fails without a fault: " << status;
-    } else {
-      ++failed_;
-      Failed(status, call);
-    }
-    Note(name);
-  }
-
-  // Closing cannot be repeated; the next open finds the tree.
-  void Close() {
-    if (reference_ != nullptr) v_.files().Inject(fault_);
-    const Status status = v_.volume().Close();
-    // A checkpoint, the mark, and a sync behind each.
-    for (const FileOp kind : {kOpWrite, kOpSync}) {
-      counts_[kind] = std::max(counts_[kind], 2);
-    }
-    if (!status.ok()) {
-      EXPECT_GT(v_.files().hits(), 0) << status;
-      EXPECT_THAT(status, HasErrno(fault_.error_number)) << "close";
-    }
-    v_.Close();
-    v_.files().Heal();
-    if (reference_ != nullptr) {
-      EXPECT_EQ(WithoutTimes(DumpAfterCrash(v_)), Before().crash) << "close";
-    }
-  }
-
-  void Failed(const Status& status, const std::function<Status()>& call) {
-    EXPECT_THAT(status, HasErrno(fault_.error_number));
-    if (!v_.is_open()) {
-      if (!torn_.empty()) {
-        EXPECT_TRUE(StoreAndSidecar() == torn_);
-      }
-    } else if (v_.volume().read_only()) {
-      return FailedSync();
-    } else {
-      EXPECT_EQ(v_.Dump(), before_);
-      EXPECT_EQ(WithoutTimes(DumpAfterCrash(v_)), Before().crash);
-    }
-    EXPECT_THAT(call(), IsOk());
-  }
-
-  // The bytes of the store, and behind them those that recovery has cut off.
-  std::string StoreAndSidecar() const {
-    std::string bytes = ReadWholeFile(v_.path());
-    const std::string sidecar = absl::StrCat(v_.path(), ".torn-", bytes.size());
-    if (RealFileSystem()->Info(sidecar).ok()) bytes += ReadWholeFile(sidecar);
-    return bytes;
-  }
-
-  // Operations before a failed sync may have been committed, or not.
-  void FailedSync() {
-    EXPECT_THAT(v_.volume().failure(), HasErrno(fault_.error_number));
-    const std::string dump = v_.Dump();
-    EXPECT_THAT(WithoutTimes(dump), testing::AnyOf(Before().live, Next().live));
-    EXPECT_THAT(v_.MakeDir("too late"), HasErrno(EROFS));
-    EXPECT_THAT(v_.volume().SyncAll(), HasErrno(fault_.error_number));
-    EXPECT_EQ(v_.Dump(), dump);
-    if (file_ != nullptr) v_.Abandon(std::move(file_));
-    v_.Crash();
-  }
-
-  const Expected& Before() const { return reference_->expected_[made_ - 1]; }
-  const Expected& Next() const { return reference_->expected_[made_]; }
-
-  void Note(const std::string& name) {
-    before_ = v_.Dump();
-    const std::string live = WithoutTimes(before_);
-    if (reference_ == nullptr) {
-      expected_.push_back({name, live, WithoutTimes(DumpAfterCrash(v_))});
-    } else if (made_ < reference_->expected_.size()) {
-      EXPECT_EQ(name, Next().call);
-      EXPECT_EQ(live, Next().live);
-    }
-    ++made_;
-  }
-
-  const Fault fault_;
-  const Script* const reference_ = nullptr;
-  TestVolume v_;
-  TestVolume::HandlePtr file_;
-  std::string before_;  // the dump, with times
-  std::string torn_;    // the bytes of a store that is to be recovered
-  size_t made_ = 0;     // calls so far
-  int failed_ = 0;
-  std::set<std::string> passed_;  // calls that succeeded in spite of the fault
-  Counts counts_;
-  std::vector<Expected> expected_;
+  std::string kept_;  // what the snapshot shows, without times
 };
 
 // If a call of one of these kinds fails, the operation fails. For other kinds,
@@ -447,7 +305,7 @@ class VolumeIoFaultTest : public testing::Test {
   // Runs the script with `fault` in the first, second, third… call of each of
   // the kinds; with VARVE_TEST_ROUNDS in each, and else, from the tenth on, in
   // every tenth. Returns how many calls of the script failed.
-  int RunAll(FileOps kinds, Fault fault) {
+  int RunAll(FileOps kinds, FaultyCalls::Fault fault) {
     static const Script* const reference = new Script;
     const int step = getenv("VARVE_TEST_ROUNDS") == nullptr ? 10 : 1;
     int failed = 0;

@@ -424,6 +424,18 @@ std::string TestVolume::DumpPast(const std::string& moment) {
   return dump;
 }
 
+std::string TestVolume::DumpAll() {
+  std::string dump = Dump();
+  const auto snapshots = volume_->Snapshots();
+  EXPECT_THAT(snapshots, IsOk());
+  if (!snapshots.ok()) return dump;
+  for (const Snapshot& snapshot : *snapshots) {
+    absl::StrAppend(&dump, "snapshot ", snapshot.name, "\n",
+                    DumpPast(snapshot.name));
+  }
+  return dump;
+}
+
 uint64_t TestVolume::LastCommit() {
   const auto now = volume_->FindMoment("now");
   EXPECT_THAT(now, IsOk());

@@ -114,6 +114,8 @@ class TestVolume {
   // The same by way of PastFiles of the open volume, which DumpAt() compares
   // with what it finds.
   std::string DumpPast(const std::string& moment);
+  // Dump(), and DumpPast() of each snapshot.
+  std::string DumpAll();
   // The number of the newest commit.
   uint64_t LastCommit();
   void AdvanceClock(absl::Duration time);

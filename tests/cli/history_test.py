@@ -4,6 +4,7 @@ compactions keep, on a mount and without one."""
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import unittest
@@ -195,6 +196,35 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual(self.varve("log", self.mount, "f").stdout, "")
         self.varve("ls", "--at", "1h", self.store.path, status=NOT_FOUND)
         self.varve("history", "policy", self.mount, "for ever", status=USAGE)
+
+    def test_the_log_can_be_followed(self):
+        self.write("before", "x")
+        with subprocess.Popen([varve_binary(), "log", self.mount, "-f", "-n", "4", "--op",
+                               "create,delete", "--json"], stdout=subprocess.PIPE,
+                              stdin=subprocess.DEVNULL) as follower:
+            try:
+                # It has begun when it shows what is made.
+                made = []
+
+                def shows():
+                    made.append("file %d" % len(made))
+                    self.write(made[-1], "x")
+                    return bool(select.select([follower.stdout], [], [], 0.2)[0])
+
+                wait_until(shows, "nothing is shown")
+                os.remove(self.path(made[-1]))
+                self.varve("compact", "--forget", self.mount)
+                for name in ("after one compaction", "and more", "and more still"):
+                    self.write(name, "x")
+                lines = [json.loads(line) for line in follower.stdout]
+                self.assertEqual(follower.wait(60), 0)
+            finally:
+                follower.kill()
+        self.assertEqual(len(lines), 4)
+        self.assertNotIn("before", [line["path"] for line in lines])
+        numbers = [line["sequence"] for line in lines]
+        self.assertEqual(numbers, sorted(numbers))
+        self.varve("log", self.mount, "-f", "--until", "now", status=USAGE)
 
     def test_a_mount_makes_snapshots_as_the_policy_has_it(self):
         self.write("f", "one")

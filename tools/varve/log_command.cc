@@ -13,6 +13,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"
@@ -21,6 +23,7 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/moment_text.h"
+#include "tools/varve/store_watch.h"
 #include "tools/varve/tree_path.h"
 
 namespace varve::tools {
@@ -36,6 +39,9 @@ this log shows it), a time (2026-11-28T22:00:00Z, or without the Z in local time
 yesterday (24 hours ago).
 )";
 
+// Following opens the store at most so often.
+constexpr absl::Duration kLeastPause = absl::Milliseconds(50);
+
 struct Arguments {
   std::string target;
   std::string path;
@@ -44,6 +50,7 @@ struct Arguments {
   std::string operations;
   std::optional<uint32_t> uid;
   size_t most = 0;
+  bool follow = false;
   bool json = false;
 };
 
@@ -55,12 +62,22 @@ class Logger {
         operations_(
             absl::StrSplit(arguments.operations, ',', absl::SkipEmpty())) {}
 
+  // Shows what there is, newest first.
   absl::Status Run();
+  // Shows what there is since the moment that the user has given, or now, and
+  // what comes, oldest first, until it fails.
+  absl::Status Follow();
 
  private:
+  // The number of the first commit that is to be shown.
+  absl::StatusOr<uint64_t> FindFirst(fs::Volume& volume) const;
   // Whether the user wants to see the operation.
   bool Wants(const fs::LoggedOperation& operation) const;
-  absl::StatusOr<bool> Show(const fs::LoggedCommit& commit);
+  // What is shown of the commit; empty if nothing is.
+  std::string TextOf(const fs::LoggedCommit& commit);
+  bool IsEnough() const {
+    return arguments_.most > 0 && shown_ >= arguments_.most;
+  }
   std::string LineOf(const fs::LoggedCommit& commit,
                      const fs::LoggedOperation& operation) const;
 
@@ -71,25 +88,61 @@ class Logger {
   size_t shown_ = 0;
 };
 
+absl::StatusOr<uint64_t> Logger::FindFirst(fs::Volume& volume) const {
+  if (arguments_.since.empty()) return 0;
+  const auto since = volume.FindMoment(arguments_.since);
+  if (since.ok()) return since->sequence + 1;
+  // If that is before all that is kept, there is nothing to leave out.
+  if (absl::IsNotFound(since.status())) return 0;
+  return ExplainHistory(since.status());
+}
+
 absl::Status Logger::Run() {
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place_));
-  uint64_t from = 0;
-  if (!arguments_.since.empty()) {
-    const auto since = volume->FindMoment(arguments_.since);
-    // If that is before all that is kept, there is nothing to leave out.
-    if (since.ok()) {
-      from = since->sequence + 1;
-    } else if (!absl::IsNotFound(since.status())) {
-      return ExplainHistory(since.status());
-    }
-  }
+  VARVE_ASSIGN_OR_RETURN(const uint64_t from, FindFirst(*volume));
   if (!arguments_.until.empty()) {
     const auto until = volume->FindMoment(arguments_.until);
     if (!until.ok()) return ExplainHistory(until.status());
     last_ = until->sequence;
   }
   return volume->ReadLog(
-      from, [this](const fs::LoggedCommit& commit) { return Show(commit); });
+      from, [this](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
+        const std::string text = TextOf(commit);
+        if (!text.empty()) VARVE_RETURN_IF_ERROR(Print(text));
+        return !IsEnough();
+      });
+}
+
+absl::Status Logger::Follow() {
+  VARVE_ASSIGN_OR_RETURN(StoreWatch watch, StoreWatch::Begin(place_.store));
+  std::optional<uint64_t> next;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place_));
+    const auto now = volume->FindMoment("now");
+    // A new store may have no commit yet.
+    const uint64_t end = now.ok() ? now->sequence + 1 : 0;
+    if (!next.has_value()) {
+      next = end;
+      if (!arguments_.since.empty()) {
+        VARVE_ASSIGN_OR_RETURN(next, FindFirst(*volume));
+      }
+    }
+    std::vector<fs::LoggedCommit> commits;
+    VARVE_RETURN_IF_ERROR(volume->ReadLog(
+        *next, [&](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
+          commits.push_back(commit);
+          return true;
+        }));
+    for (auto it = commits.rbegin(); it != commits.rend(); ++it) {
+      const std::string text = TextOf(*it);
+      if (!text.empty()) VARVE_RETURN_IF_ERROR(Print(text));
+      if (IsEnough()) return absl::OkStatus();
+    }
+    next = std::max(*next, end);
+    VARVE_RETURN_IF_ERROR(watch.Wait());
+    // sleep: under load, this takes what has come together.
+    absl::SleepFor(kLeastPause);
+  }
 }
 
 bool Logger::Wants(const fs::LoggedOperation& operation) const {
@@ -131,23 +184,24 @@ std::string Logger::LineOf(const fs::LoggedCommit& commit,
   return line;
 }
 
-absl::StatusOr<bool> Logger::Show(const fs::LoggedCommit& commit) {
-  if (commit.sequence > last_) return true;
-  if (arguments_.uid.has_value() && commit.uid != arguments_.uid) return true;
+std::string Logger::TextOf(const fs::LoggedCommit& commit) {
   std::string text;
+  if (commit.sequence > last_) return text;
+  if (arguments_.uid.has_value() && commit.uid != arguments_.uid) return text;
   for (const fs::LoggedOperation& operation : commit.operations) {
     if (!Wants(operation)) continue;
     text += LineOf(commit, operation);
-    if (++shown_ == arguments_.most) break;
+    ++shown_;
+    if (IsEnough()) break;
   }
-  if (!text.empty()) VARVE_RETURN_IF_ERROR(Print(text));
-  return arguments_.most == 0 || shown_ < arguments_.most;
+  return text;
 }
 
 absl::Status Log(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
                          FindHistoryPlace(arguments.target, arguments.path));
-  return Logger(arguments, place).Run();
+  Logger logger(arguments, place);
+  return arguments.follow ? logger.Follow() : logger.Run();
 }
 
 // A content that a file had.
@@ -230,7 +284,9 @@ void AddLogCommand(CLI::App& app, Action& action) {
           "rename,\n"
           "link, attributes, xattr, snapshot, drop-snapshot, forget, policy. "
           "With\n"
-          "--json, one object a line. Works while the store is mounted.\n\n",
+          "--json, one object a line. Works while the store is mounted; with "
+          "-f it waits\n"
+          "for what happens next.\n\n",
           kMoments,
           "\nExample:\n  varve log ~/photos --since 2h --op delete,rename\n"));
   auto arguments = std::make_shared<Arguments>();
@@ -246,6 +302,11 @@ void AddLogCommand(CLI::App& app, Action& action) {
                      "Only these, such as delete,rename");
   command.add_option("--by", arguments->uid, "Only what this user id did");
   command.add_option("-n", arguments->most, "At most so many lines");
+  command
+      .add_flag(
+          "-f,--follow", arguments->follow,
+          "Go on with what happens from now on (or since T), oldest first")
+      ->excludes("--until");
   command.add_flag("--json", arguments->json, "Print JSON");
   OnCommand(command, action, arguments, &Log);
 }
