@@ -18,14 +18,15 @@ namespace {
 using PastInode = HistoryDirectory::PastInode;
 
 void ListInControl(FuseContext& context, ListingRequest& request,
-                   fuse_ino_t ino, off_t offset) {
+                   fuse_ino_t ino, off_t offset, bool reference) {
   const auto cookie = static_cast<uint64_t>(offset);
   const auto add = [&](const Volume::Entry& entry) {
     return request.Add(entry);
   };
-  request.Reply(HistoryDirectory::Owns(ino)
-                    ? context.control.history().ReadDirectory(ino, cookie, add)
-                    : context.control.ReadDirectory(ino, cookie, add));
+  request.Reply(
+      HistoryDirectory::Owns(ino)
+          ? context.control.history().ReadDirectory(ino, cookie, reference, add)
+          : context.control.ReadDirectory(ino, cookie, add));
 }
 
 absl::StatusOr<Stat> StatInControl(FuseContext& context, fuse_ino_t ino) {
@@ -43,7 +44,10 @@ void LookupInControl(FuseContext& context, EntryRequest& request,
   }
   const absl::StatusOr<Stat> stat =
       context.control.history().Lookup(parent, name);
-  if (!HistoryDirectory::IsPast(parent)) return request.ReplyUncached(stat);
+  if (!HistoryDirectory::IsPast(parent) ||
+      (stat.ok() && !HistoryDirectory::IsPast(stat->ino))) {
+    return request.ReplyUncached(stat);
+  }
   if (!stat.ok() && ErrnoOf(stat.status()) == ENOENT) {
     return request.ReplyNoEntry();
   }
@@ -77,7 +81,7 @@ void ReadDirectoryInControl(FuseContext& context, ListingRequest& request,
                             fuse_ino_t ino, size_t size, off_t offset,
                             struct fuse_file_info*) {
   request.Begin(size, ListingRequest::Form::kNames);
-  ListInControl(context, request, ino, offset);
+  ListInControl(context, request, ino, offset, /*reference=*/false);
 }
 
 void ReadDirectoryPlusInControl(FuseContext& context, ListingRequest& request,
@@ -88,7 +92,7 @@ void ReadDirectoryPlusInControl(FuseContext& context, ListingRequest& request,
                       : HistoryDirectory::Owns(ino)
                           ? Form::kWithoutAttributes
                           : Form::kWithUncachedAttributes);
-  ListInControl(context, request, ino, offset);
+  ListInControl(context, request, ino, offset, /*reference=*/true);
 }
 
 void GetAttributesInControl(FuseContext& context, AttributesRequest& request,

@@ -11,8 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
+#include "engine/entry/entry.h"
 #include "fs/base/error.h"
 #include "fs/history/moment_names.h"
+#include "fs/history/policy.h"
 
 namespace varve::fs {
 namespace {
@@ -106,37 +108,50 @@ Stat HistoryDirectory::DirectoryStat(uint64_t ino) {
   return stat;
 }
 
-HistoryDirectory::View HistoryDirectory::Open(uint64_t parent,
-                                              absl::string_view name,
-                                              uint64_t moment) {
+absl::StatusOr<HistoryDirectory::View> HistoryDirectory::Open(
+    uint64_t parent, absl::string_view name, uint64_t moment) {
   std::string key = absl::StrCat(parent, "/", moment, "/", name);
   absl::MutexLock lock(&mu_);
   if (const auto it = by_key_.find(key); it != by_key_.end()) {
-    views_.splice(views_.begin(), views_, it->second);
-    return views_.front();
+    View& view = views_[it->second];
+    ++view.references;
+    return view;
   }
-  if (views_.size() >= kMostViews) {
-    by_key_.erase(views_.back().key);
-    by_number_.erase(views_.back().number & kViewMask);
-    views_.pop_back();
-  }
-  // There are many more numbers than views.
-  while (by_number_.contains(next_number_ & kViewMask)) ++next_number_;
-  views_.push_front({.number = next_number_++,
+  if (views_.size() >= kMostViews) return PosixError(ENFILE);
+  while (views_.contains(next_number_ % kMostViews)) ++next_number_;
+  const View view = {.number = next_number_++ % kMostViews,
                      .parent = parent,
-                     .key = std::move(key),
-                     .moment = moment});
-  by_key_.emplace(views_.front().key, views_.begin());
-  by_number_.emplace(views_.front().number & kViewMask, views_.begin());
-  return views_.front();
+                     .moment = moment,
+                     .generation = static_cast<uint32_t>(HashKey(key)),
+                     .key = key,
+                     .references = 1};
+  by_key_.emplace(std::move(key), view.number);
+  views_.emplace(view.number, view);
+  return view;
 }
 
 absl::StatusOr<HistoryDirectory::View> HistoryDirectory::FindView(
     uint64_t ino) {
   absl::MutexLock lock(&mu_);
-  const auto it = by_number_.find((ino >> kTreeBits) & kViewMask);
-  if (it == by_number_.end()) return PosixError(ESTALE);
-  return *it->second;
+  const auto it = views_.find((ino >> kTreeBits) % kMostViews);
+  if (it == views_.end()) return PosixError(ESTALE);
+  return it->second;
+}
+
+void HistoryDirectory::Reference(const View& view) {
+  absl::MutexLock lock(&mu_);
+  const auto it = views_.find(view.number);
+  if (it != views_.end()) ++it->second.references;
+}
+
+void HistoryDirectory::Forget(uint64_t ino, uint64_t count) {
+  absl::MutexLock lock(&mu_);
+  const auto it = views_.find((ino >> kTreeBits) % kMostViews);
+  if (it == views_.end()) return;
+  it->second.references -= std::min(count, it->second.references);
+  if (it->second.references > 0) return;
+  by_key_.erase(it->second.key);
+  views_.erase(it);
 }
 
 absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Find(
@@ -147,20 +162,64 @@ absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Find(
 
 absl::StatusOr<Stat> HistoryDirectory::In(const View& view, Stat stat) {
   if (stat.ino > kTreeMask) return PosixError(EOVERFLOW);
-  stat.ino |= kPast | (view.number & kViewMask) << kTreeBits;
-  // An inode number that was used before gets another generation.
-  stat.attributes.generation += static_cast<uint32_t>(view.number / kViewMask);
+  stat.ino |= kPast | view.number << kTreeBits;
+  stat.attributes.generation += view.generation;
   return stat;
 }
 
 absl::StatusOr<uint64_t> HistoryDirectory::FindMoment(uint64_t parent,
                                                       absl::string_view name) {
-  if (parent != kSnapshots) {
-    return volume_.past_files().Resolve(name, Timestamp::Now());
+  if (parent == kAt) return FindByTime(parent, name);
+  if (parent == kSnapshots) {
+    VARVE_ASSIGN_OR_RETURN(const auto snapshot, volume_.FindSnapshot(name));
+    if (!snapshot.has_value()) return PosixError(ENOENT);
+    return snapshot->sequence;
   }
-  VARVE_ASSIGN_OR_RETURN(const auto snapshot, volume_.FindSnapshot(name));
-  if (!snapshot.has_value()) return PosixError(ENOENT);
-  return snapshot->sequence;
+  // A snapshot is meant by the name under which it is listed, though more may
+  // have happened in that second.
+  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.Snapshots());
+  std::optional<uint64_t> moment;
+  for (const Snapshot& snapshot : snapshots) {
+    if (GmtName(snapshot.time) == name) {
+      moment = std::max(moment.value_or(0), snapshot.sequence);
+    }
+  }
+  if (moment.has_value()) return *moment;
+  return FindByTime(parent, name);
+}
+
+absl::StatusOr<uint64_t> HistoryDirectory::FindByTime(uint64_t parent,
+                                                      absl::string_view name) {
+  // A span means the same until it is not used for a tenth of it, and at most
+  // for as long as it is.
+  constexpr size_t kMostMeanings = 1000;
+  std::optional<absl::Duration> span = ParseSpan(name);
+  if (name == "yesterday") span = absl::Hours(24);
+  const absl::Time now = absl::Now();
+  if (parent == kAt && span.has_value()) {
+    absl::MutexLock lock(&mu_);
+    const auto it = meanings_.find(name);
+    if (it != meanings_.end()) {
+      Meaning& meaning = it->second;
+      const absl::Duration pause =
+          std::min(*span / 10, absl::Duration(absl::Minutes(1)));
+      if (now >= meaning.used && now - meaning.used < pause &&
+          now - meaning.found < *span) {
+        meaning.used = now;
+        return meaning.moment;
+      }
+      meanings_.erase(it);
+    }
+  }
+  VARVE_ASSIGN_OR_RETURN(const uint64_t moment,
+                         volume_.past_files().Resolve(name, ToTimestamp(now)));
+  if (parent == kAt && span.has_value()) {
+    absl::MutexLock lock(&mu_);
+    if (meanings_.size() >= kMostMeanings) meanings_.clear();
+    meanings_[std::string(name)] = {
+        .moment = moment, .found = now, .used = now};
+  }
+  return moment;
 }
 
 absl::StatusOr<Stat> HistoryDirectory::Lookup(uint64_t parent,
@@ -169,19 +228,23 @@ absl::StatusOr<Stat> HistoryDirectory::Lookup(uint64_t parent,
     VARVE_ASSIGN_OR_RETURN(const View view, FindView(parent));
     const uint64_t ino = parent & kTreeMask;
     if (name == ".." && ino == kRootIno) return DirectoryStat(view.parent);
-    VARVE_ASSIGN_OR_RETURN(const Stat stat,
+    VARVE_ASSIGN_OR_RETURN(const Stat found,
                            volume_.past_files().Lookup(view.moment, ino, name));
-    return In(view, stat);
+    VARVE_ASSIGN_OR_RETURN(const Stat stat, In(view, found));
+    Reference(view);
+    return stat;
   }
   if (name == ".") return DirectoryStat(parent);
   if (name.size() > kMaxNameSize) return PosixError(ENAMETOOLONG);
   // Of what is no name, such as "..", there is no snapshot or moment.
   const absl::StatusOr<uint64_t> moment = FindMoment(parent, name);
   if (!moment.ok()) return Ordinary(moment.status());
-  const View view = Open(parent, name, *moment);
-  VARVE_ASSIGN_OR_RETURN(const Stat stat, volume_.past_files().GetAttributes(
-                                              view.moment, kRootIno));
-  return In(view, stat);
+  VARVE_ASSIGN_OR_RETURN(const View view, Open(parent, name, *moment));
+  const absl::StatusOr<Stat> root =
+      volume_.past_files().GetAttributes(view.moment, kRootIno);
+  const absl::StatusOr<Stat> stat = root.ok() ? In(view, *root) : root;
+  if (!stat.ok()) Forget(kPast | view.number << kTreeBits, 1);
+  return stat;
 }
 
 absl::StatusOr<Stat> HistoryDirectory::GetAttributes(uint64_t ino) {
@@ -193,7 +256,7 @@ absl::StatusOr<Stat> HistoryDirectory::GetAttributes(uint64_t ino) {
 }
 
 absl::Status HistoryDirectory::ReadPast(
-    const View& view, uint64_t ino, uint64_t cookie,
+    const View& view, uint64_t ino, uint64_t cookie, bool reference,
     const std::function<bool(const Volume::Entry&)>& visit) {
   absl::Status status;
   VARVE_RETURN_IF_ERROR(volume_.past_files().ReadDirectory(
@@ -202,7 +265,9 @@ absl::Status HistoryDirectory::ReadPast(
         absl::StatusOr<Stat> shown = In(view, stat);
         if (name == ".." && ino == kRootIno) shown = DirectoryStat(view.parent);
         status = shown.status();
-        return status.ok() && visit({name, *shown, next});
+        if (!status.ok() || !visit({name, *shown, next})) return false;
+        if (reference && name != "." && name != "..") Reference(view);
+        return true;
       }));
   return status;
 }
@@ -240,11 +305,11 @@ absl::StatusOr<std::vector<std::string>> HistoryDirectory::ListedIn(
 }
 
 absl::Status HistoryDirectory::ReadDirectory(
-    uint64_t ino, uint64_t cookie,
+    uint64_t ino, uint64_t cookie, bool reference,
     const std::function<bool(const Volume::Entry&)>& visit) {
   if (IsPast(ino)) {
     VARVE_ASSIGN_OR_RETURN(const View view, FindView(ino));
-    return ReadPast(view, ino & kTreeMask, cookie, visit);
+    return ReadPast(view, ino & kTreeMask, cookie, reference, visit);
   }
   if (cookie < 1 && !visit({".", DirectoryStat(ino), 1})) {
     return absl::OkStatus();

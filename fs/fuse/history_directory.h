@@ -10,17 +10,17 @@
 // The trees are read-only. Each look-up of a name in these three directories
 // shows the tree under inode numbers of its own: so no file in it is taken for
 // a hard link of another, and no directory has two names. The kernel may cache
-// what is in a tree, as it never changes, but not how one gets there.
+// what is in a tree, as it never changes, but not how one gets there. A span
+// such as 2h means the same moment while somebody works with it, so that a copy
+// of such a tree is the copy of one moment.
 //
 // Thread-safe.
 
 #ifndef VARVE_FS_FUSE_HISTORY_DIRECTORY_H_
 #define VARVE_FS_FUSE_HISTORY_DIRECTORY_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +31,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
@@ -59,16 +60,20 @@ class HistoryDirectory {
     uint64_t moment = 0;
     uint64_t ino = 0;  // in the tree
   };
-  // ESTALE if it was not looked up for long, or is none.
+  // ESTALE if there is none, as after a remount.
   absl::StatusOr<PastInode> Find(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
   // As Volume::ReadDirectory() does. Outside of past trees, of the names only
-  // the types are given.
+  // the types are given, and no references are added.
   absl::Status ReadDirectory(
-      uint64_t ino, uint64_t cookie,
+      uint64_t ino, uint64_t cookie, bool reference,
       const std::function<bool(const Volume::Entry&)>& visit);
+  // Removes `count` references of the kernel to an inode of a past tree.
+  // Lookup(), MakeDirectory() and ReadDirectory() add one for each inode that
+  // they return.
+  void Forget(uint64_t ino, uint64_t count) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Makes, removes and renames a snapshot, if `parent` is the directory of the
   // snapshots; else EROFS. Errors as for the operations of Volume.
@@ -84,29 +89,42 @@ class HistoryDirectory {
   static constexpr uint64_t kPast = uint64_t{1} << 62;
   static constexpr int kTreeBits = 40;
   static constexpr uint64_t kTreeMask = (uint64_t{1} << kTreeBits) - 1;
-  static constexpr uint64_t kViewMask = (uint64_t{1} << 22) - 1;
-  // The views that were looked up last are remembered, so many of them.
-  static constexpr size_t kMostViews = size_t{1} << 16;
+  static constexpr uint64_t kMostViews = uint64_t{1} << 22;
 
-  // A tree under a name.
+  // A tree under a name. It lives as long as the kernel knows inodes of it.
   struct View {
-    uint64_t number = 0;  // each is given once
+    uint64_t number = 0;
     uint64_t parent = 0;  // one of the three directories
-    std::string key;      // directory, name and moment
     uint64_t moment = 0;
+    // Tells views apart that have the same number one after the other, also
+    // those of an earlier mount: it goes into the generation of all inodes.
+    uint32_t generation = 0;
+    std::string key;          // directory, name and moment
+    uint64_t references = 0;  // the kernel's, to all its inodes
   };
-  using Views = std::list<View>;
+  // What a name such as "2h" was found to be, for as long as somebody works
+  // with it.
+  struct Meaning {
+    uint64_t moment = 0;
+    absl::Time found;
+    absl::Time used;
+  };
 
-  // The view of that name and moment, made if there is none yet.
-  View Open(uint64_t parent, absl::string_view name, uint64_t moment)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  // The view of that name and moment, made if there is none yet, with another
+  // reference. ENFILE if there are too many.
+  absl::StatusOr<View> Open(uint64_t parent, absl::string_view name,
+                            uint64_t moment) ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<View> FindView(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+  void Reference(const View& view) ABSL_LOCKS_EXCLUDED(mu_);
   // Gives the attributes the inode number that they have in the view. EOVERFLOW
   // if there is none.
   static absl::StatusOr<Stat> In(const View& view, Stat stat);
   absl::StatusOr<uint64_t> FindMoment(uint64_t parent, absl::string_view name);
+  absl::StatusOr<uint64_t> FindByTime(uint64_t parent, absl::string_view name)
+      ABSL_LOCKS_EXCLUDED(mu_);
   Stat DirectoryStat(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ReadPast(const View& view, uint64_t ino, uint64_t cookie,
+                        bool reference,
                         const std::function<bool(const Volume::Entry&)>& visit);
   // The names in one of the three directories.
   absl::StatusOr<std::vector<std::string>> ListedIn(uint64_t ino);
@@ -115,13 +133,10 @@ class HistoryDirectory {
   Volume& volume_;
   const uint64_t parent_;
   absl::Mutex mu_;
-  Views views_ ABSL_GUARDED_BY(mu_);  // those used last come first
-  absl::flat_hash_map<std::string, Views::iterator> by_key_
-      ABSL_GUARDED_BY(mu_);
-  // By the bits of the number that inodes have.
-  absl::flat_hash_map<uint64_t, Views::iterator> by_number_
-      ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint64_t, View> views_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<std::string, uint64_t> by_key_ ABSL_GUARDED_BY(mu_);
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::flat_hash_map<std::string, Meaning> meanings_ ABSL_GUARDED_BY(mu_);
   // When it was seen that snapshots have changed, and how often they had.
   Timestamp changed_ ABSL_GUARDED_BY(mu_);
   uint64_t changes_ ABSL_GUARDED_BY(mu_);

@@ -92,6 +92,9 @@ void History(FuseContext& context, IoctlRequest& request,
   std::memcpy(call.get(), buffers.in.data(), sizeof(*call));
   const absl::Status status = CallHistory(context.volume, *call);
   if (!status.ok()) return request.Fail(status);
+  if (context.forget_listing) {
+    context.forget_listing(HistoryDirectory::kSnapshots);
+  }
   AnswerWith(request, *call, buffers);
 }
 

@@ -58,15 +58,23 @@ void Lookup(FuseContext& context, EntryRequest& request, fuse_ino_t parent,
 }
 
 // There is nothing to forget of inodes that the volume does not know.
+void ForgetOne(FuseContext& context, fuse_ino_t ino, uint64_t count) {
+  if (HistoryDirectory::IsPast(ino)) {
+    context.control.history().Forget(ino, count);
+  } else {
+    context.volume.Forget(ino, count);
+  }
+}
+
 void Forget(FuseContext& context, ForgetRequest&, fuse_ino_t ino,
             uint64_t count) {
-  context.volume.Forget(ino, count);
+  ForgetOne(context, ino, count);
 }
 
 void ForgetMany(FuseContext& context, ForgetRequest&, size_t count,
                 struct fuse_forget_data* forgets) {
   for (size_t i = 0; i < count; ++i) {
-    context.volume.Forget(forgets[i].ino, forgets[i].nlookup);
+    ForgetOne(context, forgets[i].ino, forgets[i].nlookup);
   }
 }
 

@@ -362,6 +362,38 @@ TEST_F(ControlAnswersTest, ListingsHaveItsNames) {
   EXPECT_EQ(Error(FUSE_READDIR, kStatus, body), ENOTDIR);
 }
 
+TEST_F(ControlAnswersTest, APastTreeLivesAsLongAsTheKernelKnowsIt) {
+  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  const auto look_up = [this](uint64_t parent, const std::string& name) {
+    return As<fuse_entry_out>(Ask(FUSE_LOOKUP, parent, Text(name)));
+  };
+  const auto forget = [this](uint64_t ino) {
+    Ask(FUSE_FORGET, ino, Raw(fuse_forget_in{.nlookup = 1}));
+  };
+  const uint64_t snapshots = look_up(kControl, "snapshots").nodeid;
+  const fuse_entry_out root = look_up(snapshots, "s");
+  const uint64_t f = look_up(root.nodeid, "f").nodeid;
+  EXPECT_NE(f, Ino("f"));
+  const std::string body = Raw(fuse_getattr_in{});
+  forget(root.nodeid);
+  EXPECT_EQ(Error(FUSE_GETATTR, f, body), 0);
+  // Many others do not harm it.
+  for (int i = 0; i < 1000; ++i) {
+    const uint64_t at = look_up(kControl, "at").nodeid;
+    forget(look_up(at, absl::StrCat("2999-01-01T00:00:00.", i, "Z")).nodeid);
+  }
+  EXPECT_EQ(Error(FUSE_GETATTR, f, body), 0);
+  forget(f);
+  EXPECT_EQ(Error(FUSE_GETATTR, f, body), ESTALE);
+  const fuse_entry_out again = look_up(snapshots, "s");
+  EXPECT_EQ(again.generation, root.generation);
+  EXPECT_NE(again.nodeid, root.nodeid);
+  // Another view has another generation, so that a handle of one is none of
+  // the other.
+  ASSERT_THAT(volume().CreateSnapshot("t"), IsOk());
+  EXPECT_NE(look_up(snapshots, "t").generation, root.generation);
+}
+
 TEST_F(ControlAnswersTest, ForgettingHasNoAnswer) {
   EXPECT_FALSE(
       Ask(FUSE_FORGET, kControl, Raw(fuse_forget_in{.nlookup = 1})).came);

@@ -313,10 +313,12 @@ absl::Status FuseServer::Impl::Mount() {
 void FuseServer::Impl::BeginForgetting() {
   constexpr absl::Duration kLongestWait = absl::Seconds(2);
   forgetter_ = std::make_unique<Forgetter>();
-  context_.volume.set_on_stale([this](uint64_t ino) {
+  const auto forget = [this](uint64_t ino) {
     forgetter_->Add(
         [this, ino] { fuse_lowlevel_notify_inval_inode(session_, ino, 0, 0); });
-  });
+  };
+  context_.volume.set_on_stale(forget);
+  context_.forget_listing = forget;
   context_.volume.set_on_names_stale([this](const StaleNames& names) {
     forgetter_->Add([this, names] {
       for (const auto& [directory, name] : names) {

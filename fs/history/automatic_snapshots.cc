@@ -21,18 +21,12 @@
 namespace varve::fs {
 namespace {
 
-struct Automatic {
-  std::string name;
-  uint64_t sequence = 0;
-  Timestamp time;
-};
-
 // What the tree says of snapshots.
 struct Present {
   HistoryPolicy policy;
   std::vector<std::string> names;
   std::vector<RetentionCase> cases;  // in the order of the names
-  std::optional<Automatic> newest;
+  NewestAutomatic newest;
   std::vector<std::string> unwanted;
 };
 
@@ -46,11 +40,9 @@ absl::StatusOr<Present> ReadPresent(const Core& core, Timestamp now)
         present.cases.push_back({.time = ToTime(snapshot.time),
                                  .automatic = snapshot.is_automatic(),
                                  .held = snapshot.is_held()});
-        const bool is_newer = !present.newest.has_value() ||
-                              present.newest->sequence < snapshot.sequence;
-        if (snapshot.is_automatic() && is_newer) {
-          present.newest = {.name = std::string(snapshot.name),
-                            .sequence = snapshot.sequence,
+        if (snapshot.is_automatic() &&
+            snapshot.sequence > present.newest.sequence) {
+          present.newest = {.sequence = snapshot.sequence,
                             .time = snapshot.time};
         }
         return true;
@@ -103,27 +95,29 @@ absl::StatusOr<bool> HasChangedSince(Core& core, uint64_t sequence)
 bool IsDue(const Present& present, Timestamp now) {
   const std::optional<Period> period = present.policy.ShortestPeriod();
   if (!period.has_value()) return false;
-  if (!present.newest.has_value()) return true;
+  if (present.newest.sequence == 0) return true;
   const absl::TimeZone zone = present.policy.TimeZone();
   // Where the clock was set back, nothing is due before it has caught up.
   return BeginOf(*period, ToTime(now), zone) >
-         BeginOf(*period, ToTime(present.newest->time), zone);
+         BeginOf(*period, ToTime(present.newest.time), zone);
 }
 
 }  // namespace
 
-absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now) {
+absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
+                                      NewestAutomatic& newest) {
   absl::MutexLock commit_lock(&core.commit_mu);
   Present present;
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
     VARVE_ASSIGN_OR_RETURN(present, ReadPresent(core, now));
   }
+  if (present.newest.sequence < newest.sequence) present.newest = newest;
+  newest = present.newest;
   std::optional<std::string> name;
   if (IsDue(present, now)) {
-    const uint64_t since =
-        present.newest.has_value() ? present.newest->sequence : 0;
-    VARVE_ASSIGN_OR_RETURN(const bool changed, HasChangedSince(core, since));
+    VARVE_ASSIGN_OR_RETURN(const bool changed,
+                           HasChangedSince(core, newest.sequence));
     std::string text = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(now),
                                         absl::UTCTimeZone());
     const bool is_taken = std::find(present.names.begin(), present.names.end(),
@@ -143,7 +137,12 @@ absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now) {
                            .flags = PutSnapshot::kAutomatic,
                            .name = *name});
   }
-  return commit.Finish();
+  const NewestAutomatic made = {
+      .sequence = commit.sequence(),
+      .time = std::max(core.latest_time, commit.time())};
+  VARVE_RETURN_IF_ERROR(commit.Finish());
+  if (name.has_value()) newest = made;
+  return absl::OkStatus();
 }
 
 }  // namespace varve::fs

@@ -5,6 +5,8 @@
 #ifndef VARVE_FS_HISTORY_AUTOMATIC_SNAPSHOTS_H_
 #define VARVE_FS_HISTORY_AUTOMATIC_SNAPSHOTS_H_
 
+#include <cstdint>
+
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "fs/format/timestamp.h"
@@ -12,12 +14,20 @@
 
 namespace varve::fs {
 
+// What is remembered of the newest automatic snapshot of a session: a user may
+// have deleted it.
+struct NewestAutomatic {
+  uint64_t sequence = 0;  // 0 if there was none
+  Timestamp time;
+};
+
 // In one commit, makes a snapshot, named by its time, if a period of the policy
 // has begun since the last automatic one and the tree has changed since then;
 // and removes the automatic snapshots that the policy no longer keeps. Does
 // nothing if there is nothing to do. Fails as a commit does; DATA_LOSS if what
 // leads to the moments is damaged.
-absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now)
+absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
+                                      NewestAutomatic& newest)
     ABSL_SHARED_LOCKS_REQUIRED(core.relocation_mu)
         ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 

@@ -6,7 +6,10 @@
 #include <memory>
 #include <utility>
 #include <variant>
+#include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/format/commit_record.h"
@@ -48,9 +51,13 @@ class Describer {
   };
 
   PastTree& tree_;
-  std::vector<Lost> lost_;          // names that the commit drops
-  std::vector<uint64_t> existing_;  // inodes it changes that were there before
-  std::vector<uint64_t> told_;      // inodes of which something has been said
+  std::vector<Lost> lost_;  // names that the commit drops
+  // Their places in `lost_`, by inode, the next one last.
+  absl::flat_hash_map<uint64_t, std::vector<size_t>> lost_of_;
+  // Inodes that it changes or names, and that were there before.
+  absl::flat_hash_set<uint64_t> existing_;
+  // Inodes of which something has been said.
+  absl::flat_hash_set<uint64_t> told_;
 };
 
 // A path is for people to read. Where the tree is damaged, there is none.
@@ -63,9 +70,14 @@ std::string Describer::PathOf(uint64_t ino) const {
 
 void Describer::Before(const Change& change) {
   const TreeReader& reader = tree_.reader();
+  const auto note = [&](uint64_t ino) {
+    const auto inode = reader.FindInode(ino);
+    if (inode.ok() && inode->has_value()) existing_.insert(ino);
+  };
   if (const auto* put = std::get_if<PutInode>(&change)) {
-    const auto inode = reader.FindInode(put->ino);
-    if (inode.ok() && inode->has_value()) existing_.push_back(put->ino);
+    note(put->ino);
+  } else if (const auto* named = std::get_if<PutName>(&change)) {
+    note(named->ino);
   } else if (const auto* drop = std::get_if<DropName>(&change)) {
     Lost lost = {.path = PathIn(drop->parent, drop->name)};
     const auto name = reader.FindName(drop->parent, drop->name);
@@ -92,30 +104,23 @@ void Describer::Add(Kind kind, std::string path, uint64_t ino,
 }
 
 void Describer::AddOnce(Kind kind, uint64_t ino, LoggedCommit& commit) {
-  if (std::find(told_.begin(), told_.end(), ino) != told_.end()) return;
-  told_.push_back(ino);
+  if (!told_.insert(ino).second) return;
   Add(kind, PathOf(ino), ino, commit);
 }
 
 void Describer::After(const Change& change, LoggedCommit& commit) {
   if (const auto* put = std::get_if<PutName>(&change)) {
     std::string path = PathIn(put->parent, put->name);
-    const auto from =
-        std::find_if(lost_.begin(), lost_.end(), [put](const Lost& lost) {
-          return lost.ino == put->ino && !lost.is_renamed;
-        });
-    told_.push_back(put->ino);
-    if (from != lost_.end()) {
-      from->is_renamed = true;
-      return Add(Kind::kRename, std::move(path), put->ino, commit, from->path);
+    const bool is_told = !told_.insert(put->ino).second;
+    if (const auto of = lost_of_.find(put->ino);
+        of != lost_of_.end() && !of->second.empty()) {
+      Lost& from = lost_[of->second.back()];
+      of->second.pop_back();
+      from.is_renamed = true;
+      return Add(Kind::kRename, std::move(path), put->ino, commit, from.path);
     }
-    const auto inode = tree_.reader().FindInode(put->ino);
-    const bool has_more = inode.ok() && inode->has_value() &&
-                          (*inode)->is_regular() && (*inode)->links > 1;
-    const bool existed = std::find(existing_.begin(), existing_.end(),
-                                   put->ino) != existing_.end();
-    Add(has_more || existed ? Kind::kLink : Kind::kCreate, std::move(path),
-        put->ino, commit);
+    Add(is_told || existing_.contains(put->ino) ? Kind::kLink : Kind::kCreate,
+        std::move(path), put->ino, commit);
   } else if (const auto* author = std::get_if<NoteAuthor>(&change)) {
     commit.uid = author->uid;
   } else if (const auto* snapshot = std::get_if<PutSnapshot>(&change)) {
@@ -144,6 +149,7 @@ absl::StatusOr<LoggedCommit> Describer::Describe(const CommitHeader& header,
     Before(*change);
     changes.push_back(*std::move(change));
   }
+  for (size_t i = lost_.size(); i-- > 0;) lost_of_[lost_[i].ino].push_back(i);
   VARVE_RETURN_IF_ERROR(tree_.Apply(record, header));
   for (const Change& change : changes) After(change, commit);
   for (const Lost& lost : lost_) {
@@ -152,7 +158,7 @@ absl::StatusOr<LoggedCommit> Describer::Describe(const CommitHeader& header,
                                  .path = lost.path,
                                  .ino = lost.ino,
                                  .is_directory = lost.is_directory});
-    told_.push_back(lost.ino);
+    told_.insert(lost.ino);
   }
   for (const Change& change : changes) {
     if (const auto* set = std::get_if<SetContent>(&change)) {

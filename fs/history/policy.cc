@@ -113,7 +113,7 @@ absl::Status HistoryPolicy::ReadRule(absl::string_view name,
 }
 
 absl::StatusOr<HistoryPolicy> HistoryPolicy::Parse(absl::string_view text) {
-  HistoryPolicy policy = {.within = absl::ZeroDuration()};
+  HistoryPolicy policy;
   for (const absl::string_view rule :
        absl::StrSplit(text, absl::ByAnyChar(" \t\n,"), absl::SkipEmpty())) {
     const std::pair<absl::string_view, absl::string_view> parts =

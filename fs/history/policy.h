@@ -2,9 +2,10 @@
 // themselves, as a text such as "within=7d hourly=48 daily=30".
 //
 //   within=SPAN   all moments of the last SPAN: a number and s, m, h, d, w or
-//                 y, or 0 for none. History then takes at most as much room as
-//                 what is live, or 64 MiB if that is more, and yields to a full
-//                 disk, oldest first.
+//                 y, or 0 for none; if there is no such rule, of the last day.
+//                 History then takes at most as much room as what is live, or
+//                 64 MiB if that is more, and yields to a full disk, oldest
+//                 first.
 //   within=SPAN!  the same without these bounds
 //   hourly=N      a snapshot each hour in which something has changed, and the
 //                 last one of each of the last N hours that have one is kept;

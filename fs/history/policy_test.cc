@@ -40,10 +40,9 @@ TEST(HistoryPolicyTest, ReadsItsOwnText) {
   EXPECT_EQ(*HistoryPolicy::Parse(HistoryPolicy::kDefault), HistoryPolicy());
 }
 
-TEST(HistoryPolicyTest, NoRuleKeepsNothing) {
-  const auto policy = HistoryPolicy::Parse("");
-  ASSERT_THAT(policy, IsOk());
-  EXPECT_EQ(policy->within, absl::ZeroDuration());
+TEST(HistoryPolicyTest, TheWindowHasToBeGivenUpExpressly) {
+  EXPECT_EQ(*HistoryPolicy::Parse(""), HistoryPolicy());
+  EXPECT_EQ(HistoryPolicy::Parse("hourly=48")->Text(), "within=1d hourly=48");
 }
 
 TEST(HistoryPolicyTest, SaysWhichRuleIsNone) {

@@ -60,10 +60,11 @@ TEST(RetentionTest, RulesAreOred) {
 TEST(RetentionTest, PeriodsAreThoseOfTheZone) {
   const std::vector<std::string> times = {"2026-11-28 22:30",
                                           "2026-11-28 23:30"};
-  EXPECT_THAT(Plan("daily=9", times, "2026-11-29 12:00"),
+  EXPECT_THAT(Plan("within=0 daily=9", times, "2026-11-29 12:00"),
               ElementsAre("", "daily 1 of 9"));
-  EXPECT_THAT(Plan("daily=9 zone=Europe/Berlin", times, "2026-11-29 12:00"),
-              ElementsAre("daily 2 of 9", "daily 1 of 9"));
+  EXPECT_THAT(
+      Plan("within=0 daily=9 zone=Europe/Berlin", times, "2026-11-29 12:00"),
+      ElementsAre("daily 2 of 9", "daily 1 of 9"));
 }
 
 TEST(RetentionTest, NeverRemovesNamedHeldOrFutureOnes) {

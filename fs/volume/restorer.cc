@@ -40,6 +40,11 @@ bool SameAttributes(Attributes a, Attributes b) {
   return a == b;
 }
 
+// As only in a hostile store.
+absl::Status LiesInItself(uint64_t ino) {
+  return DamageError(absl::StrCat("directory ", ino, " is in two places"));
+}
+
 }  // namespace
 
 absl::Status Restorer::Plan(uint64_t next_ino) {
@@ -56,7 +61,18 @@ absl::Status Restorer::PlanLocked() {
                                             "' did not exist at that moment"));
   }
   VARVE_ASSIGN_OR_RETURN(const Target target, FindTarget());
-  return Restore(*past, target);
+  VARVE_RETURN_IF_ERROR(Restore(*past, target));
+  // Each may add further ones to the end; those that there are do not move.
+  for (size_t i = 0; i < merges_.size(); ++i) {
+    VARVE_RETURN_IF_ERROR(RestoreNames(merges_[i]));
+    if (request_.delete_others) {
+      VARVE_RETURN_IF_ERROR(RemoveOthers(merges_[i]));
+    }
+  }
+  for (const Merge& merge : merges_) {
+    VARVE_RETURN_IF_ERROR(RestoreAttributes(merge));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Restorer::Target> Restorer::FindTarget() {
@@ -135,6 +151,7 @@ void Restorer::AddName(const Target& target, uint64_t ino) {
   changes_.push_back(
       PutName{.parent = target.parent, .ino = ino, .name = Keep(target.name)});
   names_.emplace_back(target.parent, target.name);
+  changed_directories_.insert(target.parent);
 }
 
 absl::Status Restorer::AddXattrs(uint64_t past_ino, uint64_t ino) {
@@ -153,44 +170,37 @@ absl::Status Restorer::Restore(const InodeItem& past, const Target& target) {
 
 absl::Status Restorer::RestoreDirectory(const InodeItem& past,
                                         const Target& target) {
-  const bool merges = target.inode.has_value() && target.inode->is_directory();
-  if (target.inode.has_value() && !merges) {
+  if (!seen_.insert(past.ino).second) return LiesInItself(past.ino);
+  if (target.inode.has_value() && target.inode->is_directory()) {
+    merges_.push_back({.past = past,
+                       .directory = target.inode->ino,
+                       .present = target.inode});
+    return absl::OkStatus();
+  }
+  if (target.inode.has_value()) {
     VARVE_RETURN_IF_ERROR(Remove(target));
     ++report_.replaced;
   }
-  if (!merges) {
-    ++report_.made;
-    VARVE_ASSIGN_OR_RETURN(const uint64_t ino, Make(past, target));
-    return RestoreNames(past, ino, /*is_new=*/true);
-  }
-  const InodeItem& present = *target.inode;
-  const size_t before = changes_.size();
-  VARVE_RETURN_IF_ERROR(RestoreNames(past, present.ino, /*is_new=*/false));
-  if (request_.delete_others) {
-    VARVE_RETURN_IF_ERROR(RemoveOthers(past, present));
-  }
-  if (changes_.size() > before ||
-      !SameAttributes(past.attributes, present.attributes)) {
-    attributes_.push_back(
-        PutInode{.ino = present.ino, .attributes = past.attributes});
-    names_.emplace_back(present.ino, "");
-  }
+  ++report_.made;
+  VARVE_ASSIGN_OR_RETURN(const uint64_t ino, Make(past, target));
+  merges_.push_back({.past = past, .directory = ino});
   return absl::OkStatus();
 }
 
-absl::Status Restorer::RestoreNames(const InodeItem& past, uint64_t directory,
-                                    bool is_new) {
+absl::Status Restorer::RestoreNames(const Merge& merge) {
   absl::Status status;
   VARVE_RETURN_IF_ERROR(past_.reader().ForEachNameAfter(
-      {.directory = past.ino, .place = 0}, [&](const NameItem& name) {
+      {.directory = merge.past.ino, .place = 0}, [&](const NameItem& name) {
         core_.tree_mu.AssertReaderHeld();
         status = [&]() -> absl::Status {
           VARVE_ASSIGN_OR_RETURN(const InodeItem child,
                                  past_.reader().GetInode(name.ino));
-          Target target = {.parent = directory, .name = std::string(name.text)};
-          if (!is_new) {
-            VARVE_ASSIGN_OR_RETURN(const auto found, core_.reader().FindName(
-                                                         directory, name.text));
+          Target target = {.parent = merge.directory,
+                           .name = std::string(name.text)};
+          if (merge.present.has_value()) {
+            VARVE_ASSIGN_OR_RETURN(
+                const auto found,
+                core_.reader().FindName(merge.directory, name.text));
             if (found.has_value()) {
               VARVE_ASSIGN_OR_RETURN(target.inode,
                                      core_.reader().FindInode(found->ino));
@@ -201,6 +211,31 @@ absl::Status Restorer::RestoreNames(const InodeItem& past, uint64_t directory,
         return status.ok();
       }));
   return status;
+}
+
+absl::Status Restorer::RestoreAttributes(const Merge& merge) {
+  if (!merge.present.has_value()) return absl::OkStatus();
+  VARVE_ASSIGN_OR_RETURN(const bool differ,
+                         RestoreXattrs(merge.past.ino, merge.directory));
+  if (differ || changed_directories_.contains(merge.directory) ||
+      !SameAttributes(merge.past.attributes, merge.present->attributes)) {
+    attributes_.push_back(
+        PutInode{.ino = merge.directory, .attributes = merge.past.attributes});
+    names_.emplace_back(merge.directory, "");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Restorer::RestoreXattrs(uint64_t past_ino,
+                                             uint64_t present_ino) {
+  VARVE_ASSIGN_OR_RETURN(const auto was, past_.reader().AllXattrs(past_ino));
+  VARVE_ASSIGN_OR_RETURN(const auto now, core_.reader().AllXattrs(present_ino));
+  if (was == now) return false;
+  for (const auto& [name, value] : now) {
+    changes_.push_back(DropXattr{.ino = present_ino, .name = Keep(name)});
+  }
+  VARVE_RETURN_IF_ERROR(AddXattrs(past_ino, present_ino));
+  return true;
 }
 
 absl::StatusOr<bool> Restorer::IsSame(const InodeItem& past,
@@ -234,6 +269,8 @@ absl::Status Restorer::RestoreFile(const InodeItem& past,
     VARVE_ASSIGN_OR_RETURN(const bool same, IsSame(past, *target.inode));
     if (same) {
       ++report_.unchanged;
+      // Its other names are to be names of the same file.
+      restored_.try_emplace(past.ino, target.inode->ino);
       return absl::OkStatus();
     }
     VARVE_RETURN_IF_ERROR(Remove(target));
@@ -242,28 +279,51 @@ absl::Status Restorer::RestoreFile(const InodeItem& past,
     ++report_.made;
   }
   const auto [it, is_first] = restored_.try_emplace(past.ino, 0);
-  if (!is_first) {
-    AddName(target, it->second);
-    return absl::OkStatus();
+  if (is_first) {
+    VARVE_ASSIGN_OR_RETURN(const auto linked, FindLinked(past));
+    if (!linked.has_value()) {
+      VARVE_ASSIGN_OR_RETURN(it->second, Make(past, target));
+      return absl::OkStatus();
+    }
+    it->second = *linked;
   }
-  VARVE_ASSIGN_OR_RETURN(it->second, Make(past, target));
+  ++added_links_[it->second];
+  AddName(target, it->second);
   return absl::OkStatus();
 }
 
-absl::Status Restorer::RemoveOthers(const InodeItem& past,
-                                    const InodeItem& present) {
+absl::StatusOr<std::optional<uint64_t>> Restorer::FindLinked(
+    const InodeItem& past) {
+  if (past.nlink() < 2) return std::optional<uint64_t>();
+  VARVE_ASSIGN_OR_RETURN(const auto present,
+                         core_.reader().FindInode(past.ino));
+  if (!present.has_value() || present->nlink() >= kMaxLinks) {
+    return std::optional<uint64_t>();
+  }
+  // The plan may have removed its last name already.
+  const auto removed = removed_links_.find(past.ino);
+  if (removed != removed_links_.end() && removed->second >= present->nlink()) {
+    return std::optional<uint64_t>();
+  }
+  VARVE_ASSIGN_OR_RETURN(const bool same, IsSame(past, *present));
+  return same ? std::optional(past.ino) : std::nullopt;
+}
+
+absl::Status Restorer::RemoveOthers(const Merge& merge) {
+  if (!merge.present.has_value()) return absl::OkStatus();
   absl::Status status;
   VARVE_RETURN_IF_ERROR(core_.reader().ForEachNameAfter(
-      {.directory = present.ino, .place = 0}, [&](const NameItem& name) {
+      {.directory = merge.directory, .place = 0}, [&](const NameItem& name) {
         core_.tree_mu.AssertReaderHeld();
         status = [&]() -> absl::Status {
-          VARVE_ASSIGN_OR_RETURN(const auto was,
-                                 past_.reader().FindName(past.ino, name.text));
+          VARVE_ASSIGN_OR_RETURN(
+              const auto was,
+              past_.reader().FindName(merge.past.ino, name.text));
           if (was.has_value()) return absl::OkStatus();
           VARVE_ASSIGN_OR_RETURN(const InodeItem inode,
                                  core_.reader().GetInode(name.ino));
           ++report_.removed;
-          return Remove({.parent = present.ino,
+          return Remove({.parent = merge.directory,
                          .name = std::string(name.text),
                          .inode = inode});
         }();
@@ -273,33 +333,46 @@ absl::Status Restorer::RemoveOthers(const InodeItem& past,
 }
 
 absl::Status Restorer::Remove(const Target& target) {
-  const InodeItem& inode = *target.inode;
-  if (inode.is_directory()) {
-    std::vector<Target> below;
+  // Each directory comes before what is in it.
+  std::vector<Target> all = {target};
+  absl::flat_hash_set<uint64_t> seen;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const uint64_t ino = all[i].inode->ino;
+    if (!all[i].inode->is_directory()) continue;
+    if (!seen.insert(ino).second) return LiesInItself(ino);
     absl::Status status;
     VARVE_RETURN_IF_ERROR(core_.reader().ForEachNameAfter(
-        {.directory = inode.ino, .place = 0}, [&](const NameItem& name) {
+        {.directory = ino, .place = 0}, [&](const NameItem& name) {
           core_.tree_mu.AssertReaderHeld();
           const absl::StatusOr<InodeItem> child =
               core_.reader().GetInode(name.ino);
           status = child.status();
           if (status.ok()) {
-            below.push_back({.parent = inode.ino,
-                             .name = std::string(name.text),
-                             .inode = *child});
+            all.push_back({.parent = ino,
+                           .name = std::string(name.text),
+                           .inode = *child});
           }
           return status.ok();
         }));
     VARVE_RETURN_IF_ERROR(status);
-    for (const Target& one : below) VARVE_RETURN_IF_ERROR(Remove(one));
   }
+  for (auto it = all.rbegin(); it != all.rend(); ++it) {
+    VARVE_RETURN_IF_ERROR(RemoveOne(*it));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Restorer::RemoveOne(const Target& target) {
+  const InodeItem& inode = *target.inode;
   changes_.push_back(
       DropName{.parent = target.parent, .name = Keep(target.name)});
   names_.emplace_back(target.parent, target.name);
+  changed_directories_.insert(target.parent);
   const uint32_t removed = ++removed_links_[inode.ino];
-  if (!inode.is_directory() && removed < inode.nlink()) {
-    return absl::OkStatus();
-  }
+  const auto added = added_links_.find(inode.ino);
+  const uint32_t links =
+      inode.nlink() + (added == added_links_.end() ? 0 : added->second);
+  if (!inode.is_directory() && removed < links) return absl::OkStatus();
   VARVE_ASSIGN_OR_RETURN(const auto key, KeyOfContent(core_, inode));
   if (key.has_value()) hidden_.push_back(*key);
   changes_.push_back(DropInode{.ino = inode.ino});

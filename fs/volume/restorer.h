@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -67,19 +68,40 @@ class Restorer {
                                       absl::string_view name)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
 
+  // A directory of the past, and the one of the present that gets its names.
+  struct Merge {
+    InodeItem past;
+    uint64_t directory = 0;
+    std::optional<InodeItem> present;  // nothing if the plan makes it
+  };
+
+  // Trees may be deep, so what lies below is put on a list.
   absl::Status Restore(const InodeItem& past, const Target& target)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   absl::Status RestoreDirectory(const InodeItem& past, const Target& target)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   absl::Status RestoreFile(const InodeItem& past, const Target& target)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  absl::Status RestoreNames(const InodeItem& past, uint64_t directory,
-                            bool is_new)
+  absl::Status RestoreNames(const Merge& merge)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
-  absl::Status RemoveOthers(const InodeItem& past, const InodeItem& present)
+  absl::Status RemoveOthers(const Merge& merge)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Once all is planned: makes a merged directory's attributes what they were.
+  absl::Status RestoreAttributes(const Merge& merge)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Returns whether they differ.
+  absl::StatusOr<bool> RestoreXattrs(uint64_t past_ino, uint64_t present_ino)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // The present inode that a file of the past with several names can get
+  // another name of: it is that file, unchanged. Nothing if there is none.
+  absl::StatusOr<std::optional<uint64_t>> FindLinked(const InodeItem& past)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Removes what is at the target, with all below it.
   absl::Status Remove(const Target& target)
+      ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
+  // Removes one name, and the inode if it was the last. A directory must be
+  // empty.
+  absl::Status RemoveOne(const Target& target)
       ABSL_SHARED_LOCKS_REQUIRED(core_.tree_mu);
   // Makes an inode at the target that is as the past one; returns its number.
   absl::StatusOr<uint64_t> Make(const InodeItem& past, const Target& target);
@@ -107,10 +129,15 @@ class Restorer {
   std::vector<Change> attributes_;
   std::deque<std::string> texts_;
   StaleNames names_;
+  absl::flat_hash_set<uint64_t> seen_;  // directories of the past
+  std::deque<Merge> merges_;            // what is left to do, and what was done
   // By the past number, what has been restored and may get further names.
   absl::flat_hash_map<uint64_t, uint64_t> restored_;
-  // How many names of a present inode the plan removes.
+  // How many names of a present inode the plan removes, and adds.
   absl::flat_hash_map<uint64_t, uint32_t> removed_links_;
+  absl::flat_hash_map<uint64_t, uint32_t> added_links_;
+  // The directories in which names change.
+  absl::flat_hash_set<uint64_t> changed_directories_;
 };
 
 }  // namespace varve::fs

@@ -46,6 +46,7 @@
 #include "fs/content/scrubber.h"
 #include "fs/content/unnamed_entries.h"
 #include "fs/format/timestamp.h"
+#include "fs/history/automatic_snapshots.h"
 #include "fs/history/commit_log.h"
 #include "fs/history/history_plan.h"
 #include "fs/history/moment_names.h"
@@ -400,6 +401,9 @@ class Volume {
   CompactionRunner compactions_;
   Backoff checkpoint_backoff_;  // only for the syncer's thread
   Backoff policy_backoff_;      // the same
+  // Taken before commit_mu. A caller of ApplyHistoryPolicy() holds it.
+  absl::Mutex automatic_mu_;
+  NewestAutomatic newest_automatic_ ABSL_GUARDED_BY(automatic_mu_);
   bool closed_ = true;  // there is nothing to close until the store is open
 
   absl::Mutex stale_mu_;  // nothing is taken below it

@@ -35,6 +35,15 @@ PutSnapshot PutOf(const Snapshot& snapshot, absl::string_view name, bool held) {
   return put;
 }
 
+absl::Status CheckSnapshotName(absl::string_view name) {
+  if (IsValidName(name)) return absl::OkStatus();
+  return SystemError(
+      name.size() > kMaxNameSize ? ENAMETOOLONG : EINVAL,
+      absl::StrCat("'", name,
+                   "' cannot be the name of a snapshot: it must have 1 to 255 "
+                   "bytes without '/', and not be '.' or '..'"));
+}
+
 absl::Status NoSnapshot(absl::string_view name) {
   return SystemError(ENOENT, absl::StrCat("there is no snapshot '", name, "'"));
 }
@@ -81,13 +90,7 @@ absl::StatusOr<std::optional<Snapshot>> Volume::FindSnapshot(
 
 absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
                                                 absl::string_view at) {
-  if (!IsValidName(name)) {
-    return SystemError(
-        name.size() > kMaxNameSize ? ENAMETOOLONG : EINVAL,
-        absl::StrCat("'", name,
-                     "' cannot be the name of a snapshot: it must have 1 to "
-                     "255 bytes without '/', and not be '.' or '..'"));
-  }
+  VARVE_RETURN_IF_ERROR(CheckSnapshotName(name));
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   std::unique_ptr<PastTree> past;
   if (at != "now") {
@@ -155,7 +158,7 @@ absl::Status Volume::RenameSnapshot(absl::string_view name,
     VARVE_ASSIGN_OR_RETURN(const auto found, FindSnapshot(name));
     return found.has_value() ? absl::OkStatus() : NoSnapshot(name);
   }
-  if (!IsValidName(new_name)) return PosixError(EINVAL);
+  VARVE_RETURN_IF_ERROR(CheckSnapshotName(new_name));
   return ChangeSnapshot(
       name, [&](const Snapshot& snapshot, Commit& commit) -> absl::Status {
         VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(new_name));
@@ -233,7 +236,8 @@ absl::Status Volume::SetHistoryPolicy(const HistoryPolicy& policy) {
 absl::Status Volume::ApplyHistoryPolicy() {
   if (read_only()) return PosixError(EROFS);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  return UpdateAutomaticSnapshots(core_, options_.now());
+  absl::MutexLock lock(&automatic_mu_);
+  return UpdateAutomaticSnapshots(core_, options_.now(), newest_automatic_);
 }
 
 absl::Status Volume::ReadLog(

@@ -174,6 +174,89 @@ TEST_F(VolumeHistoryTest, TheClockMayGoBack) {
   EXPECT_EQ(DumpAt("last"), Dump());
 }
 
+TEST_F(VolumeHistoryTest, DeepTreesAreRestored) {
+  constexpr int kDepth = 20'000;
+  ASSERT_THAT(MakeDir("deep"), IsOk());
+  uint64_t parent = Ino("deep");
+  for (int i = 0; i < kDepth; ++i) {
+    const auto made = volume().MakeDirectory(parent, "d", 0755, {});
+    ASSERT_THAT(made, IsOk());
+    parent = made->ino;
+  }
+  ASSERT_THAT(volume().CreateSnapshot("deep"), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("before", "seq:1"), IsOk());
+  const uint64_t inodes = volume().totals().inodes;
+  const auto removed =
+      volume().Restore({.at = "before", .delete_others = true});
+  ASSERT_THAT(removed, IsOk());
+  EXPECT_EQ(removed->removed, 1u);
+  EXPECT_EQ(volume().totals().inodes, 1u);
+  const auto made = volume().Restore({.at = "deep"});
+  ASSERT_THAT(made, IsOk());
+  EXPECT_EQ(made->made, static_cast<uint64_t>(kDepth) + 1);
+  EXPECT_EQ(volume().totals().inodes, inodes);
+  Reopen();
+  EXPECT_EQ(volume().totals().inodes, inodes);
+}
+
+TEST_F(VolumeHistoryTest, AMergedDirectoryHasItsAttributesAgain) {
+  ASSERT_THAT(MakeDir("d"), IsOk());
+  ASSERT_THAT(Write("d/f", "text"), IsOk());
+  const uint64_t d = Ino("d");
+  ASSERT_THAT(volume().SetXattr(d, "user.kept", "then", 0), IsOk());
+  ASSERT_THAT(volume().SetXattr(d, "user.gone", "then", 0), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().SetXattr(d, "user.kept", "now", 0), IsOk());
+  ASSERT_THAT(volume().SetXattr(d, "user.new", "now", 0), IsOk());
+  ASSERT_THAT(volume().RemoveXattr(d, "user.gone"), IsOk());
+  ASSERT_THAT(volume().Restore({.at = "s", .from = "d", .to = "d"}), IsOk());
+  EXPECT_EQ(Ino("d"), d);
+  EXPECT_EQ(*volume().GetXattr(d, "user.kept"), "then");
+  EXPECT_EQ(*volume().GetXattr(d, "user.gone"), "then");
+  EXPECT_THAT(volume().GetXattr(d, "user.new"), HasErrno(ENODATA));
+  const uint64_t last = LastCommit();
+  ASSERT_THAT(volume().Restore({.at = "s", .from = "d", .to = "d"}), IsOk());
+  EXPECT_EQ(LastCommit(), last);  // there was nothing to do
+}
+
+TEST_F(VolumeHistoryTest, HardLinksAreRestored) {
+  ASSERT_THAT(Write("b", "text"), IsOk());
+  ASSERT_THAT(Link("b", "a"), IsOk());
+  ASSERT_THAT(Link("b", "c"), IsOk());
+  ASSERT_THAT(MakeDir("e"), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  const auto expect_one_file = [this] {
+    EXPECT_EQ(Ino("a"), Ino("b"));
+    EXPECT_EQ(Ino("a"), Ino("c"));
+    EXPECT_EQ(GetStat("a")->nlink, 3u);
+    EXPECT_EQ(*Read("b"), "text");
+  };
+  const RestoreRequest all = {.at = "s", .delete_others = true};
+  // Each of them, as they are restored in some order.
+  for (const char* const name : {"a", "b", "c"}) {
+    ASSERT_THAT(Unlink(name), IsOk());
+    ASSERT_THAT(volume().Restore(all), IsOk());
+    expect_one_file();
+  }
+  ASSERT_THAT(Unlink("b"), IsOk());
+  ASSERT_THAT(volume().Restore({.at = "s", .from = "b", .to = "b"}), IsOk());
+  expect_one_file();
+  // Under other names, which go.
+  ASSERT_THAT(Rename("a", "e/x"), IsOk());
+  ASSERT_THAT(Rename("b", "e/y"), IsOk());
+  ASSERT_THAT(Rename("c", "z"), IsOk());
+  ASSERT_THAT(volume().Restore(all), IsOk());
+  expect_one_file();
+  EXPECT_EQ(Ino("z"), 0u);
+  // With another content, which goes.
+  ASSERT_THAT(Write("b", "changed"), IsOk());
+  ASSERT_THAT(Unlink("a"), IsOk());
+  ASSERT_THAT(volume().Restore(all), IsOk());
+  expect_one_file();
+  Reopen();
+  expect_one_file();
+}
+
 TEST_F(VolumeHistoryTest, ThePolicyMakesAndRemovesSnapshots) {
   const auto names = [this] {
     std::vector<std::string> found;

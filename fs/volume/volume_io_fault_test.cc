@@ -19,7 +19,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "fs/volume/faulty_calls.h"
+#include "fs/volume/io_fault_test_util.h"
 #include "fs/volume/volume_test_util.h"
 
 namespace varve::fs {

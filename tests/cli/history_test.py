@@ -191,11 +191,35 @@ class HistoryTest(unittest.TestCase):
         self.varve("compact", self.mount)
         self.assertEqual(self.varve("log", self.mount, "f").stdout, log)
         self.assertEqual(self.varve("history", "policy", self.mount).stdout, "within=1d\n")
-        self.varve("history", "policy", self.mount, "within=0")
+        said = self.varve("history", "policy", self.mount, "within=0").stdout
+        self.assertEqual(said, "within=0\n")
         self.varve("compact", self.mount)
         self.assertEqual(self.varve("log", self.mount, "f").stdout, "")
         self.varve("ls", "--at", "1h", self.store.path, status=NOT_FOUND)
         self.varve("history", "policy", self.mount, "for ever", status=USAGE)
+
+    def test_versions_follow_files_and_paths(self):
+        def sizes(*names):
+            return [json.loads(line)["size"] for line in self.varve(
+                "versions", *names, "--json").stdout.splitlines()]
+
+        # As editors save.
+        for text in ("1", "22", "333"):
+            self.write("new", text)
+            os.rename(self.path("new"), self.path("file"))
+        self.assertEqual([size for size in sizes(self.path("file")) if size], [3, 2, 1])
+        os.rename(self.path("file"), self.path("moved"))
+        self.assertEqual([size for size in sizes(self.path("moved")) if size], [3])
+        self.assertEqual([size for size in sizes(self.path("file")) if size], [3, 2, 1])
+        os.link(self.path("moved"), self.path("other"))
+        self.varve("snapshot", "create", self.mount, "s")
+        os.remove(self.path("moved"))
+        os.remove(self.path("other"))
+        self.varve("restore", self.mount, "--at", "s")
+        self.assertEqual(sizes(self.path("moved"))[0], 3)
+        self.varve("compact", "--forget", self.mount)
+        self.assertEqual(sizes(self.path("moved")), [3])
+        self.varve("versions", self.path("never"), status=NOT_FOUND)
 
     def test_the_log_can_be_followed(self):
         self.write("before", "x")

@@ -15,6 +15,7 @@ import unittest
 from tests.kit import junit
 from tests.cli.tree_verbs_test import describe
 from tests.kit.mounted import MountedStore, run, varve
+from tests.posix.posix_cases_linux import Handle
 from tests.posix.posix_kit import USER, become, in_child
 
 # A tree that was not made for this test.
@@ -350,6 +351,29 @@ class PastTreesTest(unittest.TestCase):
         self.assertEqual(failures, [])
         self.store.umount()
         self.assertIn(b"clean", varve("check", self.store.path).stdout)
+
+    def test_a_handle_is_never_that_of_another_moment(self):
+        self.write("f", "one")
+        os.mkdir(self.snapshot("a"))
+        self.write("f", "two")
+        os.mkdir(self.snapshot("b"))
+        with contextlib.chdir(self.mount):
+            self.read(self.snapshot("a", "f"))
+            handle = Handle(self.snapshot("a", "f"))
+            self.assertEqual(handle.read(), b"one")
+        self.store.remount()
+        self.read(self.snapshot("b", "f"))
+        with contextlib.chdir(self.mount):
+            self.fails(errno.ESTALE, handle.read)
+
+    def test_an_open_directory_shows_what_the_command_made(self):
+        directory = os.open(self.snapshots, os.O_RDONLY)
+        self.addCleanup(os.close, directory)
+        for names in (["a"], ["a", "b"]):
+            varve("snapshot", "create", self.mount, names[-1])
+            self.assertEqual(sorted(os.listdir(directory)), names)
+        varve("snapshot", "delete", self.mount, "a")
+        self.assertEqual(os.listdir(directory), ["b"])
 
     def test_a_read_only_mount_has_them(self):
         self.write("f", "one")

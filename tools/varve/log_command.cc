@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -236,40 +237,53 @@ absl::Status Versions(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
                          FindHistoryPlace(arguments.target, arguments.path));
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
-  // The file that has this path, or had it last.
-  uint64_t ino = 0;
+  // The files that have this path, or had it.
+  absl::flat_hash_set<uint64_t> files;
+  std::optional<Version> present;
   volume->WithTree([&](const fs::TreeReader& tree) {
     const auto inode = tree.Resolve(place.path);
-    if (inode.ok() && inode->has_value()) ino = (*inode)->ino;
+    if (!inode.ok() || !inode->has_value() || !(*inode)->is_regular()) return;
+    files.insert((*inode)->ino);
+    present = {.time = (*inode)->attributes.mtime,
+               .size = (*inode)->attributes.size,
+               .path = place.path};
   });
-  std::string path = place.path;
   size_t count = 0;
   const absl::Status read = volume->ReadLog(
       0, [&](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
         for (const fs::LoggedOperation& operation : commit.operations) {
-          if (ino == 0 && operation.kind == Kind::kDelete &&
-              operation.path == place.path) {
-            ino = operation.ino;
+          if (operation.ino == 0 || operation.is_directory) continue;
+          if (operation.path == place.path ||
+              (operation.kind == Kind::kRename &&
+               operation.old_path == place.path)) {
+            files.insert(operation.ino);
           }
-          if (ino == 0 || operation.ino != ino) continue;
-          if (operation.kind == Kind::kWrite ||
-              operation.kind == Kind::kCreate) {
-            ++count;
-            VARVE_RETURN_IF_ERROR(Print(TextOf({.sequence = commit.sequence,
-                                                .time = commit.time,
-                                                .uid = commit.uid,
-                                                .size = operation.size,
-                                                .path = operation.path},
-                                               arguments.json)));
+          if (!files.contains(operation.ino) ||
+              (operation.kind != Kind::kWrite &&
+               operation.kind != Kind::kCreate)) {
+            continue;
           }
+          ++count;
+          VARVE_RETURN_IF_ERROR(Print(TextOf({.sequence = commit.sequence,
+                                              .time = commit.time,
+                                              .uid = commit.uid,
+                                              .size = operation.size,
+                                              .path = operation.path},
+                                             arguments.json)));
         }
         return true;
       });
   VARVE_RETURN_IF_ERROR(read);
-  if (count > 0 || ino != 0) return absl::OkStatus();
-  return ExitError(ExitStatus::kNotFound,
-                   absl::StrCat("no kept moment has a file '", place.path,
-                                "'; `varve ls --at NAME` shows snapshots"));
+  if (count > 0) return absl::OkStatus();
+  if (!present.has_value()) {
+    return ExitError(
+        ExitStatus::kNotFound,
+        absl::StrCat("no kept moment tells of a file '", place.path,
+                     "'; `varve ls --at NAME` shows snapshots"));
+  }
+  // What made it what it is, is no longer kept.
+  VARVE_ASSIGN_OR_RETURN(present->sequence, volume->KeptFrom());
+  return Print(TextOf(*present, arguments.json));
 }
 
 }  // namespace
@@ -316,8 +330,9 @@ void AddVersionsCommand(CLI::App& app, Action& action) {
       app, "versions", "Show the contents that a file had, newest first",
       "For each, its time, the number of its commit, who wrote it, the size, "
       "and the\n"
-      "path that the file had then. Renames are followed. Each can be read:\n"
-      "`varve get --at seq:N`.\n\n"
+      "path that the file had then. Renames are followed, and files that had "
+      "the path\n"
+      "before belong to it. Each can be read: `varve get --at seq:N`.\n\n"
       "Example:\n  varve versions photos.varve notes.txt\n");
   auto arguments = std::make_shared<Arguments>();
   command

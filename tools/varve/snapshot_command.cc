@@ -111,8 +111,8 @@ absl::Status List(const Arguments& arguments) {
 
 absl::Status Policy(const Arguments& arguments) {
   if (!arguments.policy.empty()) {
-    return Call(arguments, VARVE_HISTORY_POLICY,
-                {.name = absl::StrJoin(arguments.policy, " ")});
+    VARVE_RETURN_IF_ERROR(Call(arguments, VARVE_HISTORY_POLICY,
+                               {.name = absl::StrJoin(arguments.policy, " ")}));
   }
   VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
@@ -250,7 +250,7 @@ void AddHistoryCommand(CLI::App& app, Action& action) {
   history.require_subcommand(1);
   Declaration declare(history, action);
   CLI::App& policy =
-      declare.Add("policy", "Show or set the rules",
+      declare.Add("policy", "Set rules, if any are given, and show what holds",
                   "photos.varve within=7d hourly=48 daily=30", &Policy);
   policy.add_option("RULE", declare.arguments().policy,
                     "within=SPAN, such as 12h, 7d or 0, with ! in any case; "

@@ -1,8 +1,8 @@
 // FaultyCalls: makes calls of a volume, each with the same fault in its I/O,
 // and checks what a failure leaves. For tests. Not thread-safe.
 
-#ifndef VARVE_FS_VOLUME_FAULTY_CALLS_H_
-#define VARVE_FS_VOLUME_FAULTY_CALLS_H_
+#ifndef VARVE_FS_VOLUME_IO_FAULT_TEST_UTIL_H_
+#define VARVE_FS_VOLUME_IO_FAULT_TEST_UTIL_H_
 
 #include <errno.h>
 #include <fcntl.h>
@@ -240,4 +240,4 @@ class FaultyCalls {
 
 }  // namespace varve::fs
 
-#endif  // VARVE_FS_VOLUME_FAULTY_CALLS_H_
+#endif  // VARVE_FS_VOLUME_IO_FAULT_TEST_UTIL_H_
