@@ -329,9 +329,11 @@ absl::Status HistoryDirectory::ReadDirectory(
 absl::StatusOr<Stat> HistoryDirectory::MakeDirectory(uint64_t parent,
                                                      absl::string_view name) {
   if (parent != kSnapshots || volume_.read_only()) return PosixError(EROFS);
-  const auto made = volume_.CreateSnapshot(name);
+  const auto made = volume_.CreateSnapshotNow(name);
   if (!made.ok()) return Ordinary(made.status());
-  return Lookup(parent, name);
+  VARVE_ASSIGN_OR_RETURN(const View view,
+                         Open(parent, name, made->first.sequence));
+  return In(view, made->second);
 }
 
 absl::Status HistoryDirectory::RemoveDirectory(uint64_t parent,

@@ -26,10 +26,9 @@ absl::StatusOr<Checkpoint> ReadCheckpoint(const Store& store,
   }
   VARVE_RETURN_IF_ERROR(store.Verify(entry->location()));
   VARVE_ASSIGN_OR_RETURN(TreeRoot root, ReadRoot(*entry));
-  if (root.previous >= metadata_offset) {
-    return DamageError(absl::StrCat("the checkpoint at offset ",
-                                    metadata_offset, " does not lead back"));
-  }
+  // One that another program has moved gives an offset of the former store; of
+  // what was before it, nothing is kept. And no store leads in a circle.
+  if (root.previous >= metadata_offset) root.previous = 0;
   return Checkpoint{.location = entry->location(),
                     .header = *header,
                     .root = std::move(root)};

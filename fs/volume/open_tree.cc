@@ -167,6 +167,7 @@ absl::StatusOr<std::optional<LoadResult>> TreeOpener::LoadOrMake() {
                        loaded.notes.end());
   if (loaded.relocated) {
     report_.notes.push_back("the store was compacted by another program");
+    report_.past_is_lost = store.read_only();
   }
   report_.closed_properly = loaded.clean;
   return std::optional(std::move(loaded));

@@ -30,6 +30,9 @@ struct OpenReport {
   absl::Status damage;
   // Where the store ended before anything was added.
   uint64_t first_tail = 0;
+  // Another program has compacted the store, so that no past moment can be
+  // read, and as the store is read-only, the tree does not say so yet.
+  bool past_is_lost = false;
 };
 
 struct OpenContext {

@@ -266,6 +266,10 @@ class Volume {
   // for an impossible name; otherwise as FindMoment().
   absl::StatusOr<Snapshot> CreateSnapshot(absl::string_view name,
                                           absl::string_view at = "now");
+  // The same of the newest moment. Also returns the attributes that the root
+  // has in it, without opening the tree of that moment.
+  absl::StatusOr<std::pair<Snapshot, Stat>> CreateSnapshotNow(
+      absl::string_view name);
   // ENOENT; EBUSY if it is held.
   absl::Status DeleteSnapshot(absl::string_view name);
   // ENOENT, EEXIST, EINVAL for an impossible name.
@@ -288,6 +292,17 @@ class Volume {
   // may be written does so by itself at every sync_interval. See
   // UpdateAutomaticSnapshots().
   absl::Status ApplyHistoryPolicy() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+  // Takes time in proportion to what has changed between kept moments.
+  // DATA_LOSS if their trees cannot be read.
+  absl::StatusOr<HistoryUsage> GetHistoryUsage()
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
+  // Calls `visit` with each extent that kept moments before the window, or its
+  // first one, have and that is not a hole; what one shares with the one before
+  // may be left out. Returns the offset behind which the store belongs to the
+  // window. DATA_LOSS if a tree cannot be read.
+  absl::StatusOr<uint64_t> ForEachPastExtent(
+      absl::FunctionRef<void(const Extent&)> visit)
+      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
   // Calls `visit` with the commits from number `from` on that are kept, newest
   // first, until it returns false. No compaction can end meanwhile.
   absl::Status ReadLog(
@@ -363,6 +378,13 @@ class Volume {
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
   absl::StatusOr<std::unique_ptr<PastTree>> OpenMoment(absl::string_view text)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
+  absl::StatusOr<HistoryPlan> PlanKept()
+      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
+  absl::Status CheckNoSnapshot(absl::string_view name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
+  // Makes the snapshot, of this commit if it has no number yet.
+  absl::StatusOr<Snapshot> CommitSnapshot(Snapshot snapshot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   absl::StatusOr<bool> IsKept(uint64_t sequence)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
   // Drops the snapshot of this name in a commit to which `change` adds more.

@@ -5,14 +5,20 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "engine/base/status.h"
 #include "fs/base/error.h"
+#include "fs/compaction/live_bytes.h"
 #include "fs/history/automatic_snapshots.h"
 #include "fs/history/commit_log.h"
+#include "fs/history/history_plan.h"
+#include "fs/history/history_usage.h"
+#include "fs/history/kept_trees.h"
 #include "fs/history/moment_names.h"
 #include "fs/history/policy.h"
 #include "fs/log/commit.h"
+#include "fs/volume/inodes_in_use.h"
 #include "fs/volume/restorer.h"
 #include "fs/volume/volume.h"
 
@@ -90,36 +96,57 @@ absl::StatusOr<std::optional<Snapshot>> Volume::FindSnapshot(
 
 absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
                                                 absl::string_view at) {
+  if (at == "now") {
+    VARVE_ASSIGN_OR_RETURN(const auto made, CreateSnapshotNow(name));
+    return made.first;
+  }
   VARVE_RETURN_IF_ERROR(CheckSnapshotName(name));
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  std::unique_ptr<PastTree> past;
-  if (at != "now") {
-    VARVE_ASSIGN_OR_RETURN(past, OpenMoment(at));
-  }
+  VARVE_ASSIGN_OR_RETURN(const auto past, OpenMoment(at));
   absl::MutexLock commit_lock(&core_.commit_mu);
+  VARVE_RETURN_IF_ERROR(CheckNoSnapshot(name));
+  // It may have been forgotten since.
+  VARVE_ASSIGN_OR_RETURN(const bool is_kept, IsKept(past->sequence()));
+  if (!is_kept) {
+    return absl::NotFoundError(
+        absl::StrCat("the moment '", at, "' is no longer kept"));
+  }
+  return CommitSnapshot({.name = std::string(name),
+                         .sequence = past->sequence(),
+                         .time = past->time()});
+}
+
+absl::StatusOr<std::pair<Snapshot, Stat>> Volume::CreateSnapshotNow(
+    absl::string_view name) {
+  VARVE_RETURN_IF_ERROR(CheckSnapshotName(name));
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  VARVE_RETURN_IF_ERROR(CheckNoSnapshot(name));
+  VARVE_ASSIGN_OR_RETURN(const Snapshot made,
+                         CommitSnapshot({.name = std::string(name)}));
+  // The tree does not change before commit_mu is released.
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const InodeItem root,
+                         core_.reader().GetInode(kRootIno));
+  return std::pair(made, ToStat(root));
+}
+
+absl::Status Volume::CheckNoSnapshot(absl::string_view name) {
   VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(name));
-  if (taken.has_value()) {
-    return SystemError(
-        EEXIST, absl::StrCat("there is a snapshot '", name, "' already"));
-  }
+  if (!taken.has_value()) return absl::OkStatus();
+  return SystemError(EEXIST,
+                     absl::StrCat("there is a snapshot '", name, "' already"));
+}
+
+absl::StatusOr<Snapshot> Volume::CommitSnapshot(Snapshot snapshot) {
   Commit commit(core_, options_.now());
-  PutSnapshot put = {.sequence = commit.sequence(),
-                     .time = std::max(core_.latest_time, commit.time()),
-                     .name = name};
-  if (past != nullptr) {
-    // It may have been forgotten since.
-    VARVE_ASSIGN_OR_RETURN(const bool is_kept, IsKept(past->sequence()));
-    if (!is_kept) {
-      return absl::NotFoundError(
-          absl::StrCat("the moment '", at, "' is no longer kept"));
-    }
-    put.sequence = past->sequence();
-    put.time = past->time();
+  if (snapshot.sequence == 0) {
+    snapshot.sequence = commit.sequence();
+    snapshot.time = std::max(core_.latest_time, commit.time());
   }
-  commit.Add(put);
+  commit.Add(PutOf(snapshot, snapshot.name, snapshot.held));
   VARVE_RETURN_IF_ERROR(commit.Finish());
-  return Snapshot{
-      .name = std::string(name), .sequence = put.sequence, .time = put.time};
+  return snapshot;
 }
 
 absl::StatusOr<bool> Volume::IsKept(uint64_t sequence) {
@@ -161,11 +188,8 @@ absl::Status Volume::RenameSnapshot(absl::string_view name,
   VARVE_RETURN_IF_ERROR(CheckSnapshotName(new_name));
   return ChangeSnapshot(
       name, [&](const Snapshot& snapshot, Commit& commit) -> absl::Status {
-        VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(new_name));
-        if (taken.has_value()) {
-          return SystemError(EEXIST, absl::StrCat("there is a snapshot '",
-                                                  new_name, "' already"));
-        }
+        core_.commit_mu.AssertHeld();
+        VARVE_RETURN_IF_ERROR(CheckNoSnapshot(new_name));
         // What a user gives a name is no longer the policy's to remove.
         Snapshot renamed = snapshot;
         renamed.automatic = false;
@@ -238,6 +262,56 @@ absl::Status Volume::ApplyHistoryPolicy() {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   absl::MutexLock lock(&automatic_mu_);
   return UpdateAutomaticSnapshots(core_, options_.now(), newest_automatic_);
+}
+
+absl::StatusOr<HistoryPlan> Volume::PlanKept() {
+  if (opened_.past_is_lost) {
+    absl::MutexLock lock(&core_.commit_mu);
+    return HistoryPlan{.kept_from = core_.last_sequence,
+                       .begin = core_.store->tail()};
+  }
+  VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
+                         BoundHistory(core_, /*forget=*/false));
+  return PlanHistory(core_, options_.now(), bounds);
+}
+
+absl::StatusOr<uint64_t> Volume::ForEachPastExtent(
+    absl::FunctionRef<void(const Extent&)> visit) {
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlan plan, PlanKept());
+  VARVE_RETURN_IF_ERROR(
+      KeptTrees(core_.store.get(), &core_.identity, plan.PlacesBefore())
+          .ForEachExtent([&](const Extent& extent) {
+            visit(extent);
+            return true;
+          }));
+  return plan.begin;
+}
+
+absl::StatusOr<HistoryUsage> Volume::GetHistoryUsage() {
+  VARVE_ASSIGN_OR_RETURN(const StoreStatistics statistics, GetStatistics());
+  HistoryUsage usage = {.allocated = statistics.allocated_bytes,
+                        .live = statistics.live_bytes};
+  VARVE_ASSIGN_OR_RETURN(const std::vector<Snapshot> snapshots, Snapshots());
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlan plan, PlanKept());
+  usage.kept_from = plan.kept_from;
+  usage.window =
+      core_.store->tail() - std::min(plan.begin, core_.store->tail());
+  VARVE_ASSIGN_OR_RETURN(const auto moments, FindMomentUsage(core_, plan));
+  absl::flat_hash_map<uint64_t, uint64_t> own;
+  for (const MomentUsage& moment : moments) {
+    own[moment.moment] = moment.own_bytes;
+  }
+  // With two names, each keeps it without the other.
+  absl::flat_hash_map<uint64_t, int> names;
+  for (const Snapshot& snapshot : snapshots) ++names[snapshot.sequence];
+  for (const Snapshot& snapshot : snapshots) {
+    const auto found = own.find(snapshot.sequence);
+    const bool is_own = found != own.end() && names[snapshot.sequence] == 1;
+    usage.snapshots.emplace_back(snapshot, is_own ? found->second : 0);
+  }
+  return usage;
 }
 
 absl::Status Volume::ReadLog(

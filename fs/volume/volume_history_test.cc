@@ -104,6 +104,44 @@ TEST_F(VolumeHistoryTest, WhatOnlyADeletedSnapshotHeldIsReclaimed) {
   EXPECT_THAT(DumpAt("s"), testing::StartsWith("INVALID_ARGUMENT"));
 }
 
+TEST_F(VolumeHistoryTest, UsageSaysWhatWouldComeBack) {
+  constexpr uint64_t kBig = 2 << 20;
+  constexpr uint64_t kSmall = 1 << 20;
+  ASSERT_THAT(Write("big", Pattern(1, kBig)), IsOk());
+  ASSERT_THAT(Write("stays", Pattern(2, kSmall)), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("a"), IsOk());
+  ASSERT_THAT(Unlink("big"), IsOk());
+  ASSERT_THAT(Write("between", Pattern(3, kSmall)), IsOk());
+  ASSERT_THAT(WriteAt("stays", 1000, "patch"), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("b"), IsOk());
+  ASSERT_THAT(volume().CreateSnapshot("c"), IsOk());
+  ASSERT_THAT(Unlink("between"), IsOk());
+  ASSERT_THAT(volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=0")),
+              IsOk());
+  const auto own = [this] {
+    const auto usage = volume().GetHistoryUsage();
+    EXPECT_THAT(usage, IsOk());
+    std::map<std::string, uint64_t> bytes;
+    for (const auto& [snapshot, own_bytes] : usage->snapshots) {
+      bytes[snapshot.name] = own_bytes;
+    }
+    return bytes;
+  };
+  using Own = std::map<std::string, uint64_t>;
+  // Of what was patched, five bytes are gone.
+  EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"b", 0}, {"c", 0}}));
+  ASSERT_THAT(Compact({.forget = true}), IsOk());
+  EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"b", 0}, {"c", 0}}));
+  ASSERT_THAT(volume().DeleteSnapshot("b"), IsOk());
+  EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"c", kSmall}}));
+  ASSERT_THAT(volume().CreateSnapshot("d", "c"), IsOk());
+  EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"c", 0}, {"d", 0}}));
+  const uint64_t before = volume().GetHistoryUsage()->allocated;
+  ASSERT_THAT(volume().DeleteSnapshot("a"), IsOk());
+  ASSERT_THAT(Compact({.forget = true}), IsOk());
+  EXPECT_NEAR(volume().GetHistoryUsage()->allocated, before - kBig, kBig / 8);
+}
+
 TEST_F(VolumeHistoryTest, SnapshotsHaveNamesAndCanBeHeld) {
   ASSERT_THAT(volume().CreateSnapshot("a"), IsOk());
   EXPECT_THAT(volume().CreateSnapshot("a"), HasErrno(EEXIST));

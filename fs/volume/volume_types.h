@@ -109,6 +109,19 @@ struct Snapshot {
   bool automatic = false;  // the policy made it
 };
 
+// What history costs, in bytes.
+struct HistoryUsage {
+  uint64_t allocated = 0;  // what the host has allocated for the store
+  uint64_t live = 0;       // what a store with the newest tree alone would take
+  // All moments from this number on are kept, with all that was appended from
+  // there on.
+  uint64_t kept_from = 0;
+  uint64_t window = 0;
+  // What each snapshot alone keeps, and would be free without it; in the order
+  // of Volume::Snapshots().
+  std::vector<std::pair<Snapshot, uint64_t>> snapshots;
+};
+
 // Names by the number of their directory; "" stands for the directory itself.
 using StaleNames = std::vector<std::pair<uint64_t, std::string>>;
 

@@ -526,6 +526,10 @@ class RawUnderATree(CliTest):
         self.put("d/f", b"after")
         self.assertEqual(self.output("ls", self.store, "d"), b"b\ne\nf\n")
         self.varve("check", self.store)
+        # And compacted again.
+        self.varve("compact", self.store)
+        self.varve("history", "usage", self.store)
+        self.varve("check", self.store)
 
     def test_compaction_that_would_lose_content_is_refused(self):
         big = pattern(2, 200_000)

@@ -10,7 +10,7 @@ import subprocess
 import unittest
 
 from tests.kit import junit
-from tests.cli.cli_test import EXISTS, NOT_FOUND, REFUSED, USAGE
+from tests.cli.cli_test import DAMAGE, EXISTS, NOT_FOUND, REFUSED, USAGE
 from tests.cli.tree_verbs_test import describe
 from tests.kit.mounted import MountedStore, run, varve, varve_binary, wait_until
 
@@ -220,6 +220,31 @@ class HistoryTest(unittest.TestCase):
         self.varve("compact", "--forget", self.mount)
         self.assertEqual(sizes(self.path("moved")), [3])
         self.varve("versions", self.path("never"), status=NOT_FOUND)
+
+    def test_a_check_finds_damage_in_the_past(self):
+        secret = os.urandom(300_000)
+        for name in ("in a snapshot", "in the window"):
+            with open(self.path(name), "wb") as file:
+                file.write(name.encode() + secret)
+            if name == "in a snapshot":
+                self.varve("snapshot", "create", self.mount, "s")
+            os.remove(self.path(name))
+            if name == "in a snapshot":
+                self.varve("compact", "--forget", self.mount)
+        self.store.umount()
+        self.varve("check", self.store.path)
+        whole = self.store.path.read_bytes()
+        for name in ("in a snapshot", "in the window"):
+            at = whole.index(name.encode() + secret[:100]) + 150_000
+            with open(self.store.path, "r+b") as file:
+                file.seek(at)
+                file.write(bytes([whole[at] ^ 1]))
+            said = self.varve("check", self.store.path, status=DAMAGE)
+            self.assertIn("of the past", said.stdout + said.stderr.decode())
+            with open(self.store.path, "r+b") as file:
+                file.seek(at)
+                file.write(whole[at:at + 1])
+        self.varve("check", self.store.path)
 
     def test_the_log_can_be_followed(self):
         self.write("before", "x")

@@ -215,6 +215,9 @@ class Json(unittest.TestCase):
         (self.mounted / "fifo").unlink()
         self.assertEqual(self.object("snapshot", "list", self.root)[0]["name"], "s")
         self.assertEqual(self.object("history", "policy", self.root), {"policy": "within=1d"})
+        usage = self.object("history", "usage", self.root)
+        self.assertEqual([snapshot["name"] for snapshot in usage["snapshots"]], ["s"])
+        self.assertGreater(usage["allocated_bytes"], usage["live_bytes"])
         plan = self.object("history", "plan", self.root)
         self.assertEqual(plan["policy"], "within=1d")
         for snapshot in plan["snapshots"]:

@@ -45,7 +45,10 @@ absl::StatusOr<CheckResult> Checker::Check() {
       OpenVolume(path_, {.read_only = true, .whole_chain = true});
   if (volume.ok()) {
     CheckStore((*volume)->store());
-    if (result_.has_tree) CheckTree(**volume);
+    if (result_.has_tree) {
+      CheckTree(**volume);
+      CheckPast(**volume);
+    }
     if (!(*volume)->cut_short().ok()) {
       result_.incomplete = std::string((*volume)->cut_short().message());
     } else if (!(*volume)->closed_properly() && !IsInUse(path_)) {
@@ -211,6 +214,39 @@ void Checker::CheckTree(fs::Volume& volume) {
       CheckExtent(volume.store(), extent, file.path);
     }
   }
+}
+
+void Checker::CheckPast(fs::Volume& volume) {
+  const Store& store = volume.store();
+  const std::string file = "of the past";
+  const absl::StatusOr<uint64_t> window = volume.ForEachPastExtent(
+      [&](const fs::Extent& extent) { CheckExtent(store, extent, file); });
+  if (!window.ok()) {
+    result_.problems.push_back(
+        {.kind = Problem::Kind::kTree,
+         .message = absl::StrCat("a past moment cannot be read: ",
+                                 window.status().message())});
+    return;
+  }
+  // In the window, everything is kept. If the chain is damaged, that has been
+  // told.
+  store
+      .ForEachInChain([&](const EntryView& entry) {
+        const EntryLocation& location = entry.location();
+        if (location.end() <= *window) return false;
+        const uint64_t offset = location.payload_offset;
+        if (good_.contains(offset) || bad_.contains(offset)) return true;
+        const absl::Status status = Verify(store, location);
+        AddVerified(location.payload_size);
+        if (status.ok()) {
+          good_.insert(offset);
+        } else {
+          AddDamagedEntry(location, status);
+          result_.problems.back().files.push_back(file);
+        }
+        return true;
+      })
+      .IgnoreError();
 }
 
 }  // namespace varve::tools

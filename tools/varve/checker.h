@@ -62,6 +62,8 @@ class Checker {
   void CheckChain(const Store& store);
   void CheckEntries(const Store& store);
   void CheckTree(fs::Volume& volume);
+  // Checks what is kept of the past, beyond what the newest tree has.
+  void CheckPast(fs::Volume& volume);
   // Checks one extent of one file.
   void CheckExtent(const Store& store, const fs::Extent& extent,
                    const std::string& file);

@@ -24,6 +24,7 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/moment_text.h"
+#include "tools/varve/progress.h"
 
 namespace varve::tools {
 namespace {
@@ -160,6 +161,38 @@ absl::Status Plan(const Arguments& arguments) {
   return Print(arguments.json ? JsonLine(json) + "\n" : text);
 }
 
+// What history costs.
+absl::Status Usage(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const fs::HistoryUsage usage,
+                         volume->GetHistoryUsage());
+  const uint64_t past = usage.allocated - std::min(usage.live, usage.allocated);
+  Json json = {{"allocated_bytes", usage.allocated},
+               {"live_bytes", usage.live},
+               {"past_bytes", past},
+               {"kept_from", usage.kept_from},
+               {"window_bytes", usage.window},
+               {"snapshots", Json::array()}};
+  std::string text = absl::StrCat(
+      "store on the disk               ", HumanBytes(usage.allocated),
+      "\nof which the present takes      ", HumanBytes(usage.live),
+      "\nand the past, kept or not       ", HumanBytes(past),
+      "\nappended in the window, which\nbegins at seq:",
+      absl::StrFormat("%-16d", usage.kept_from), "  ", HumanBytes(usage.window),
+      "\n");
+  for (const auto& [snapshot, own] : usage.snapshots) {
+    json["snapshots"].push_back({{"name", snapshot.name},
+                                 {"time", JsonTimeText(snapshot.time)},
+                                 {"sequence", snapshot.sequence},
+                                 {"own_bytes", own}});
+    absl::StrAppend(&text, LocalTimeText(snapshot.time), "  only this has ",
+                    absl::StrFormat("%10s", HumanBytes(own)), "  ",
+                    Printable(snapshot.name), "\n");
+  }
+  return Print(arguments.json ? JsonLine(json) + "\n" : text);
+}
+
 // Adds the subcommands of one verb.
 class Declaration {
  public:
@@ -261,6 +294,10 @@ void AddHistoryCommand(CLI::App& app, Action& action) {
       declare.Add("plan", "Show which snapshots the rules keep, and why",
                   "photos.varve", &Plan);
   plan.add_flag("--json", declare.arguments().json, "Print JSON");
+  CLI::App& usage = declare.Add(
+      "usage", "Show what the past costs, and what each snapshot alone holds",
+      "photos.varve", &Usage);
+  usage.add_flag("--json", declare.arguments().json, "Print JSON");
 }
 
 }  // namespace varve::tools

@@ -1,0 +1,86 @@
+#include "fs/history/history_usage.h"
+
+#include <memory>
+#include <utility>
+
+#include "engine/base/status.h"
+#include "fs/btree/tree_diff.h"
+#include "fs/history/byte_ranges.h"
+#include "fs/history/moment_names.h"
+#include "fs/log/frozen_tree.h"
+#include "fs/log/past_tree.h"
+
+namespace varve::fs {
+namespace {
+
+// The content that one of two trees has, and the other not.
+struct Step {
+  ByteRanges gone;
+  ByteRanges come;
+};
+
+absl::StatusOr<Step> Compare(const PastTree& before, const PastTree& after) {
+  ByteRanges old_bytes;
+  ByteRanges new_bytes;
+  const auto add = [](const ItemDifference& item,
+                      const std::optional<absl::string_view>& value,
+                      ByteRanges& bytes) {
+    if (!value.has_value()) return absl::OkStatus();
+    return VisitExtentOf(item.key, *value, [&bytes](const Extent& extent) {
+      bytes.Add(extent.store_offset, extent.store_offset + extent.length);
+      return true;
+    });
+  };
+  const absl::Status compared = DiffTrees(
+      before.reader().items(), after.reader().items(), NodeSharing::kOneStore,
+      [&](const ItemDifference& item) -> absl::StatusOr<bool> {
+        VARVE_RETURN_IF_ERROR(add(item, item.before, old_bytes));
+        VARVE_RETURN_IF_ERROR(add(item, item.after, new_bytes));
+        return true;
+      });
+  VARVE_RETURN_IF_ERROR(compared);
+  old_bytes.Finish();
+  new_bytes.Finish();
+  return Step{.gone = old_bytes.Without(new_bytes),
+              .come = new_bytes.Without(old_bytes)};
+}
+
+// The first moment behind the snapshots that is kept.
+absl::StatusOr<MomentPlace> PlaceBehind(Core& core, const HistoryPlan& plan) {
+  if (plan.oldest.has_value()) return *plan.oldest;
+  uint64_t last = 0;
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    last = core.last_sequence;
+  }
+  return FinderOf(core).Find(last);
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<MomentUsage>> FindMomentUsage(
+    Core& core, const HistoryPlan& plan) {
+  std::vector<MomentUsage> usage;
+  if (plan.snapshots.empty()) return usage;
+  std::vector<MomentPlace> places = plan.snapshots;
+  VARVE_ASSIGN_OR_RETURN(const MomentPlace behind, PlaceBehind(core, plan));
+  places.push_back(behind);
+  std::unique_ptr<PastTree> before;
+  ByteRanges come;
+  for (const MomentPlace& place : places) {
+    VARVE_ASSIGN_OR_RETURN(
+        std::unique_ptr<PastTree> tree,
+        PastTree::Open(core.store.get(), core.identity, place));
+    if (before != nullptr) {
+      VARVE_ASSIGN_OR_RETURN(Step step, Compare(*before, *tree));
+      // Nothing is kept before the first one.
+      const ByteRanges own = usage.empty() ? step.gone : step.gone.Common(come);
+      usage.push_back({.moment = before->sequence(), .own_bytes = own.size()});
+      come = std::move(step.come);
+    }
+    before = std::move(tree);
+  }
+  return usage;
+}
+
+}  // namespace varve::fs
