@@ -246,8 +246,10 @@ absl::Status ControlDirectory::ReadDirectory(
   std::vector<Listed> all = {{".", DirectoryStat(ino)},
                              {"..", DirectoryStat(kFirstIno)}};
   if (ino == kFirstIno) {
-    std::vector<std::string> names = {"status",    "status.json", "unnamed",
-                                      "snapshots", "at",          "gmt"};
+    std::vector<std::string> names = {"status", "status.json", "unnamed"};
+    for (const absl::string_view name : HistoryDirectory::kNames) {
+      names.emplace_back(name);
+    }
     for (const TextFile& file : files_) names.push_back(file.name);
     for (const std::string& name : names) {
       VARVE_ASSIGN_OR_RETURN(const Stat stat, Lookup(ino, name));

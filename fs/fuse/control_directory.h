@@ -48,8 +48,8 @@ class ControlDirectory {
   // `status_members` as in FuseOptions.
   ControlDirectory(Volume& volume, std::string status_members);
 
-  // What lies below: not for HistoryDirectory's inodes, which this class leaves
-  // to it.
+  // For requests about inodes that are HistoryDirectory's; the functions below
+  // are for the others.
   HistoryDirectory& history() { return history_; }
 
   // A file whose text is made each time it is opened. Its size shows as 0, as

@@ -15,8 +15,6 @@
 namespace varve::fs {
 namespace {
 
-using PastInode = HistoryDirectory::PastInode;
-
 void ListInControl(FuseContext& context, ListingRequest& request,
                    fuse_ino_t ino, off_t offset, bool reference) {
   const auto cookie = static_cast<uint64_t>(offset);
@@ -29,10 +27,15 @@ void ListInControl(FuseContext& context, ListingRequest& request,
           : context.control.ReadDirectory(ino, cookie, add));
 }
 
-absl::StatusOr<Stat> StatInControl(FuseContext& context, fuse_ino_t ino) {
-  return HistoryDirectory::Owns(ino)
-             ? context.control.history().GetAttributes(ino)
-             : context.control.GetAttributes(ino);
+template <typename Request>
+void ReplyAttributes(FuseContext& context, Request& request, fuse_ino_t ino) {
+  if (!HistoryDirectory::Owns(ino)) {
+    return request.ReplyUncached(context.control.GetAttributes(ino));
+  }
+  const absl::StatusOr<Stat> stat =
+      context.control.history().GetAttributes(ino);
+  if (!HistoryDirectory::IsPast(ino)) return request.ReplyUncached(stat);
+  request.Reply(stat);
 }
 
 }  // namespace
@@ -97,47 +100,32 @@ void ReadDirectoryPlusInControl(FuseContext& context, ListingRequest& request,
 
 void GetAttributesInControl(FuseContext& context, AttributesRequest& request,
                             fuse_ino_t ino, struct fuse_file_info*) {
-  if (HistoryDirectory::IsPast(ino)) {
-    return request.Reply(StatInControl(context, ino));
-  }
-  request.ReplyUncached(StatInControl(context, ino));
+  ReplyAttributes(context, request, ino);
 }
 
 void GetStatxInControl(FuseContext& context, StatxRequest& request,
                        fuse_ino_t ino, StatxIn) {
-  if (HistoryDirectory::IsPast(ino)) {
-    return request.Reply(StatInControl(context, ino));
-  }
-  request.ReplyUncached(StatInControl(context, ino));
+  ReplyAttributes(context, request, ino);
 }
 
 void ReadLinkInControl(FuseContext& context, LinkRequest& request,
                        fuse_ino_t ino) {
   if (!HistoryDirectory::IsPast(ino)) return request.Fail(PosixError(EINVAL));
-  const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
-  if (!past.ok()) return request.Fail(past.status());
-  request.Reply(
-      context.volume.past_files().ReadSymlink(past->moment, past->ino));
+  request.Reply(context.control.history().ReadSymlink(ino));
 }
 
 void GetXattrInControl(FuseContext& context, XattrRequest& request,
                        fuse_ino_t ino, const char* name, size_t size) {
   if (!HistoryDirectory::IsPast(ino)) return request.Fail(PosixError(ENODATA));
-  const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
-  if (!past.ok()) return request.Fail(past.status());
-  request.Reply(
-      context.volume.past_files().GetXattr(past->moment, past->ino, name),
-      size);
+  request.Reply(context.control.history().GetXattr(ino, name), size);
 }
 
 void ListXattrsInControl(FuseContext& context, XattrRequest& request,
                          fuse_ino_t ino, size_t size) {
   if (!HistoryDirectory::IsPast(ino)) return request.Reply(std::string(), size);
-  const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
-  if (!past.ok()) return request.Fail(past.status());
-  request.Reply(context.volume.past_files().ListXattrs(
-                    past->moment, past->ino, request.caller().uid == 0),
-                size);
+  request.Reply(
+      context.control.history().ListXattrs(ino, request.caller().uid == 0),
+      size);
 }
 
 void OpenInControl(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
@@ -147,12 +135,8 @@ void OpenInControl(FuseContext& context, OpenRequest& request, fuse_ino_t ino,
   }
   auto file = std::make_unique<OpenControlFile>();
   if (HistoryDirectory::IsPast(ino)) {
-    const absl::StatusOr<PastInode> past = context.control.history().Find(ino);
+    const auto past = context.control.history().Open(ino);
     if (!past.ok()) return request.Fail(past.status());
-    // Opening is where it is noticed that the moment is no longer kept.
-    const auto stat =
-        context.volume.past_files().GetAttributes(past->moment, past->ino);
-    if (!stat.ok()) return request.Fail(stat.status());
     file->past = *past;
     // What the kernel has cached stays true.
     info->keep_cache = 1;

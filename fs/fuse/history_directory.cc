@@ -14,12 +14,10 @@
 #include "engine/entry/entry.h"
 #include "fs/base/error.h"
 #include "fs/history/moment_names.h"
-#include "fs/history/policy.h"
 
 namespace varve::fs {
 namespace {
 
-constexpr absl::string_view kNames[] = {"snapshots", "at", "gmt"};
 constexpr char kGmtForm[] = "@GMT-%Y.%m.%d-%H.%M.%S";
 
 // What a user has asked for and cannot have is no incident for the log.
@@ -108,25 +106,25 @@ Stat HistoryDirectory::DirectoryStat(uint64_t ino) {
   return stat;
 }
 
-absl::StatusOr<HistoryDirectory::View> HistoryDirectory::Open(
+absl::StatusOr<HistoryDirectory::View> HistoryDirectory::OpenView(
     uint64_t parent, absl::string_view name, uint64_t moment) {
   std::string key = absl::StrCat(parent, "/", moment, "/", name);
   absl::MutexLock lock(&mu_);
   if (const auto it = by_key_.find(key); it != by_key_.end()) {
-    View& view = views_[it->second];
-    ++view.references;
-    return view;
+    LiveView& live = views_[it->second];
+    ++live.references;
+    return live.view;
   }
   if (views_.size() >= kMostViews) return PosixError(ENFILE);
   while (views_.contains(next_number_ % kMostViews)) ++next_number_;
   const View view = {.number = next_number_++ % kMostViews,
                      .parent = parent,
                      .moment = moment,
-                     .generation = static_cast<uint32_t>(HashKey(key)),
-                     .key = key,
-                     .references = 1};
-  by_key_.emplace(std::move(key), view.number);
-  views_.emplace(view.number, view);
+                     .generation = static_cast<uint32_t>(HashKey(key))};
+  by_key_.emplace(key, view.number);
+  views_.emplace(
+      view.number,
+      LiveView{.view = view, .key = std::move(key), .references = 1});
   return view;
 }
 
@@ -135,7 +133,7 @@ absl::StatusOr<HistoryDirectory::View> HistoryDirectory::FindView(
   absl::MutexLock lock(&mu_);
   const auto it = views_.find((ino >> kTreeBits) % kMostViews);
   if (it == views_.end()) return PosixError(ESTALE);
-  return it->second;
+  return it->second.view;
 }
 
 void HistoryDirectory::Reference(const View& view) {
@@ -148,9 +146,10 @@ void HistoryDirectory::Forget(uint64_t ino, uint64_t count) {
   absl::MutexLock lock(&mu_);
   const auto it = views_.find((ino >> kTreeBits) % kMostViews);
   if (it == views_.end()) return;
-  it->second.references -= std::min(count, it->second.references);
-  if (it->second.references > 0) return;
-  by_key_.erase(it->second.key);
+  LiveView& live = it->second;
+  live.references -= std::min(count, live.references);
+  if (live.references > 0) return;
+  by_key_.erase(live.key);
   views_.erase(it);
 }
 
@@ -158,6 +157,31 @@ absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Find(
     uint64_t ino) {
   VARVE_ASSIGN_OR_RETURN(const View view, FindView(ino));
   return PastInode{.moment = view.moment, .ino = ino & kTreeMask};
+}
+
+absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Open(
+    uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  VARVE_RETURN_IF_ERROR(
+      volume_.past_files().GetAttributes(past.moment, past.ino).status());
+  return past;
+}
+
+absl::StatusOr<std::string> HistoryDirectory::ReadSymlink(uint64_t ino) {
+  VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  return volume_.past_files().ReadSymlink(past.moment, past.ino);
+}
+
+absl::StatusOr<std::string> HistoryDirectory::GetXattr(uint64_t ino,
+                                                       absl::string_view name) {
+  VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  return volume_.past_files().GetXattr(past.moment, past.ino, name);
+}
+
+absl::StatusOr<std::string> HistoryDirectory::ListXattrs(uint64_t ino,
+                                                         bool trusted) {
+  VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  return volume_.past_files().ListXattrs(past.moment, past.ino, trusted);
 }
 
 absl::StatusOr<Stat> HistoryDirectory::In(const View& view, Stat stat) {
@@ -169,11 +193,14 @@ absl::StatusOr<Stat> HistoryDirectory::In(const View& view, Stat stat) {
 
 absl::StatusOr<uint64_t> HistoryDirectory::FindMoment(uint64_t parent,
                                                       absl::string_view name) {
-  if (parent == kAt) return FindByTime(parent, name);
   if (parent == kSnapshots) {
     VARVE_ASSIGN_OR_RETURN(const auto snapshot, volume_.FindSnapshot(name));
     if (!snapshot.has_value()) return PosixError(ENOENT);
     return snapshot->sequence;
+  }
+  if (parent == kAt) {
+    if (const auto ago = ParseAgo(name)) return FindAgo(name, *ago);
+    return volume_.past_files().Resolve(name, Timestamp::Now());
   }
   // A snapshot is meant by the name under which it is listed, though more may
   // have happened in that second.
@@ -185,26 +212,24 @@ absl::StatusOr<uint64_t> HistoryDirectory::FindMoment(uint64_t parent,
     }
   }
   if (moment.has_value()) return *moment;
-  return FindByTime(parent, name);
+  return volume_.past_files().Resolve(name, Timestamp::Now());
 }
 
-absl::StatusOr<uint64_t> HistoryDirectory::FindByTime(uint64_t parent,
-                                                      absl::string_view name) {
-  // A span means the same until it is not used for a tenth of it, and at most
-  // for as long as it is.
+absl::StatusOr<uint64_t> HistoryDirectory::FindAgo(absl::string_view name,
+                                                   absl::Duration ago) {
+  // It means the same until it is not used for a tenth of the span, and at most
+  // for as long as that is.
   constexpr size_t kMostMeanings = 1000;
-  std::optional<absl::Duration> span = ParseSpan(name);
-  if (name == "yesterday") span = absl::Hours(24);
+  constexpr absl::Duration kLongestPause = absl::Minutes(1);
   const absl::Time now = absl::Now();
-  if (parent == kAt && span.has_value()) {
+  {
     absl::MutexLock lock(&mu_);
     const auto it = meanings_.find(name);
     if (it != meanings_.end()) {
       Meaning& meaning = it->second;
-      const absl::Duration pause =
-          std::min(*span / 10, absl::Duration(absl::Minutes(1)));
-      if (now >= meaning.used && now - meaning.used < pause &&
-          now - meaning.found < *span) {
+      if (now >= meaning.used &&
+          now - meaning.used < std::min(ago / 10, kLongestPause) &&
+          now - meaning.found < ago) {
         meaning.used = now;
         return meaning.moment;
       }
@@ -213,12 +238,9 @@ absl::StatusOr<uint64_t> HistoryDirectory::FindByTime(uint64_t parent,
   }
   VARVE_ASSIGN_OR_RETURN(const uint64_t moment,
                          volume_.past_files().Resolve(name, ToTimestamp(now)));
-  if (parent == kAt && span.has_value()) {
-    absl::MutexLock lock(&mu_);
-    if (meanings_.size() >= kMostMeanings) meanings_.clear();
-    meanings_[std::string(name)] = {
-        .moment = moment, .found = now, .used = now};
-  }
+  absl::MutexLock lock(&mu_);
+  if (meanings_.size() >= kMostMeanings) meanings_.clear();
+  meanings_[std::string(name)] = {.moment = moment, .found = now, .used = now};
   return moment;
 }
 
@@ -239,7 +261,7 @@ absl::StatusOr<Stat> HistoryDirectory::Lookup(uint64_t parent,
   // Of what is no name, such as "..", there is no snapshot or moment.
   const absl::StatusOr<uint64_t> moment = FindMoment(parent, name);
   if (!moment.ok()) return Ordinary(moment.status());
-  VARVE_ASSIGN_OR_RETURN(const View view, Open(parent, name, *moment));
+  VARVE_ASSIGN_OR_RETURN(const View view, OpenView(parent, name, *moment));
   const absl::StatusOr<Stat> root =
       volume_.past_files().GetAttributes(view.moment, kRootIno);
   const absl::StatusOr<Stat> stat = root.ok() ? In(view, *root) : root;
@@ -332,7 +354,7 @@ absl::StatusOr<Stat> HistoryDirectory::MakeDirectory(uint64_t parent,
   const auto made = volume_.CreateSnapshotNow(name);
   if (!made.ok()) return Ordinary(made.status());
   VARVE_ASSIGN_OR_RETURN(const View view,
-                         Open(parent, name, made->first.sequence));
+                         OpenView(parent, name, made->first.sequence));
   return In(view, made->second);
 }
 

@@ -49,19 +49,13 @@ class HistoryDirectory {
   static bool Owns(uint64_t ino) {
     return IsPast(ino) || (ino >= kSnapshots && ino <= kGmt);
   }
+  // The names of the three, in the order of their numbers.
+  static constexpr absl::string_view kNames[] = {"snapshots", "at", "gmt"};
   // The directory of this name in `.varve`; nothing if it is none of the three.
   static std::optional<uint64_t> DirectoryNamed(absl::string_view name);
 
   // `parent` is the inode number of `.varve`.
   HistoryDirectory(Volume& volume, uint64_t parent);
-
-  // An inode of a past tree.
-  struct PastInode {
-    uint64_t moment = 0;
-    uint64_t ino = 0;  // in the tree
-  };
-  // ESTALE if there is none, as after a remount.
-  absl::StatusOr<PastInode> Find(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
 
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
@@ -70,6 +64,19 @@ class HistoryDirectory {
   absl::Status ReadDirectory(
       uint64_t ino, uint64_t cookie, bool reference,
       const std::function<bool(const Volume::Entry&)>& visit);
+  // An inode of a past tree, as PastFiles names it.
+  struct PastInode {
+    uint64_t moment = 0;
+    uint64_t ino = 0;
+  };
+  // For inodes of past trees: as the functions of PastFiles. ESTALE also after
+  // a remount. Open() is where it is noticed that the moment is not kept any
+  // more, as the kernel may have everything else.
+  absl::StatusOr<PastInode> Open(uint64_t ino);
+  absl::StatusOr<std::string> ReadSymlink(uint64_t ino);
+  absl::StatusOr<std::string> GetXattr(uint64_t ino, absl::string_view name);
+  absl::StatusOr<std::string> ListXattrs(uint64_t ino, bool trusted);
+
   // Removes `count` references of the kernel to an inode of a past tree.
   // Lookup(), MakeDirectory() and ReadDirectory() add one for each inode that
   // they return.
@@ -99,6 +106,9 @@ class HistoryDirectory {
     // Tells views apart that have the same number one after the other, also
     // those of an earlier mount: it goes into the generation of all inodes.
     uint32_t generation = 0;
+  };
+  struct LiveView {
+    View view;
     std::string key;          // directory, name and moment
     uint64_t references = 0;  // the kernel's, to all its inodes
   };
@@ -112,15 +122,17 @@ class HistoryDirectory {
 
   // The view of that name and moment, made if there is none yet, with another
   // reference. ENFILE if there are too many.
-  absl::StatusOr<View> Open(uint64_t parent, absl::string_view name,
-                            uint64_t moment) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<View> OpenView(uint64_t parent, absl::string_view name,
+                                uint64_t moment) ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<View> FindView(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<PastInode> Find(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
   void Reference(const View& view) ABSL_LOCKS_EXCLUDED(mu_);
   // Gives the attributes the inode number that they have in the view. EOVERFLOW
   // if there is none.
   static absl::StatusOr<Stat> In(const View& view, Stat stat);
   absl::StatusOr<uint64_t> FindMoment(uint64_t parent, absl::string_view name);
-  absl::StatusOr<uint64_t> FindByTime(uint64_t parent, absl::string_view name)
+  // What is meant by so long ago, under that name.
+  absl::StatusOr<uint64_t> FindAgo(absl::string_view name, absl::Duration ago)
       ABSL_LOCKS_EXCLUDED(mu_);
   Stat DirectoryStat(uint64_t ino) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ReadPast(const View& view, uint64_t ino, uint64_t cookie,
@@ -133,7 +145,7 @@ class HistoryDirectory {
   Volume& volume_;
   const uint64_t parent_;
   absl::Mutex mu_;
-  absl::flat_hash_map<uint64_t, View> views_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<uint64_t, LiveView> views_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string, uint64_t> by_key_ ABSL_GUARDED_BY(mu_);
   uint64_t next_number_ ABSL_GUARDED_BY(mu_) = 0;
   absl::flat_hash_map<std::string, Meaning> meanings_ ABSL_GUARDED_BY(mu_);

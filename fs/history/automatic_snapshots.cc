@@ -21,36 +21,35 @@
 namespace varve::fs {
 namespace {
 
-// What the tree says of snapshots.
+// What the tree says of automatic snapshots.
 struct Present {
   HistoryPolicy policy;
-  std::vector<std::string> names;
-  std::vector<RetentionCase> cases;  // in the order of the names
   NewestAutomatic newest;
-  std::vector<std::string> unwanted;
+  std::vector<std::string> unwanted;  // that no rule keeps
 };
 
 absl::StatusOr<Present> ReadPresent(const Core& core, Timestamp now)
     ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu) {
   Present present;
   VARVE_ASSIGN_OR_RETURN(present.policy, PolicyOf(core));
+  std::vector<std::string> names;
+  std::vector<RetentionCase> cases;
   VARVE_RETURN_IF_ERROR(
       core.reader().ForEachSnapshot([&](const SnapshotItem& snapshot) {
-        present.names.emplace_back(snapshot.name);
-        present.cases.push_back({.time = ToTime(snapshot.time),
-                                 .automatic = snapshot.is_automatic(),
-                                 .held = snapshot.is_held()});
-        if (snapshot.is_automatic() &&
-            snapshot.sequence > present.newest.sequence) {
+        if (!snapshot.is_automatic()) return true;
+        names.emplace_back(snapshot.name);
+        cases.push_back({.time = ToTime(snapshot.time),
+                         .automatic = true,
+                         .held = snapshot.is_held()});
+        if (snapshot.sequence > present.newest.sequence) {
           present.newest = {.sequence = snapshot.sequence,
                             .time = snapshot.time};
         }
         return true;
       }));
-  const auto reasons =
-      PlanRetention(present.policy, present.cases, ToTime(now));
+  const auto reasons = PlanRetention(present.policy, cases, ToTime(now));
   for (size_t i = 0; i < reasons.size(); ++i) {
-    if (reasons[i].empty()) present.unwanted.push_back(present.names[i]);
+    if (reasons[i].empty()) present.unwanted.push_back(std::move(names[i]));
   }
   return present;
 }
@@ -91,6 +90,22 @@ absl::StatusOr<bool> HasChangedSince(Core& core, uint64_t sequence)
   return changed;
 }
 
+// The name of a snapshot of now; nothing if the tree has not changed since that
+// commit, or there is a snapshot of that name.
+absl::StatusOr<std::optional<std::string>> NameIfChanged(Core& core,
+                                                         uint64_t sequence,
+                                                         Timestamp now)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
+        ABSL_LOCKS_EXCLUDED(core.tree_mu) {
+  VARVE_ASSIGN_OR_RETURN(const bool changed, HasChangedSince(core, sequence));
+  if (!changed) return std::optional<std::string>();
+  std::string name =
+      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(now), absl::UTCTimeZone());
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const auto taken, core.reader().FindSnapshot(name));
+  return taken.has_value() ? std::nullopt : std::optional(std::move(name));
+}
+
 // Whether a period has begun since the newest automatic snapshot.
 bool IsDue(const Present& present, Timestamp now) {
   const std::optional<Period> period = present.policy.ShortestPeriod();
@@ -116,13 +131,7 @@ absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
   newest = present.newest;
   std::optional<std::string> name;
   if (IsDue(present, now)) {
-    VARVE_ASSIGN_OR_RETURN(const bool changed,
-                           HasChangedSince(core, newest.sequence));
-    std::string text = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(now),
-                                        absl::UTCTimeZone());
-    const bool is_taken = std::find(present.names.begin(), present.names.end(),
-                                    text) != present.names.end();
-    if (changed && !is_taken) name = std::move(text);
+    VARVE_ASSIGN_OR_RETURN(name, NameIfChanged(core, newest.sequence, now));
   }
   if (!name.has_value() && present.unwanted.empty()) return absl::OkStatus();
   Commit commit(core, now);
@@ -131,15 +140,15 @@ absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
   for (const std::string& unwanted : present.unwanted) {
     commit.Add(DropSnapshot{unwanted});
   }
-  if (name.has_value()) {
-    commit.Add(PutSnapshot{.sequence = commit.sequence(),
-                           .time = std::max(core.latest_time, commit.time()),
-                           .flags = PutSnapshot::kAutomatic,
-                           .name = *name});
-  }
   const NewestAutomatic made = {
       .sequence = commit.sequence(),
       .time = std::max(core.latest_time, commit.time())};
+  if (name.has_value()) {
+    commit.Add(PutSnapshot{.sequence = made.sequence,
+                           .time = made.time,
+                           .flags = PutSnapshot::kAutomatic,
+                           .name = *name});
+  }
   VARVE_RETURN_IF_ERROR(commit.Finish());
   if (name.has_value()) newest = made;
   return absl::OkStatus();

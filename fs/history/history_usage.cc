@@ -1,13 +1,14 @@
 #include "fs/history/history_usage.h"
 
-#include <memory>
+#include <optional>
 #include <utility>
 
 #include "engine/base/status.h"
 #include "fs/btree/tree_diff.h"
-#include "fs/history/byte_ranges.h"
-#include "fs/history/moment_names.h"
+#include "fs/history/kept_trees.h"
+#include "fs/log/byte_ranges.h"
 #include "fs/log/frozen_tree.h"
+#include "fs/log/moments.h"
 #include "fs/log/past_tree.h"
 
 namespace varve::fs {
@@ -65,21 +66,22 @@ absl::StatusOr<std::vector<MomentUsage>> FindMomentUsage(
   std::vector<MomentPlace> places = plan.snapshots;
   VARVE_ASSIGN_OR_RETURN(const MomentPlace behind, PlaceBehind(core, plan));
   places.push_back(behind);
-  std::unique_ptr<PastTree> before;
   ByteRanges come;
-  for (const MomentPlace& place : places) {
-    VARVE_ASSIGN_OR_RETURN(
-        std::unique_ptr<PastTree> tree,
-        PastTree::Open(core.store.get(), core.identity, place));
-    if (before != nullptr) {
-      VARVE_ASSIGN_OR_RETURN(Step step, Compare(*before, *tree));
-      // Nothing is kept before the first one.
-      const ByteRanges own = usage.empty() ? step.gone : step.gone.Common(come);
-      usage.push_back({.moment = before->sequence(), .own_bytes = own.size()});
-      come = std::move(step.come);
-    }
-    before = std::move(tree);
-  }
+  const absl::Status compared =
+      KeptTrees(core.store.get(), &core.identity, std::move(places))
+          .ForEachTree([&](const PastTree* before,
+                           const PastTree& tree) -> absl::StatusOr<bool> {
+            if (before == nullptr) return true;
+            VARVE_ASSIGN_OR_RETURN(Step step, Compare(*before, tree));
+            // Nothing is kept before the first one.
+            const ByteRanges own =
+                usage.empty() ? step.gone : step.gone.Common(come);
+            usage.push_back(
+                {.moment = before->sequence(), .own_bytes = own.size()});
+            come = std::move(step.come);
+            return true;
+          });
+  VARVE_RETURN_IF_ERROR(compared);
   return usage;
 }
 

@@ -1,6 +1,7 @@
 #include "fs/history/kept_trees.h"
 
 #include <memory>
+#include <utility>
 
 #include "engine/base/status.h"
 #include "fs/btree/tree_diff.h"
@@ -9,35 +10,45 @@
 
 namespace varve::fs {
 
-absl::Status KeptTrees::ForEachExtent(
-    absl::FunctionRef<bool(const Extent&)> visit) const {
+absl::Status KeptTrees::ForEachTree(
+    absl::FunctionRef<absl::StatusOr<bool>(const PastTree* before,
+                                           const PastTree& tree)>
+        visit) const {
   std::unique_ptr<PastTree> before;
   for (const MomentPlace& place : places_) {
     VARVE_ASSIGN_OR_RETURN(std::unique_ptr<PastTree> tree,
                            PastTree::Open(store_, *identity_, place));
-    bool goes_on = true;
-    const auto visit_one = [&](const Extent& extent) {
-      goes_on = visit(extent);
-      return goes_on;
-    };
-    if (before == nullptr) {
-      VARVE_RETURN_IF_ERROR(tree->ForEachExtent(visit_one));
-    } else {
-      VARVE_RETURN_IF_ERROR(
-          DiffTrees(before->reader().items(), tree->reader().items(),
-                    NodeSharing::kOneStore,
-                    [&](const ItemDifference& item) -> absl::StatusOr<bool> {
-                      if (!item.after.has_value()) return true;
-                      const absl::Status visited =
-                          VisitExtentOf(item.key, *item.after, visit_one);
-                      if (!visited.ok()) return visited;
-                      return goes_on;
-                    }));
-    }
+    VARVE_ASSIGN_OR_RETURN(const bool goes_on, visit(before.get(), *tree));
     if (!goes_on) break;
     before = std::move(tree);
   }
   return absl::OkStatus();
+}
+
+absl::Status KeptTrees::ForEachExtent(
+    absl::FunctionRef<bool(const Extent&)> visit) const {
+  bool goes_on = true;
+  const auto visit_one = [&](const Extent& extent) {
+    goes_on = visit(extent);
+    return goes_on;
+  };
+  return ForEachTree([&](const PastTree* before,
+                         const PastTree& tree) -> absl::StatusOr<bool> {
+    if (before == nullptr) {
+      VARVE_RETURN_IF_ERROR(tree.ForEachExtent(visit_one));
+      return goes_on;
+    }
+    const absl::Status compared = DiffTrees(
+        before->reader().items(), tree.reader().items(), NodeSharing::kOneStore,
+        [&](const ItemDifference& item) -> absl::StatusOr<bool> {
+          if (!item.after.has_value()) return true;
+          VARVE_RETURN_IF_ERROR(
+              VisitExtentOf(item.key, *item.after, visit_one));
+          return goes_on;
+        });
+    VARVE_RETURN_IF_ERROR(compared);
+    return goes_on;
+  });
 }
 
 absl::StatusOr<KeptTrees::Needed> KeptTrees::FindNeeded() const {

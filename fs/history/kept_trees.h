@@ -16,6 +16,7 @@
 #include "fs/format/extent.h"
 #include "fs/format/identity.h"
 #include "fs/log/moments.h"
+#include "fs/log/past_tree.h"
 #include "fs/log/used_ranges.h"
 
 namespace varve::fs {
@@ -26,6 +27,12 @@ class KeptTrees final : public ExtentSource {
   KeptTrees(Store* store, const Identity* identity,
             std::vector<MomentPlace> places)
       : store_(store), identity_(identity), places_(std::move(places)) {}
+
+  // Calls `visit` with each tree, and the one before it (null for the first),
+  // until it returns false. DATA_LOSS if a tree cannot be read.
+  absl::Status ForEachTree(absl::FunctionRef<absl::StatusOr<bool>(
+                               const PastTree* before, const PastTree& tree)>
+                               visit) const;
 
   // Calls `visit` with each extent of any of the trees that is not a hole,
   // until it returns false. What one tree shares with the one before is not

@@ -147,12 +147,15 @@ absl::Time ToTime(Timestamp time) {
   return absl::TimeFromTimespec(time.ToTimespec());
 }
 
+std::optional<absl::Duration> ParseAgo(absl::string_view text) {
+  if (text == "yesterday") return absl::Hours(24);
+  // That is a span, too, but nobody names a moment so.
+  return text == "0" ? std::nullopt : ParseSpan(text);
+}
+
 std::optional<absl::Time> ParseMomentTime(absl::string_view text,
                                           absl::Time now, absl::TimeZone zone) {
-  if (text == "yesterday") return now - absl::Hours(24);
-  if (const auto span = ParseSpan(text); span.has_value() && text != "0") {
-    return now - *span;
-  }
+  if (const auto ago = ParseAgo(text)) return now - *ago;
   std::string error;
   absl::Time time;
   if (absl::ParseTime(kSambaForm, text, absl::UTCTimeZone(), &time, &error)) {
@@ -180,12 +183,18 @@ absl::StatusOr<MomentPlace> FindKeptMoment(Core& core, uint64_t sequence) {
   return resolver.OfSequence(sequence);
 }
 
-absl::StatusOr<MomentPlace> FindMomentAt(Core& core, Timestamp time) {
-  const std::string text =
-      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(time), absl::UTCTimeZone());
-  Resolver resolver(core, text);
+absl::StatusOr<std::vector<std::optional<MomentPlace>>> FindMomentsAt(
+    Core& core, absl::Span<const Timestamp> times) {
+  Resolver resolver(core, /*text=*/"");
   VARVE_RETURN_IF_ERROR(resolver.Read());
-  return resolver.AtTime(time);
+  std::vector<std::optional<MomentPlace>> places;
+  places.reserve(times.size());
+  for (const Timestamp time : times) {
+    const absl::StatusOr<MomentPlace> place = resolver.AtTime(time);
+    if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
+    places.push_back(place.ok() ? std::optional(*place) : std::nullopt);
+  }
+  return places;
 }
 
 }  // namespace varve::fs

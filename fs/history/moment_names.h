@@ -19,10 +19,12 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "fs/log/core.h"
 #include "fs/log/moments.h"
 
@@ -31,6 +33,10 @@ namespace varve::fs {
 // The time that the text names, seen from `now`; nothing if it names none.
 std::optional<absl::Time> ParseMomentTime(absl::string_view text,
                                           absl::Time now, absl::TimeZone zone);
+
+// How long ago the text means, as "2h" or "yesterday"; nothing if it is no such
+// text.
+std::optional<absl::Duration> ParseAgo(absl::string_view text);
 
 Timestamp ToTimestamp(absl::Time time);
 absl::Time ToTime(Timestamp time);
@@ -47,8 +53,10 @@ absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
 absl::StatusOr<MomentPlace> FindKeptMoment(Core& core, uint64_t sequence)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
-// Where the last moment at or before this time lies; NOT_FOUND if none is kept.
-absl::StatusOr<MomentPlace> FindMomentAt(Core& core, Timestamp time)
+// For each of these times, where the last moment at or before it lies; nothing
+// if none is kept.
+absl::StatusOr<std::vector<std::optional<MomentPlace>>> FindMomentsAt(
+    Core& core, absl::Span<const Timestamp> times)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
 }  // namespace varve::fs

@@ -36,8 +36,8 @@ struct Checkpoint {
 };
 
 // Reads the checkpoint whose metadata lies at this offset, in a store that is
-// not relocated. DATA_LOSS if there is none, or it is damaged, or does not lead
-// back: so whoever follows `root.previous` comes to an end.
+// not relocated. Its `root.previous` is 0 if it does not lead back, so that
+// following it comes to an end. DATA_LOSS if there is none, or it is damaged.
 absl::StatusOr<Checkpoint> ReadCheckpoint(const Store& store,
                                           const Identity& identity,
                                           uint64_t metadata_offset);

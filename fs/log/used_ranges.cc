@@ -28,21 +28,6 @@ absl::Status UsedRanges::ForEachPass(
   return absl::OkStatus();
 }
 
-void UsedRanges::Join() {
-  std::sort(ranges_.begin(), ranges_.end(),
-            [](const Range& a, const Range& b) { return a.begin < b.begin; });
-  size_t count = 0;
-  for (const Range& range : ranges_) {
-    if (count > 0 && range.begin <= ranges_[count - 1].end) {
-      Range& before = ranges_[count - 1];
-      before.end = std::max(before.end, range.end);
-    } else {
-      ranges_[count++] = range;
-    }
-  }
-  ranges_.resize(count);
-}
-
 void UsedRanges::Add(uint64_t begin, uint64_t end) {
   begin = std::max(begin, begin_);
   end = std::min(end, end_);
@@ -58,7 +43,7 @@ void UsedRanges::Add(uint64_t begin, uint64_t end) {
     ranges_.push_back({begin, end});
     return;
   }
-  Join();
+  JoinRanges(ranges_);
   const size_t most_kept = most_ / 2;
   if (ranges_.size() > most_kept) {
     ranges_.erase(ranges_.begin(),
@@ -83,21 +68,13 @@ absl::Status UsedRanges::AddTrees(absl::Span<const ExtentSource* const> trees,
   return absl::OkStatus();
 }
 
-void UsedRanges::Finish() { Join(); }
-
 bool UsedRanges::Contains(const EntryLocation& entry) const {
   // The first that ends behind the payload's beginning.
   const auto it = std::partition_point(
-      ranges_.begin(), ranges_.end(), [&entry](const Range& range) {
+      ranges_.begin(), ranges_.end(), [&entry](const ByteRange& range) {
         return range.end <= entry.payload_offset;
       });
   return it != ranges_.end() && it->begin < entry.metadata_offset();
-}
-
-uint64_t UsedRanges::bytes() const {
-  uint64_t bytes = 0;
-  for (const Range& range : ranges_) bytes += range.end - range.begin;
-  return bytes;
 }
 
 }  // namespace varve::fs

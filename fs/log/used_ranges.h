@@ -17,6 +17,7 @@
 #include "absl/types/span.h"
 #include "engine/entry/entry.h"
 #include "fs/format/extent.h"
+#include "fs/log/byte_ranges.h"
 
 namespace varve::fs {
 
@@ -63,7 +64,7 @@ class UsedRanges {
   absl::Status AddTrees(absl::Span<const ExtentSource* const> trees,
                         absl::FunctionRef<absl::Status()> check);
   // To be called once all have been added, and before what follows.
-  void Finish();
+  void Finish() { JoinRanges(ranges_); }
 
   // Of what lies from here on up to the end, all ranges are here.
   uint64_t begin() const { return begin_; }
@@ -71,20 +72,13 @@ class UsedRanges {
   // [begin(), end).
   bool Contains(const EntryLocation& entry) const;
   // The bytes in [begin(), end) that are in use.
-  uint64_t bytes() const;
+  uint64_t bytes() const { return BytesIn(ranges_); }
 
  private:
-  struct Range {
-    uint64_t begin;
-    uint64_t end;
-  };
-  // Joins what overlaps or touches, and puts it in order.
-  void Join();
-
   const size_t most_;
   const uint64_t end_;
   uint64_t begin_ = 0;
-  std::vector<Range> ranges_;
+  std::vector<ByteRange> ranges_;
 };
 
 }  // namespace varve::fs

@@ -28,13 +28,13 @@ absl::StatusOr<uint64_t> PastFiles::Resolve(absl::string_view text,
 absl::StatusOr<std::vector<PastFiles::Point>> PastFiles::LastMoments(
     const std::vector<Timestamp>& times) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  VARVE_ASSIGN_OR_RETURN(const auto places, FindMomentsAt(core_, times));
   std::vector<Point> points;
-  for (const Timestamp time : times) {
-    const absl::StatusOr<MomentPlace> place = FindMomentAt(core_, time);
-    if (absl::IsNotFound(place.status())) continue;
-    VARVE_RETURN_IF_ERROR(place.status());
-    if (points.empty() || points.back().moment != place->sequence) {
-      points.push_back({.time = time, .moment = place->sequence});
+  for (size_t i = 0; i < times.size(); ++i) {
+    if (!places[i].has_value()) continue;
+    const uint64_t moment = places[i]->sequence;
+    if (points.empty() || points.back().moment != moment) {
+      points.push_back({.time = times[i], .moment = moment});
     }
   }
   return points;

@@ -287,7 +287,7 @@ absl::Status Restorer::RestoreFile(const InodeItem& past,
     }
     it->second = *linked;
   }
-  ++added_links_[it->second];
+  ++links_[it->second].added;
   AddName(target, it->second);
   return absl::OkStatus();
 }
@@ -301,8 +301,7 @@ absl::StatusOr<std::optional<uint64_t>> Restorer::FindLinked(
     return std::optional<uint64_t>();
   }
   // The plan may have removed its last name already.
-  const auto removed = removed_links_.find(past.ino);
-  if (removed != removed_links_.end() && removed->second >= present->nlink()) {
+  if (links_[past.ino].removed >= present->nlink()) {
     return std::optional<uint64_t>();
   }
   VARVE_ASSIGN_OR_RETURN(const bool same, IsSame(past, *present));
@@ -368,11 +367,11 @@ absl::Status Restorer::RemoveOne(const Target& target) {
       DropName{.parent = target.parent, .name = Keep(target.name)});
   names_.emplace_back(target.parent, target.name);
   changed_directories_.insert(target.parent);
-  const uint32_t removed = ++removed_links_[inode.ino];
-  const auto added = added_links_.find(inode.ino);
-  const uint32_t links =
-      inode.nlink() + (added == added_links_.end() ? 0 : added->second);
-  if (!inode.is_directory() && removed < links) return absl::OkStatus();
+  Links& links = links_[inode.ino];
+  ++links.removed;
+  if (!inode.is_directory() && links.removed < inode.nlink() + links.added) {
+    return absl::OkStatus();
+  }
   VARVE_ASSIGN_OR_RETURN(const auto key, KeyOfContent(core_, inode));
   if (key.has_value()) hidden_.push_back(*key);
   changes_.push_back(DropInode{.ino = inode.ino});

@@ -133,9 +133,12 @@ class Restorer {
   std::deque<Merge> merges_;            // what is left to do, and what was done
   // By the past number, what has been restored and may get further names.
   absl::flat_hash_map<uint64_t, uint64_t> restored_;
-  // How many names of a present inode the plan removes, and adds.
-  absl::flat_hash_map<uint64_t, uint32_t> removed_links_;
-  absl::flat_hash_map<uint64_t, uint32_t> added_links_;
+  // How many names of an inode the plan removes, and adds.
+  struct Links {
+    uint32_t removed = 0;
+    uint32_t added = 0;
+  };
+  absl::flat_hash_map<uint64_t, Links> links_;
   // The directories in which names change.
   absl::flat_hash_set<uint64_t> changed_directories_;
 };

@@ -283,15 +283,28 @@ struct Line {
   std::string text;
 };
 
-Line LineOf(const TreeReader& tree, const std::string& path,
-            const InodeItem& inode) {
-  const Attributes& a = inode.attributes;
+// All but the time of access.
+std::string DescribeAttributes(const Stat& stat) {
+  const Attributes& a = stat.attributes;
   std::string text = absl::StrFormat(
-      "ino %d mode %o uid %d gid %d rdev %d size %d nlink %d gen %d", inode.ino,
-      a.mode, a.uid, a.gid, a.rdev, a.size, inode.nlink(), a.generation);
+      "ino %d mode %o uid %d gid %d rdev %d size %d nlink %d gen %d", stat.ino,
+      a.mode, a.uid, a.gid, a.rdev, a.size, stat.nlink, a.generation);
   for (const Timestamp t : {a.mtime, a.ctime, a.btime}) {
     absl::StrAppend(&text, " ", DescribeTime(t));
   }
+  return text;
+}
+
+std::string DescribeContent(const absl::StatusOr<std::string>& text) {
+  return text.ok() ? absl::StrCat(text->size(), "/", absl::Hex(HashKey(*text)))
+                   : text.status().ToString();
+}
+
+Line LineOf(const TreeReader& tree, const std::string& path,
+            const InodeItem& inode) {
+  std::string text = DescribeAttributes({.ino = inode.ino,
+                                         .attributes = inode.attributes,
+                                         .nlink = inode.nlink()});
   const auto add = [&](absl::string_view name) {
     const auto value = tree.FindXattr(inode.ino, name);
     absl::StrAppend(&text, " ", name, "=", absl::CHexEscape(**value));
@@ -321,15 +334,11 @@ std::vector<Line> LinesOf(const TreeReader& tree) {
 
 // What Dump() shows of a file of a past moment.
 std::string PastLine(PastFiles& files, uint64_t moment, const std::string& path,
-                     const Stat& stat) {
-  const Attributes& a = stat.attributes;
-  std::string line = absl::StrFormat(
-      "%s: ino %d mode %o uid %d gid %d rdev %d size %d nlink %d gen %d",
-      absl::CHexEscape(path), stat.ino, a.mode, a.uid, a.gid, a.rdev,
-      S_ISDIR(a.mode) ? 0 : a.size, stat.nlink, a.generation);
-  for (const Timestamp t : {a.mtime, a.ctime, a.btime}) {
-    absl::StrAppend(&line, " ", DescribeTime(t));
-  }
+                     Stat stat) {
+  // What users see of a directory's size is not in the tree.
+  if (S_ISDIR(stat.attributes.mode)) stat.attributes.size = 0;
+  std::string line =
+      absl::StrCat(absl::CHexEscape(path), ": ", DescribeAttributes(stat));
   const auto names = files.ListXattrs(moment, stat.ino, /*trusted=*/true);
   EXPECT_THAT(names, IsOk());
   for (const absl::string_view name :
@@ -337,13 +346,14 @@ std::string PastLine(PastFiles& files, uint64_t moment, const std::string& path,
     const auto value = files.GetXattr(moment, stat.ino, name);
     absl::StrAppend(&line, " ", name, "=", absl::CHexEscape(*value));
   }
+  const Attributes& a = stat.attributes;
   absl::StrAppend(&line, " ", DescribeTime(a.atime));
   if (S_ISREG(a.mode)) {
     const auto reply = files.Read(moment, stat.ino, 0, a.size + 1);
-    absl::StrAppend(&line, " content ");
-    if (!reply.ok()) return line + reply.status().ToString();
-    const std::string text = reply->ToString();
-    absl::StrAppend(&line, text.size(), "/", absl::Hex(HashKey(text)));
+    absl::StrAppend(&line, " content ",
+                    DescribeContent(reply.ok() ? absl::StatusOr<std::string>(
+                                                     reply->ToString())
+                                               : reply.status()));
   } else if (const auto target = files.ReadSymlink(moment, stat.ino);
              target.ok()) {
     absl::StrAppend(&line, " target ", *target);
@@ -365,11 +375,7 @@ std::string TestVolume::Dump() {
         &dump, absl::CHexEscape(line.path), ": ", line.text, " ",
         DescribeTime(volume_->GetAttributes(line.ino)->attributes.atime));
     if (line.regular) {
-      const auto text = Read(line.path);
-      absl::StrAppend(
-          &dump, " content ",
-          text.ok() ? absl::StrCat(text->size(), "/", absl::Hex(HashKey(*text)))
-                    : text.status().ToString());
+      absl::StrAppend(&dump, " content ", DescribeContent(Read(line.path)));
     } else if (const auto target = volume_->ReadSymlink(line.ino);
                target.ok()) {
       absl::StrAppend(&dump, " target ", *target);

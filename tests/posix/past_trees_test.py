@@ -7,7 +7,6 @@ import errno
 import hashlib
 import os
 import shutil
-import stat
 import threading
 import time
 import unittest

@@ -36,13 +36,6 @@ using nlohmann::json;
 
 constexpr uint64_t kThousand = 1000;
 
-void ChangeAtRandom(TreeFiles& files, Dice& dice) {
-  const uint64_t number = dice.Next();
-  // Another mode each time, or it would be no change.
-  files.ChangeMode(files.DirectoryOf(number), TreeFiles::NameOf(number),
-                   dice.Next() & 0777);
-}
-
 // ---- Making and opening -----------------------------------------------------
 
 json Make(const Arguments& arguments) {

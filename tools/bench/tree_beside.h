@@ -11,6 +11,7 @@
 
 #include "absl/time/time.h"
 #include "fs/volume/volume.h"
+#include "tools/bench/tree_files.h"
 
 namespace varve::bench {
 
@@ -43,6 +44,14 @@ class Dice {
   std::mt19937_64 random_{1};
   std::uniform_int_distribution<uint64_t> pick_;
 };
+
+// Changes the mode of a file drawn at random: another one each time, or it
+// would be no change.
+inline void ChangeAtRandom(TreeFiles& files, Dice& dice) {
+  const uint64_t number = dice.Next();
+  files.ChangeMode(files.DirectoryOf(number), TreeFiles::NameOf(number),
+                   dice.Next() & 0777);
+}
 
 // Each uses the files of the store while something goes on, and returns the
 // waits, the peak of memory and what else is said of it.

@@ -76,9 +76,7 @@ json MakeSnapshots(const Arguments& arguments) {
   const uint64_t before = volume.store().file_size();
   for (uint64_t i = 0; i < count; ++i) {
     for (uint64_t change = 0; change < arguments.changes; ++change) {
-      const uint64_t number = dice.Next();
-      files.ChangeMode(files.DirectoryOf(number), TreeFiles::NameOf(number),
-                       dice.Next() & 0777);
+      ChangeAtRandom(files, dice);
     }
     seconds.push_back(
         SecondsOf([&] { Must(volume.CreateSnapshot(NameOfSnapshot(i))); }));

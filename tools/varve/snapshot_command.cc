@@ -46,6 +46,12 @@ absl::StatusOr<HistoryPlace> PlaceOf(const Arguments& arguments) {
   return place;
 }
 
+absl::StatusOr<std::unique_ptr<fs::Volume>> OpenFor(
+    const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  return OpenHistory(place);
+}
+
 absl::Status Call(const Arguments& arguments, uint32_t operation,
                   const HistoryTexts& texts) {
   VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
@@ -71,6 +77,12 @@ absl::Status Release(const Arguments& arguments) {
   return Call(arguments, VARVE_HISTORY_RELEASE, {.name = arguments.name});
 }
 
+Json ToJson(const fs::Snapshot& snapshot) {
+  return {{"name", snapshot.name},
+          {"time", JsonTimeText(snapshot.time)},
+          {"sequence", snapshot.sequence}};
+}
+
 // Oldest first.
 absl::StatusOr<std::vector<fs::Snapshot>> SortedSnapshots(fs::Volume& volume) {
   VARVE_ASSIGN_OR_RETURN(std::vector<fs::Snapshot> snapshots,
@@ -84,8 +96,7 @@ absl::StatusOr<std::vector<fs::Snapshot>> SortedSnapshots(fs::Volume& volume) {
 }
 
 absl::Status List(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const std::vector<fs::Snapshot> snapshots,
                          SortedSnapshots(*volume));
   std::string text = arguments.json ? "[" : "";
@@ -98,10 +109,7 @@ absl::Status List(const Arguments& arguments) {
                       snapshot.held ? "  (held)" : "", "\n");
       continue;
     }
-    Json json;
-    json["name"] = snapshot.name;
-    json["time"] = JsonTimeText(snapshot.time);
-    json["sequence"] = snapshot.sequence;
+    Json json = ToJson(snapshot);
     json["held"] = snapshot.held;
     json["automatic"] = snapshot.automatic;
     absl::StrAppend(&text, text.size() > 1 ? ",\n " : "\n ", JsonLine(json));
@@ -115,8 +123,7 @@ absl::Status Policy(const Arguments& arguments) {
     VARVE_RETURN_IF_ERROR(Call(arguments, VARVE_HISTORY_POLICY,
                                {.name = absl::StrJoin(arguments.policy, " ")}));
   }
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const fs::HistoryPolicy policy,
                          volume->GetHistoryPolicy());
   if (!arguments.json) return Print(policy.Text() + "\n");
@@ -127,8 +134,7 @@ absl::Status Policy(const Arguments& arguments) {
 
 // What the policy keeps, and why.
 absl::Status Plan(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const fs::HistoryPolicy policy,
                          volume->GetHistoryPolicy());
   VARVE_ASSIGN_OR_RETURN(const std::vector<fs::Snapshot> snapshots,
@@ -148,10 +154,8 @@ absl::Status Plan(const Arguments& arguments) {
       "policy  ", policy.Text(), "\nall moments from seq:", kept_from, " on\n");
   for (size_t i = 0; i < snapshots.size(); ++i) {
     const fs::Snapshot& snapshot = snapshots[i];
-    json["snapshots"].push_back({{"name", snapshot.name},
-                                 {"time", JsonTimeText(snapshot.time)},
-                                 {"sequence", snapshot.sequence},
-                                 {"kept_by", reasons[i]}});
+    json["snapshots"].push_back(ToJson(snapshot));
+    json["snapshots"].back()["kept_by"] = reasons[i];
     absl::StrAppend(&text, LocalTimeText(snapshot.time), "  ",
                     Printable(snapshot.name), "  ",
                     reasons[i].empty() ? "will be deleted"
@@ -163,8 +167,7 @@ absl::Status Plan(const Arguments& arguments) {
 
 // What history costs.
 absl::Status Usage(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const fs::HistoryUsage usage,
                          volume->GetHistoryUsage());
   const uint64_t past = usage.allocated - std::min(usage.live, usage.allocated);
@@ -182,10 +185,8 @@ absl::Status Usage(const Arguments& arguments) {
       absl::StrFormat("%-16d", usage.kept_from), "  ", HumanBytes(usage.window),
       "\n");
   for (const auto& [snapshot, own] : usage.snapshots) {
-    json["snapshots"].push_back({{"name", snapshot.name},
-                                 {"time", JsonTimeText(snapshot.time)},
-                                 {"sequence", snapshot.sequence},
-                                 {"own_bytes", own}});
+    json["snapshots"].push_back(ToJson(snapshot));
+    json["snapshots"].back()["own_bytes"] = own;
     absl::StrAppend(&text, LocalTimeText(snapshot.time), "  only this has ",
                     absl::StrFormat("%10s", HumanBytes(own)), "  ",
                     Printable(snapshot.name), "\n");

@@ -1,4 +1,4 @@
-#include "fs/history/byte_ranges.h"
+#include "fs/log/byte_ranges.h"
 
 #include <cstdint>
 #include <random>

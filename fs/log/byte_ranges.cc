@@ -1,35 +1,36 @@
-#include "fs/history/byte_ranges.h"
+#include "fs/log/byte_ranges.h"
 
 #include <algorithm>
 #include <cstddef>
-#include <utility>
 
 namespace varve::fs {
 
-void ByteRanges::Finish() {
-  std::sort(ranges_.begin(), ranges_.end(),
-            [](const Range& a, const Range& b) { return a.begin < b.begin; });
-  std::vector<Range> merged;
-  for (const Range& range : ranges_) {
-    if (!merged.empty() && range.begin <= merged.back().end) {
-      merged.back().end = std::max(merged.back().end, range.end);
+void JoinRanges(std::vector<ByteRange>& ranges) {
+  std::sort(
+      ranges.begin(), ranges.end(),
+      [](const ByteRange& a, const ByteRange& b) { return a.begin < b.begin; });
+  size_t count = 0;
+  for (const ByteRange& range : ranges) {
+    if (count > 0 && range.begin <= ranges[count - 1].end) {
+      ByteRange& before = ranges[count - 1];
+      before.end = std::max(before.end, range.end);
     } else {
-      merged.push_back(range);
+      ranges[count++] = range;
     }
   }
-  ranges_ = std::move(merged);
+  ranges.resize(count);
 }
 
-uint64_t ByteRanges::size() const {
-  uint64_t size = 0;
-  for (const Range& range : ranges_) size += range.end - range.begin;
-  return size;
+uint64_t BytesIn(const std::vector<ByteRange>& ranges) {
+  uint64_t bytes = 0;
+  for (const ByteRange& range : ranges) bytes += range.end - range.begin;
+  return bytes;
 }
 
 ByteRanges ByteRanges::Without(const ByteRanges& other) const {
   ByteRanges rest;
   size_t next = 0;
-  for (Range range : ranges_) {
+  for (ByteRange range : ranges_) {
     // A range of the other set may reach into several of this one.
     while (next < other.ranges_.size() &&
            other.ranges_[next].end <= range.begin) {
