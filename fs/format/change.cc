@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "absl/strings/str_split.h"
 #include "engine/entry/entry.h"
 
 namespace varve::fs {
@@ -293,10 +294,32 @@ void SetPolicy::Decode(const RecordContext&, WireReader& in) {
   if (policy.size() > kMaxPolicySize) in.Fail();
 }
 
-void NoteAuthor::Encode(Timestamp, WireWriter out) const { out.Varint(uid); }
+void NoteAuthor::Encode(Timestamp, WireWriter out) const {
+  out.Varint(uid);
+  if (pid == 0) return;
+  out.Varint(pid);
+  out.Bytes(process);
+}
 
 void NoteAuthor::Decode(const RecordContext&, WireReader& in) {
   uid = in.Varint32();
+  pid = 0;
+  process = {};
+  if (in.at_end()) return;
+  pid = in.Varint32();
+  process = in.rest();
+  if (pid == 0 || process.size() > kMaxProcessNameSize) in.Fail();
+}
+
+void PurgePath::Encode(Timestamp, WireWriter out) const {
+  out.Varint(before);
+  out.Bytes(path);
+}
+
+void PurgePath::Decode(const RecordContext&, WireReader& in) {
+  before = in.Varint();
+  path = in.rest();
+  if (!IsValidPath(path)) in.Fail();
 }
 
 // --- All kinds -------------------------------------------------------------
@@ -349,6 +372,14 @@ bool IsValidName(absl::string_view name) {
   return !name.empty() && name.size() <= kMaxNameSize && name != "." &&
          name != ".." && name.find('/') == absl::string_view::npos &&
          name.find('\0') == absl::string_view::npos;
+}
+
+bool IsValidPath(absl::string_view path) {
+  if (path.size() > kMaxPathSize) return false;
+  for (const absl::string_view name : absl::StrSplit(path, '/')) {
+    if (!IsValidName(name)) return false;
+  }
+  return true;
 }
 
 }  // namespace varve::fs

@@ -31,6 +31,8 @@ inline constexpr size_t kMaxXattrNameSize = 255;
 inline constexpr size_t kMaxXattrValueSize = 65536;
 inline constexpr uint64_t kMaxFileSize = INT64_MAX;
 inline constexpr size_t kMaxPolicySize = 1024;
+inline constexpr size_t kMaxPathSize = 4096;
+inline constexpr size_t kMaxProcessNameSize = 64;
 // Inode numbers and data ids are less than this.
 inline constexpr uint64_t kMaxId = uint64_t{1} << 55;
 // The number of the root's inode.
@@ -259,21 +261,37 @@ struct SetPolicy {
   friend bool operator==(const SetPolicy&, const SetPolicy&) = default;
 };
 
-// Says which user has made the commit. Changes nothing in the tree.
+// Says which user has made the commit, and if that is to be noted, which
+// process. Changes nothing in the tree.
 struct NoteAuthor {
   static constexpr uint8_t kKind = 16;
 
   uint32_t uid = 0;
+  uint32_t pid = 0;                // 0: not noted
+  absl::string_view process = {};  // its command; may be empty
 
   void Encode(Timestamp time, WireWriter out) const;
   void Decode(const RecordContext& record, WireReader& in);
   friend bool operator==(const NoteAuthor&, const NoteAuthor&) = default;
 };
 
+// Takes a path out of the moments before the commit `before`: in them, neither
+// it nor what lies below it is there any more.
+struct PurgePath {
+  static constexpr uint8_t kKind = 17;
+
+  uint64_t before = 0;
+  absl::string_view path = {};  // see IsValidPath()
+
+  void Encode(Timestamp time, WireWriter out) const;
+  void Decode(const RecordContext& record, WireReader& in);
+  friend bool operator==(const PurgePath&, const PurgePath&) = default;
+};
+
 using Change =
     std::variant<PutInode, DropInode, PutName, DropName, SetContent,
                  PatchContent, SetXattr, DropXattr, KeepUnfinished, PutSnapshot,
-                 DropSnapshot, ForgetBefore, SetPolicy, NoteAuthor>;
+                 DropSnapshot, ForgetBefore, SetPolicy, NoteAuthor, PurgePath>;
 
 // Appends the body of the change to `out` and returns its kind. `time` is the
 // time of its commit.
@@ -306,6 +324,9 @@ auto* ExtentsOf(AnyChange& change) {
 // Whether `name` can be a name in a directory, or of a snapshot: 1 to 255
 // bytes, no '/', no NUL, neither "." nor "..".
 bool IsValidName(absl::string_view name);
+// Whether `path` can be a path from the root: valid names, each separated from
+// the next by one '/', with up to kMaxPathSize bytes in all.
+bool IsValidPath(absl::string_view path);
 
 }  // namespace varve::fs
 

@@ -138,6 +138,7 @@ absl::Status InodeDifferences::AddItem(const ItemKey& key,
     case ItemKind::kSnapshot:
     case ItemKind::kKeptFrom:
     case ItemKind::kPolicy:
+    case ItemKind::kPurge:
       return absl::OkStatus();
   }
   return absl::OkStatus();

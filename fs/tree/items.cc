@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "engine/entry/entry.h"
 #include "fs/base/error.h"
 #include "fs/format/wire.h"
 
@@ -59,6 +60,11 @@ bool ParseRest(absl::string_view rest, ItemKey* parsed) {
     case ItemKind::kSnapshot:
       parsed->snapshot = rest;
       return IsValidName(rest);
+    case ItemKind::kPurge:
+      if (rest.size() != 16) return false;
+      parsed->before = TakeBigEndian(8, &rest);
+      parsed->hash = TakeBigEndian(8, &rest);
+      return true;
     case ItemKind::kName:
       parsed->name.directory = parsed->ino;
       return ParsePlace(rest, &parsed->name);
@@ -169,6 +175,13 @@ std::string SnapshotKey(absl::string_view name) {
 std::string KeptFromKey() { return KeyPrefix(0, ItemKind::kKeptFrom); }
 
 std::string PolicyKey() { return KeyPrefix(0, ItemKind::kPolicy); }
+
+std::string PurgeKey(uint64_t before, absl::string_view path) {
+  std::string key = KeyPrefix(0, ItemKind::kPurge);
+  AppendBigEndian(before, 8, &key);
+  AppendBigEndian(HashKey(path), 8, &key);
+  return key;
+}
 
 absl::StatusOr<ItemKey> ParseKey(absl::string_view key) {
   constexpr size_t kHeadSize = 9;
@@ -390,6 +403,12 @@ absl::StatusOr<SnapshotItem> DecodeSnapshot(absl::string_view name,
   snapshot.flags = in.U8();
   if (!in.ok() || !in.at_end()) return Malformed("snapshot");
   return snapshot;
+}
+
+absl::StatusOr<PurgedPath> DecodePurge(uint64_t before,
+                                       absl::string_view value) {
+  if (!IsValidPath(value)) return Malformed("purged path");
+  return PurgedPath{.before = before, .path = std::string(value)};
 }
 
 std::string EncodeKeptFrom(uint64_t sequence) {

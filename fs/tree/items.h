@@ -13,6 +13,8 @@
 //   0, kSnapshot, name                   the moment that has this name
 //   0, kKeptFrom                         from which moment on all are kept
 //   0, kPolicy                           how long they are
+//   0, kPurge, number, hash of path      a path that moments before that number
+//                                        no longer have
 //
 // Numbers in keys are big-endian, so keys sort in the order of their numbers.
 // So all items of an inode lie together, and a directory's names are in the
@@ -50,6 +52,7 @@ enum class ItemKind : uint8_t {
   kSnapshot = 18,
   kKeptFrom = 19,
   kPolicy = 20,
+  kPurge = 21,
 };
 
 // Identifies a name by its directory and its place in the directory's order.
@@ -87,6 +90,7 @@ std::string UnfinishedKey(uint64_t begin);
 std::string SnapshotKey(absl::string_view name);
 std::string KeptFromKey();
 std::string PolicyKey();
+std::string PurgeKey(uint64_t before, absl::string_view path);
 // Puts the items of an extended attribute. The inode must not have it yet.
 void PutXattrItems(uint64_t ino, absl::string_view name,
                    absl::string_view value, Overlay* items);
@@ -99,12 +103,13 @@ struct ItemKey {
   uint64_t ino = 0;
   ItemKind kind = ItemKind::kInode;
   NamePlace name;              // of kName, kHash and kLink
-  uint64_t hash = 0;           // of kHash
+  uint64_t hash = 0;           // of kHash and kPurge
   absl::string_view xattr;     // of kXattr; lies in the key
   uint8_t chunk = 0;           // of kXattr
   uint64_t file_offset = 0;    // of kExtent
   uint64_t unfinished_id = 0;  // of kUnfinished
   absl::string_view snapshot;  // of kSnapshot; lies in the key
+  uint64_t before = 0;         // of kPurge
 };
 absl::StatusOr<ItemKey> ParseKey(absl::string_view key);
 
@@ -211,6 +216,17 @@ struct SnapshotItem {
 std::string EncodeSnapshot(const SnapshotItem& snapshot);
 absl::StatusOr<SnapshotItem> DecodeSnapshot(absl::string_view name,
                                             absl::string_view value);
+
+// A path that moments before the commit `before` no longer have.
+struct PurgedPath {
+  uint64_t before = 0;
+  std::string path;
+
+  friend bool operator==(const PurgedPath&, const PurgedPath&) = default;
+};
+// The value of its item is the path.
+absl::StatusOr<PurgedPath> DecodePurge(uint64_t before,
+                                       absl::string_view value);
 
 std::string EncodeKeptFrom(uint64_t sequence);
 absl::StatusOr<uint64_t> DecodeKeptFrom(absl::string_view value);

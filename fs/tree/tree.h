@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -136,8 +137,14 @@ class Tree {
   absl::Status Do(const DropXattr& change, std::optional<Timestamp> time);
   absl::Status Do(const KeepUnfinished& change, std::optional<Timestamp> time);
   // What concerns moments is no part of this tree.
-  template <typename Other>
-  absl::Status Do(const Other&, std::optional<Timestamp>) {
+  template <typename Kind>
+  requires(std::is_same_v<Kind, PutSnapshot> ||
+           std::is_same_v<Kind, DropSnapshot> ||
+           std::is_same_v<Kind, ForgetBefore> ||
+           std::is_same_v<Kind, SetPolicy> ||
+           std::is_same_v<Kind, NoteAuthor> ||
+           std::is_same_v<Kind, PurgePath>) absl::Status
+      Do(const Kind&, std::optional<Timestamp>) {
     return absl::OkStatus();
   }
 

@@ -64,6 +64,7 @@ class TreeEditor {
   absl::Status Do(const ForgetBefore& change, std::optional<Timestamp> time);
   absl::Status Do(const SetPolicy& change, std::optional<Timestamp> time);
   absl::Status Do(const NoteAuthor& change, std::optional<Timestamp> time);
+  absl::Status Do(const PurgePath& change, std::optional<Timestamp> time);
 
   // The inode that a change names. DATA_LOSS if there is none, or it is not
   // (or, for ChangedFile(), is) a directory.

@@ -52,4 +52,9 @@ absl::Status TreeEditor::Do(const NoteAuthor&, std::optional<Timestamp>) {
   return absl::OkStatus();
 }
 
+absl::Status TreeEditor::Do(const PurgePath& change, std::optional<Timestamp>) {
+  staged_.Put(PurgeKey(change.before, change.path), change.path);
+  return absl::OkStatus();
+}
+
 }  // namespace varve::fs

@@ -400,4 +400,18 @@ absl::StatusOr<std::optional<std::string>> TreeReader::Policy() const {
   return std::string(*value);
 }
 
+absl::StatusOr<std::vector<PurgedPath>> TreeReader::PurgedPaths() const {
+  std::vector<PurgedPath> paths;
+  const std::string prefix = KeyPrefix(0, ItemKind::kPurge);
+  VARVE_RETURN_IF_ERROR(ForEachItem(
+      prefix, prefix,
+      [&](const ItemKey& key, absl::string_view value) -> absl::StatusOr<bool> {
+        absl::StatusOr<PurgedPath> purged = DecodePurge(key.before, value);
+        if (!purged.ok()) return purged.status();
+        paths.push_back(*std::move(purged));
+        return true;
+      }));
+  return paths;
+}
+
 }  // namespace varve::fs

@@ -133,6 +133,8 @@ class TreeReader {
   absl::StatusOr<uint64_t> KeptFrom() const;
   // The policy's text; nothing if none was set.
   absl::StatusOr<std::optional<std::string>> Policy() const;
+  // The paths that past moments no longer have.
+  absl::StatusOr<std::vector<PurgedPath>> PurgedPaths() const;
 
   // The hash by which a name is found.
   uint64_t HashOf(absl::string_view name) const;

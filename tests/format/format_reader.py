@@ -278,6 +278,7 @@ class Tree:
         self.inodes = {1: Inode()}
         self.unfinished = []
         self.snapshots, self.kept_from, self.policy = {}, 0, None
+        self.purged = []  # number, path
         self.unknown_kinds = set()
         self.last_sequence = 0
         self.next_data_id = 1
@@ -464,6 +465,7 @@ class Tree:
                                             item.whole.key_hash, item.whole.crc, 0, inode.size))
         self.inodes, self.unfinished = inodes, root.unfinished
         self.snapshots, self.kept_from, self.policy = root.named, root.kept_from, root.policy
+        self.purged = root.purged
 
     def _extents_at(self, value, record, offset):
         if value[:1] == bytes([INLINE]):
@@ -487,6 +489,7 @@ class Tree:
                 self.passed_over.add(self.first)
                 self.inodes, self.unfinished, self.last_sequence = {1: Inode()}, [], 0
                 self.snapshots, self.kept_from, self.policy = {}, 0, None
+                self.purged = []
 
     def _replay_from_newest(self):
         self.first = 0  # metadata offset of the checkpoint that counts
@@ -535,7 +538,7 @@ class Tree:
             5: self._set_content, 6: self._patch_content, 7: self._set_xattr,
             8: self._drop_xattr, 9: self._keep_unfinished,
             12: self._put_snapshot, 13: self._drop_snapshot, 14: self._forget_before,
-            15: self._set_policy, 16: self._note_author,
+            15: self._set_policy, 16: self._note_author, 17: self._purge_path,
         }
         if kind in handlers:
             handlers[kind](body, record)
@@ -693,6 +696,17 @@ class Tree:
 
     def _note_author(self, body, _):
         body.varint32()
+        if body.more():
+            if body.varint32() == 0 or len(body.rest()) > 64:
+                raise Damage("a malformed author")
+
+    def _purge_path(self, body, _):
+        number, path = body.varint(), body.rest()
+        if len(path) > 4096:
+            raise Damage("a purged path that is too long")
+        for name in path.split(b"/"):
+            Fields(name).name()
+        self.purged.append((number, path))
 
     # 9
     def _take_over(self, behind):

@@ -62,6 +62,7 @@ class Root:
         self.named = {}  # snapshots: name -> number, time, flags
         self.kept_from = 0
         self.policy = None
+        self.purged = []  # number, path
 
 
 # 6.2
@@ -202,6 +203,8 @@ def read(root, nodes_of):
                 root.kept_from = Fields(value).varint()
             elif kind == 20:
                 root.policy = value
+            elif kind == 21:
+                root.purged.append((_big_endian(rest[:8]), value))
             continue
         if kind != 1 and ino not in inodes:
             raise Damage("an item of no inode")
