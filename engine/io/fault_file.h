@@ -96,8 +96,8 @@ class FaultFileSystem : public FileSystem {
   void set_max_mapping(uint64_t length) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Lets mappings tell what the host has in memory. Without it they do not, so
-  // that whoever can do without the disk reads it all the same, and such a read
-  // can fail.
+  // that code that could do without the disk reads it all the same, and such a
+  // read can fail.
   void SeeMemory() { sees_memory_.store(true); }
 
   // Makes syncs do nothing and take no time, for files that the test will throw

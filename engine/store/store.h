@@ -78,7 +78,7 @@ struct OpenOptions {
   // Called whenever an append finds the disk or the quota full, whether it
   // fails or uses the reserve. The writer lock is held during the call, so the
   // function must not call the store, nor wait. May be empty.
-  std::function<void()> on_shortage = nullptr;
+  std::function<void()> on_space_pressure = nullptr;
 };
 
 // What opening a store found and did.

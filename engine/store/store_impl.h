@@ -293,7 +293,7 @@ class StoreImpl {
   absl::Status WriteBytes(Append& append, bool may_use_reserve)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
   void TellShortage() const {
-    if (options_.on_shortage) options_.on_shortage();
+    if (options_.on_space_pressure) options_.on_space_pressure();
   }
   // Releases the reserve, unless an append is under way.
   void GiveReserveBack() ABSL_LOCKS_EXCLUDED(writer_mutex_);

@@ -291,7 +291,7 @@ TEST_F(StoreReserveTest, ShortageIsTold) {
   int told = 0;
   auto store = Store::Open(Path(), {.mode = OpenMode::kCreate,
                                     .file_system = &file_system_,
-                                    .on_shortage = [&told] { ++told; }});
+                                    .on_space_pressure = [&told] { ++told; }});
   ASSERT_THAT(store, IsOk());
   store_ = *std::move(store);
   Write("a", "x");

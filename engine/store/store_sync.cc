@@ -57,7 +57,7 @@ absl::StatusOr<uint64_t> StoreImpl::Sync() {
   const uint64_t wanted = generation->tail();
   bool sync_directory = false;
   {
-    // Whoever has been served leaves, whether or not the next one has begun.
+    // A caller that has been served leaves, also if the next sync has begun.
     const auto may_go_on = [this,
                             wanted]() ABSL_SHARED_LOCKS_REQUIRED(sync_mutex_) {
       return !syncing_ || (durable_tail_ >= wanted && !must_sync_directory_);
@@ -73,7 +73,7 @@ absl::StatusOr<uint64_t> StoreImpl::Sync() {
       if (is_durable || options_.mode == OpenMode::kRead) return durable_tail_;
       if (!syncing_) break;
       // That sync may have begun before our bytes were written. When it is over
-      // they are durable, or one of those who wait syncs for all of them.
+      // they are durable, or one of the waiting callers syncs for all of them.
       sync_mutex_.Await(absl::Condition(&may_go_on));
     }
     syncing_ = true;

@@ -1,10 +1,10 @@
 // WriteOut: a thread that has the host begin early to write what is appended,
-// so that whoever syncs something small does not wait for all that others have
-// written.
+// so that a caller that syncs something small does not wait for all that others
+// have written.
 //
 // It tells the host of one step after the other, never waits for the disk, and
-// lets those who sync go first: they wait for everything that is on its way to
-// the disk, and what is begun meanwhile would be added to that. There is no
+// lets callers that sync go first: they wait for everything that is on its way
+// to the disk, and what is begun meanwhile would be added to that. There is no
 // thread before there is something for it to do. A system that has none to give
 // goes without.
 //
@@ -26,7 +26,7 @@ namespace varve {
 
 class WriteOut {
  public:
-  // Less is left to those who sync.
+  // Less is left to callers that sync.
   static constexpr uint64_t kStep = uint64_t{4} << 20;
 
   // Begins to write a range out, as File::BeginWriteOut(). Called by the

@@ -67,20 +67,21 @@ struct CompactionProgress {
 };
 
 // The result of an attempt to make room on a full disk.
-struct PressureRelief {
+struct PressureResponse {
   // The least time from the beginning of this attempt to that of the next.
   absl::Duration pause = absl::ZeroDuration();
   bool again = false;  // whether the next attempt must be made in any case
 };
 
 struct StoreStatistics {
-  uint64_t total_bytes = 0;       // length of the store
-  uint64_t allocated_bytes = 0;   // what the host has allocated for it
-  uint64_t live_bytes = 0;        // length that a compacted store would have
-  uint64_t dead_bytes = 0;        // the rest of allocated_bytes
-  uint64_t files = 0;             // inodes of all types
-  uint64_t commits = 0;           // since the store was made
-  uint64_t extents = 0;           // of files that are not one whole entry
+  uint64_t total_bytes = 0;      // length of the store
+  uint64_t allocated_bytes = 0;  // what the host has allocated for it
+  uint64_t live_bytes = 0;       // length that a compacted store would have
+  uint64_t dead_bytes = 0;       // the rest of allocated_bytes
+  uint64_t history_bytes = 0;    // of these, what the policy leaves to the past
+  uint64_t files = 0;            // inodes of all types
+  uint64_t commits = 0;          // since the store was made
+  uint64_t extents = 0;          // of files that are not one whole entry
   uint64_t peak_extra_bytes = 0;  // free space that a compaction needs
 };
 

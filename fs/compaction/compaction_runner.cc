@@ -90,7 +90,7 @@ void CompactionRunner::Run(const CompactionOptions& options) {
   // next thread.
   malloc_trim(0);
   const uint64_t after = AllocatedBytes();
-  const uint64_t won = before - std::min(before, after);
+  const uint64_t reclaimed = before - std::min(before, after);
   // A reader has the store open. The next check tries again.
   const bool busy = options.background && SystemErrorNumber(status) == EBUSY;
   if (!status.ok() && !absl::IsCancelled(status) && !busy) {
@@ -101,9 +101,9 @@ void CompactionRunner::Run(const CompactionOptions& options) {
   }
   // A failed copy does not tell what punching would leave.
   if (!busy && (options.punch || status.ok())) {
-    policy_.SetDeadLeft(dead - std::min(dead, won));
+    policy_.SetDeadLeft(dead - std::min(dead, reclaimed));
   }
-  monitor_.End(status, won);
+  monitor_.End(status, reclaimed);
 }
 
 void CompactionRunner::Stop() {
@@ -134,15 +134,16 @@ CompactionPolicy::Due CompactionRunner::FindDue() {
   if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
   const uint64_t live = CountNeeded();
   // What history may have is not dead.
-  const uint64_t allowed = ReadHistoryPolicy().within > absl::ZeroDuration()
-                               ? MostHistoryBytes(live)
-                               : 0;
-  const uint64_t history =
-      std::min(allowed, info->allocated - std::min(info->allocated, live));
-  CompactionPolicy::Due due = policy_.Find(live + history, info->allocated);
+  const absl::StatusOr<uint64_t> history =
+      CountHistoryBytes(context_.core, live, info->allocated);
+  if (!history.ok()) {
+    context_.incidents.Report(history.status());
+    return {};
+  }
+  CompactionPolicy::Due due = policy_.Find(live + *history, info->allocated);
   if (!due.copy) return due;
   const absl::StatusOr<SpaceOnDisk> space = store.Space();
-  due.copy = space.ok() && space->HasRoomFor(2 * (live + history));
+  due.copy = space.ok() && space->HasRoomFor(2 * (live + *history));
   return due;
 }
 
@@ -174,7 +175,7 @@ void CompactionRunner::PunchBeforeClosing() {
   Run(options);
 }
 
-PressureRelief CompactionRunner::MakeRoom() {
+PressureResponse CompactionRunner::MakeRoom() {
   if (policy_.never() || context_.core.store->read_only()) return {};
   const Wakeup::Clock::time_point now = Wakeup::Clock::now();
   const CompactionProgress progress = monitor_.progress();
@@ -187,28 +188,28 @@ PressureRelief CompactionRunner::MakeRoom() {
   }
   // If punching is under way, entries that have died since are for the next
   // attempt.
-  const PressureRelief relief = {
+  const PressureResponse response = {
       .pause = std::clamp(kPressureShare * progress.elapsed, kPressurePause,
                           kVainPressurePause),
       .again = progress.running()};
-  if (relief.again) return relief;
+  if (response.again) return response;
   const absl::StatusOr<StoreStatistics> figures =
       CountStatistics(context_.core, context_.open_files, context_.unnamed);
   if (!figures.ok()) {
     context_.incidents.Report(figures.status());
-    return relief;
+    return response;
   }
   // Punching would leave what it left last time.
   if (figures->dead_bytes < policy_.dead_left() + kLeastPressurePunch &&
       now < Wakeup::Later(last_pressure_punch_, kVainPressurePause)) {
-    return relief;
+    return response;
   }
   last_pressure_punch_ = now;
   // History gives way to what is written now.
   const bool forget = !ReadHistoryPolicy().hard;
   context_.incidents.Report(
       Start({.punch = true, .forget = forget, .background = true}));
-  return relief;
+  return response;
 }
 
 }  // namespace varve::fs

@@ -70,7 +70,7 @@ class CompactionRunner {
   void StartIfDue(bool may_copy = true);
   // Makes room on a full disk: starts punching, if that may gain something, and
   // makes a running copy give up. Only one thread may call this.
-  PressureRelief MakeRoom();
+  PressureResponse MakeRoom();
   // Punches if that is due, for no longer than writing took so far. Only after
   // Stop().
   void PunchBeforeClosing();

@@ -98,9 +98,9 @@ TEST_F(CompactionRunnerTest, ACopyGivesWayOnAFullDisk) {
   Open();
   const CopyGate::Copy copy(copy_gate_);
   ASSERT_THAT(runner_->Start({.forget = true}), IsOk());
-  const PressureRelief relief = runner_->MakeRoom();
-  EXPECT_TRUE(relief.again);
-  EXPECT_GT(relief.pause, absl::ZeroDuration());
+  const PressureResponse response = runner_->MakeRoom();
+  EXPECT_TRUE(response.again);
+  EXPECT_GT(response.pause, absl::ZeroDuration());
   EXPECT_EQ(ErrnoOf(runner_->WaitForEnd()), ENOSPC);
 }
 
@@ -121,8 +121,8 @@ TEST_F(CompactionRunnerTest, AFullDiskIsPunchedOnceUnlessMoreDies) {
 
 TEST_F(CompactionRunnerTest, NothingIsStartedByItselfIfToldSo) {
   Open({.mode = AutoCompaction::Mode::kNever});
-  const PressureRelief relief = runner_->MakeRoom();
-  EXPECT_FALSE(relief.again);
+  const PressureResponse response = runner_->MakeRoom();
+  EXPECT_FALSE(response.again);
   runner_->StartIfDue();
   EXPECT_EQ(runner_->progress().phase, CompactionPhase::kNone);
 }

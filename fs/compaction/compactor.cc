@@ -112,9 +112,9 @@ absl::Status Compactor::PlanMoments() {
                            FinderOf(copy_).Find(history_.kept_from));
   }
   if (!moments_.empty()) {
-    VARVE_ASSIGN_OR_RETURN(
-        first_,
-        PastTree::Open(copy_.store.get(), copy_.identity, moments_.front()));
+    VARVE_ASSIGN_OR_RETURN(first_,
+                           PastTree::Open(copy_.store.get(), copy_.identity,
+                                          moments_.front(), history_.purged));
   }
   source_ = std::move(copy_.store);
   absl::MutexLock commit_lock(&copy_.commit_mu);
@@ -197,12 +197,12 @@ absl::Status Compactor::CopyMoments() {
                         .new_data_id = [this] { return NewDataId(); },
                         .now = context_.now},
                        std::move(first_));
-  VARVE_ASSIGN_OR_RETURN(MomentPlace place, PlaceOfCheckpoint(copy_));
+  VARVE_ASSIGN_OR_RETURN(MomentLocation place, PlaceOfCheckpoint(copy_));
   for (size_t i = 0; i < moments_.size(); ++i) {
     if (i > 0) {
-      VARVE_ASSIGN_OR_RETURN(
-          std::unique_ptr<PastTree> tree,
-          PastTree::Open(source_.get(), copy_.identity, moments_[i]));
+      VARVE_ASSIGN_OR_RETURN(std::unique_ptr<PastTree> tree,
+                             PastTree::Open(source_.get(), copy_.identity,
+                                            moments_[i], history_.purged));
       VARVE_ASSIGN_OR_RETURN(place, copier.Copy(std::move(tree)));
     }
     if (i >= history_.snapshots.size()) continue;

@@ -115,7 +115,7 @@ class Compactor {
   std::shared_ptr<LogTree> old_tree_;
   std::unique_ptr<Store> source_;  // the old store, as it was at the beginning
   HistoryPlan history_;
-  std::vector<MomentPlace> moments_;  // to be copied, in their order
+  std::vector<MomentLocation> moments_;  // to be copied, in their order
   // The tree of the first one; null if only the newest tree is copied.
   std::unique_ptr<PastTree> first_;
   uint64_t ship_from_ = 0;  // offset in the old store

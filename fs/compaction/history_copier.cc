@@ -19,17 +19,17 @@ constexpr size_t kMaxEntriesAtOnce = 512;
 
 }  // namespace
 
-absl::StatusOr<MomentPlace> PlaceOfCheckpoint(Core& core) {
+absl::StatusOr<MomentLocation> PlaceOfCheckpoint(Core& core) {
   absl::MutexLock lock(&core.commit_mu);
   VARVE_ASSIGN_OR_RETURN(
       const Checkpoint checkpoint,
       ReadCheckpoint(*core.store, core.identity, core.checkpoint));
-  return MomentPlace{.sequence = checkpoint.header.sequence,
-                     .checkpoint = core.checkpoint,
-                     .end = checkpoint.root.log_begin};
+  return MomentLocation{.sequence = checkpoint.header.sequence,
+                        .checkpoint = core.checkpoint,
+                        .end = checkpoint.root.log_begin};
 }
 
-absl::StatusOr<MomentPlace> HistoryCopier::Copy(
+absl::StatusOr<MomentLocation> HistoryCopier::Copy(
     std::unique_ptr<PastTree> next) {
   next_ = std::move(next);
   Core& copy = context_.copy;

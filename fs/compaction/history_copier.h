@@ -50,7 +50,7 @@ class HistoryCopier {
   // checkpoint of it. Returns where the moment lies in the new store. DATA_LOSS
   // if what has to be copied is damaged: damaged bytes must not get a new,
   // valid checksum.
-  absl::StatusOr<MomentPlace> Copy(std::unique_ptr<PastTree> next);
+  absl::StatusOr<MomentLocation> Copy(std::unique_ptr<PastTree> next);
 
  private:
   // An inode of which the two moments differ, by more than its names.
@@ -92,7 +92,7 @@ class HistoryCopier {
 };
 
 // Where the newest moment of `core` lies, which its newest checkpoint has.
-absl::StatusOr<MomentPlace> PlaceOfCheckpoint(Core& core)
+absl::StatusOr<MomentLocation> PlaceOfCheckpoint(Core& core)
     ABSL_LOCKS_EXCLUDED(core.commit_mu);
 
 }  // namespace varve::fs

@@ -96,6 +96,15 @@ uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
   return spilled + EstimateLiveBytes(core) + unnamed.bytes();
 }
 
+absl::StatusOr<uint64_t> CountHistoryBytes(Core& core, uint64_t live,
+                                           uint64_t allocated) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const HistoryPolicy policy, PolicyOf(core));
+  if (policy.within <= absl::ZeroDuration()) return 0;
+  return std::min(MostHistoryBytes(live),
+                  allocated - std::min(allocated, live));
+}
+
 absl::StatusOr<HistoryBounds> BoundHistory(Core& core, bool forget) {
   VARVE_ASSIGN_OR_RETURN(const FileInfo info, core.store->Info());
   const uint64_t live = EstimateLiveBytes(core);
@@ -116,6 +125,9 @@ absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
   statistics.dead_bytes =
       info.allocated - std::min(info.allocated, statistics.live_bytes);
   statistics.peak_extra_bytes = statistics.live_bytes;
+  VARVE_ASSIGN_OR_RETURN(
+      statistics.history_bytes,
+      CountHistoryBytes(core, statistics.live_bytes, info.allocated));
   {
     absl::MutexLock lock(&core.commit_mu);
     statistics.commits = core.last_sequence;

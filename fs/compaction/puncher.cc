@@ -52,7 +52,8 @@ absl::Status Puncher::FindHistory() {
   VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
                          BoundHistory(core, context_.forget));
   VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(core, context_.now(), bounds));
-  kept_.emplace(core.store.get(), &core.identity, history_.PlacesBefore());
+  kept_.emplace(core.store.get(), &core.identity, history_.PlacesBefore(),
+                history_.purged);
   VARVE_ASSIGN_OR_RETURN(KeptTrees::Needed needed, kept_->FindNeeded());
   needed_.emplace(std::move(needed));
   segments_.insert(needed_->segments.begin(), needed_->segments.end());
@@ -190,13 +191,13 @@ absl::Status Puncher::PunchBetween(const UsedRanges& used, uint64_t end) {
     if (range.begin >= range.end || used.Contains(location)) return status.ok();
     const Liveness liveness = DeathOf(entry, header, used);
     if (liveness == Liveness::kNone) return status.ok();
-    (liveness == Liveness::kKnown ? at_once_ : buried_).push_back(range);
+    (liveness == Liveness::kKnown ? at_once_ : tombstoned_).push_back(range);
     if (liveness == Liveness::kNewest) {
       keys_.push_back(
           core.identity.KeysToHide(location.key_hash, location.payload_size));
     }
     total_ += range.end - range.begin;
-    if (at_once_.size() + buried_.size() >= context_.most_dead) {
+    if (at_once_.size() + tombstoned_.size() >= context_.most_dead) {
       status.Update(PunchGathered());
     }
     return status.ok();
@@ -205,13 +206,13 @@ absl::Status Puncher::PunchBetween(const UsedRanges& used, uint64_t end) {
 }
 
 absl::Status Puncher::PunchGathered() {
-  if (at_once_.empty() && buried_.empty()) return absl::OkStatus();
+  if (at_once_.empty() && tombstoned_.empty()) return absl::OkStatus();
   context_.monitor.SetTotals(total_, 0);
   // What was not found by its key was taken for dead.
   VARVE_RETURN_IF_ERROR(context_.core.store->CheckIndex());
   const absl::Status status = PunchDead();
   at_once_.clear();
-  buried_.clear();
+  tombstoned_.clear();
   keys_.clear();
   return status;
 }
@@ -292,10 +293,10 @@ absl::Status Puncher::PunchDead() {
     VARVE_RETURN_IF_ERROR(context_.sync());
     VARVE_RETURN_IF_ERROR(PunchAll(at_once_));
   }
-  if (buried_.empty()) return absl::OkStatus();
+  if (tombstoned_.empty()) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(TombstoneDead());
   vouched_ = tail_;
-  return PunchAll(buried_);
+  return PunchAll(tombstoned_);
 }
 
 }  // namespace varve::fs

@@ -124,9 +124,10 @@ class Puncher {
   uint64_t vouched_ = 0;
   bool readers_are_out_ = false;
 
-  uint64_t total_ = 0;           // bytes that were found to be dead so far
-  std::vector<Range> at_once_;   // can be punched as things are
-  std::vector<Range> buried_;    // can be punched once they are buried
+  uint64_t total_ = 0;          // bytes that were found to be dead so far
+  std::vector<Range> at_once_;  // can be punched as things are
+  std::vector<Range>
+      tombstoned_;  // can be punched once their keys have tombstones
   std::vector<EntryKeys> keys_;  // to be hidden for that
 };
 

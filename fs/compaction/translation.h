@@ -15,7 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "engine/io/file.h"
-#include "fs/compaction/place_runs.h"
+#include "fs/compaction/offset_runs.h"
 #include "fs/format/extent.h"
 
 namespace varve::fs {
@@ -28,10 +28,10 @@ class Translation {
   // All of it is in memory.
   Translation() = default;
   // Of more places the older ones are in files beside `path`, which have no
-  // names (see PlaceRuns).
+  // names (see OffsetRuns).
   Translation(FileSystem* file_system, const std::string& path,
               size_t most_in_memory = kMostInMemory)
-      : most_in_memory_(most_in_memory), runs_(PlaceRuns(file_system, path)) {}
+      : most_in_memory_(most_in_memory), runs_(OffsetRuns(file_system, path)) {}
 
   // Everything here may fail with a SystemError of the disk once there is more
   // than is in memory.
@@ -58,8 +58,8 @@ class Translation {
   absl::StatusOr<Found> Find(uint64_t old_offset) const;
 
   size_t most_in_memory_ = 0;
-  PlaceRuns::Map places_;  // the newest
-  std::optional<PlaceRuns> runs_;
+  OffsetRuns::Map places_;  // the newest
+  std::optional<OffsetRuns> runs_;
 };
 
 }  // namespace varve::fs

@@ -41,6 +41,7 @@ struct FuseContext {
   std::function<void()> on_ready;  // may be empty
   // Has the kernel forget a listing; may be empty.
   std::function<void(uint64_t ino)> forget_listing;
+  bool log_processes = false;      // FuseOptions::log_processes
   RingTransport* rings = nullptr;  // null if io_uring is not wanted
   uint32_t max_read = 0;           // FuseOptions::max_read
   RequestMeter requests;

@@ -188,14 +188,20 @@ absl::StatusOr<std::string> ControlDirectory::TextOf(uint64_t ino) {
   if (const TextFile* const file = FindFile(ino)) return file->make();
   if (ino != kStatus && ino != kStatusJson) return PosixError(ENOENT);
   VARVE_ASSIGN_OR_RETURN(const SpaceInfo space, volume_.GetSpace());
-  return StatusText(ino == kStatusJson, space);
+  VARVE_ASSIGN_OR_RETURN(const HistorySums history,
+                         volume_.history().GetSums());
+  return StatusText(ino == kStatusJson, space, history);
 }
 
-std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space) {
+std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space,
+                                         const HistorySums& history) {
   const Scrubber::Progress scrubbed = volume_.scrub_progress();
   const Member members[] = {
       {"store_bytes", space.store_bytes},
       {"live_bytes", space.live_bytes},
+      {"history_bytes", history.bytes},
+      {"history_kept_from", history.kept_from},
+      {"snapshots", history.snapshots},
       {"durable_bytes", volume_.store().durable_tail()},
       {"inodes", space.inodes},
       {"host_free_bytes", space.host_available},

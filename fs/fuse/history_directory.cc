@@ -38,27 +38,6 @@ absl::Status Ordinary(const absl::Status& status) {
   }
 }
 
-// The full hours of the last two days, and before them the days, in UTC, back
-// to `since`, in ascending order.
-std::vector<Timestamp> PointsSince(absl::Time since, absl::Time now) {
-  constexpr absl::Duration kHours = absl::Hours(48);
-  constexpr size_t kMost = 500;
-  std::vector<Timestamp> points;
-  absl::Duration step = absl::Hours(1);
-  absl::Time at =
-      absl::UnixEpoch() + absl::Floor(now - absl::UnixEpoch(), step);
-  while (at >= since && at > absl::UnixEpoch() && points.size() < kMost) {
-    points.push_back(ToTimestamp(at));
-    if (step < absl::Hours(24) && now - at >= kHours) {
-      step = absl::Hours(24);
-      at = absl::UnixEpoch() + absl::Ceil(at - absl::UnixEpoch(), step);
-    }
-    at -= step;
-  }
-  std::reverse(points.begin(), points.end());
-  return points;
-}
-
 std::string GmtName(Timestamp time) {
   return absl::FormatTime(kGmtForm, ToTime(time), absl::UTCTimeZone());
 }
@@ -69,7 +48,7 @@ HistoryDirectory::HistoryDirectory(Volume& volume, uint64_t parent)
     : volume_(volume),
       parent_(parent),
       changed_(Timestamp::Now()),
-      changes_(volume.moment_changes()) {}
+      changes_(volume.history().changes()) {}
 
 std::optional<uint64_t> HistoryDirectory::DirectoryNamed(
     absl::string_view name) {
@@ -94,7 +73,7 @@ Stat HistoryDirectory::DirectoryStat(uint64_t ino) {
       stat.attributes.gid = root->attributes.gid;
     }
     absl::MutexLock lock(&mu_);
-    const uint64_t changes = volume_.moment_changes();
+    const uint64_t changes = volume_.history().changes();
     if (changes != changes_) {
       changes_ = changes;
       changed_ = now;
@@ -153,6 +132,12 @@ void HistoryDirectory::Forget(uint64_t ino, uint64_t count) {
   views_.erase(it);
 }
 
+void HistoryDirectory::ForgetTrees() {
+  absl::MutexLock lock(&mu_);
+  views_.clear();
+  by_key_.clear();
+}
+
 absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Find(
     uint64_t ino) {
   VARVE_ASSIGN_OR_RETURN(const View view, FindView(ino));
@@ -194,7 +179,8 @@ absl::StatusOr<Stat> HistoryDirectory::In(const View& view, Stat stat) {
 absl::StatusOr<uint64_t> HistoryDirectory::FindMoment(uint64_t parent,
                                                       absl::string_view name) {
   if (parent == kSnapshots) {
-    VARVE_ASSIGN_OR_RETURN(const auto snapshot, volume_.FindSnapshot(name));
+    VARVE_ASSIGN_OR_RETURN(const auto snapshot,
+                           volume_.history().FindSnapshot(name));
     if (!snapshot.has_value()) return PosixError(ENOENT);
     return snapshot->sequence;
   }
@@ -204,7 +190,7 @@ absl::StatusOr<uint64_t> HistoryDirectory::FindMoment(uint64_t parent,
   }
   // A snapshot is meant by the name under which it is listed, though more may
   // have happened in that second.
-  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.Snapshots());
+  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.history().Snapshots());
   std::optional<uint64_t> moment;
   for (const Snapshot& snapshot : snapshots) {
     if (GmtName(snapshot.time) == name) {
@@ -295,18 +281,18 @@ absl::Status HistoryDirectory::ReadPast(
 }
 
 absl::StatusOr<std::vector<std::string>> HistoryDirectory::GmtNames() {
-  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.Snapshots());
+  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.history().Snapshots());
   VARVE_ASSIGN_OR_RETURN(const HistoryPolicy policy,
-                         volume_.GetHistoryPolicy());
+                         volume_.history().GetPolicy());
   std::vector<std::string> names;
   names.reserve(snapshots.size());
   for (const Snapshot& snapshot : snapshots) {
     names.push_back(GmtName(snapshot.time));
   }
   const absl::Time now = absl::Now();
-  VARVE_ASSIGN_OR_RETURN(
-      const auto points,
-      volume_.past_files().LastMoments(PointsSince(now - policy.within, now)));
+  VARVE_ASSIGN_OR_RETURN(const auto points,
+                         volume_.past_files().LastMoments(
+                             HistoryPoints(now - policy.within, now)));
   for (const PastFiles::Point& point : points) {
     names.push_back(GmtName(point.time));
   }
@@ -320,7 +306,7 @@ absl::StatusOr<std::vector<std::string>> HistoryDirectory::ListedIn(
   if (ino == kGmt) return GmtNames();
   std::vector<std::string> names;
   if (ino == kAt) return names;
-  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.Snapshots());
+  VARVE_ASSIGN_OR_RETURN(const auto snapshots, volume_.history().Snapshots());
   names.reserve(snapshots.size());
   for (const Snapshot& snapshot : snapshots) names.push_back(snapshot.name);
   return names;
@@ -351,7 +337,7 @@ absl::Status HistoryDirectory::ReadDirectory(
 absl::StatusOr<Stat> HistoryDirectory::MakeDirectory(uint64_t parent,
                                                      absl::string_view name) {
   if (parent != kSnapshots || volume_.read_only()) return PosixError(EROFS);
-  const auto made = volume_.CreateSnapshotNow(name);
+  const auto made = volume_.history().CreateSnapshotNow(name);
   if (!made.ok()) return Ordinary(made.status());
   VARVE_ASSIGN_OR_RETURN(const View view,
                          OpenView(parent, name, made->first.sequence));
@@ -361,7 +347,7 @@ absl::StatusOr<Stat> HistoryDirectory::MakeDirectory(uint64_t parent,
 absl::Status HistoryDirectory::RemoveDirectory(uint64_t parent,
                                                absl::string_view name) {
   if (parent != kSnapshots || volume_.read_only()) return PosixError(EROFS);
-  return Ordinary(volume_.DeleteSnapshot(name));
+  return Ordinary(volume_.history().DeleteSnapshot(name));
 }
 
 absl::Status HistoryDirectory::Rename(uint64_t parent, absl::string_view name,
@@ -374,7 +360,7 @@ absl::Status HistoryDirectory::Rename(uint64_t parent, absl::string_view name,
   if ((flags & ~static_cast<unsigned>(RENAME_NOREPLACE)) != 0) {
     return PosixError(EINVAL);
   }
-  return Ordinary(volume_.RenameSnapshot(name, new_name));
+  return Ordinary(volume_.history().RenameSnapshot(name, new_name));
 }
 
 }  // namespace varve::fs

@@ -57,6 +57,10 @@ class HistoryDirectory {
   // `parent` is the inode number of `.varve`.
   HistoryDirectory(Volume& volume, uint64_t parent);
 
+  // Makes all inodes of past trees stale, because the trees have changed. A
+  // path that is looked up again leads to what is there now.
+  void ForgetTrees() ABSL_LOCKS_EXCLUDED(mu_);
+
   absl::StatusOr<Stat> Lookup(uint64_t parent, absl::string_view name);
   absl::StatusOr<Stat> GetAttributes(uint64_t ino);
   // As Volume::ReadDirectory() does. Outside of past trees, of the names only

@@ -81,8 +81,8 @@ void GetStatistics(FuseContext& context, IoctlRequest& request,
              buffers);
 }
 
-void History(FuseContext& context, IoctlRequest& request,
-             const Buffers& buffers) {
+void ChangeHistory(FuseContext& context, IoctlRequest& request,
+                   const Buffers& buffers) {
   if (!MayCompact(request)) return request.Fail(PosixError(EPERM));
   // Too large for the stack of a thread that serves requests.
   const auto call = std::make_unique<varve_history>();
@@ -94,6 +94,9 @@ void History(FuseContext& context, IoctlRequest& request,
   if (!status.ok()) return request.Fail(status);
   if (context.forget_listing) {
     context.forget_listing(HistoryDirectory::kSnapshots);
+  }
+  if (call->operation == VARVE_HISTORY_PURGE) {
+    context.control.history().ForgetTrees();
   }
   AnswerWith(request, *call, buffers);
 }
@@ -127,7 +130,7 @@ void Ioctl(FuseContext& context, IoctlRequest& request, fuse_ino_t,
     case VARVE_IOC_SYNC:
       return Sync(context, request);
     case VARVE_IOC_HISTORY:
-      return History(context, request, buffers);
+      return ChangeHistory(context, request, buffers);
     case VARVE_IOC_RECLAIM:
       return Reclaim(context, request);
     default:

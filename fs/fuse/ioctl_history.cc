@@ -41,7 +41,8 @@ absl::Status Restore(Volume& volume, varve_history& call) {
       .to = std::string(TextOf(call.to)),
       .delete_others = (call.flags & VARVE_RESTORE_DELETE) != 0,
       .dry_run = (call.flags & VARVE_RESTORE_DRY_RUN) != 0};
-  const absl::StatusOr<RestoreReport> report = volume.Restore(request);
+  const absl::StatusOr<RestoreReport> report =
+      volume.history().Restore(request);
   if (!report.ok()) return report.status();
   call.made = report->made;
   call.replaced = report->replaced;
@@ -54,7 +55,15 @@ absl::Status Restore(Volume& volume, varve_history& call) {
 absl::Status SetPolicy(Volume& volume, absl::string_view text) {
   const absl::StatusOr<HistoryPolicy> policy = HistoryPolicy::Parse(text);
   if (!policy.ok()) return policy.status();
-  return volume.SetHistoryPolicy(*policy);
+  return volume.history().SetPolicy(*policy);
+}
+
+absl::Status Purge(Volume& volume, varve_history& call) {
+  const absl::StatusOr<MomentsWithPath> purged =
+      volume.history().Purge(TextOf(call.from));
+  if (!purged.ok()) return purged.status();
+  call.replaced = purged->snapshots.size();
+  return absl::OkStatus();
 }
 
 // Sets `known` to false if there is no such operation.
@@ -62,19 +71,21 @@ absl::Status Run(Volume& volume, varve_history& call, bool& known) {
   const absl::string_view name = TextOf(call.name);
   switch (call.operation) {
     case VARVE_HISTORY_CREATE:
-      return volume.CreateSnapshot(name, TextOf(call.at)).status();
+      return volume.history().CreateSnapshot(name, TextOf(call.at)).status();
     case VARVE_HISTORY_DELETE:
-      return volume.DeleteSnapshot(name);
+      return volume.history().DeleteSnapshot(name);
     case VARVE_HISTORY_RENAME:
-      return volume.RenameSnapshot(name, TextOf(call.to));
+      return volume.history().RenameSnapshot(name, TextOf(call.to));
     case VARVE_HISTORY_HOLD:
-      return volume.HoldSnapshot(name, true);
+      return volume.history().HoldSnapshot(name, true);
     case VARVE_HISTORY_RELEASE:
-      return volume.HoldSnapshot(name, false);
+      return volume.history().HoldSnapshot(name, false);
     case VARVE_HISTORY_POLICY:
       return SetPolicy(volume, name);
     case VARVE_HISTORY_RESTORE:
       return Restore(volume, call);
+    case VARVE_HISTORY_PURGE:
+      return Purge(volume, call);
     default:
       known = false;
       return absl::OkStatus();

@@ -103,9 +103,12 @@ void AddStore(Volume& volume, MetricsText& text) {
     text.Single("varve_store_live_bytes", kGauge,
                 "Bytes that a compacted store would have.",
                 figures->live_bytes);
+    text.Single("varve_store_history_bytes", kGauge,
+                "Allocated bytes that the policy leaves to the past.",
+                figures->history_bytes);
     text.Single("varve_store_dead_bytes", kGauge,
-                "Allocated bytes that nothing needs any more.",
-                figures->dead_bytes);
+                "All other allocated bytes; snapshots may hold some.",
+                figures->dead_bytes - figures->history_bytes);
     text.Single("varve_store_commits_total", kCounter,
                 "Commits since the store was made.", figures->commits);
     text.Single("varve_inodes", kGauge,

@@ -363,7 +363,7 @@ TEST_F(ControlAnswersTest, ListingsHaveItsNames) {
 }
 
 TEST_F(ControlAnswersTest, APastTreeLivesAsLongAsTheKernelKnowsIt) {
-  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("s"), IsOk());
   const auto look_up = [this](uint64_t parent, const std::string& name) {
     return As<fuse_entry_out>(Ask(FUSE_LOOKUP, parent, Text(name)));
   };
@@ -390,7 +390,7 @@ TEST_F(ControlAnswersTest, APastTreeLivesAsLongAsTheKernelKnowsIt) {
   EXPECT_NE(again.nodeid, root.nodeid);
   // Another view has another generation, so that a handle of one is none of
   // the other.
-  ASSERT_THAT(volume().CreateSnapshot("t"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("t"), IsOk());
   EXPECT_NE(look_up(snapshots, "t").generation, root.generation);
 }
 

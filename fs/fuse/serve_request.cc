@@ -38,7 +38,8 @@ void ServeRequest(FuseContext& context, const struct fuse_buf& request) {
   if (request.size >= sizeof(header)) {
     std::memcpy(&header, request.mem, sizeof(header));
   }
-  const ScopedAuthor author(header.uid);
+  const ScopedAuthor author(
+      {.uid = header.uid, .pid = context.log_processes ? header.pid : 0});
   const absl::string_view bytes(static_cast<const char*>(request.mem),
                                 request.size);
   const uint32_t opcode = RequestOpcode();

@@ -218,6 +218,7 @@ class FuseServer::Impl {
         rings_(context_, options_.io_uring, options_.threads,
                [this] { Stop(); }) {
     context_.max_read = options_.max_read;
+    context_.log_processes = options_.log_processes;
     context_.log = options_.on_error;
     context_.rings = &rings_;
     context_.files = options_.files;

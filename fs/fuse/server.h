@@ -44,6 +44,8 @@ struct FuseOptions {
   // the log says so and /dev/fuse is used. A program that sets this must call
   // InstallBusGuard() first.
   bool io_uring = false;
+  // Whether the log is to say which process has made each change.
+  bool log_processes = false;
   bool debug = false;  // libfuse's trace of every request, to stderr
   // Called with each failure for the log, from any thread.
   std::function<void(const absl::Status& status, absl::string_view operation)>

@@ -59,7 +59,8 @@ bool ConcernsMomentsAlone(const Change& change) {
          std::holds_alternative<DropSnapshot>(change) ||
          std::holds_alternative<ForgetBefore>(change) ||
          std::holds_alternative<SetPolicy>(change) ||
-         std::holds_alternative<NoteAuthor>(change);
+         std::holds_alternative<NoteAuthor>(change) ||
+         std::holds_alternative<PurgePath>(change);
 }
 
 absl::StatusOr<bool> ChangesTree(const EntryView& record) {
@@ -99,8 +100,7 @@ absl::StatusOr<std::optional<std::string>> NameIfChanged(Core& core,
         ABSL_LOCKS_EXCLUDED(core.tree_mu) {
   VARVE_ASSIGN_OR_RETURN(const bool changed, HasChangedSince(core, sequence));
   if (!changed) return std::optional<std::string>();
-  std::string name =
-      absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(now), absl::UTCTimeZone());
+  std::string name = NameOfAutomatic(now);
   absl::ReaderMutexLock lock(&core.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const auto taken, core.reader().FindSnapshot(name));
   return taken.has_value() ? std::nullopt : std::optional(std::move(name));
@@ -119,9 +119,8 @@ bool IsDue(const Present& present, Timestamp now) {
 
 }  // namespace
 
-absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
-                                      NewestAutomatic& newest) {
-  absl::MutexLock commit_lock(&core.commit_mu);
+absl::StatusOr<bool> UpdateAutomaticSnapshots(Core& core, Timestamp now,
+                                              NewestAutomatic& newest) {
   Present present;
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
@@ -133,7 +132,7 @@ absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
   if (IsDue(present, now)) {
     VARVE_ASSIGN_OR_RETURN(name, NameIfChanged(core, newest.sequence, now));
   }
-  if (!name.has_value() && present.unwanted.empty()) return absl::OkStatus();
+  if (!name.has_value() && present.unwanted.empty()) return false;
   Commit commit(core, now);
   // Removing makes room.
   if (!name.has_value()) commit.UseReserve();
@@ -151,7 +150,7 @@ absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
   }
   VARVE_RETURN_IF_ERROR(commit.Finish());
   if (name.has_value()) newest = made;
-  return absl::OkStatus();
+  return name.has_value();
 }
 
 }  // namespace varve::fs

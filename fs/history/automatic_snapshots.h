@@ -8,7 +8,7 @@
 #include <cstdint>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "fs/format/timestamp.h"
 #include "fs/log/core.h"
 
@@ -24,12 +24,13 @@ struct NewestAutomatic {
 // In one commit, makes a snapshot, named by its time, if a period of the policy
 // has begun since the last automatic one and the tree has changed since then;
 // and removes the automatic snapshots that the policy no longer keeps. Does
-// nothing if there is nothing to do. Fails as a commit does; DATA_LOSS if what
-// leads to the moments is damaged.
-absl::Status UpdateAutomaticSnapshots(Core& core, Timestamp now,
-                                      NewestAutomatic& newest)
-    ABSL_SHARED_LOCKS_REQUIRED(core.relocation_mu)
-        ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
+// nothing if there is nothing to do. Returns whether it made one. The store
+// must stay where it is: hold relocation_mu or checkpoint_mu. Fails as a commit
+// does; DATA_LOSS if what leads to the moments is damaged.
+absl::StatusOr<bool> UpdateAutomaticSnapshots(Core& core, Timestamp now,
+                                              NewestAutomatic& newest)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
+        ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
 }  // namespace varve::fs
 

@@ -123,6 +123,8 @@ void Describer::After(const Change& change, LoggedCommit& commit) {
         std::move(path), put->ino, commit);
   } else if (const auto* author = std::get_if<NoteAuthor>(&change)) {
     commit.uid = author->uid;
+    commit.pid = author->pid;
+    commit.process = std::string(author->process);
   } else if (const auto* snapshot = std::get_if<PutSnapshot>(&change)) {
     Add(Kind::kSnapshot, std::string(snapshot->name), 0, commit);
   } else if (const auto* dropped = std::get_if<DropSnapshot>(&change)) {
@@ -131,6 +133,8 @@ void Describer::After(const Change& change, LoggedCommit& commit) {
     Add(Kind::kPolicy, std::string(policy->policy), 0, commit);
   } else if (const auto* forget = std::get_if<ForgetBefore>(&change)) {
     Add(Kind::kForget, absl::StrCat("seq:", forget->sequence), 0, commit);
+  } else if (const auto* purge = std::get_if<PurgePath>(&change)) {
+    Add(Kind::kPurge, std::string(purge->path), 0, commit);
   }
 }
 
@@ -209,6 +213,8 @@ absl::string_view NameOf(LoggedOperation::Kind kind) {
       return "forget";
     case Kind::kPolicy:
       return "policy";
+    case Kind::kPurge:
+      return "purge";
   }
   return "";
 }
@@ -242,7 +248,7 @@ absl::StatusOr<std::vector<LoggedCommit>> CommitLog::Read(
                     return true;
                   }));
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<PastTree> tree,
-                         PastTree::Open(store_, *identity_, interval.base));
+                         PastTree::Open(store_, *identity_, interval.base, {}));
   std::vector<LoggedCommit> commits;
   for (auto record = records.rbegin(); record != records.rend(); ++record) {
     VARVE_ASSIGN_OR_RETURN(const EntryView entry,

@@ -36,6 +36,7 @@ struct LoggedOperation {
     kDropSnapshot,
     kForget,  // moments before a number were forgotten
     kPolicy,  // the policy became `path`
+    kPurge,   // `path` was taken out of all moments before
   };
 
   Kind kind = Kind::kWrite;
@@ -53,6 +54,8 @@ struct LoggedCommit {
   uint64_t sequence = 0;
   Timestamp time;               // as its clock showed it
   std::optional<uint32_t> uid;  // who did it; nothing if that is not known
+  uint32_t pid = 0;     // by which process; 0 if that was not to be noted
+  std::string process;  // the name of its command
   std::vector<LoggedOperation> operations;
 };
 
@@ -80,7 +83,7 @@ class CommitLog {
  private:
   // The commits behind one checkpoint, and up to where the next one begins.
   struct Interval {
-    MomentPlace base;
+    MomentLocation base;
     uint64_t begin = 0;
     uint64_t end = 0;
     uint64_t previous = 0;  // checkpoint

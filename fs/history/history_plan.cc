@@ -23,7 +23,15 @@ struct Present {
   uint64_t last_sequence = 0;
   uint64_t kept_from = 0;
   HistoryPolicy policy;
-  std::vector<MomentPlace> snapshots;
+  std::vector<MomentLocation> snapshots;
+  std::vector<PurgedPath> purged;
+
+  // The number of the first moment that may be in the window.
+  uint64_t FirstOfWindow() const {
+    uint64_t first = kept_from;
+    for (const PurgedPath& path : purged) first = std::max(first, path.before);
+    return first;
+  }
 };
 
 // Nobody may give away what a snapshot needs that cannot be found for the
@@ -34,7 +42,7 @@ absl::Status CheckSnapshots(const Core& core)
   std::string lost;
   VARVE_RETURN_IF_ERROR(
       core.reader().ForEachSnapshot([&](const SnapshotItem& snapshot) {
-        const MomentPlace place = {.sequence = snapshot.sequence};
+        const MomentLocation place = {.sequence = snapshot.sequence};
         if (!std::binary_search(core.snapshots.begin(), core.snapshots.end(),
                                 place, IsBefore)) {
           lost = std::string(snapshot.name);
@@ -60,6 +68,7 @@ absl::StatusOr<Present> ReadPresent(Core& core)
   VARVE_RETURN_IF_ERROR(CheckSnapshots(core));
   VARVE_ASSIGN_OR_RETURN(present.kept_from, core.reader().KeptFrom());
   VARVE_ASSIGN_OR_RETURN(present.policy, PolicyOf(core));
+  VARVE_ASSIGN_OR_RETURN(present.purged, core.reader().PurgedPaths());
   return present;
 }
 
@@ -71,6 +80,7 @@ class WindowFinder {
       : core_(core),
         present_(present),
         bounds_(bounds),
+        first_(present.FirstOfWindow()),
         since_(ToTimestamp(ToTime(now) - present.policy.within)) {}
 
   absl::StatusOr<HistoryPlan> Find() const;
@@ -90,13 +100,14 @@ class WindowFinder {
     return {
         .kept_from = checkpoint.header.sequence,
         .begin = begin,
-        .oldest = MomentPlace{checkpoint.header.sequence,
-                              checkpoint.location.metadata_offset(), begin}};
+        .oldest = MomentLocation{checkpoint.header.sequence,
+                                 checkpoint.location.metadata_offset(), begin}};
   }
 
   Core& core_;
   const Present& present_;
   const HistoryBounds& bounds_;
+  const uint64_t first_;
   const Timestamp since_;
 };
 
@@ -104,25 +115,25 @@ absl::StatusOr<HistoryPlan> WindowFinder::Find() const {
   if (bounds_.forget || present_.policy.within <= absl::ZeroDuration()) {
     return Nothing();
   }
-  // From the checkpoint before the last on everything is kept in any case, so
-  // the window should not begin behind it.
-  uint64_t at = present_.checkpoint_before != 0 ? present_.checkpoint_before
-                                                : present_.checkpoint;
   std::optional<HistoryPlan> plan;
-  while (at != 0) {
+  for (uint64_t at = present_.checkpoint; at != 0;) {
     VARVE_ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                            ReadCheckpoint(*core_.store, core_.identity, at));
-    if (checkpoint.header.sequence < present_.kept_from ||
+    if (checkpoint.header.sequence < first_ ||
         !HasRoomFor(checkpoint.root.log_begin)) {
       return plan.value_or(Nothing());
     }
     plan = From(checkpoint);
-    // All that is younger than the policy asks for is in the window now.
-    if (checkpoint.root.time <= since_) return *plan;
+    // From the checkpoint before the last on everything is kept in any case, so
+    // the window should not begin behind it without need. And all that is
+    // younger than the policy asks for is in the window now.
+    const bool may_be_last =
+        at != present_.checkpoint || present_.checkpoint_before == 0;
+    if (may_be_last && checkpoint.root.time <= since_) return *plan;
     at = checkpoint.root.previous;
   }
   // A store that was compacted does not have its first commits.
-  if (present_.kept_from > 0 || !HasRoomFor(0)) {
+  if (first_ > 0 || !HasRoomFor(0)) {
     return plan.value_or(Nothing());
   }
   return Everything();
@@ -130,8 +141,8 @@ absl::StatusOr<HistoryPlan> WindowFinder::Find() const {
 
 }  // namespace
 
-std::vector<MomentPlace> HistoryPlan::PlacesBefore() const {
-  std::vector<MomentPlace> places = snapshots;
+std::vector<MomentLocation> HistoryPlan::PlacesBefore() const {
+  std::vector<MomentLocation> places = snapshots;
   if (oldest.has_value()) places.push_back(*oldest);
   return places;
 }
@@ -150,14 +161,15 @@ absl::StatusOr<HistoryPlan> PlanHistory(Core& core, Timestamp now,
                          WindowFinder(core, present, now, bounds).Find());
   std::copy_if(present.snapshots.begin(), present.snapshots.end(),
                std::back_inserter(plan.snapshots),
-               [&plan](const MomentPlace& place) {
+               [&plan](const MomentLocation& place) {
                  return place.sequence < plan.kept_from;
                });
+  plan.purged = present.purged;
   return plan;
 }
 
 absl::Status CheckPlan(const Core& core, const HistoryPlan& plan) {
-  for (const MomentPlace& place : core.snapshots) {
+  for (const MomentLocation& place : core.snapshots) {
     if (place.sequence < plan.kept_from &&
         !std::binary_search(plan.snapshots.begin(), plan.snapshots.end(), place,
                             IsBefore)) {

@@ -2,7 +2,8 @@
 // store's policy has it.
 //
 // All moments of a window are kept, which begins at a checkpoint; and before
-// it, those that are snapshots.
+// it, those that are snapshots. The window has no moment from which something
+// was purged: its commits would bring it back.
 
 #ifndef VARVE_FS_HISTORY_HISTORY_PLAN_H_
 #define VARVE_FS_HISTORY_HISTORY_PLAN_H_
@@ -27,12 +28,14 @@ struct HistoryPlan {
   uint64_t begin = 0;
   // The first moment of the window. Nothing if the window is empty, or has all
   // moments from the store's beginning on.
-  std::optional<MomentPlace> oldest;
+  std::optional<MomentLocation> oldest;
   // The snapshots before the window, in the order of their numbers.
-  std::vector<MomentPlace> snapshots;
+  std::vector<MomentLocation> snapshots;
+  // What is to be taken out of the trees of past moments.
+  std::vector<PurgedPath> purged;
 
   // The snapshots and then `oldest`.
-  std::vector<MomentPlace> PlacesBefore() const;
+  std::vector<MomentLocation> PlacesBefore() const;
 };
 
 struct HistoryBounds {

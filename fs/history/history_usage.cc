@@ -47,7 +47,8 @@ absl::StatusOr<Step> Compare(const PastTree& before, const PastTree& after) {
 }
 
 // The first moment behind the snapshots that is kept.
-absl::StatusOr<MomentPlace> PlaceBehind(Core& core, const HistoryPlan& plan) {
+absl::StatusOr<MomentLocation> PlaceBehind(Core& core,
+                                           const HistoryPlan& plan) {
   if (plan.oldest.has_value()) return *plan.oldest;
   uint64_t last = 0;
   {
@@ -63,12 +64,13 @@ absl::StatusOr<std::vector<MomentUsage>> FindMomentUsage(
     Core& core, const HistoryPlan& plan) {
   std::vector<MomentUsage> usage;
   if (plan.snapshots.empty()) return usage;
-  std::vector<MomentPlace> places = plan.snapshots;
-  VARVE_ASSIGN_OR_RETURN(const MomentPlace behind, PlaceBehind(core, plan));
+  std::vector<MomentLocation> places = plan.snapshots;
+  VARVE_ASSIGN_OR_RETURN(const MomentLocation behind, PlaceBehind(core, plan));
   places.push_back(behind);
   ByteRanges come;
   const absl::Status compared =
-      KeptTrees(core.store.get(), &core.identity, std::move(places))
+      KeptTrees(core.store.get(), &core.identity, std::move(places),
+                plan.purged)
           .ForEachTree([&](const PastTree* before,
                            const PastTree& tree) -> absl::StatusOr<bool> {
             if (before == nullptr) return true;

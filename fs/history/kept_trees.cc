@@ -15,9 +15,9 @@ absl::Status KeptTrees::ForEachTree(
                                            const PastTree& tree)>
         visit) const {
   std::unique_ptr<PastTree> before;
-  for (const MomentPlace& place : places_) {
+  for (const MomentLocation& place : places_) {
     VARVE_ASSIGN_OR_RETURN(std::unique_ptr<PastTree> tree,
-                           PastTree::Open(store_, *identity_, place));
+                           PastTree::Open(store_, *identity_, place, purged_));
     VARVE_ASSIGN_OR_RETURN(const bool goes_on, visit(before.get(), *tree));
     if (!goes_on) break;
     before = std::move(tree);
@@ -53,7 +53,7 @@ absl::Status KeptTrees::ForEachExtent(
 
 absl::StatusOr<KeptTrees::Needed> KeptTrees::FindNeeded() const {
   Needed needed;
-  for (const MomentPlace& place : places_) {
+  for (const MomentLocation& place : places_) {
     uint64_t begin = 0;
     if (place.checkpoint != 0) {
       VARVE_ASSIGN_OR_RETURN(

@@ -25,8 +25,11 @@ class KeptTrees final : public ExtentSource {
  public:
   // `store` and `identity` must outlive this, and the store must not move.
   KeptTrees(Store* store, const Identity* identity,
-            std::vector<MomentPlace> places)
-      : store_(store), identity_(identity), places_(std::move(places)) {}
+            std::vector<MomentLocation> places, std::vector<PurgedPath> purged)
+      : store_(store),
+        identity_(identity),
+        places_(std::move(places)),
+        purged_(std::move(purged)) {}
 
   // Calls `visit` with each tree, and the one before it (null for the first),
   // until it returns false. DATA_LOSS if a tree cannot be read.
@@ -52,7 +55,8 @@ class KeptTrees final : public ExtentSource {
  private:
   Store* const store_;
   const Identity* const identity_;
-  const std::vector<MomentPlace> places_;
+  const std::vector<MomentLocation> places_;
+  const std::vector<PurgedPath> purged_;
 };
 
 }  // namespace varve::fs

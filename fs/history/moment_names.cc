@@ -40,12 +40,12 @@ class Resolver {
 
   // Reads what the tree says of moments. Call it first.
   absl::Status Read();
-  absl::StatusOr<MomentPlace> Resolve(Timestamp now) const;
-  absl::StatusOr<MomentPlace> OfSequence(uint64_t sequence) const;
-  absl::StatusOr<MomentPlace> AtTime(Timestamp time) const;
+  absl::StatusOr<MomentLocation> Resolve(Timestamp now) const;
+  absl::StatusOr<MomentLocation> OfSequence(uint64_t sequence) const;
+  absl::StatusOr<MomentLocation> AtTime(Timestamp time) const;
 
  private:
-  absl::StatusOr<MomentPlace> OfSnapshot(uint64_t sequence) const;
+  absl::StatusOr<MomentLocation> OfSnapshot(uint64_t sequence) const;
 
   Core& core_;
   const absl::string_view text_;
@@ -58,7 +58,7 @@ class Resolver {
   std::vector<Snapshot> snapshots_;
   // The number of the snapshot that the text is the name of.
   std::optional<uint64_t> named_;
-  std::vector<MomentPlace> places_;
+  std::vector<MomentLocation> places_;
 };
 
 absl::Status Resolver::Read() {
@@ -74,8 +74,8 @@ absl::Status Resolver::Read() {
   });
 }
 
-absl::StatusOr<MomentPlace> Resolver::OfSnapshot(uint64_t sequence) const {
-  for (const MomentPlace& place : places_) {
+absl::StatusOr<MomentLocation> Resolver::OfSnapshot(uint64_t sequence) const {
+  for (const MomentLocation& place : places_) {
     if (place.sequence == sequence) return place;
   }
   return absl::NotFoundError(absl::StrCat(
@@ -83,7 +83,7 @@ absl::StatusOr<MomentPlace> Resolver::OfSnapshot(uint64_t sequence) const {
       "' can no longer be read: another program has compacted the store"));
 }
 
-absl::StatusOr<MomentPlace> Resolver::OfSequence(uint64_t sequence) const {
+absl::StatusOr<MomentLocation> Resolver::OfSequence(uint64_t sequence) const {
   for (const Snapshot& snapshot : snapshots_) {
     if (snapshot.sequence == sequence) return OfSnapshot(sequence);
   }
@@ -93,7 +93,7 @@ absl::StatusOr<MomentPlace> Resolver::OfSequence(uint64_t sequence) const {
   return FinderOf(core_).Find(sequence);
 }
 
-absl::StatusOr<MomentPlace> Resolver::AtTime(Timestamp time) const {
+absl::StatusOr<MomentLocation> Resolver::AtTime(Timestamp time) const {
   VARVE_ASSIGN_OR_RETURN(const auto found,
                          FinderOf(core_).FindAt(time, kept_from_));
   if (found.has_value()) return *found;
@@ -108,7 +108,7 @@ absl::StatusOr<MomentPlace> Resolver::AtTime(Timestamp time) const {
   return OfSnapshot(best->sequence);
 }
 
-absl::StatusOr<MomentPlace> Resolver::Resolve(Timestamp now) const {
+absl::StatusOr<MomentLocation> Resolver::Resolve(Timestamp now) const {
   if (named_.has_value()) return OfSnapshot(*named_);
   if (text_ == "now") return FinderOf(core_).Find(last_);
   if (text_ == "last") {
@@ -147,6 +147,30 @@ absl::Time ToTime(Timestamp time) {
   return absl::TimeFromTimespec(time.ToTimespec());
 }
 
+std::vector<Timestamp> HistoryPoints(absl::Time since, absl::Time now) {
+  constexpr absl::Duration kHours = absl::Hours(48);
+  constexpr size_t kMost = 500;
+  std::vector<Timestamp> points;
+  absl::Duration step = absl::Hours(1);
+  absl::Time at =
+      absl::UnixEpoch() + absl::Floor(now - absl::UnixEpoch(), step);
+  while (at >= since && at > absl::UnixEpoch() && points.size() < kMost) {
+    points.push_back(ToTimestamp(at));
+    if (step < absl::Hours(24) && now - at >= kHours) {
+      step = absl::Hours(24);
+      at = absl::UnixEpoch() + absl::Ceil(at - absl::UnixEpoch(), step);
+    }
+    at -= step;
+  }
+  std::reverse(points.begin(), points.end());
+  return points;
+}
+
+std::string NameOfAutomatic(Timestamp time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", ToTime(time),
+                          absl::UTCTimeZone());
+}
+
 std::optional<absl::Duration> ParseAgo(absl::string_view text) {
   if (text == "yesterday") return absl::Hours(24);
   // That is a span, too, but nobody names a moment so.
@@ -169,28 +193,28 @@ std::optional<absl::Time> ParseMomentTime(absl::string_view text,
   return std::nullopt;
 }
 
-absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
-                                          Timestamp now) {
+absl::StatusOr<MomentLocation> ResolveMoment(Core& core, absl::string_view text,
+                                             Timestamp now) {
   Resolver resolver(core, text);
   VARVE_RETURN_IF_ERROR(resolver.Read());
   return resolver.Resolve(now);
 }
 
-absl::StatusOr<MomentPlace> FindKeptMoment(Core& core, uint64_t sequence) {
+absl::StatusOr<MomentLocation> FindKeptMoment(Core& core, uint64_t sequence) {
   const std::string text = absl::StrCat("seq:", sequence);
   Resolver resolver(core, text);
   VARVE_RETURN_IF_ERROR(resolver.Read());
   return resolver.OfSequence(sequence);
 }
 
-absl::StatusOr<std::vector<std::optional<MomentPlace>>> FindMomentsAt(
+absl::StatusOr<std::vector<std::optional<MomentLocation>>> FindMomentsAt(
     Core& core, absl::Span<const Timestamp> times) {
   Resolver resolver(core, /*text=*/"");
   VARVE_RETURN_IF_ERROR(resolver.Read());
-  std::vector<std::optional<MomentPlace>> places;
+  std::vector<std::optional<MomentLocation>> places;
   places.reserve(times.size());
   for (const Timestamp time : times) {
-    const absl::StatusOr<MomentPlace> place = resolver.AtTime(time);
+    const absl::StatusOr<MomentLocation> place = resolver.AtTime(time);
     if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
     places.push_back(place.ok() ? std::optional(*place) : std::nullopt);
   }

@@ -38,6 +38,13 @@ std::optional<absl::Time> ParseMomentTime(absl::string_view text,
 // text.
 std::optional<absl::Duration> ParseAgo(absl::string_view text);
 
+// The full hours of the last two days before `now`, and before them the days,
+// in UTC, back to `since`, in ascending order; the newest 500 at most.
+std::vector<Timestamp> HistoryPoints(absl::Time since, absl::Time now);
+
+// The name of an automatic snapshot of that time.
+std::string NameOfAutomatic(Timestamp time);
+
 Timestamp ToTimestamp(absl::Time time);
 absl::Time ToTime(Timestamp time);
 
@@ -45,17 +52,17 @@ absl::Time ToTime(Timestamp time);
 // moment, or it is not kept any more; INVALID_ARGUMENT if the text is no name
 // of a moment and there is no such snapshot. Messages say what to write
 // instead. DATA_LOSS if what leads there is damaged.
-absl::StatusOr<MomentPlace> ResolveMoment(Core& core, absl::string_view text,
-                                          Timestamp now)
+absl::StatusOr<MomentLocation> ResolveMoment(Core& core, absl::string_view text,
+                                             Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
 // Where the moment of this number lies; NOT_FOUND if it is not kept.
-absl::StatusOr<MomentPlace> FindKeptMoment(Core& core, uint64_t sequence)
+absl::StatusOr<MomentLocation> FindKeptMoment(Core& core, uint64_t sequence)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
 // For each of these times, where the last moment at or before it lies; nothing
 // if none is kept.
-absl::StatusOr<std::vector<std::optional<MomentPlace>>> FindMomentsAt(
+absl::StatusOr<std::vector<std::optional<MomentLocation>>> FindMomentsAt(
     Core& core, absl::Span<const Timestamp> times)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 

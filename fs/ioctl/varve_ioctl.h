@@ -15,8 +15,8 @@
  *   VARVE_IOC_SYNC              everybody        make all commits durable
  *
  * The owner is the user who mounted the file system: the mount's daemon runs as
- * that user. "Everybody" means all who can open a file or directory of the
- * mount, which other users cannot without the mount option allow_other.
+ * that user. "Everybody" means every process that can open a file or directory
+ * of the mount, which other users cannot without the mount option allow_other.
  *
  * Each call returns 0, or -1 with errno:
  *
@@ -164,6 +164,7 @@ struct varve_statistics {
 #define VARVE_HISTORY_RELEASE 5u /* or no longer */
 #define VARVE_HISTORY_POLICY 6u  /* set the policy to `name` */
 #define VARVE_HISTORY_RESTORE 7u /* make `to` what `from` was at `at` */
+#define VARVE_HISTORY_PURGE 8u   /* take `from` out of all past moments */
 
 /* varve_history.flags, for VARVE_HISTORY_RESTORE */
 #define VARVE_RESTORE_DELETE 0x1u  /* remove what was not there then */
@@ -181,7 +182,8 @@ struct varve_history {
   /* out: 0 or the errno with which it failed; the call itself succeeds. */
   uint32_t result;
   /* out: of a restored tree, files and directories that were made, replaced,
-     left alone, and removed; and bytes of content that are there again. */
+     left alone, and removed; and bytes of content that are there again. Of a
+     purge, `replaced` is the number of snapshots that have had the path. */
   uint64_t made;
   uint64_t replaced;
   uint64_t unchanged;

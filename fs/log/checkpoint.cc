@@ -27,6 +27,8 @@ constexpr uint64_t kMinLogBytes = uint64_t{1} << 20;
 // Logs should not become longer than this: opening a store that was not closed
 // takes as long as replaying its log.
 constexpr uint64_t kMaxLogBytes = uint64_t{16} << 20;
+// Replaying so much takes some ten milliseconds.
+constexpr uint64_t kMaxMomentLogBytes = uint64_t{128} << 10;
 // An image is due once a sixteenth of all keys are new. It takes 16 bytes for
 // each key, so each new entry costs 256 bytes in images, about as much as the
 // entry itself.
@@ -82,8 +84,9 @@ absl::Status AddAccessTimes(Core& core)
   return absl::OkStatus();
 }
 
-absl::StatusOr<Moment> Freeze(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu) {
-  absl::MutexLock commit_lock(&core.commit_mu);
+absl::StatusOr<Moment> Freeze(Core& core)
+    ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
+        ABSL_LOCKS_EXCLUDED(core.tree_mu) {
   absl::MutexLock lock(&core.tree_mu);
   VARVE_RETURN_IF_ERROR(AddAccessTimes(core));
   Moment moment;
@@ -139,6 +142,11 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
   CommitHeader header = CheckpointHeader(core, now, end);
   header.flags |= CommitHeader::kRoot;
   header.sequence = moment.sequence;
+  // The place of a snapshot of this very moment is the checkpoint itself, and
+  // not known yet. A reader finds it there.
+  std::erase_if(root.snapshots, [&moment](const MomentLocation& snapshot) {
+    return snapshot.sequence == moment.sequence;
+  });
   CommitWriter writer(header);
   writer.AddRoot(EncodeTreeRoot(root));
   writer.AddDigest();
@@ -147,6 +155,11 @@ absl::StatusOr<std::vector<Segment>> AppendRoot(
   VARVE_RETURN_IF_ERROR(batch.Commit());
   core.checkpoint_before =
       std::exchange(core.checkpoint, location.metadata_offset());
+  for (MomentLocation& snapshot : core.snapshots) {
+    if (snapshot.sequence != moment.sequence) continue;
+    snapshot.checkpoint = core.checkpoint;
+    snapshot.end = root.log_begin;
+  }
   core.log_bytes -= moment.log_bytes;
   core.clean = false;  // the commit that says so is no longer the newest record
   return after;
@@ -201,9 +214,26 @@ bool CheckpointIsDue(Core& core) {
   return core.log_bytes > std::clamp(size, kMinLogBytes, kMaxLogBytes);
 }
 
+bool MomentNeedsCheckpoint(Core& core) {
+  absl::MutexLock lock(&core.commit_mu);
+  return core.log_bytes > kMaxMomentLogBytes;
+}
+
 absl::Status WriteCheckpoint(Core& core, Timestamp now) {
+  return WriteCheckpointOf(core, now, [] { return true; });
+}
+
+absl::Status WriteCheckpointOf(
+    Core& core, Timestamp now,
+    absl::FunctionRef<absl::StatusOr<bool>()> commit) {
   absl::MutexLock checkpoint_lock(&core.checkpoint_mu);
-  VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
+  Moment moment;
+  {
+    absl::MutexLock lock(&core.commit_mu);
+    VARVE_ASSIGN_OR_RETURN(const bool has_made_one, commit());
+    if (!has_made_one) return absl::OkStatus();
+    VARVE_ASSIGN_OR_RETURN(moment, Freeze(core));
+  }
   LogTree& tree = *moment.tree;
   SegmentWriter segments(core, now, tree.next_segment);
   // A node that is written anew gets a new checksum. So that damaged bytes do
@@ -242,11 +272,12 @@ absl::Status WriteCheckpoint(Core& core, Timestamp now) {
 
 absl::Status WriteFirstCheckpoints(Core& core, Timestamp now,
                                    ItemSource items) {
+  Moment moment;
   {
     absl::MutexLock lock(&core.commit_mu);
     core.checkpoint = core.checkpoint_before = 0;  // in the other store
+    VARVE_ASSIGN_OR_RETURN(moment, Freeze(core));
   }
-  VARVE_ASSIGN_OR_RETURN(Moment moment, Freeze(core));
   VARVE_RETURN_IF_ERROR(
       WriteWholeTree(core, now, items, moment, /*next_segment=*/1));
   std::vector<Segment> segments_before = moment.root.segments;

@@ -8,7 +8,9 @@
 
 #include <cstdint>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "fs/btree/merge.h"
 #include "fs/log/core.h"
 
@@ -20,6 +22,19 @@ namespace varve::fs {
 // tree is as it was, though the store may have grown.
 absl::Status WriteCheckpoint(Core& core, Timestamp now)
     ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
+
+// The same for the moment that `commit` makes, which is called with commit_mu
+// held and returns whether it has made one; if not, nothing is written. If that
+// moment has a name, it is found at this checkpoint from then on, so that
+// opening it replays no commit. An error may be that of `commit`, or of the
+// checkpoint once that is done.
+absl::Status WriteCheckpointOf(Core& core, Timestamp now,
+                               absl::FunctionRef<absl::StatusOr<bool>()> commit)
+    ABSL_LOCKS_EXCLUDED(core.checkpoint_mu, core.commit_mu, core.tree_mu);
+
+// Whether opening a moment that is made now would take noticeably long without
+// a checkpoint of it.
+bool MomentNeedsCheckpoint(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu);
 
 // Begins the records of a new store: the nodes of core.log_tree still lie in
 // another store; core.store has the entries but no record yet. Writes the whole

@@ -267,8 +267,8 @@ TEST(TreeRoot, IsWhatWasEncoded) {
 }
 
 TEST(TreeRoot, ImpossibleSnapshotsAreDamage) {
-  for (const std::vector<MomentPlace>& snapshots :
-       {std::vector<MomentPlace>{{0, 0, 0}},
+  for (const std::vector<MomentLocation>& snapshots :
+       {std::vector<MomentLocation>{{0, 0, 0}},
         {{5, 0, 10}, {5, 0, 20}},
         {{5, 0, 10}, {4, 0, 20}},
         {{5, UINT64_MAX, 10}},

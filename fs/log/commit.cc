@@ -128,8 +128,12 @@ CommitWriter& Commit::writer() {
 
 void Commit::AddAuthor() {
   if (std::exchange(has_author_, true)) return;
-  const std::optional<uint32_t> uid = ScopedAuthor::Current();
-  if (uid.has_value()) writer().Add(NoteAuthor{*uid});
+  const std::optional<Author> author = ScopedAuthor::Current();
+  if (!author.has_value()) return;
+  const std::string process =
+      author->pid == 0 ? "" : NameOfProcess(author->pid);
+  writer().Add(
+      NoteAuthor{.uid = author->uid, .pid = author->pid, .process = process});
 }
 
 void Commit::Add(const Change& change) {
@@ -182,7 +186,8 @@ void Commit::UpdateSnapshots(const std::vector<Change>& changes) {
   for (const Change& change : changes) {
     renamed |= std::holds_alternative<PutSnapshot>(change) ||
                std::holds_alternative<DropSnapshot>(change);
-    forgotten |= std::holds_alternative<ForgetBefore>(change);
+    forgotten |= std::holds_alternative<ForgetBefore>(change) ||
+                 std::holds_alternative<PurgePath>(change);
   }
   if (renamed) {
     absl::ReaderMutexLock lock(&core_.tree_mu);

@@ -19,7 +19,7 @@ absl::StatusOr<bool> IsSurelyNewest(const Core& core, const InodeItem& inode)
                               core.next_data_id.load())) {
     return true;
   }
-  // Whoever writes under that key after it writes to its path, where it is.
+  // A later entry under that key was written to this path, and is of this file.
   if (inode.moved || inode.first_name.place == 0) return false;
   VARVE_ASSIGN_OR_RETURN(const bool moved, core.reader().LiesInMoved(inode));
   return !moved;

@@ -5,10 +5,10 @@
 //
 //   Core::checkpoint_mu            one checkpoint at a time
 //     Core::relocation_mu          offsets in the store
-//     OpenInode::mu                content of one open file
-//       Core::commit_mu            the right to plan and append a commit
-//         the store's writer lock  (inside the engine)
-//           Core::tree_mu          the tree
+//       OpenInode::mu              content of one open file
+//         Core::commit_mu          the right to plan and append a commit
+//           the store's writer lock  (inside the engine)
+//             Core::tree_mu        the tree
 //   OpenFiles::mu_, OpenInode::stat_mu: leaves, nothing is taken below them
 //
 // docs/architecture.md, "Locks", has all locks.
@@ -89,9 +89,10 @@ struct Core {
   // The latest time of all commits.
   Timestamp latest_time ABSL_GUARDED_BY(commit_mu) = Timestamp::FromPacked(0);
   // Where the moments lie that have a name, in the order of their numbers.
-  std::vector<MomentPlace> snapshots ABSL_GUARDED_BY(commit_mu);
-  // How many commits of this session have named moments, or let go of some.
-  // Whoever remembers a moment checks it again after each.
+  std::vector<MomentLocation> snapshots ABSL_GUARDED_BY(commit_mu);
+  // How many commits of this session have named moments, let go of some, or
+  // purged something from them. Code that remembers a moment checks it again
+  // after each.
   std::atomic<uint64_t> moment_changes{0};
   // Whether the newest commit says that the store was closed.
   bool clean ABSL_GUARDED_BY(commit_mu) = false;

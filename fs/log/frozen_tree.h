@@ -5,7 +5,7 @@
 // It is not quite the tree of one moment: an item that changes while this is
 // made may be as it was before or after. Take() says what can be relied on.
 //
-// Its nodes stay where they are as long as it lives: whoever punches asks
+// Its nodes stay where they are as long as it lives: code that punches asks
 // RootPins. A compaction that exchanges the file may end meanwhile; this still
 // shows the tree in the file that there was.
 //

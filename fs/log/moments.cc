@@ -54,7 +54,7 @@ absl::Status WalkCommits(
   return absl::OkStatus();
 }
 
-MomentPlace MomentFinder::Base::place() const {
+MomentLocation MomentFinder::Base::place() const {
   if (!checkpoint.has_value()) return {};
   return {.sequence = checkpoint->header.sequence,
           .checkpoint = checkpoint->location.metadata_offset(),
@@ -77,12 +77,12 @@ absl::StatusOr<MomentFinder::Base> MomentFinder::FindBase(
   return base;
 }
 
-absl::StatusOr<MomentPlace> MomentFinder::Find(uint64_t sequence) const {
+absl::StatusOr<MomentLocation> MomentFinder::Find(uint64_t sequence) const {
   VARVE_ASSIGN_OR_RETURN(const Base base,
                          FindBase([sequence](const Checkpoint& checkpoint) {
                            return checkpoint.header.sequence <= sequence;
                          }));
-  MomentPlace place = base.place();
+  MomentLocation place = base.place();
   if (base.checkpoint.has_value() && place.sequence == sequence) return place;
   place = {.sequence = sequence, .checkpoint = place.checkpoint};
   VARVE_RETURN_IF_ERROR(
@@ -99,7 +99,7 @@ absl::StatusOr<MomentPlace> MomentFinder::Find(uint64_t sequence) const {
   return place;
 }
 
-absl::StatusOr<std::optional<MomentPlace>> MomentFinder::FindAt(
+absl::StatusOr<std::optional<MomentLocation>> MomentFinder::FindAt(
     Timestamp time, uint64_t from) const {
   VARVE_ASSIGN_OR_RETURN(const Base base,
                          FindBase([time, from](const Checkpoint& checkpoint) {
@@ -121,7 +121,7 @@ absl::StatusOr<std::optional<MomentPlace>> MomentFinder::FindAt(
                                      record.location().end()});
                     return true;
                   }));
-  MomentPlace found = base.place();
+  MomentLocation found = base.place();
   Timestamp latest;
   if (base.checkpoint.has_value()) latest = base.checkpoint->root.time;
   // Before `from`, the checkpoint may be later than `time`.
@@ -134,7 +134,7 @@ absl::StatusOr<std::optional<MomentPlace>> MomentFinder::FindAt(
     found.end = it->end;
   }
   if (found.end == 0 || found.sequence < from || !is_early_enough) {
-    return std::optional<MomentPlace>();
+    return std::optional<MomentLocation>();
   }
   return std::optional(found);
 }
@@ -152,16 +152,16 @@ absl::Status FindSnapshotPlaces(Core& core) {
         sequences.insert(snapshot.sequence);
         return true;
       }));
-  std::erase_if(core.snapshots, [&](const MomentPlace& place) {
+  std::erase_if(core.snapshots, [&](const MomentLocation& place) {
     return !sequences.contains(place.sequence);
   });
-  for (const MomentPlace& place : core.snapshots) {
+  for (const MomentLocation& place : core.snapshots) {
     sequences.erase(place.sequence);
   }
   const MomentFinder finder(core.store.get(), &core.identity, core.checkpoint,
                             core.store->tail());
   for (const uint64_t sequence : sequences) {
-    const absl::StatusOr<MomentPlace> place = finder.Find(sequence);
+    const absl::StatusOr<MomentLocation> place = finder.Find(sequence);
     // Of a store that was repaired, or is damaged, the newest tree can be used
     // all the same.
     if (absl::IsNotFound(place.status()) || absl::IsDataLoss(place.status())) {

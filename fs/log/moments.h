@@ -65,12 +65,12 @@ class MomentFinder {
   // The place of the moment after the commit of this number. NOT_FOUND if there
   // is no such commit; DATA_LOSS if what leads there is damaged, or is no
   // longer there because the moment is not kept.
-  absl::StatusOr<MomentPlace> Find(uint64_t sequence) const;
+  absl::StatusOr<MomentLocation> Find(uint64_t sequence) const;
 
   // The last moment whose time is not above this one; nothing if all are
   // later. Looks at commits from the number `from` on alone.
-  absl::StatusOr<std::optional<MomentPlace>> FindAt(Timestamp time,
-                                                    uint64_t from) const;
+  absl::StatusOr<std::optional<MomentLocation>> FindAt(Timestamp time,
+                                                       uint64_t from) const;
 
  private:
   // The newest checkpoint for which `fits`, and the end of the commits that it
@@ -80,7 +80,7 @@ class MomentFinder {
     uint64_t end = 0;
 
     // The moment that the checkpoint has; of the empty tree if there is none.
-    MomentPlace place() const;
+    MomentLocation place() const;
     // Where the commits begin that the checkpoint lacks.
     uint64_t begin() const {
       return checkpoint.has_value() ? checkpoint->root.log_begin : 0;

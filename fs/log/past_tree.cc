@@ -10,6 +10,7 @@
 #include "fs/base/error.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/frozen_tree.h"
+#include "fs/tree/path_removal.h"
 
 namespace varve::fs {
 namespace {
@@ -35,7 +36,8 @@ absl::Status ApplyCommit(const EntryView& record, Timestamp time,
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PastTree>> PastTree::Open(
-    Store* store, const Identity& identity, const MomentPlace& place) {
+    Store* store, const Identity& identity, const MomentLocation& place,
+    absl::Span<const PurgedPath> purged) {
   auto past = absl::WrapUnique(new PastTree());
   std::optional<TreeRoot> root;
   if (place.checkpoint != 0) {
@@ -48,11 +50,24 @@ absl::StatusOr<std::unique_ptr<PastTree>> PastTree::Open(
   VARVE_ASSIGN_OR_RETURN(past->tree_,
                          LogTree::Open(store, root, identity.NameSeed()));
   VARVE_RETURN_IF_ERROR(past->Replay(*store, identity, place));
+  VARVE_RETURN_IF_ERROR(past->Purge(purged));
   return past;
 }
 
+absl::Status PastTree::Purge(absl::Span<const PurgedPath> purged) {
+  for (const PurgedPath& path : purged) {
+    if (sequence_ >= path.before) continue;
+    TreeEditor editor(tree_->live->Edit());
+    VARVE_RETURN_IF_ERROR(Annotate(
+        RemovePath(path.path, editor),
+        absl::StrCat("taking what was purged out of moment ", sequence_)));
+    tree_->live->Publish(editor);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PastTree::Replay(const Store& store, const Identity& identity,
-                              const MomentPlace& place) {
+                              const MomentLocation& place) {
   uint64_t last = 0;
   uint64_t begin = 0;
   if (checkpoint_.has_value()) {

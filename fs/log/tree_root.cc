@@ -10,10 +10,10 @@ namespace {
 
 constexpr uint64_t kMaxOffset = uint64_t{1} << 62;
 
-void DecodeSnapshots(WireReader& in, std::vector<MomentPlace>& snapshots) {
+void DecodeSnapshots(WireReader& in, std::vector<MomentLocation>& snapshots) {
   const uint64_t count = in.Varint();
   for (uint64_t i = 0; i < count && in.ok(); ++i) {
-    MomentPlace place;
+    MomentLocation place;
     place.sequence = in.Varint();
     place.checkpoint = in.Varint();
     place.end = in.Varint();
@@ -47,7 +47,7 @@ std::string EncodeTreeRoot(const TreeRoot& root) {
   }
   out.U64(root.time.packed());
   out.Varint(root.snapshots.size());
-  for (const MomentPlace& place : root.snapshots) {
+  for (const MomentLocation& place : root.snapshots) {
     out.Varint(place.sequence);
     out.Varint(place.checkpoint);
     out.Varint(place.end);

@@ -33,16 +33,17 @@ struct Segment {
 
 // Where a moment lies (moments.h): replaying the commits that end at or before
 // `end` on the tree of the checkpoint gives it.
-struct MomentPlace {
+struct MomentLocation {
   uint64_t sequence = 0;    // of the last commit that it includes
   uint64_t checkpoint = 0;  // metadata offset; 0: the tree was empty
   uint64_t end = 0;
 
-  friend bool operator==(const MomentPlace&, const MomentPlace&) = default;
+  friend bool operator==(const MomentLocation&,
+                         const MomentLocation&) = default;
 };
 
 // Moments in the order of their numbers.
-inline bool IsBefore(const MomentPlace& a, const MomentPlace& b) {
+inline bool IsBefore(const MomentLocation& a, const MomentLocation& b) {
   return a.sequence < b.sequence;
 }
 
@@ -64,7 +65,7 @@ struct TreeRoot {
   // The latest time of all commits that the tree includes.
   Timestamp time = Timestamp::FromPacked(0);
   // The snapshots that the tree has, in the order of their numbers.
-  std::vector<MomentPlace> snapshots;
+  std::vector<MomentLocation> snapshots;
 
   friend bool operator==(const TreeRoot&, const TreeRoot&) = default;
 };

@@ -209,11 +209,16 @@ absl::Status TreeOpener::GoBack() {
   if (!core_.store->read_only()) {
     return absl::InvalidArgumentError("past moments are read-only");
   }
-  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
+  VARVE_ASSIGN_OR_RETURN(const MomentLocation place,
                          ResolveMoment(core_, options().at, options().now()));
+  std::vector<PurgedPath> purged;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(purged, core_.reader().PurgedPaths());
+  }
   VARVE_ASSIGN_OR_RETURN(
       const std::unique_ptr<PastTree> past,
-      PastTree::Open(core_.store.get(), core_.identity, place));
+      PastTree::Open(core_.store.get(), core_.identity, place, purged));
   absl::MutexLock commit_lock(&core_.commit_mu);
   absl::MutexLock lock(&core_.tree_mu);
   core_.log_tree = past->tree();
@@ -314,7 +319,7 @@ absl::Status OpenTree(const std::string& path, const OpenContext& context,
                       Core& core, OpenReport& report) {
   VARVE_ASSIGN_OR_RETURN(OpenOptions options,
                          OptionsFor(path, context.options, context.mends));
-  options.on_shortage = context.on_space_pressure;
+  options.on_space_pressure = context.on_space_pressure;
   core.min_entries_for_image = context.options.min_entries_for_image;
   VARVE_ASSIGN_OR_RETURN(core.store, Store::Open(path, std::move(options)));
   return TreeOpener(context, core, report).Load();

@@ -37,8 +37,9 @@ struct OpenReport {
 
 struct OpenContext {
   const VolumeOptions& options;
-  const std::vector<Mend>& mends;           // laid over the store
-  std::function<void()> on_space_pressure;  // see OpenOptions::on_shortage
+  const std::vector<Mend>& mends;  // laid over the store
+  std::function<void()>
+      on_space_pressure;  // see OpenOptions::on_space_pressure
   const Incidents& incidents;
 };
 

@@ -20,7 +20,7 @@ namespace varve::fs {
 absl::StatusOr<uint64_t> PastFiles::Resolve(absl::string_view text,
                                             Timestamp now) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
+  VARVE_ASSIGN_OR_RETURN(const MomentLocation place,
                          ResolveMoment(core_, text, now));
   return place.sequence;
 }
@@ -64,17 +64,24 @@ absl::StatusOr<std::shared_ptr<const PastTree>> PastFiles::Use(
   if (open->tree != nullptr && !has_moved && open->changes == changes) {
     return open->tree;
   }
-  const absl::StatusOr<MomentPlace> place = FindKeptMoment(core_, moment);
+  const absl::StatusOr<MomentLocation> place = FindKeptMoment(core_, moment);
   if (absl::IsNotFound(place.status())) {
     open->tree = nullptr;
     return PosixError(ESTALE);
   }
   VARVE_RETURN_IF_ERROR(place.status());
-  if (open->tree == nullptr || has_moved) {
+  std::vector<PurgedPath> purged;
+  {
+    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(purged, core_.reader().PurgedPaths());
+  }
+  if (open->tree == nullptr || has_moved || open->purged != purged.size()) {
     open->tree = nullptr;
     VARVE_ASSIGN_OR_RETURN(
-        open->tree, PastTree::Open(core_.store.get(), core_.identity, *place));
+        open->tree,
+        PastTree::Open(core_.store.get(), core_.identity, *place, purged));
   }
+  open->purged = purged.size();
   open->relocations = core_.relocations;
   open->changes = changes;
   return open->tree;

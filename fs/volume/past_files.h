@@ -95,6 +95,8 @@ class PastFiles {
     // As those of Core when the tree was found to be kept.
     uint64_t relocations ABSL_GUARDED_BY(mu) = 0;
     uint64_t changes ABSL_GUARDED_BY(mu) = 0;
+    // How many paths had been purged when it was opened.
+    size_t purged ABSL_GUARDED_BY(mu) = 0;
   };
   // Each takes memory for what changed since the checkpoint before it.
   static constexpr size_t kMostOpen = 16;

@@ -2,8 +2,8 @@
 // a past moment. No bytes are copied: the restored files refer to the entries
 // that the past ones have. Everything is one commit.
 //
-// Files that differ are replaced, not changed: who has one open keeps what it
-// had. Directories that both have are merged.
+// Files that differ are replaced, not changed: a program that has one open
+// keeps what it had. Directories that both have are merged.
 //
 // Not thread-safe.
 
@@ -45,8 +45,7 @@ class Restorer {
   // How many inode numbers the plan uses.
   uint64_t new_inodes() const { return new_inodes_; }
   const RestoreReport& report() const { return report_; }
-  // The names that change, by directory. For telling those who have them
-  // cached.
+  // The names that change, by directory. For telling caches.
   const StaleNames& names() const { return names_; }
   bool empty() const { return changes_.empty(); }
   // Adds the plan to a commit.

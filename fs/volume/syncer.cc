@@ -45,9 +45,9 @@ void Syncer::MakeRoomIfDue() {
     if (!under_pressure_ || now < next_room_) return;
     under_pressure_ = false;
   }
-  const PressureRelief relief = work_.make_room();
-  next_room_ = Wakeup::Later(now, relief.pause);
-  if (!relief.again) return;
+  const PressureResponse response = work_.make_room();
+  next_room_ = Wakeup::Later(now, response.pause);
+  if (!response.again) return;
   absl::MutexLock lock(&mu_);
   under_pressure_ = true;
 }

@@ -30,10 +30,10 @@ class Syncer {
 
   // The thread calls these functions, one at a time.
   struct Work {
-    std::function<void()> begin;                // once
-    std::function<void()> sync;                 // at every interval
-    std::function<PressureRelief()> make_room;  // under space pressure
-    std::function<void()> look;                 // whenever the thread wakes up
+    std::function<void()> begin;                  // once
+    std::function<void()> sync;                   // at every interval
+    std::function<PressureResponse()> make_room;  // under space pressure
+    std::function<void()> look;  // whenever the thread wakes up
   };
 
   Syncer(absl::Duration interval, Work work)

@@ -27,12 +27,12 @@ class SyncerTest : public testing::Test {
                                    [this] {
                                      Note("make_room");
                                      absl::MutexLock lock(&mu_);
-                                     if (relief_.empty()) {
-                                       return PressureRelief{};
+                                     if (responses_.empty()) {
+                                       return PressureResponse{};
                                      }
-                                     const PressureRelief next =
-                                         relief_.front();
-                                     relief_.erase(relief_.begin());
+                                     const PressureResponse next =
+                                         responses_.front();
+                                     responses_.erase(responses_.begin());
                                      return next;
                                    },
                                .look = [this] { Note("look"); }});
@@ -54,9 +54,9 @@ class SyncerTest : public testing::Test {
     absl::MutexLock lock(&mu_);
     return calls_;
   }
-  void AnswerWith(std::vector<PressureRelief> relief) {
+  void AnswerWith(std::vector<PressureResponse> response) {
     absl::MutexLock lock(&mu_);
-    relief_ = std::move(relief);
+    responses_ = std::move(response);
   }
 
   std::unique_ptr<Syncer> syncer_;
@@ -69,7 +69,7 @@ class SyncerTest : public testing::Test {
 
   absl::Mutex mu_;
   std::vector<std::string> calls_ ABSL_GUARDED_BY(mu_);
-  std::vector<PressureRelief> relief_ ABSL_GUARDED_BY(mu_);
+  std::vector<PressureResponse> responses_ ABSL_GUARDED_BY(mu_);
 };
 
 TEST_F(SyncerTest, SyncsAtEveryInterval) {

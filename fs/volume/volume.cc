@@ -125,7 +125,7 @@ void Volume::SyncAndCheckpoint() {
   if (core_.store->read_only() || copy_gate_.closed()) return;
   incidents_.Report(attributes_.CommitAccessTimesIfMany());
   if (policy_backoff_.MayTry(Wakeup::Clock::now())) {
-    const absl::Status status = ApplyHistoryPolicy();
+    const absl::Status status = history_.ApplyPolicy();
     policy_backoff_.NoteResult(status.ok(), Wakeup::Clock::now());
     incidents_.Report(status);
   }

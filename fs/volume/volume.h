@@ -46,16 +46,13 @@
 #include "fs/content/scrubber.h"
 #include "fs/content/unnamed_entries.h"
 #include "fs/format/timestamp.h"
-#include "fs/history/automatic_snapshots.h"
-#include "fs/history/commit_log.h"
-#include "fs/history/history_plan.h"
-#include "fs/history/moment_names.h"
 #include "fs/log/commit.h"
 #include "fs/log/core.h"
 #include "fs/log/past_tree.h"
 #include "fs/tree/tree_difference.h"
 #include "fs/volume/attribute_changes.h"
 #include "fs/volume/file_watch.h"
+#include "fs/volume/history.h"
 #include "fs/volume/inodes_in_use.h"
 #include "fs/volume/list_names.h"
 #include "fs/volume/open_tree.h"
@@ -256,72 +253,12 @@ class Volume {
   absl::Status AdoptAs(uint64_t key_hash, uint64_t parent,
                        absl::string_view name, Caller caller);
 
-  // --- History (volume_history.cc) ---
+  // --- The past ---
 
-  // Where the moment lies that the text names (history/moment_names.h), until
-  // the next compaction.
-  absl::StatusOr<MomentPlace> FindMoment(absl::string_view text)
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Names the moment `at`, so that it is kept. EEXIST; EINVAL or ENAMETOOLONG
-  // for an impossible name; otherwise as FindMoment().
-  absl::StatusOr<Snapshot> CreateSnapshot(absl::string_view name,
-                                          absl::string_view at = "now");
-  // The same of the newest moment. Also returns the attributes that the root
-  // has in it, without opening the tree of that moment.
-  absl::StatusOr<std::pair<Snapshot, Stat>> CreateSnapshotNow(
-      absl::string_view name);
-  // ENOENT; EBUSY if it is held.
-  absl::Status DeleteSnapshot(absl::string_view name);
-  // ENOENT, EEXIST, EINVAL for an impossible name.
-  absl::Status RenameSnapshot(absl::string_view name,
-                              absl::string_view new_name);
-  // Keeps it from being deleted, or no longer. ENOENT.
-  absl::Status HoldSnapshot(absl::string_view name, bool hold);
-  // All of them, by name.
-  absl::StatusOr<std::vector<Snapshot>> Snapshots();
-  absl::StatusOr<std::optional<Snapshot>> FindSnapshot(absl::string_view name);
-  // Makes a path what it was at a past moment, in one commit that copies no
-  // bytes. Errors: those of FindMoment() and Restorer::Plan().
-  absl::StatusOr<RestoreReport> Restore(const RestoreRequest& request)
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  absl::StatusOr<HistoryPolicy> GetHistoryPolicy();
-  // All moments from this number on are kept.
-  absl::StatusOr<uint64_t> KeptFrom();
-  absl::Status SetHistoryPolicy(const HistoryPolicy& policy);
-  // Makes and removes automatic snapshots as the policy has it; a volume that
-  // may be written does so by itself at every sync_interval. See
-  // UpdateAutomaticSnapshots().
-  absl::Status ApplyHistoryPolicy() ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Takes time in proportion to what has changed between kept moments.
-  // DATA_LOSS if their trees cannot be read.
-  absl::StatusOr<HistoryUsage> GetHistoryUsage()
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Calls `visit` with each extent that kept moments before the window, or its
-  // first one, have and that is not a hole; what one shares with the one before
-  // may be left out. Returns the offset behind which the store belongs to the
-  // window. DATA_LOSS if a tree cannot be read.
-  absl::StatusOr<uint64_t> ForEachPastExtent(
-      absl::FunctionRef<void(const Extent&)> visit)
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Calls `visit` with the commits from number `from` on that are kept, newest
-  // first, until it returns false. No compaction can end meanwhile.
-  absl::Status ReadLog(
-      uint64_t from,
-      absl::FunctionRef<absl::StatusOr<bool>(const LoggedCommit&)> visit)
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // Calls `visit` with what differs between two moments (see DiffPaths()) at
-  // and below a path, "" for the root. No compaction can end meanwhile. Errors:
-  // those of FindMoment() and DiffPaths().
-  absl::Status Diff(
-      absl::string_view before, absl::string_view after,
-      absl::string_view below,
-      absl::FunctionRef<absl::StatusOr<bool>(const PathDifference&)> visit)
-      ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-
+  // Moments: naming them, looking at them, and bringing something back.
+  History& history() { return history_; }
   // The files and directories of past moments.
   PastFiles& past_files() { return past_files_; }
-  // How many changes of this session have named moments, or let go of some.
-  uint64_t moment_changes() const { return core_.moment_changes.load(); }
 
   // --- For tools ---
 
@@ -371,29 +308,9 @@ class Volume {
   absl::Status SetSize(uint64_t ino, uint64_t size, const Handle* handle)
       ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
 
-  // volume_history.cc
-  absl::StatusOr<RestoreReport> RestoreFrom(const PastTree& past,
-                                            const RestoreRequest& request,
-                                            StaleNames* names)
-      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
-  absl::StatusOr<std::unique_ptr<PastTree>> OpenMoment(absl::string_view text)
-      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
-  absl::StatusOr<HistoryPlan> PlanKept()
-      ABSL_SHARED_LOCKS_REQUIRED(core_.relocation_mu);
-  absl::Status CheckNoSnapshot(absl::string_view name)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
-  // Makes the snapshot, of this commit if it has no number yet.
-  absl::StatusOr<Snapshot> CommitSnapshot(Snapshot snapshot)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
-  absl::StatusOr<bool> IsKept(uint64_t sequence)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(core_.commit_mu);
-  // Drops the snapshot of this name in a commit to which `change` adds more.
-  absl::Status ChangeSnapshot(
-      absl::string_view name,
-      absl::FunctionRef<absl::Status(const Snapshot&, Commit&)> change);
-
   // volume_files.cc
   void TellStale(uint64_t ino) ABSL_LOCKS_EXCLUDED(stale_mu_);
+  void TellStale(const StaleNames& names) ABSL_LOCKS_EXCLUDED(stale_mu_);
   // Opens the inode for `handle`, whose flags must be set.
   void OpenInto(Handle& handle, uint64_t ino);
   // The same, and empties the file if the flags ask for that. After an error,
@@ -420,12 +337,16 @@ class Volume {
   AttributeChanges attributes_{core_, open_files_, inodes_, options_};
   FileWatch file_watch_{core_, incidents_};
   PastFiles past_files_{core_, reader_};
+  History history_{
+      {.core = core_,
+       .options = options_,
+       .opened = opened_,
+       .incidents = incidents_,
+       .statistics = [this] { return GetStatistics(); },
+       .tell_stale = [this](const StaleNames& names) { TellStale(names); }}};
   CompactionRunner compactions_;
   Backoff checkpoint_backoff_;  // only for the syncer's thread
   Backoff policy_backoff_;      // the same
-  // Taken before commit_mu. A caller of ApplyHistoryPolicy() holds it.
-  absl::Mutex automatic_mu_;
-  NewestAutomatic newest_automatic_ ABSL_GUARDED_BY(automatic_mu_);
   bool closed_ = true;  // there is nothing to close until the store is open
 
   absl::Mutex stale_mu_;  // nothing is taken below it

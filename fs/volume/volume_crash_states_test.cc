@@ -153,9 +153,9 @@ class History {
     Volume& v = volume_.volume();
     const std::string name = absl::StrCat("s", random_() % 3);
     const uint64_t kind = random_() % 4;
-    if (kind == 0) v.DeleteSnapshot(name).IgnoreError();
-    if (kind == 1) v.Restore({.at = name, .delete_others = true}).IgnoreError();
-    if (kind > 1) v.CreateSnapshot(name).IgnoreError();
+    if (kind == 0) v.history().DeleteSnapshot(name).IgnoreError();
+    if (kind == 1) v.history().Restore({.at = name, .delete_others = true}).IgnoreError();
+    if (kind > 1) v.history().CreateSnapshot(name).IgnoreError();
   }
 
   void StepOfHandle(uint64_t kind, const std::string& name) {

@@ -156,6 +156,15 @@ void Volume::TellStale(uint64_t ino) {
   if (on_stale_) on_stale_(ino);
 }
 
+void Volume::TellStale(const StaleNames& names) {
+  std::function<void(const StaleNames&)> on_stale;
+  {
+    absl::MutexLock lock(&stale_mu_);
+    on_stale = on_names_stale_;
+  }
+  if (on_stale) on_stale(names);
+}
+
 void Volume::OpenInto(Handle& handle, uint64_t ino) {
   handle.inode = open_files_.Open(ino);
   if (handle.writes()) handle.inode->writers.fetch_add(1);

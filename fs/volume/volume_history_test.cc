@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <random>
@@ -14,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "fs/log/moments.h"
 #include "fs/volume/volume_test_util.h"
 
 namespace varve::fs {
@@ -44,7 +46,7 @@ class VolumeHistoryTest : public VolumeTest {
 
 TEST_F(VolumeHistoryTest, ASnapshotShowsTheTreeAsItWas) {
   MakeFiles("a");
-  ASSERT_THAT(volume().CreateSnapshot("first"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("first"), IsOk());
   const std::string before = Dump();
   ASSERT_THAT(Write("asmall", "changed"), IsOk());
   ASSERT_THAT(Rename("ad", "moved"), IsOk());
@@ -66,7 +68,7 @@ TEST_F(VolumeHistoryTest, CompactionsKeepSnapshots) {
   MakeFiles("a");
   for (int i = 0; i < 5; ++i) {
     const std::string name = absl::StrCat("s", i);
-    ASSERT_THAT(volume().CreateSnapshot(name), IsOk());
+    ASSERT_THAT(volume().history().CreateSnapshot(name), IsOk());
     snapshots[name] = Dump();
     if (i == 2) Reopen();
     MakeFiles(absl::StrCat("b", i));
@@ -92,13 +94,60 @@ TEST_F(VolumeHistoryTest, CompactionsKeepSnapshots) {
   }
 }
 
+TEST_F(VolumeHistoryTest, ASnapshotAfterManyCommitsIsFoundAtACheckpoint) {
+  const auto replayed = [this](absl::string_view name) {
+    const auto place = volume().history().FindMoment(name);
+    EXPECT_THAT(place, IsOk()) << name;
+    const auto checkpoint = ReadCheckpoint(
+        volume().store(), volume().identity(), place->checkpoint);
+    EXPECT_THAT(checkpoint, IsOk()) << name;
+    return place->sequence - checkpoint->header.sequence;
+  };
+  ASSERT_THAT(volume().history().SetPolicy(*HistoryPolicy::Parse("hourly=9")),
+              IsOk());
+  std::map<std::string, std::string> snapshots;
+  for (int i = 0; i < 4; ++i) {
+    for (int j = 0; j < 1500; ++j) {
+      ASSERT_THAT(Write(absl::StrCat("f", j % 100), absl::StrCat(i, j)),
+                  IsOk());
+    }
+    std::string name = absl::StrCat("s", i);
+    if (i < 2) {
+      ASSERT_THAT(volume().history().CreateSnapshot(name), IsOk());
+    } else {
+      AdvanceClock(absl::Hours(1));
+      ASSERT_THAT(volume().history().ApplyPolicy(), IsOk());
+      const auto made = volume().history().Snapshots();
+      ASSERT_THAT(made, IsOk());
+      name = std::max_element(made->begin(), made->end(),
+                              [](const Snapshot& a, const Snapshot& b) {
+                                return a.sequence < b.sequence;
+                              })
+                 ->name;
+    }
+    snapshots[name] = Dump();
+    EXPECT_EQ(replayed(name), 0u) << name;
+    ASSERT_THAT(Write("behind", name), IsOk());
+    if (i == 0) Reopen();
+    if (i == 1) Crash();
+  }
+  for (const bool punch : {true, false, true}) {
+    for (const auto& [name, dump] : snapshots) {
+      EXPECT_EQ(DumpAt(name), dump) << name;
+      EXPECT_EQ(replayed(name), 0u) << name;
+    }
+    ASSERT_THAT(Compact({.punch = punch, .forget = true}), IsOk());
+    Crash();
+  }
+}
+
 TEST_F(VolumeHistoryTest, WhatOnlyADeletedSnapshotHeldIsReclaimed) {
   ASSERT_THAT(Write("big", Pattern(1, 8u << 20)), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("s"), IsOk());
   ASSERT_THAT(Unlink("big"), IsOk());
   ASSERT_THAT(Compact({.forget = true}), IsOk());
   EXPECT_GT(FileSize(), 8u << 20);
-  ASSERT_THAT(volume().DeleteSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().history().DeleteSnapshot("s"), IsOk());
   ASSERT_THAT(Compact({.forget = true}), IsOk());
   EXPECT_LT(FileSize(), 1u << 20);
   EXPECT_THAT(DumpAt("s"), testing::StartsWith("INVALID_ARGUMENT"));
@@ -109,17 +158,17 @@ TEST_F(VolumeHistoryTest, UsageSaysWhatWouldComeBack) {
   constexpr uint64_t kSmall = 1 << 20;
   ASSERT_THAT(Write("big", Pattern(1, kBig)), IsOk());
   ASSERT_THAT(Write("stays", Pattern(2, kSmall)), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("a"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("a"), IsOk());
   ASSERT_THAT(Unlink("big"), IsOk());
   ASSERT_THAT(Write("between", Pattern(3, kSmall)), IsOk());
   ASSERT_THAT(WriteAt("stays", 1000, "patch"), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("b"), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("c"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("b"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("c"), IsOk());
   ASSERT_THAT(Unlink("between"), IsOk());
-  ASSERT_THAT(volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=0")),
+  ASSERT_THAT(volume().history().SetPolicy(*HistoryPolicy::Parse("within=0")),
               IsOk());
   const auto own = [this] {
-    const auto usage = volume().GetHistoryUsage();
+    const auto usage = volume().history().GetUsage();
     EXPECT_THAT(usage, IsOk());
     std::map<std::string, uint64_t> bytes;
     for (const auto& [snapshot, own_bytes] : usage->snapshots) {
@@ -132,36 +181,37 @@ TEST_F(VolumeHistoryTest, UsageSaysWhatWouldComeBack) {
   EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"b", 0}, {"c", 0}}));
   ASSERT_THAT(Compact({.forget = true}), IsOk());
   EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"b", 0}, {"c", 0}}));
-  ASSERT_THAT(volume().DeleteSnapshot("b"), IsOk());
+  ASSERT_THAT(volume().history().DeleteSnapshot("b"), IsOk());
   EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"c", kSmall}}));
-  ASSERT_THAT(volume().CreateSnapshot("d", "c"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("d", "c"), IsOk());
   EXPECT_EQ(own(), (Own{{"a", kBig + 5}, {"c", 0}, {"d", 0}}));
-  const uint64_t before = volume().GetHistoryUsage()->allocated;
-  ASSERT_THAT(volume().DeleteSnapshot("a"), IsOk());
+  const uint64_t before = volume().history().GetUsage()->allocated;
+  ASSERT_THAT(volume().history().DeleteSnapshot("a"), IsOk());
   ASSERT_THAT(Compact({.forget = true}), IsOk());
-  EXPECT_NEAR(volume().GetHistoryUsage()->allocated, before - kBig, kBig / 8);
+  EXPECT_NEAR(volume().history().GetUsage()->allocated, before - kBig,
+              kBig / 8);
 }
 
 TEST_F(VolumeHistoryTest, SnapshotsHaveNamesAndCanBeHeld) {
-  ASSERT_THAT(volume().CreateSnapshot("a"), IsOk());
-  EXPECT_THAT(volume().CreateSnapshot("a"), HasErrno(EEXIST));
-  EXPECT_THAT(volume().CreateSnapshot(""), HasErrno(EINVAL));
-  EXPECT_THAT(volume().CreateSnapshot("x/y"), HasErrno(EINVAL));
-  EXPECT_THAT(volume().CreateSnapshot(std::string(256, 'n')),
+  ASSERT_THAT(volume().history().CreateSnapshot("a"), IsOk());
+  EXPECT_THAT(volume().history().CreateSnapshot("a"), HasErrno(EEXIST));
+  EXPECT_THAT(volume().history().CreateSnapshot(""), HasErrno(EINVAL));
+  EXPECT_THAT(volume().history().CreateSnapshot("x/y"), HasErrno(EINVAL));
+  EXPECT_THAT(volume().history().CreateSnapshot(std::string(256, 'n')),
               HasErrno(ENAMETOOLONG));
-  EXPECT_THAT(volume().DeleteSnapshot("b"), HasErrno(ENOENT));
-  ASSERT_THAT(volume().RenameSnapshot("a", "b"), IsOk());
-  EXPECT_THAT(volume().RenameSnapshot("a", "c"), HasErrno(ENOENT));
-  ASSERT_THAT(volume().HoldSnapshot("b", true), IsOk());
-  EXPECT_THAT(volume().DeleteSnapshot("b"), HasErrno(EBUSY));
+  EXPECT_THAT(volume().history().DeleteSnapshot("b"), HasErrno(ENOENT));
+  ASSERT_THAT(volume().history().RenameSnapshot("a", "b"), IsOk());
+  EXPECT_THAT(volume().history().RenameSnapshot("a", "c"), HasErrno(ENOENT));
+  ASSERT_THAT(volume().history().HoldSnapshot("b", true), IsOk());
+  EXPECT_THAT(volume().history().DeleteSnapshot("b"), HasErrno(EBUSY));
   Reopen();
-  const auto found = volume().FindSnapshot("b");
+  const auto found = volume().history().FindSnapshot("b");
   ASSERT_THAT(found, IsOk());
   ASSERT_TRUE(found->has_value());
   EXPECT_TRUE((*found)->held);
-  ASSERT_THAT(volume().HoldSnapshot("b", false), IsOk());
-  EXPECT_THAT(volume().DeleteSnapshot("b"), IsOk());
-  EXPECT_TRUE(volume().Snapshots()->empty());
+  ASSERT_THAT(volume().history().HoldSnapshot("b", false), IsOk());
+  EXPECT_THAT(volume().history().DeleteSnapshot("b"), IsOk());
+  EXPECT_TRUE(volume().history().Snapshots()->empty());
 }
 
 TEST_F(VolumeHistoryTest, AnyMomentCanBeNamedByNumberAndTime) {
@@ -182,13 +232,13 @@ TEST_F(VolumeHistoryTest, AnyMomentCanBeNamedByNumberAndTime) {
               testing::StartsWith("NOT_FOUND"));
   EXPECT_THAT(DumpAt("never heard of"),
               testing::StartsWith("INVALID_ARGUMENT"));
-  ASSERT_THAT(volume().CreateSnapshot("named later", "2h"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("named later", "2h"), IsOk());
   EXPECT_EQ(DumpAt("named later"), one);
   // However it is named, its time is that of its last commit.
-  const auto by_number =
-      volume().CreateSnapshot("by number", absl::StrCat("seq:", first));
+  const auto by_number = volume().history().CreateSnapshot(
+      "by number", absl::StrCat("seq:", first));
   ASSERT_THAT(by_number, IsOk());
-  const auto by_time = volume().FindSnapshot("named later");
+  const auto by_time = volume().history().FindSnapshot("named later");
   EXPECT_EQ(by_number->time, (*by_time)->time);
   ASSERT_THAT(Compact({.forget = true}), IsOk());
   EXPECT_EQ(DumpAt("named later"), one);
@@ -208,7 +258,7 @@ TEST_F(VolumeHistoryTest, TheClockMayGoBack) {
   AdvanceClock(absl::Hours(20));
   // Its time is that of the commit before, which was later.
   EXPECT_EQ(DumpAt("1h"), three);
-  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("s"), IsOk());
   EXPECT_EQ(DumpAt("last"), Dump());
 }
 
@@ -221,15 +271,15 @@ TEST_F(VolumeHistoryTest, DeepTreesAreRestored) {
     ASSERT_THAT(made, IsOk());
     parent = made->ino;
   }
-  ASSERT_THAT(volume().CreateSnapshot("deep"), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("before", "seq:1"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("deep"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("before", "seq:1"), IsOk());
   const uint64_t inodes = volume().totals().inodes;
   const auto removed =
-      volume().Restore({.at = "before", .delete_others = true});
+      volume().history().Restore({.at = "before", .delete_others = true});
   ASSERT_THAT(removed, IsOk());
   EXPECT_EQ(removed->removed, 1u);
   EXPECT_EQ(volume().totals().inodes, 1u);
-  const auto made = volume().Restore({.at = "deep"});
+  const auto made = volume().history().Restore({.at = "deep"});
   ASSERT_THAT(made, IsOk());
   EXPECT_EQ(made->made, static_cast<uint64_t>(kDepth) + 1);
   EXPECT_EQ(volume().totals().inodes, inodes);
@@ -243,17 +293,19 @@ TEST_F(VolumeHistoryTest, AMergedDirectoryHasItsAttributesAgain) {
   const uint64_t d = Ino("d");
   ASSERT_THAT(volume().SetXattr(d, "user.kept", "then", 0), IsOk());
   ASSERT_THAT(volume().SetXattr(d, "user.gone", "then", 0), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("s"), IsOk());
   ASSERT_THAT(volume().SetXattr(d, "user.kept", "now", 0), IsOk());
   ASSERT_THAT(volume().SetXattr(d, "user.new", "now", 0), IsOk());
   ASSERT_THAT(volume().RemoveXattr(d, "user.gone"), IsOk());
-  ASSERT_THAT(volume().Restore({.at = "s", .from = "d", .to = "d"}), IsOk());
+  ASSERT_THAT(volume().history().Restore({.at = "s", .from = "d", .to = "d"}),
+              IsOk());
   EXPECT_EQ(Ino("d"), d);
   EXPECT_EQ(*volume().GetXattr(d, "user.kept"), "then");
   EXPECT_EQ(*volume().GetXattr(d, "user.gone"), "then");
   EXPECT_THAT(volume().GetXattr(d, "user.new"), HasErrno(ENODATA));
   const uint64_t last = LastCommit();
-  ASSERT_THAT(volume().Restore({.at = "s", .from = "d", .to = "d"}), IsOk());
+  ASSERT_THAT(volume().history().Restore({.at = "s", .from = "d", .to = "d"}),
+              IsOk());
   EXPECT_EQ(LastCommit(), last);  // there was nothing to do
 }
 
@@ -262,7 +314,7 @@ TEST_F(VolumeHistoryTest, HardLinksAreRestored) {
   ASSERT_THAT(Link("b", "a"), IsOk());
   ASSERT_THAT(Link("b", "c"), IsOk());
   ASSERT_THAT(MakeDir("e"), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("s"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("s"), IsOk());
   const auto expect_one_file = [this] {
     EXPECT_EQ(Ino("a"), Ino("b"));
     EXPECT_EQ(Ino("a"), Ino("c"));
@@ -273,23 +325,24 @@ TEST_F(VolumeHistoryTest, HardLinksAreRestored) {
   // Each of them, as they are restored in some order.
   for (const char* const name : {"a", "b", "c"}) {
     ASSERT_THAT(Unlink(name), IsOk());
-    ASSERT_THAT(volume().Restore(all), IsOk());
+    ASSERT_THAT(volume().history().Restore(all), IsOk());
     expect_one_file();
   }
   ASSERT_THAT(Unlink("b"), IsOk());
-  ASSERT_THAT(volume().Restore({.at = "s", .from = "b", .to = "b"}), IsOk());
+  ASSERT_THAT(volume().history().Restore({.at = "s", .from = "b", .to = "b"}),
+              IsOk());
   expect_one_file();
   // Under other names, which go.
   ASSERT_THAT(Rename("a", "e/x"), IsOk());
   ASSERT_THAT(Rename("b", "e/y"), IsOk());
   ASSERT_THAT(Rename("c", "z"), IsOk());
-  ASSERT_THAT(volume().Restore(all), IsOk());
+  ASSERT_THAT(volume().history().Restore(all), IsOk());
   expect_one_file();
   EXPECT_EQ(Ino("z"), 0u);
   // With another content, which goes.
   ASSERT_THAT(Write("b", "changed"), IsOk());
   ASSERT_THAT(Unlink("a"), IsOk());
-  ASSERT_THAT(volume().Restore(all), IsOk());
+  ASSERT_THAT(volume().history().Restore(all), IsOk());
   expect_one_file();
   Reopen();
   expect_one_file();
@@ -298,19 +351,19 @@ TEST_F(VolumeHistoryTest, HardLinksAreRestored) {
 TEST_F(VolumeHistoryTest, ThePolicyMakesAndRemovesSnapshots) {
   const auto names = [this] {
     std::vector<std::string> found;
-    const auto snapshots = volume().Snapshots();
+    const auto snapshots = volume().history().Snapshots();
     EXPECT_THAT(snapshots, IsOk());
     for (const Snapshot& snapshot : *snapshots) found.push_back(snapshot.name);
     return found;
   };
   const auto apply = [this] {
-    EXPECT_THAT(volume().ApplyHistoryPolicy(), IsOk());
+    EXPECT_THAT(volume().history().ApplyPolicy(), IsOk());
   };
   ASSERT_THAT(
-      volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=0 hourly=2")),
+      volume().history().SetPolicy(*HistoryPolicy::Parse("within=0 hourly=2")),
       IsOk());
   ASSERT_THAT(Write("f", "one"), IsOk());
-  ASSERT_THAT(volume().CreateSnapshot("mine"), IsOk());
+  ASSERT_THAT(volume().history().CreateSnapshot("mine"), IsOk());
   apply();  // the clock begins at 22:13:20
   EXPECT_THAT(names(), ElementsAre("2023-11-14T22:13:20Z", "mine"));
   const std::string one = Dump();
@@ -330,8 +383,11 @@ TEST_F(VolumeHistoryTest, ThePolicyMakesAndRemovesSnapshots) {
   apply();  // the clock was set back
   EXPECT_EQ(names().size(), 3u);
   EXPECT_EQ(DumpAt("2023-11-14T22:13:20Z"), one);
-  ASSERT_THAT(volume().RenameSnapshot("2023-11-14T22:13:20Z", "named"), IsOk());
-  ASSERT_THAT(volume().HoldSnapshot("2023-11-15T03:53:20Z", true), IsOk());
+  ASSERT_THAT(
+      volume().history().RenameSnapshot("2023-11-14T22:13:20Z", "named"),
+      IsOk());
+  ASSERT_THAT(volume().history().HoldSnapshot("2023-11-15T03:53:20Z", true),
+              IsOk());
   for (int hour = 0; hour < 12; ++hour) {
     AdvanceClock(absl::Hours(1));
     ASSERT_THAT(Write("f", absl::StrCat("in hour ", hour)), IsOk());
@@ -341,7 +397,7 @@ TEST_F(VolumeHistoryTest, ThePolicyMakesAndRemovesSnapshots) {
   EXPECT_THAT(names(),
               ElementsAre("2023-11-15T03:53:20Z", "2023-11-15T10:53:20Z",
                           "2023-11-15T11:53:20Z", "mine", "named"));
-  ASSERT_THAT(volume().SetHistoryPolicy(HistoryPolicy()), IsOk());
+  ASSERT_THAT(volume().history().SetPolicy(HistoryPolicy()), IsOk());
   AdvanceClock(absl::Hours(48));
   apply();
   EXPECT_THAT(names(), ElementsAre("2023-11-15T03:53:20Z", "mine", "named"));
@@ -403,17 +459,19 @@ class HistoryModel : public VolumeHistoryTest {
     switch (Below(4)) {
       case 0:
       case 1:
-        if (volume().CreateSnapshot(name).ok()) snapshots_[name] = LastCommit();
+        if (volume().history().CreateSnapshot(name).ok())
+          snapshots_[name] = LastCommit();
         return;
       case 2:
-        if (volume().DeleteSnapshot(name).ok()) snapshots_.erase(name);
+        if (volume().history().DeleteSnapshot(name).ok())
+          snapshots_.erase(name);
         return;
       default: {
         if (remembered_.empty()) return;
         auto it = remembered_.begin();
         std::advance(it, Below(remembered_.size()));
-        const auto made =
-            volume().CreateSnapshot(name, absl::StrCat("seq:", it->first));
+        const auto made = volume().history().CreateSnapshot(
+            name, absl::StrCat("seq:", it->first));
         if (made.ok()) snapshots_[name] = it->first;
       }
     }
@@ -437,7 +495,7 @@ class HistoryModel : public VolumeHistoryTest {
         break;
       case 4:
         AdvanceClock(absl::Minutes(20));
-        ASSERT_THAT(volume().ApplyHistoryPolicy(), IsOk());
+        ASSERT_THAT(volume().history().ApplyPolicy(), IsOk());
         break;
       default:
         ChangeTree();
@@ -464,9 +522,9 @@ class HistoryModel : public VolumeHistoryTest {
 };
 
 TEST_F(HistoryModel, MomentsStayWhatTheyWere) {
-  ASSERT_THAT(
-      volume().SetHistoryPolicy(*HistoryPolicy::Parse("within=10m! hourly=3")),
-      IsOk());
+  ASSERT_THAT(volume().history().SetPolicy(
+                  *HistoryPolicy::Parse("within=10m! hourly=3")),
+              IsOk());
   ASSERT_THAT(MakeDir("d"), IsOk());
   int steps = 300;
   const char* const given = std::getenv("VARVE_HISTORY_STEPS");

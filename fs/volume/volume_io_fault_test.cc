@@ -209,20 +209,20 @@ class Script : public FaultyCalls {
   void History() {
     Volume& volume = v_.volume();
     Call("snapshot create",
-         [&] { return volume.CreateSnapshot("new").status(); });
+         [&] { return volume.history().CreateSnapshot("new").status(); });
     Call("snapshot rename",
-         [&] { return volume.RenameSnapshot("new", "kept"); });
+         [&] { return volume.history().RenameSnapshot("new", "kept"); });
     kept_ = WithoutTimes(v_.DumpPast("kept"));
     for (const bool hold : {true, false}) {
       Call("snapshot hold",
-           [&, hold] { return volume.HoldSnapshot("kept", hold); });
+           [&, hold] { return volume.history().HoldSnapshot("kept", hold); });
     }
     Call("policy", [&] {
-      return volume.SetHistoryPolicy(
+      return volume.history().SetPolicy(
           *HistoryPolicy::Parse("within=1h hourly=3"));
     });
     Put("moved", "changed after the snapshot");
-    Call("automatic snapshot", [&] { return volume.ApplyHistoryPolicy(); });
+    Call("automatic snapshot", [&] { return volume.history().ApplyPolicy(); });
     Call("unlink kept", [this] { return v_.Unlink("named"); });
     CheckPast();
     v_.Crash();  // so that nothing has been read yet
@@ -241,16 +241,17 @@ class Script : public FaultyCalls {
       return files.Read(moment, stat.ino, 0, 100).status();
     });
     Call("diff", [this] {
-      return v_.volume().Diff(
+      return v_.volume().history().Diff(
           "kept", "now", "",
           [](const PathDifference&) -> absl::StatusOr<bool> { return true; });
     });
     Call("log", [this] {
-      return v_.volume().ReadLog(
+      return v_.volume().history().ReadLog(
           0, [](const LoggedCommit&) -> absl::StatusOr<bool> { return true; });
     });
     Call("restore", [this] {
       return v_.volume()
+          .history()
           .Restore({.at = "kept", .from = "named", .to = "named"})
           .status();
     });
@@ -258,7 +259,7 @@ class Script : public FaultyCalls {
 
   // Whatever fails, the snapshot shows what it did.
   void CheckPast() {
-    const auto found = v_.volume().FindSnapshot("kept");
+    const auto found = v_.volume().history().FindSnapshot("kept");
     ASSERT_THAT(found, IsOk());
     // It is not there if syncing it failed.
     if (!found->has_value()) return;

@@ -63,7 +63,7 @@ class VolumeSpaceTest : public VolumeTest {
   // What is deleted is dead at once; volume_history_test has the rest.
   void SetUp() override {
     VolumeTest::SetUp();
-    ASSERT_THAT(volume().SetHistoryPolicy({.within = absl::ZeroDuration()}),
+    ASSERT_THAT(volume().history().SetPolicy({.within = absl::ZeroDuration()}),
                 IsOk());
   }
   void OpenWithCompaction() {

@@ -432,7 +432,7 @@ std::string TestVolume::DumpPast(const std::string& moment) {
 
 std::string TestVolume::DumpAll() {
   std::string dump = Dump();
-  const auto snapshots = volume_->Snapshots();
+  const auto snapshots = volume_->history().Snapshots();
   EXPECT_THAT(snapshots, IsOk());
   if (!snapshots.ok()) return dump;
   for (const Snapshot& snapshot : *snapshots) {
@@ -443,7 +443,7 @@ std::string TestVolume::DumpAll() {
 }
 
 uint64_t TestVolume::LastCommit() {
-  const auto now = volume_->FindMoment("now");
+  const auto now = volume_->history().FindMoment("now");
   EXPECT_THAT(now, IsOk());
   return now.ok() ? now->sequence : 0;
 }

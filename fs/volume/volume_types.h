@@ -143,6 +143,13 @@ struct RestoreReport {
   uint64_t bytes = 0;      // of content that is there again
 };
 
+// In short, what is kept of the past; see HistoryUsage for all.
+struct HistorySums {
+  uint64_t bytes = 0;      // that the policy leaves to it
+  uint64_t kept_from = 0;  // all moments from this number on are kept
+  uint64_t snapshots = 0;
+};
+
 struct SpaceInfo {
   uint64_t host_total = 0;  // bytes
   uint64_t host_free = 0;

@@ -109,6 +109,9 @@ class Stores(DoctorTest):
     def test_compaction_that_is_due(self):
         self.make_store(os.urandom(20 << 20))
         self.make_store(b"small")
+        # It is kept for the past.
+        self.assertEqual(self.examine(self.store)["dead"]["level"], "ok")
+        varve("history", "policy", self.store, "within=0")
         self.trouble(self.store, "dead", "would reclaim", "varve compact STORE")
 
     def test_a_writer(self):

@@ -2,6 +2,7 @@
 """Past moments: snapshots, log, versions, diff, restore, undelete, --at, and what
 compactions keep, on a mount and without one."""
 
+import datetime
 import json
 import os
 import select
@@ -99,6 +100,69 @@ class HistoryTest(unittest.TestCase):
         self.assertIn("clean", self.varve("check", self.store.path).stdout)
         self.store.mount()
         self.assertEqual(describe(self.path("tree")), before)
+
+    def test_everything_that_was_deleted_since_a_time_comes_back(self):
+        self.make_tree("tree")
+        self.write("alone", "text")
+        self.write("kept", "text")
+        since = datetime.datetime.now(datetime.timezone.utc).isoformat()
+        before = describe(self.path("tree"))
+        run("rm", self.path("tree", "version.h"))
+        run("rm", "-rf", self.path("tree"))
+        run("rm", self.path("alone"))
+        self.write("kept", "overwritten")
+        shown = self.varve("undelete", self.mount, "--since", since, "-n").stdout
+        self.assertEqual(len(shown.splitlines()), 2, shown)
+        self.assertFalse(os.path.exists(self.path("tree")))
+        self.varve("undelete", self.mount, "--since", since)
+        self.assertEqual(sorted(os.listdir(self.mount)), ["alone", "kept", "tree"])
+        self.assertEqual(describe(self.path("tree")), before)
+        with open(self.path("kept"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "overwritten")
+        self.varve("undelete", self.mount, "--since", since, status=NOT_FOUND)
+
+    def test_a_purged_path_is_gone_from_the_past(self):
+        self.make_tree("tree")
+        self.write("secret", "password")
+        self.varve("snapshot", "create", self.mount, "s")
+        past = os.path.join(self.mount, ".varve", "snapshots", "s")
+        with open(os.path.join(past, "secret"), encoding="utf-8") as file:
+            self.assertEqual(file.read(), "password")
+        run("rm", self.path("secret"))
+        tried = self.varve("history", "purge", self.mount, "secret", "-n").stdout
+        self.assertIn("the snapshot s", tried)
+        self.assertTrue(os.path.exists(os.path.join(past, "secret")))
+        self.varve("history", "purge", self.mount, "secret", "tree/version.h")
+        self.assertFalse(os.path.exists(os.path.join(past, "secret")))
+        self.assertNotIn("secret", os.listdir(past))
+        self.assertFalse(os.path.exists(os.path.join(past, "tree", "version.h")))
+        self.assertTrue(os.path.exists(self.path("tree", "version.h")))
+        self.assertIn("(purged)", self.varve("versions", self.mount, "secret").stdout)
+        self.varve("get", "--at", "s", self.store.path, "secret", status=NOT_FOUND)
+        self.varve("history", "purge", self.mount, "secret", status=NOT_FOUND)
+        self.varve("compact", self.mount)
+        self.store.umount()
+        with open(self.store.path, "rb") as file:
+            self.assertNotIn(b"password", file.read())
+        self.assertIn("clean", self.varve("check", self.store.path).stdout)
+        self.store.mount()
+        self.assertEqual(sorted(os.listdir(past)), ["tree"])
+
+    def test_versions_of_snapshots_before_the_window_are_shown(self):
+        self.write("file", "one")
+        self.varve("snapshot", "create", self.mount, "s")
+        self.write("file", "second")
+        self.varve("compact", "--forget", self.mount)
+        lines = self.varve("versions", self.mount, "file").stdout.splitlines()
+        self.assertEqual([line.split()[-2] for line in lines], ["6", "3"], lines)
+
+    def test_the_log_names_processes_if_asked(self):
+        self.store.umount()
+        self.store.options = ",".join(filter(None, [self.store.options, "log_processes"]))
+        self.store.mount()
+        run("touch", self.path("file"))
+        line = self.varve("log", self.mount, "-n", "1").stdout
+        self.assertRegex(line, r"file  by touch\[[0-9]+\]$")
 
     def test_restore_replaces_merges_and_leaves_open_files_alone(self):
         self.make_tree("tree")

@@ -84,7 +84,7 @@ class Json(unittest.TestCase):
         words = 2 if command[0] in ("raw", "snapshot", "history") else 1
         result = varve(*command[:words], "--json", *command[words:], check=False)
         self.assertIn(result.returncode, status, result.stderr)
-        if command[0] in ("log", "versions", "diff"):
+        if command[0] in ("log", "versions", "diff") or command[:2] == ("history", "purge"):
             values = [json.loads(line) for line in result.stdout.splitlines()]
             self.expect_valid(command[:words], values)
             return values
@@ -231,6 +231,10 @@ class Json(unittest.TestCase):
         restored = self.object("restore", self.root, "file", "--at", "s")
         self.assertEqual((restored["replaced"], restored["bytes"]), (1, len(CONTENT)))
         self.assertEqual(self.object("undelete", self.root, "fifo")["made"], 1)
+        purged = self.object("history", "purge", self.root, "moved")[0]
+        self.assertEqual((purged["snapshots"], purged["window"], purged["present"]),
+                         ([], True, True))
+        self.assertEqual(self.object("log", self.root)[0]["operation"], "purge")
 
     def test_of_another_programs_store(self):
         old = self.mounted.base / "old"

@@ -142,6 +142,10 @@ class OfAMount(MonitorTest):
         (self.mnt / "file").write_bytes(os.urandom(3 << 20))
         (self.mnt / "file").unlink()
         # The kernel says only a moment later that nobody has the file any more.
+        wait_until(lambda: self.metrics()("varve_store_history_bytes") > 3 << 20,
+                   "the bytes of a deleted file to be kept for the past")
+        self.assertLess(self.metrics()("varve_store_dead_bytes"), 1 << 20)
+        self.varve("history", "policy", self.mnt, "within=0")
         wait_until(lambda: self.metrics()("varve_store_dead_bytes") > 3 << 20,
                    "the bytes of a deleted file to be dead")
         self.varve("compact", "--forget", self.mnt)

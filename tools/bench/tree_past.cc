@@ -78,8 +78,8 @@ json MakeSnapshots(const Arguments& arguments) {
     for (uint64_t change = 0; change < arguments.changes; ++change) {
       ChangeAtRandom(files, dice);
     }
-    seconds.push_back(
-        SecondsOf([&] { Must(volume.CreateSnapshot(NameOfSnapshot(i))); }));
+    seconds.push_back(SecondsOf(
+        [&] { Must(volume.history().CreateSnapshot(NameOfSnapshot(i))); }));
   }
   const uint64_t grown = volume.store().file_size() - before;
   const uint64_t memory = peak.Stop();
@@ -117,11 +117,12 @@ json LookAtSnapshots(const Arguments& arguments) {
   for (uint64_t i = 0; i + 1 < std::min<uint64_t>(count, 100); ++i) {
     uint64_t differences = 0;
     comparing.push_back(SecondsOf([&] {
-      Must(volume.Diff(NameOfSnapshot(i), NameOfSnapshot(i + 1), "",
-                       [&](const fs::PathDifference&) -> absl::StatusOr<bool> {
-                         ++differences;
-                         return true;
-                       }));
+      Must(volume.history().Diff(
+          NameOfSnapshot(i), NameOfSnapshot(i + 1), "",
+          [&](const fs::PathDifference&) -> absl::StatusOr<bool> {
+            ++differences;
+            return true;
+          }));
     }));
     if (differences == 0 || differences > arguments.changes) {
       FailTree(absl::StrCat(differences, " differences"));

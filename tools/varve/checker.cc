@@ -219,7 +219,7 @@ void Checker::CheckTree(fs::Volume& volume) {
 void Checker::CheckPast(fs::Volume& volume) {
   const Store& store = volume.store();
   const std::string file = "of the past";
-  const absl::StatusOr<uint64_t> window = volume.ForEachPastExtent(
+  const absl::StatusOr<uint64_t> window = volume.history().ForEachPastExtent(
       [&](const fs::Extent& extent) { CheckExtent(store, extent, file); });
   if (!window.ok()) {
     result_.problems.push_back(

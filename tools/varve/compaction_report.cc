@@ -147,8 +147,8 @@ std::string ProgressBar(const varve_compaction_progress& progress,
 std::string ResultText(const CompactionReport& report,
                        const varve_compaction_progress& progress) {
   const bool punch = progress.kind == VARVE_KIND_PUNCH;
-  std::string text = absl::StrCat(NameOf(report), ": ",
-                                  HumanBytes(progress.bytes_reclaimed), " won");
+  std::string text = absl::StrCat(
+      NameOf(report), ": ", HumanBytes(progress.bytes_reclaimed), " reclaimed");
   if (punch) {
     // Earlier runs may have punched what this run went over.
     absl::StrAppend(&text, " by punching");

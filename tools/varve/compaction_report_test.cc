@@ -96,16 +96,18 @@ TEST(ProgressTest, TheBarFitsItsTerminal) {
 }
 
 TEST(ResultTest, ALineForPeople) {
-  EXPECT_EQ(ResultText(kMounted, Ended(0, "")),
-            "/mnt: 5.0 MiB won; copied 40.0 MiB of 3 files in 20.0 s; longest "
-            "stall 3.2 ms\n");
+  EXPECT_EQ(
+      ResultText(kMounted, Ended(0, "")),
+      "/mnt: 5.0 MiB reclaimed; copied 40.0 MiB of 3 files in 20.0 s; longest "
+      "stall 3.2 ms\n");
 }
 
 TEST(ResultTest, PunchingSaysWhatItWonAndNotWhatItWentOver) {
   varve_compaction_progress progress = Ended(0, "");
   progress.kind = VARVE_KIND_PUNCH;
-  EXPECT_EQ(ResultText(kMounted, progress),
-            "/mnt: 5.0 MiB won by punching in 20.0 s; longest stall 3.2 ms\n");
+  EXPECT_EQ(
+      ResultText(kMounted, progress),
+      "/mnt: 5.0 MiB reclaimed by punching in 20.0 s; longest stall 3.2 ms\n");
 }
 
 TEST(ResultTest, AnObjectForPrograms) {

@@ -42,9 +42,9 @@ bool IsDirectory(const fs::PathDifference& difference) {
 std::string JsonOf(const fs::PathDifference& difference) {
   Json json;
   json["change"] = std::string(1, static_cast<char>(difference.kind));
-  json["path"] = std::string(difference.path);
+  AddText(json, "path", std::string(difference.path));
   if (difference.kind == Kind::kRenamed) {
-    json["old_path"] = std::string(difference.old_path);
+    AddText(json, "old_path", std::string(difference.old_path));
   }
   json["directory"] = IsDirectory(difference);
   if (difference.before.has_value()) {
@@ -82,13 +82,13 @@ std::string LineOf(const fs::PathDifference& difference,
 }
 
 absl::Status Diff(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
-                         FindHistoryPlace(arguments.target, arguments.path));
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place,
+                         FindHistoryTarget(arguments.target, arguments.path));
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
   std::string text;
   uint64_t count = 0;
   uint64_t bytes = 0;
-  const absl::Status compared = volume->Diff(
+  const absl::Status compared = volume->history().Diff(
       arguments.before, arguments.after, place.path,
       [&](const fs::PathDifference& difference) -> absl::StatusOr<bool> {
         ++count;

@@ -198,8 +198,9 @@ void ExamineSpace(const Json& status, Findings& findings) {
                 absl::StrCat(HumanBytes(free), " are left beside the store"));
   }
   const uint64_t all = NumberOf(status, "store_bytes");
-  const uint64_t live = NumberOf(status, "live_bytes");
-  const uint64_t dead = all > live ? all - live : 0;
+  const uint64_t needed =
+      NumberOf(status, "live_bytes") + NumberOf(status, "history_bytes");
+  const uint64_t dead = all > needed ? all - needed : 0;
   const std::string text =
       absl::StrCat(HumanBytes(dead), " of ", HumanBytes(all), " are dead");
   if (dead >= kMuchDead && dead >= all / 2) {

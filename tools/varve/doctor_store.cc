@@ -182,9 +182,15 @@ void ExamineDamage(fs::Volume& volume, Findings& findings) {
 
 void ExamineDead(fs::Volume& volume, Findings& findings) {
   constexpr char kDead[] = "dead";
-  const Store& store = volume.store();
-  const uint64_t dead = store.EstimateCompactionSavings();
-  const uint64_t all = std::max<uint64_t>(store.recovery().file_size, 1);
+  const auto statistics = volume.GetStatistics();
+  if (!statistics.ok()) {
+    findings.Trouble(kDead, std::string(statistics.status().message()),
+                     "varve check STORE");
+    return;
+  }
+  // What the policy leaves to the past is not reclaimed.
+  const uint64_t dead = statistics->dead_bytes - statistics->history_bytes;
+  const uint64_t all = std::max<uint64_t>(statistics->allocated_bytes, 1);
   const double share = static_cast<double>(dead) / static_cast<double>(all);
   const std::string text = absl::StrFormat(
       "a compaction would reclaim %s, %.0f %%", HumanBytes(dead), 100 * share);

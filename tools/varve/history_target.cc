@@ -58,7 +58,7 @@ std::pair<std::string, std::string> SplitExisting(const std::string& path) {
   return {existing, rest};
 }
 
-absl::Status CallMount(const HistoryPlace& place, varve_history& call) {
+absl::Status CallMount(const HistoryTarget& place, varve_history& call) {
   const Descriptor directory(
       open(place.mountpoint.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory.valid()) {
@@ -82,7 +82,7 @@ absl::Status CallMount(const HistoryPlace& place, varve_history& call) {
   return SystemError(errno, absl::StrCat("cannot change ", place.mountpoint));
 }
 
-absl::Status CallStore(const HistoryPlace& place, varve_history& call) {
+absl::Status CallStore(const HistoryTarget& place, varve_history& call) {
   fs::VolumeOptions options;
   options.auto_compaction = {.mode = fs::AutoCompaction::Mode::kNever};
   VARVE_ASSIGN_OR_RETURN(const auto volume,
@@ -94,8 +94,8 @@ absl::Status CallStore(const HistoryPlace& place, varve_history& call) {
 
 }  // namespace
 
-absl::StatusOr<HistoryPlace> FindHistoryPlace(const std::string& target,
-                                              const std::string& path) {
+absl::StatusOr<HistoryTarget> FindHistoryTarget(const std::string& target,
+                                                const std::string& path) {
   const auto [existing, rest] = SplitExisting(target);
   struct stat info;
   const bool is_other_file = !rest.empty() &&
@@ -108,8 +108,8 @@ absl::StatusOr<HistoryPlace> FindHistoryPlace(const std::string& target,
   VARVE_ASSIGN_OR_RETURN(const std::unique_ptr<CompactionTarget> found,
                          FindCompactionTarget(rest.empty() ? target : existing,
                                               CompactionAccess::kLook));
-  HistoryPlace place = {.store = found->store(),
-                        .mountpoint = found->mountpoint()};
+  HistoryTarget place = {.store = found->store(),
+                         .mountpoint = found->mountpoint()};
   VARVE_RETURN_IF_ERROR(Explain(found->Close(), "cannot close the store"));
   std::string inside;
   const bool is_store = stat(existing.c_str(), &info) == 0 &&
@@ -126,7 +126,7 @@ absl::StatusOr<HistoryPlace> FindHistoryPlace(const std::string& target,
 }
 
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenHistory(
-    const HistoryPlace& place) {
+    const HistoryTarget& place) {
   return OpenVolumeForReading(place.store);
 }
 
@@ -144,7 +144,7 @@ absl::StatusOr<std::unique_ptr<varve_history>> MakeHistoryCall(
   return call;
 }
 
-absl::Status ChangeHistory(const HistoryPlace& place, varve_history& call) {
+absl::Status ChangeHistory(const HistoryTarget& place, varve_history& call) {
   VARVE_RETURN_IF_ERROR(place.mountpoint.empty() ? CallStore(place, call)
                                                  : CallMount(place, call));
   if (call.result == 0) return absl::OkStatus();

@@ -18,7 +18,7 @@
 
 namespace varve::tools {
 
-struct HistoryPlace {
+struct HistoryTarget {
   std::string store;       // the path of the store
   std::string mountpoint;  // where it is mounted; empty if it is not
   std::string path;        // in the tree; empty for the root
@@ -31,17 +31,17 @@ struct HistoryPlace {
 
 // `path` is the user's second argument, a path in the tree; empty if there is
 // none. Failures are sentences for the user.
-absl::StatusOr<HistoryPlace> FindHistoryPlace(const std::string& target,
-                                              const std::string& path);
+absl::StatusOr<HistoryTarget> FindHistoryTarget(const std::string& target,
+                                                const std::string& path);
 
 // Opens the store for reading, whether it is mounted or not.
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenHistory(
-    const HistoryPlace& place);
+    const HistoryTarget& place);
 
 // Carries out the call (fs/ioctl/varve_ioctl.h): by the daemon if the store is
 // mounted. Its results are in `call` afterwards. Failures are sentences for the
 // user.
-absl::Status ChangeHistory(const HistoryPlace& place, varve_history& call);
+absl::Status ChangeHistory(const HistoryTarget& place, varve_history& call);
 
 // A call with these texts. INVALID_ARGUMENT if one is too long.
 struct HistoryTexts {

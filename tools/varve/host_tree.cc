@@ -369,8 +369,8 @@ absl::Status HostTargetDirectory::Finish(const std::string& name,
   uint32_t mode = node.mode & 07777;
   if (dress.all && fchownat(fd_.get(), name.c_str(), node.uid, node.gid,
                             AT_SYMLINK_NOFOLLOW) != 0) {
-    // An ordinary user owns the copies that he makes, as with cp(1) and tar(1).
-    // A file that stays his must not get the privileges of its original owner.
+    // Copies belong to the ordinary user who makes them, as with cp(1) and
+    // tar(1). Such a file must not get the privileges of its original owner.
     if (errno != EPERM || geteuid() == 0) return fs::PosixError(errno);
     VARVE_ASSIGN_OR_RETURN(const struct stat stat, StatAt(fd_.get(), name));
     if (stat.st_uid != node.uid) mode &= ~static_cast<uint32_t>(S_ISUID);

@@ -1,4 +1,4 @@
-// varve log and varve versions
+// varve log
 
 #include <algorithm>
 #include <memory>
@@ -8,7 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -57,7 +56,7 @@ struct Arguments {
 
 class Logger {
  public:
-  Logger(const Arguments& arguments, const HistoryPlace& place)
+  Logger(const Arguments& arguments, const HistoryTarget& place)
       : arguments_(arguments),
         place_(place),
         operations_(
@@ -83,7 +82,7 @@ class Logger {
                      const fs::LoggedOperation& operation) const;
 
   const Arguments& arguments_;
-  const HistoryPlace& place_;
+  const HistoryTarget& place_;
   const std::vector<std::string> operations_;
   uint64_t last_ = UINT64_MAX;
   size_t shown_ = 0;
@@ -91,7 +90,7 @@ class Logger {
 
 absl::StatusOr<uint64_t> Logger::FindFirst(fs::Volume& volume) const {
   if (arguments_.since.empty()) return 0;
-  const auto since = volume.FindMoment(arguments_.since);
+  const auto since = volume.history().FindMoment(arguments_.since);
   if (since.ok()) return since->sequence + 1;
   // If that is before all that is kept, there is nothing to leave out.
   if (absl::IsNotFound(since.status())) return 0;
@@ -102,11 +101,11 @@ absl::Status Logger::Run() {
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place_));
   VARVE_ASSIGN_OR_RETURN(const uint64_t from, FindFirst(*volume));
   if (!arguments_.until.empty()) {
-    const auto until = volume->FindMoment(arguments_.until);
+    const auto until = volume->history().FindMoment(arguments_.until);
     if (!until.ok()) return ExplainHistory(until.status());
     last_ = until->sequence;
   }
-  return volume->ReadLog(
+  return volume->history().ReadLog(
       from, [this](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
         const std::string text = TextOf(commit);
         if (!text.empty()) VARVE_RETURN_IF_ERROR(Print(text));
@@ -119,7 +118,7 @@ absl::Status Logger::Follow() {
   std::optional<uint64_t> next;
   while (true) {
     VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place_));
-    const auto now = volume->FindMoment("now");
+    const auto now = volume->history().FindMoment("now");
     // A new store may have no commit yet.
     const uint64_t end = now.ok() ? now->sequence + 1 : 0;
     if (!next.has_value()) {
@@ -129,7 +128,7 @@ absl::Status Logger::Follow() {
       }
     }
     std::vector<fs::LoggedCommit> commits;
-    VARVE_RETURN_IF_ERROR(volume->ReadLog(
+    VARVE_RETURN_IF_ERROR(volume->history().ReadLog(
         *next, [&](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
           commits.push_back(commit);
           return true;
@@ -165,9 +164,15 @@ std::string Logger::LineOf(const fs::LoggedCommit& commit,
     json["sequence"] = commit.sequence;
     json["time"] = JsonTimeText(commit.time);
     json["uid"] = commit.uid.has_value() ? Json(*commit.uid) : Json(nullptr);
+    if (commit.pid != 0) {
+      json["pid"] = commit.pid;
+      json["process"] = commit.process;
+    }
     json["operation"] = std::string(fs::NameOf(operation.kind));
-    json["path"] = operation.path;
-    if (operation.kind == Kind::kRename) json["old_path"] = operation.old_path;
+    AddText(json, "path", operation.path);
+    if (operation.kind == Kind::kRename) {
+      AddText(json, "old_path", operation.old_path);
+    }
     if (operation.ino != 0) json["inode"] = operation.ino;
     if (operation.kind == Kind::kWrite) json["size"] = operation.size;
     return JsonLine(json) + "\n";
@@ -181,8 +186,12 @@ std::string Logger::LineOf(const fs::LoggedCommit& commit,
     absl::StrAppend(&line, Printable(operation.old_path), " -> ");
   }
   absl::StrAppend(&line, Printable(operation.path),
-                  operation.is_directory ? "/" : "", "\n");
-  return line;
+                  operation.is_directory ? "/" : "");
+  if (commit.pid != 0) {
+    absl::StrAppend(&line, "  by ", Printable(commit.process), "[", commit.pid,
+                    "]");
+  }
+  return line + "\n";
 }
 
 std::string Logger::TextOf(const fs::LoggedCommit& commit) {
@@ -199,91 +208,10 @@ std::string Logger::TextOf(const fs::LoggedCommit& commit) {
 }
 
 absl::Status Log(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
-                         FindHistoryPlace(arguments.target, arguments.path));
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place,
+                         FindHistoryTarget(arguments.target, arguments.path));
   Logger logger(arguments, place);
   return arguments.follow ? logger.Follow() : logger.Run();
-}
-
-// A content that a file had.
-struct Version {
-  uint64_t sequence = 0;
-  fs::Timestamp time;
-  std::optional<uint32_t> uid;
-  uint64_t size = 0;
-  std::string path;
-};
-
-std::string TextOf(const Version& version, bool json) {
-  if (json) {
-    Json line;
-    line["sequence"] = version.sequence;
-    line["time"] = JsonTimeText(version.time);
-    line["uid"] = version.uid.has_value() ? Json(*version.uid) : Json(nullptr);
-    line["size"] = version.size;
-    line["path"] = version.path;
-    return JsonLine(line) + "\n";
-  }
-  return absl::StrCat(
-      LocalTimeText(version.time), "  ",
-      absl::StrFormat(
-          "seq:%-8d %6s %12d  ", version.sequence,
-          version.uid.has_value() ? absl::StrCat(*version.uid) : "-",
-          version.size),
-      Printable(version.path), "\n");
-}
-
-absl::Status Versions(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
-                         FindHistoryPlace(arguments.target, arguments.path));
-  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
-  // The files that have this path, or had it.
-  absl::flat_hash_set<uint64_t> files;
-  std::optional<Version> present;
-  volume->WithTree([&](const fs::TreeReader& tree) {
-    const auto inode = tree.Resolve(place.path);
-    if (!inode.ok() || !inode->has_value() || !(*inode)->is_regular()) return;
-    files.insert((*inode)->ino);
-    present = {.time = (*inode)->attributes.mtime,
-               .size = (*inode)->attributes.size,
-               .path = place.path};
-  });
-  size_t count = 0;
-  const absl::Status read = volume->ReadLog(
-      0, [&](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
-        for (const fs::LoggedOperation& operation : commit.operations) {
-          if (operation.ino == 0 || operation.is_directory) continue;
-          if (operation.path == place.path ||
-              (operation.kind == Kind::kRename &&
-               operation.old_path == place.path)) {
-            files.insert(operation.ino);
-          }
-          if (!files.contains(operation.ino) ||
-              (operation.kind != Kind::kWrite &&
-               operation.kind != Kind::kCreate)) {
-            continue;
-          }
-          ++count;
-          VARVE_RETURN_IF_ERROR(Print(TextOf({.sequence = commit.sequence,
-                                              .time = commit.time,
-                                              .uid = commit.uid,
-                                              .size = operation.size,
-                                              .path = operation.path},
-                                             arguments.json)));
-        }
-        return true;
-      });
-  VARVE_RETURN_IF_ERROR(read);
-  if (count > 0) return absl::OkStatus();
-  if (!present.has_value()) {
-    return ExitError(
-        ExitStatus::kNotFound,
-        absl::StrCat("no kept moment tells of a file '", place.path,
-                     "'; `varve ls --at NAME` shows snapshots"));
-  }
-  // What made it what it is, is no longer kept.
-  VARVE_ASSIGN_OR_RETURN(present->sequence, volume->KeptFrom());
-  return Print(TextOf(*present, arguments.json));
 }
 
 }  // namespace
@@ -296,9 +224,10 @@ void AddLogCommand(CLI::App& app, Action& action) {
           "number of\n"
           "its commit, who made it, and what it did: create, write, delete, "
           "rename,\n"
-          "link, attributes, xattr, snapshot, drop-snapshot, forget, policy. "
-          "With\n"
-          "--json, one object a line. Works while the store is mounted; with "
+          "link, attributes, xattr, snapshot, drop-snapshot, forget, policy, "
+          "purge.\n"
+          "With --json, one object a line. Works while the store is mounted; "
+          "with "
           "-f it waits\n"
           "for what happens next.\n\n",
           kMoments,
@@ -323,25 +252,6 @@ void AddLogCommand(CLI::App& app, Action& action) {
       ->excludes("--until");
   command.add_flag("--json", arguments->json, "Print JSON");
   OnCommand(command, action, arguments, &Log);
-}
-
-void AddVersionsCommand(CLI::App& app, Action& action) {
-  CLI::App& command = AddCommand(
-      app, "versions", "Show the contents that a file had, newest first",
-      "For each, its time, the number of its commit, who wrote it, the size, "
-      "and the\n"
-      "path that the file had then. Renames are followed, and files that had "
-      "the path\n"
-      "before belong to it. Each can be read: `varve get --at seq:N`.\n\n"
-      "Example:\n  varve versions photos.varve notes.txt\n");
-  auto arguments = std::make_shared<Arguments>();
-  command
-      .add_option("STORE", arguments->target,
-                  "A store, or the path of a file in a mount")
-      ->required();
-  command.add_option("PATH", arguments->path, "The file in the store");
-  command.add_flag("--json", arguments->json, "Print JSON");
-  OnCommand(command, action, arguments, &Versions);
 }
 
 }  // namespace varve::tools

@@ -122,19 +122,6 @@ std::string HumanSize(uint64_t size) {
   return absl::StrFormat("%.0f%c", std::ceil(value), kUnits[unit]);
 }
 
-// Names are bytes, and JSON holds text. Names that are not UTF-8 are given in
-// hex as well.
-void AddText(Json& json, const std::string& member, const std::string& bytes) {
-  json[member] = bytes;
-  const auto dump = [&json, &member](Json::error_handler_t handler) {
-    return json[member].dump(-1, ' ', false, handler);
-  };
-  const std::string replaced = dump(Json::error_handler_t::replace);
-  if (replaced != dump(Json::error_handler_t::ignore)) {
-    json[member + "_hex"] = absl::BytesToHexString(bytes);
-  }
-}
-
 class Lister {
  public:
   Lister(fs::Volume& volume, const Arguments& arguments)

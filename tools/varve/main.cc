@@ -75,7 +75,7 @@ int Run(const std::vector<std::string>& arguments) {
                 absl::StrCat(varve::tools::UsageSentence(*app, error), " (see ",
                              varve::tools::CommandOf(*app), " --help)"));
   }
-  const varve::fs::ScopedAuthor author(geteuid());
+  const varve::fs::ScopedAuthor author({.uid = geteuid()});
   const absl::Status status = action();
   std::string sentence(status.message());
   if (!sentence.empty()) {

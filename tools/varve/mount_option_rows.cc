@@ -254,6 +254,12 @@ constexpr MountOptionRow kRows[] = {
          "`curl --unix-socket PATH http://varve/metrics`. Anybody who can "
          "reach the path may read them. A name behind an @ is in the abstract "
          "namespace."},
+    {.name = "log_processes",
+     .set = &InFuse<&FuseOptions::log_processes, true>,
+     .help = "note with each change which process made it, for `varve log`",
+     .details =
+         "Without this, the log has the user alone. It has the number of the "
+         "process and the name of its command."},
     {.name = "debug",
      .set = &InFuse<&FuseOptions::debug, true>,
      .help = "log every request (with -f)"},

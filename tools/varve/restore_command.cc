@@ -1,14 +1,18 @@
 // varve restore and varve undelete
 
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "engine/base/status.h"
 #include "fs/history/moment_names.h"
 #include "fs/volume/volume.h"
@@ -34,16 +38,17 @@ struct Arguments {
   std::string path;
   std::string at;
   std::string to;
+  std::string since;
   bool delete_others = false;
   bool dry_run = false;
   bool json = false;
 };
 
-absl::Status ReportOn(const Arguments& arguments, const HistoryPlace& place,
+absl::Status ReportOn(const Arguments& arguments, const HistoryTarget& place,
                       const std::string& at, const varve_history& call) {
   if (arguments.json) {
     Json json;
-    json["path"] = place.path;
+    AddText(json, "path", place.path);
     json["at"] = at;
     json["dry_run"] = arguments.dry_run;
     json["made"] = call.made;
@@ -62,7 +67,7 @@ absl::Status ReportOn(const Arguments& arguments, const HistoryPlace& place,
   return Print(text + "\n");
 }
 
-absl::Status RestoreAt(const Arguments& arguments, const HistoryPlace& place,
+absl::Status RestoreAt(const Arguments& arguments, const HistoryTarget& place,
                        const std::string& at) {
   VARVE_ASSIGN_OR_RETURN(
       const auto call,
@@ -78,65 +83,161 @@ absl::Status RestoreAt(const Arguments& arguments, const HistoryPlace& place,
 }
 
 absl::Status Restore(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
-                         FindHistoryPlace(arguments.target, arguments.path));
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place,
+                         FindHistoryTarget(arguments.target, arguments.path));
   return RestoreAt(arguments, place, arguments.at);
 }
 
-// The moment before the path was deleted, and before what lay in it was, if
-// that went just before.
-absl::StatusOr<uint64_t> MomentBeforeDeletion(fs::Volume& volume,
-                                              const std::string& path) {
-  std::optional<uint64_t> first;  // the deletion that came first
-  fs::Timestamp first_time;
-  VARVE_RETURN_IF_ERROR(volume.ReadLog(
-      0, [&](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
-        if (first.has_value() &&
-            fs::ToTime(first_time) - fs::ToTime(commit.time) > kPause) {
+// A name that was removed.
+struct Deletion {
+  uint64_t sequence = 0;
+  fs::Timestamp time;
+  std::string path;
+};
+
+// The deletions that the log tells of at and below `path` since the commit
+// `from`, newest first. With `last_only`, only those of the path that came
+// last, and what was deleted below it just before.
+absl::StatusOr<std::vector<Deletion>> ReadDeletions(fs::Volume& volume,
+                                                    const std::string& path,
+                                                    uint64_t from,
+                                                    bool last_only) {
+  std::vector<Deletion> found;
+  VARVE_RETURN_IF_ERROR(volume.history().ReadLog(
+      from, [&](const fs::LoggedCommit& commit) -> absl::StatusOr<bool> {
+        if (last_only && !found.empty() &&
+            fs::ToTime(found.back().time) - fs::ToTime(commit.time) > kPause) {
           return false;
         }
         for (const fs::LoggedOperation& operation : commit.operations) {
-          if (operation.kind == Kind::kDelete &&
-              (first.has_value() ? LiesWithin(operation.path, path)
-                                 : operation.path == path)) {
-            first = commit.sequence;
-            first_time = commit.time;
+          if (operation.kind != Kind::kDelete ||
+              !LiesWithin(operation.path, path)) {
+            continue;
           }
+          if (last_only && found.empty() && operation.path != path) continue;
+          found.push_back({commit.sequence, commit.time, operation.path});
         }
         return true;
       }));
-  if (first.has_value()) return *first - 1;
-  return ExitError(
-      ExitStatus::kNotFound,
-      absl::StrCat("no kept moment tells of '", path,
-                   "' being deleted; `varve log --op delete` shows what was"));
+  return found;
 }
 
-absl::Status Undelete(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place,
-                         FindHistoryPlace(arguments.target, arguments.path));
-  if (place.path.empty()) {
-    return ExitError(ExitStatus::kUsage,
-                     "PATH is required (see varve undelete --help)");
+// The moment before the path was deleted last, and before what lay in it was,
+// if that went just before; nothing if `deletions` (newest first) lack it.
+std::optional<uint64_t> MomentBefore(absl::Span<const Deletion> deletions,
+                                     absl::string_view path) {
+  const Deletion* first = nullptr;  // that came first
+  for (const Deletion& deletion : deletions) {
+    if (first == nullptr ? deletion.path != path
+                         : !LiesWithin(deletion.path, path)) {
+      continue;
+    }
+    if (first != nullptr &&
+        fs::ToTime(first->time) - fs::ToTime(deletion.time) > kPause) {
+      break;
+    }
+    first = &deletion;
   }
-  uint64_t sequence = 0;
+  if (first == nullptr) return std::nullopt;
+  return first->sequence - 1;
+}
+
+bool Exists(fs::Volume& volume, const std::string& path) {
+  bool exists = false;
+  volume.WithTree([&](const fs::TreeReader& tree) {
+    const auto inode = tree.Resolve(path);
+    exists = inode.ok() && inode->has_value();
+  });
+  return exists;
+}
+
+absl::Status UndeletePath(const Arguments& arguments,
+                          const HistoryTarget& place) {
+  std::optional<uint64_t> moment;
   {
     VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
-    bool exists = false;
-    volume->WithTree([&](const fs::TreeReader& tree) {
-      const auto inode = tree.Resolve(place.path);
-      exists = inode.ok() && inode->has_value();
-    });
-    if (exists && arguments.to.empty()) {
+    if (arguments.to.empty() && Exists(*volume, place.path)) {
       return ExitError(
           ExitStatus::kExists,
           absl::StrCat("'", place.path,
                        "' exists; bring an older state of it back with `varve "
                        "restore --at`, or this one elsewhere with --to"));
     }
-    VARVE_ASSIGN_OR_RETURN(sequence, MomentBeforeDeletion(*volume, place.path));
+    VARVE_ASSIGN_OR_RETURN(
+        const std::vector<Deletion> deletions,
+        ReadDeletions(*volume, place.path, 0, /*last_only=*/true));
+    moment = MomentBefore(deletions, place.path);
   }
-  return RestoreAt(arguments, place, absl::StrCat("seq:", sequence));
+  if (!moment.has_value()) {
+    return ExitError(
+        ExitStatus::kNotFound,
+        absl::StrCat(
+            "no kept moment tells of '", place.path,
+            "' being deleted; `varve log --op delete` shows what was"));
+  }
+  return RestoreAt(arguments, place, absl::StrCat("seq:", *moment));
+}
+
+// What was deleted since the moment and is not there, but nothing that lies
+// below such a path; each with the moment before it was deleted.
+absl::StatusOr<std::map<std::string, uint64_t>> FindMissing(
+    const Arguments& arguments, const HistoryTarget& place) {
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  const auto since = volume->history().FindMoment(arguments.since);
+  // If that is before all that is kept, nothing is left out.
+  if (!since.ok() && !absl::IsNotFound(since.status())) {
+    return ExplainHistory(since.status());
+  }
+  VARVE_ASSIGN_OR_RETURN(
+      const std::vector<Deletion> deletions,
+      ReadDeletions(*volume, place.path, since.ok() ? since->sequence + 1 : 0,
+                    /*last_only=*/false));
+  std::set<std::string> paths;
+  for (const Deletion& deletion : deletions) paths.insert(deletion.path);
+  std::map<std::string, uint64_t> missing;
+  std::string last;  // that is missing
+  for (const std::string& path : paths) {
+    if (!last.empty() && LiesWithin(path, last)) continue;
+    if (Exists(*volume, path)) continue;
+    last = path;
+    missing.emplace(path, *MomentBefore(deletions, path));
+  }
+  return missing;
+}
+
+absl::Status UndeleteSince(const Arguments& arguments,
+                           const HistoryTarget& place) {
+  std::set<std::string> done;
+  while (true) {
+    VARVE_ASSIGN_OR_RETURN(const auto missing, FindMissing(arguments, place));
+    bool progress = false;
+    for (const auto& [path, moment] : missing) {
+      // One that cannot come back, because its directory is a file now, for
+      // instance, has failed below.
+      if (!done.insert(path).second) continue;
+      HistoryTarget one = place;
+      one.path = path;
+      VARVE_RETURN_IF_ERROR(
+          RestoreAt(arguments, one, absl::StrCat("seq:", moment)));
+      progress = true;
+    }
+    // What had been deleted in these directories before they were is missing
+    // now.
+    if (!progress || arguments.dry_run) break;
+  }
+  if (!done.empty()) return absl::OkStatus();
+  return ExitError(ExitStatus::kNotFound,
+                   absl::StrCat("nothing that was deleted since '",
+                                arguments.since, "' is missing"));
+}
+
+absl::Status Undelete(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place,
+                         FindHistoryTarget(arguments.target, arguments.path));
+  if (!arguments.since.empty()) return UndeleteSince(arguments, place);
+  if (!place.path.empty()) return UndeletePath(arguments, place);
+  return ExitError(ExitStatus::kUsage,
+                   "PATH or --since is required (see varve undelete --help)");
 }
 
 void AddTarget(CLI::App& command, Arguments& arguments) {
@@ -187,9 +288,14 @@ void AddUndeleteCommand(CLI::App& app, Action& action) {
                  "come back, too. Works as long as that moment is kept: `varve "
                  "history policy`.\n\n"
                  "Example:\n  varve undelete ~/photos/2023\n"
-                 "  varve undelete photos.varve 2023/summer --to found\n");
+                 "  varve undelete photos.varve 2023/summer --to found\n"
+                 "  varve undelete ~/photos --since 2h\n");
   auto arguments = std::make_shared<Arguments>();
   AddTarget(command, *arguments);
+  command
+      .add_option("--since", arguments->since,
+                  "Everything that was deleted after T")
+      ->excludes("--to");
   OnCommand(command, action, arguments, &Undelete);
 }
 

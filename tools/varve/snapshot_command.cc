@@ -37,24 +37,26 @@ struct Arguments {
   std::string at = "now";
   std::string new_name;
   std::vector<std::string> policy;  // its rules
+  std::vector<std::string> paths;   // to be purged
+  bool dry_run = false;
   bool json = false;
 };
 
-absl::StatusOr<HistoryPlace> PlaceOf(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(HistoryPlace place,
-                         FindHistoryPlace(arguments.target, ""));
+absl::StatusOr<HistoryTarget> PlaceOf(const Arguments& arguments) {
+  VARVE_ASSIGN_OR_RETURN(HistoryTarget place,
+                         FindHistoryTarget(arguments.target, ""));
   return place;
 }
 
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenFor(
     const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place, PlaceOf(arguments));
   return OpenHistory(place);
 }
 
 absl::Status Call(const Arguments& arguments, uint32_t operation,
                   const HistoryTexts& texts) {
-  VARVE_ASSIGN_OR_RETURN(const HistoryPlace place, PlaceOf(arguments));
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place, PlaceOf(arguments));
   VARVE_ASSIGN_OR_RETURN(const auto call, MakeHistoryCall(operation, texts));
   return ChangeHistory(place, *call);
 }
@@ -78,15 +80,17 @@ absl::Status Release(const Arguments& arguments) {
 }
 
 Json ToJson(const fs::Snapshot& snapshot) {
-  return {{"name", snapshot.name},
-          {"time", JsonTimeText(snapshot.time)},
-          {"sequence", snapshot.sequence}};
+  Json json;
+  AddText(json, "name", snapshot.name);
+  json["time"] = JsonTimeText(snapshot.time);
+  json["sequence"] = snapshot.sequence;
+  return json;
 }
 
 // Oldest first.
 absl::StatusOr<std::vector<fs::Snapshot>> SortedSnapshots(fs::Volume& volume) {
   VARVE_ASSIGN_OR_RETURN(std::vector<fs::Snapshot> snapshots,
-                         volume.Snapshots());
+                         volume.history().Snapshots());
   std::sort(snapshots.begin(), snapshots.end(),
             [](const fs::Snapshot& a, const fs::Snapshot& b) {
               return std::pair(a.sequence, a.name) <
@@ -125,7 +129,7 @@ absl::Status Policy(const Arguments& arguments) {
   }
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const fs::HistoryPolicy policy,
-                         volume->GetHistoryPolicy());
+                         volume->history().GetPolicy());
   if (!arguments.json) return Print(policy.Text() + "\n");
   Json json;
   json["policy"] = policy.Text();
@@ -136,10 +140,11 @@ absl::Status Policy(const Arguments& arguments) {
 absl::Status Plan(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const fs::HistoryPolicy policy,
-                         volume->GetHistoryPolicy());
+                         volume->history().GetPolicy());
   VARVE_ASSIGN_OR_RETURN(const std::vector<fs::Snapshot> snapshots,
                          SortedSnapshots(*volume));
-  VARVE_ASSIGN_OR_RETURN(const uint64_t kept_from, volume->KeptFrom());
+  VARVE_ASSIGN_OR_RETURN(const uint64_t kept_from,
+                         volume->history().KeptFrom());
   std::vector<fs::RetentionCase> cases;
   cases.reserve(snapshots.size());
   for (const fs::Snapshot& snapshot : snapshots) {
@@ -169,7 +174,7 @@ absl::Status Plan(const Arguments& arguments) {
 absl::Status Usage(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const fs::HistoryUsage usage,
-                         volume->GetHistoryUsage());
+                         volume->history().GetUsage());
   const uint64_t past = usage.allocated - std::min(usage.live, usage.allocated);
   Json json = {{"allocated_bytes", usage.allocated},
                {"live_bytes", usage.live},
@@ -192,6 +197,62 @@ absl::Status Usage(const Arguments& arguments) {
                     Printable(snapshot.name), "\n");
   }
   return Print(arguments.json ? JsonLine(json) + "\n" : text);
+}
+
+absl::Status ReportPurge(const Arguments& arguments, const std::string& path,
+                         const fs::MomentsWithPath& found) {
+  if (arguments.json) {
+    Json json;
+    AddText(json, "path", path);
+    json["dry_run"] = arguments.dry_run;
+    json["snapshots"] = found.snapshots;
+    json["window"] = found.in_window;
+    json["present"] = found.in_present;
+    return Print(JsonLine(json) + "\n");
+  }
+  std::string text =
+      absl::StrCat(arguments.dry_run ? "would purge " : "purged ",
+                   Printable(path), " from\n");
+  for (const std::string& snapshot : found.snapshots) {
+    absl::StrAppend(&text, "  the snapshot ", Printable(snapshot), "\n");
+  }
+  if (found.in_window) text += "  the moments of the window\n";
+  if (found.in_present) {
+    absl::StrAppend(&text, "It stays in the present; only its past is gone.\n");
+  }
+  return Print(text);
+}
+
+// Takes the path out of the past, and names the moments that have had it.
+absl::Status PurgePath(const Arguments& arguments, const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(const HistoryTarget place,
+                         FindHistoryTarget(arguments.target, path));
+  fs::MomentsWithPath found;
+  {
+    VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+    const auto with = volume->history().FindMomentsWith(place.path);
+    if (!with.ok()) return ExplainHistory(with.status());
+    found = *with;
+  }
+  if (found.none_past()) {
+    return ExitError(ExitStatus::kNotFound,
+                     absl::StrCat("no moment of the past has '", place.path,
+                                  "'; `varve log` shows what has happened"));
+  }
+  if (!arguments.dry_run) {
+    VARVE_ASSIGN_OR_RETURN(
+        const auto call,
+        MakeHistoryCall(VARVE_HISTORY_PURGE, {.from = place.path}));
+    VARVE_RETURN_IF_ERROR(ChangeHistory(place, *call));
+  }
+  return ReportPurge(arguments, place.path, found);
+}
+
+absl::Status Purge(const Arguments& arguments) {
+  for (const std::string& path : arguments.paths) {
+    VARVE_RETURN_IF_ERROR(PurgePath(arguments, path));
+  }
+  return absl::OkStatus();
 }
 
 // Adds the subcommands of one verb.
@@ -299,6 +360,17 @@ void AddHistoryCommand(CLI::App& app, Action& action) {
       "usage", "Show what the past costs, and what each snapshot alone holds",
       "photos.varve", &Usage);
   usage.add_flag("--json", declare.arguments().json, "Print JSON");
+  CLI::App& purge = declare.Add(
+      "purge", "Take paths out of the past for good, such as secrets",
+      "photos.varve keys/id_rsa", &Purge);
+  purge
+      .add_option("PATH", declare.arguments().paths,
+                  "A file, or a directory with all that lies below, from the "
+                  "root of the tree")
+      ->required();
+  purge.add_flag("-n,--dry-run", declare.arguments().dry_run,
+                 "Only name the moments that have it");
+  purge.add_flag("--json", declare.arguments().json, "Print JSON");
 }
 
 }  // namespace varve::tools

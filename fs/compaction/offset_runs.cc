@@ -1,4 +1,4 @@
-#include "fs/compaction/place_runs.h"
+#include "fs/compaction/offset_runs.h"
 
 #include <algorithm>
 
@@ -53,7 +53,7 @@ MovedBytes Decode(const std::byte* bytes) {
 
 }  // namespace
 
-class PlaceRuns::Writer {
+class OffsetRuns::Writer {
  public:
   explicit Writer(std::unique_ptr<File> file) { run_.file = std::move(file); }
 
@@ -80,7 +80,7 @@ class PlaceRuns::Writer {
   std::string buffer_;
 };
 
-absl::Status PlaceRuns::Run::Read(size_t index) const {
+absl::Status OffsetRuns::Run::Read(size_t index) const {
   if (block == index) return absl::OkStatus();
   const uint64_t begin = uint64_t{index} * kBlock;
   std::array<std::byte, kBlock * kRecordSize> bytes;
@@ -98,7 +98,7 @@ absl::Status PlaceRuns::Run::Read(size_t index) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<uint64_t> PlaceRuns::Run::CountUpTo(uint64_t offset) const {
+absl::StatusOr<uint64_t> OffsetRuns::Run::CountUpTo(uint64_t offset) const {
   const auto behind = std::upper_bound(first.begin(), first.end(), offset);
   if (behind == first.begin()) return 0;
   const auto index = static_cast<size_t>(behind - first.begin()) - 1;
@@ -109,17 +109,17 @@ absl::StatusOr<uint64_t> PlaceRuns::Run::CountUpTo(uint64_t offset) const {
   return index * kBlock + static_cast<uint64_t>(it - records.begin());
 }
 
-absl::StatusOr<MovedBytes> PlaceRuns::Run::At(uint64_t number) const {
+absl::StatusOr<MovedBytes> OffsetRuns::Run::At(uint64_t number) const {
   VARVE_RETURN_IF_ERROR(Read(static_cast<size_t>(number / kBlock)));
   return records[number % kBlock];
 }
 
-absl::StatusOr<std::unique_ptr<File>> PlaceRuns::MakeFile() const {
+absl::StatusOr<std::unique_ptr<File>> OffsetRuns::MakeFile() const {
   absl::StatusOr<std::unique_ptr<File>> file;
   for (int i = 0; i < kMostNames; ++i) {
     const std::string name = absl::StrCat(path_, ".", i);
     file = file_system_->Open(name, OpenMode::kCreateNew, 0600);
-    // Somebody else's; or of one who died at just this point.
+    // Of another process, which may have been killed at just this point.
     if (absl::IsAlreadyExists(file.status())) continue;
     VARVE_RETURN_IF_ERROR(file.status());
     VARVE_RETURN_IF_ERROR(file_system_->Remove(name));
@@ -128,7 +128,7 @@ absl::StatusOr<std::unique_ptr<File>> PlaceRuns::MakeFile() const {
   return file;
 }
 
-absl::Status PlaceRuns::Add(const Map& places) {
+absl::Status OffsetRuns::Add(const Map& places) {
   if (places.empty()) return absl::OkStatus();
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeFile());
   Writer writer(std::move(file));
@@ -140,7 +140,7 @@ absl::Status PlaceRuns::Add(const Map& places) {
   return runs_.size() < kMostRuns ? absl::OkStatus() : Merge();
 }
 
-absl::Status PlaceRuns::Merge() {
+absl::Status OffsetRuns::Merge() {
   VARVE_ASSIGN_OR_RETURN(std::unique_ptr<File> file, MakeFile());
   Writer writer(std::move(file));
   std::vector<uint64_t> at(runs_.size());  // the next record of each run
@@ -164,7 +164,7 @@ absl::Status PlaceRuns::Merge() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::optional<MovedBytes>> PlaceRuns::AtOrBefore(
+absl::StatusOr<std::optional<MovedBytes>> OffsetRuns::AtOrBefore(
     uint64_t offset) const {
   std::optional<MovedBytes> last;
   for (const Run& run : runs_) {
@@ -176,7 +176,7 @@ absl::StatusOr<std::optional<MovedBytes>> PlaceRuns::AtOrBefore(
   return last;
 }
 
-absl::StatusOr<std::optional<MovedBytes>> PlaceRuns::After(
+absl::StatusOr<std::optional<MovedBytes>> OffsetRuns::After(
     uint64_t offset) const {
   std::optional<MovedBytes> first;
   for (const Run& run : runs_) {

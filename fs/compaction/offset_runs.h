@@ -1,11 +1,12 @@
-// PlaceRuns: where bytes lie that have been moved, for as many of them as there
-// may be. They are written in sorted runs to files that have no name, which are
-// gone with the object; a few bytes for each 64 of them are in memory.
+// OffsetRuns: where bytes lie that have been moved, for as many of them as
+// there may be. They are written in sorted runs to files that have no name,
+// which are gone with the object; a few bytes for each 64 of them are in
+// memory.
 //
 // Not thread-safe.
 
-#ifndef VARVE_FS_COMPACTION_PLACE_RUNS_H_
-#define VARVE_FS_COMPACTION_PLACE_RUNS_H_
+#ifndef VARVE_FS_COMPACTION_OFFSET_RUNS_H_
+#define VARVE_FS_COMPACTION_OFFSET_RUNS_H_
 
 #include <array>
 #include <cstddef>
@@ -33,13 +34,13 @@ struct MovedBytes {
   uint64_t old_end() const { return old_offset + now.length; }
 };
 
-class PlaceRuns {
+class OffsetRuns {
  public:
   // By old offset, disjoint.
   using Map = absl::btree_map<uint64_t, Extent>;
 
   // Files are made beside `path`, and lose their names at once.
-  PlaceRuns(FileSystem* file_system, std::string path)
+  OffsetRuns(FileSystem* file_system, std::string path)
       : file_system_(file_system), path_(std::move(path)) {}
 
   // Adds places, of bytes of which none has been added. SystemErrors of the
@@ -83,4 +84,4 @@ class PlaceRuns {
 
 }  // namespace varve::fs
 
-#endif  // VARVE_FS_COMPACTION_PLACE_RUNS_H_
+#endif  // VARVE_FS_COMPACTION_OFFSET_RUNS_H_

@@ -1,4 +1,4 @@
-// Operations on moments: snapshots, and what the log tells.
+#include "fs/volume/history.h"
 
 #include <errno.h>
 
@@ -17,10 +17,10 @@
 #include "fs/history/kept_trees.h"
 #include "fs/history/moment_names.h"
 #include "fs/history/policy.h"
+#include "fs/log/checkpoint.h"
 #include "fs/log/commit.h"
 #include "fs/volume/inodes_in_use.h"
 #include "fs/volume/restorer.h"
-#include "fs/volume/volume.h"
 
 namespace varve::fs {
 namespace {
@@ -63,19 +63,24 @@ absl::Status HeldError(absl::string_view name) {
 
 }  // namespace
 
-absl::StatusOr<MomentPlace> Volume::FindMoment(absl::string_view text) {
+absl::StatusOr<MomentLocation> History::FindMoment(absl::string_view text) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  return ResolveMoment(core_, text, options_.now());
+  return ResolveMoment(core_, text, context_.options.now());
 }
 
-absl::StatusOr<std::unique_ptr<PastTree>> Volume::OpenMoment(
+absl::StatusOr<std::unique_ptr<PastTree>> History::OpenMoment(
     absl::string_view text) {
-  VARVE_ASSIGN_OR_RETURN(const MomentPlace place,
-                         ResolveMoment(core_, text, options_.now()));
-  return PastTree::Open(core_.store.get(), core_.identity, place);
+  VARVE_ASSIGN_OR_RETURN(const MomentLocation place,
+                         ResolveMoment(core_, text, context_.options.now()));
+  std::vector<PurgedPath> purged;
+  {
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(purged, core_.reader().PurgedPaths());
+  }
+  return PastTree::Open(core_.store.get(), core_.identity, place, purged);
 }
 
-absl::StatusOr<std::vector<Snapshot>> Volume::Snapshots() {
+absl::StatusOr<std::vector<Snapshot>> History::Snapshots() {
   std::vector<Snapshot> snapshots;
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_RETURN_IF_ERROR(
@@ -86,7 +91,7 @@ absl::StatusOr<std::vector<Snapshot>> Volume::Snapshots() {
   return snapshots;
 }
 
-absl::StatusOr<std::optional<Snapshot>> Volume::FindSnapshot(
+absl::StatusOr<std::optional<Snapshot>> History::FindSnapshot(
     absl::string_view name) {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const auto found, core_.reader().FindSnapshot(name));
@@ -94,8 +99,8 @@ absl::StatusOr<std::optional<Snapshot>> Volume::FindSnapshot(
   return std::optional(ToSnapshot(*found));
 }
 
-absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
-                                                absl::string_view at) {
+absl::StatusOr<Snapshot> History::CreateSnapshot(absl::string_view name,
+                                                 absl::string_view at) {
   if (at == "now") {
     VARVE_ASSIGN_OR_RETURN(const auto made, CreateSnapshotNow(name));
     return made.first;
@@ -116,30 +121,48 @@ absl::StatusOr<Snapshot> Volume::CreateSnapshot(absl::string_view name,
                          .time = past->time()});
 }
 
-absl::StatusOr<std::pair<Snapshot, Stat>> Volume::CreateSnapshotNow(
+absl::StatusOr<std::pair<Snapshot, Stat>> History::CreateSnapshotNow(
     absl::string_view name) {
   VARVE_RETURN_IF_ERROR(CheckSnapshotName(name));
-  absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  absl::MutexLock commit_lock(&core_.commit_mu);
-  VARVE_RETURN_IF_ERROR(CheckNoSnapshot(name));
-  VARVE_ASSIGN_OR_RETURN(const Snapshot made,
-                         CommitSnapshot({.name = std::string(name)}));
-  // The tree does not change before commit_mu is released.
-  absl::ReaderMutexLock lock(&core_.tree_mu);
-  VARVE_ASSIGN_OR_RETURN(const InodeItem root,
-                         core_.reader().GetInode(kRootIno));
-  return std::pair(made, ToStat(root));
+  std::optional<std::pair<Snapshot, Stat>> made;
+  const auto commit = [&]() -> absl::StatusOr<bool> {
+    core_.commit_mu.AssertHeld();
+    VARVE_RETURN_IF_ERROR(CheckNoSnapshot(name));
+    VARVE_ASSIGN_OR_RETURN(const Snapshot snapshot,
+                           CommitSnapshot({.name = std::string(name)}));
+    // The tree does not change before commit_mu is released.
+    absl::ReaderMutexLock lock(&core_.tree_mu);
+    VARVE_ASSIGN_OR_RETURN(const InodeItem root,
+                           core_.reader().GetInode(kRootIno));
+    made.emplace(snapshot, ToStat(root));
+    return true;
+  };
+  const absl::Status status = CommitMoment(commit);
+  if (!made.has_value()) return status;
+  // Without the checkpoint, opening the snapshot takes longer.
+  context_.incidents.Report(status);
+  return *made;
 }
 
-absl::Status Volume::CheckNoSnapshot(absl::string_view name) {
+absl::Status History::CommitMoment(
+    absl::FunctionRef<absl::StatusOr<bool>()> commit) {
+  if (MomentNeedsCheckpoint(core_)) {
+    return WriteCheckpointOf(core_, context_.options.now(), commit);
+  }
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  absl::MutexLock commit_lock(&core_.commit_mu);
+  return commit().status();
+}
+
+absl::Status History::CheckNoSnapshot(absl::string_view name) {
   VARVE_ASSIGN_OR_RETURN(const auto taken, FindSnapshot(name));
   if (!taken.has_value()) return absl::OkStatus();
   return SystemError(EEXIST,
                      absl::StrCat("there is a snapshot '", name, "' already"));
 }
 
-absl::StatusOr<Snapshot> Volume::CommitSnapshot(Snapshot snapshot) {
-  Commit commit(core_, options_.now());
+absl::StatusOr<Snapshot> History::CommitSnapshot(Snapshot snapshot) {
+  Commit commit(core_, context_.options.now());
   if (snapshot.sequence == 0) {
     snapshot.sequence = commit.sequence();
     snapshot.time = std::max(core_.latest_time, commit.time());
@@ -149,8 +172,8 @@ absl::StatusOr<Snapshot> Volume::CommitSnapshot(Snapshot snapshot) {
   return snapshot;
 }
 
-absl::StatusOr<bool> Volume::IsKept(uint64_t sequence) {
-  for (const MomentPlace& place : core_.snapshots) {
+absl::StatusOr<bool> History::IsKept(uint64_t sequence) {
+  for (const MomentLocation& place : core_.snapshots) {
     if (place.sequence == sequence) return true;
   }
   absl::ReaderMutexLock lock(&core_.tree_mu);
@@ -158,14 +181,14 @@ absl::StatusOr<bool> Volume::IsKept(uint64_t sequence) {
   return sequence >= kept_from;
 }
 
-absl::Status Volume::ChangeSnapshot(
+absl::Status History::ChangeSnapshot(
     absl::string_view name,
     absl::FunctionRef<absl::Status(const Snapshot&, Commit&)> change) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   absl::MutexLock commit_lock(&core_.commit_mu);
   VARVE_ASSIGN_OR_RETURN(const auto found, FindSnapshot(name));
   if (!found.has_value()) return NoSnapshot(name);
-  Commit commit(core_, options_.now());
+  Commit commit(core_, context_.options.now());
   // It makes room.
   commit.UseReserve();
   commit.Add(DropSnapshot{name});
@@ -173,14 +196,14 @@ absl::Status Volume::ChangeSnapshot(
   return commit.Finish();
 }
 
-absl::Status Volume::DeleteSnapshot(absl::string_view name) {
+absl::Status History::DeleteSnapshot(absl::string_view name) {
   return ChangeSnapshot(name, [&](const Snapshot& snapshot, Commit&) {
     return snapshot.held ? HeldError(name) : absl::OkStatus();
   });
 }
 
-absl::Status Volume::RenameSnapshot(absl::string_view name,
-                                    absl::string_view new_name) {
+absl::Status History::RenameSnapshot(absl::string_view name,
+                                     absl::string_view new_name) {
   if (name == new_name) {
     VARVE_ASSIGN_OR_RETURN(const auto found, FindSnapshot(name));
     return found.has_value() ? absl::OkStatus() : NoSnapshot(name);
@@ -198,21 +221,20 @@ absl::Status Volume::RenameSnapshot(absl::string_view name,
       });
 }
 
-absl::Status Volume::HoldSnapshot(absl::string_view name, bool hold) {
+absl::Status History::HoldSnapshot(absl::string_view name, bool hold) {
   return ChangeSnapshot(name, [&](const Snapshot& snapshot, Commit& commit) {
     commit.Add(PutOf(snapshot, name, hold));
     return absl::OkStatus();
   });
 }
 
-absl::StatusOr<RestoreReport> Volume::RestoreFrom(const PastTree& past,
-                                                  const RestoreRequest& request,
-                                                  StaleNames* names) {
+absl::StatusOr<RestoreReport> History::RestoreFrom(
+    const PastTree& past, const RestoreRequest& request, StaleNames* names) {
   absl::MutexLock commit_lock(&core_.commit_mu);
   Restorer restorer(core_, past, request);
   VARVE_RETURN_IF_ERROR(restorer.Plan(core_.next_ino));
   if (request.dry_run || restorer.empty()) return restorer.report();
-  Commit commit(core_, options_.now());
+  Commit commit(core_, context_.options.now());
   for (uint64_t i = 0; i < restorer.new_inodes(); ++i) commit.NewIno();
   restorer.AddTo(commit);
   VARVE_RETURN_IF_ERROR(commit.Finish());
@@ -220,7 +242,7 @@ absl::StatusOr<RestoreReport> Volume::RestoreFrom(const PastTree& past,
   return restorer.report();
 }
 
-absl::StatusOr<RestoreReport> Volume::Restore(const RestoreRequest& request) {
+absl::StatusOr<RestoreReport> History::Restore(const RestoreRequest& request) {
   if (read_only()) return PosixError(EROFS);
   StaleNames names;
   const auto report = [&]() -> absl::StatusOr<RestoreReport> {
@@ -230,66 +252,108 @@ absl::StatusOr<RestoreReport> Volume::Restore(const RestoreRequest& request) {
     return RestoreFrom(*past, request, &names);
   }();
   VARVE_RETURN_IF_ERROR(report.status());
-  std::function<void(const StaleNames&)> on_stale;
-  {
-    absl::MutexLock lock(&stale_mu_);
-    on_stale = on_names_stale_;
-  }
-  if (on_stale && !names.empty()) on_stale(names);
+  if (!names.empty()) context_.tell_stale(names);
   return report;
 }
 
-absl::StatusOr<HistoryPolicy> Volume::GetHistoryPolicy() {
+absl::StatusOr<MomentsWithPath> History::FindMomentsWith(
+    absl::string_view path) {
+  if (!IsValidPath(path)) {
+    return SystemError(EINVAL, absl::StrCat("'", path,
+                                            "' is no path below the root of "
+                                            "the tree"));
+  }
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  return FindMomentsWithPath(core_, path);
+}
+
+absl::StatusOr<MomentsWithPath> History::Purge(absl::string_view path) {
+  if (read_only()) return PosixError(EROFS);
+  VARVE_ASSIGN_OR_RETURN(const MomentsWithPath found, FindMomentsWith(path));
+  if (found.none_past()) {
+    return SystemError(ENOENT,
+                       absl::StrCat("no moment of the past has '", path, "'"));
+  }
+  {
+    absl::ReaderMutexLock relocation(&core_.relocation_mu);
+    VARVE_RETURN_IF_ERROR(
+        CommitPurge(core_, path, found.in_window, context_.options.now()));
+  }
+  // The window begins anew with a checkpoint. On a full disk, it begins with
+  // the next one that there is room for.
+  context_.incidents.Report(WriteCheckpoint(core_, context_.options.now()));
+  return found;
+}
+
+absl::StatusOr<HistoryPolicy> History::GetPolicy() {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   return PolicyOf(core_);
 }
 
-absl::StatusOr<uint64_t> Volume::KeptFrom() {
+absl::StatusOr<uint64_t> History::KeptFrom() {
   absl::ReaderMutexLock lock(&core_.tree_mu);
   return core_.reader().KeptFrom();
 }
 
-absl::Status Volume::SetHistoryPolicy(const HistoryPolicy& policy) {
+absl::Status History::SetPolicy(const HistoryPolicy& policy) {
   absl::MutexLock commit_lock(&core_.commit_mu);
   const std::string text = policy.Text();
-  Commit commit(core_, options_.now());
-  commit.Add(SetPolicy{text});
+  Commit commit(core_, context_.options.now());
+  commit.Add(fs::SetPolicy{text});
   return commit.Finish();
 }
 
-absl::Status Volume::ApplyHistoryPolicy() {
+absl::Status History::ApplyPolicy() {
   if (read_only()) return PosixError(EROFS);
-  absl::ReaderMutexLock relocation(&core_.relocation_mu);
   absl::MutexLock lock(&automatic_mu_);
-  return UpdateAutomaticSnapshots(core_, options_.now(), newest_automatic_);
+  return CommitMoment([this]() -> absl::StatusOr<bool> {
+    automatic_mu_.AssertHeld();
+    core_.commit_mu.AssertHeld();
+    return UpdateAutomaticSnapshots(core_, context_.options.now(),
+                                    newest_automatic_);
+  });
 }
 
-absl::StatusOr<HistoryPlan> Volume::PlanKept() {
-  if (opened_.past_is_lost) {
+absl::StatusOr<HistoryPlan> History::PlanKept() {
+  if (context_.opened.past_is_lost) {
     absl::MutexLock lock(&core_.commit_mu);
     return HistoryPlan{.kept_from = core_.last_sequence,
                        .begin = core_.store->tail()};
   }
   VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
                          BoundHistory(core_, /*forget=*/false));
-  return PlanHistory(core_, options_.now(), bounds);
+  return PlanHistory(core_, context_.options.now(), bounds);
 }
 
-absl::StatusOr<uint64_t> Volume::ForEachPastExtent(
+absl::StatusOr<uint64_t> History::ForEachPastExtent(
     absl::FunctionRef<void(const Extent&)> visit) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   VARVE_ASSIGN_OR_RETURN(const HistoryPlan plan, PlanKept());
-  VARVE_RETURN_IF_ERROR(
-      KeptTrees(core_.store.get(), &core_.identity, plan.PlacesBefore())
-          .ForEachExtent([&](const Extent& extent) {
-            visit(extent);
-            return true;
-          }));
+  VARVE_RETURN_IF_ERROR(KeptTrees(core_.store.get(), &core_.identity,
+                                  plan.PlacesBefore(), plan.purged)
+                            .ForEachExtent([&](const Extent& extent) {
+                              visit(extent);
+                              return true;
+                            }));
   return plan.begin;
 }
 
-absl::StatusOr<HistoryUsage> Volume::GetHistoryUsage() {
-  VARVE_ASSIGN_OR_RETURN(const StoreStatistics statistics, GetStatistics());
+absl::StatusOr<HistorySums> History::GetSums() {
+  VARVE_ASSIGN_OR_RETURN(const StoreStatistics statistics,
+                         context_.statistics());
+  HistorySums sums = {.bytes = statistics.history_bytes};
+  absl::ReaderMutexLock lock(&core_.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(sums.kept_from, core_.reader().KeptFrom());
+  VARVE_RETURN_IF_ERROR(core_.reader().ForEachSnapshot([&](const auto&) {
+    ++sums.snapshots;
+    return true;
+  }));
+  return sums;
+}
+
+absl::StatusOr<HistoryUsage> History::GetUsage() {
+  VARVE_ASSIGN_OR_RETURN(const StoreStatistics statistics,
+                         context_.statistics());
   HistoryUsage usage = {.allocated = statistics.allocated_bytes,
                         .live = statistics.live_bytes};
   VARVE_ASSIGN_OR_RETURN(const std::vector<Snapshot> snapshots, Snapshots());
@@ -314,7 +378,7 @@ absl::StatusOr<HistoryUsage> Volume::GetHistoryUsage() {
   return usage;
 }
 
-absl::Status Volume::ReadLog(
+absl::Status History::ReadLog(
     uint64_t from,
     absl::FunctionRef<absl::StatusOr<bool>(const LoggedCommit&)> visit) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
@@ -333,7 +397,7 @@ absl::Status Volume::ReadLog(
       .ForEach(visit);
 }
 
-absl::Status Volume::Diff(
+absl::Status History::Diff(
     absl::string_view before, absl::string_view after, absl::string_view below,
     absl::FunctionRef<absl::StatusOr<bool>(const PathDifference&)> visit) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
