@@ -8,7 +8,7 @@
 //   .varve/unnamed/      the store's entries that have no name, read-only, each
 //                        under the 16 hex digits of its key hash; moving one
 //                        into the tree names it
-//   .varve/snapshots/, at/, gmt/    past trees; see HistoryDirectory
+//   .varve/snapshots/, at/, gmt/, deleted/    the past; see HistoryDirectory
 //
 // Thread-safe.
 

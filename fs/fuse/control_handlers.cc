@@ -34,7 +34,7 @@ void ReplyAttributes(FuseContext& context, Request& request, fuse_ino_t ino) {
   }
   const absl::StatusOr<Stat> stat =
       context.control.history().GetAttributes(ino);
-  if (!HistoryDirectory::IsPast(ino)) return request.ReplyUncached(stat);
+  if (!HistoryDirectory::IsConstant(ino)) return request.ReplyUncached(stat);
   request.Reply(stat);
 }
 
@@ -47,8 +47,8 @@ void LookupInControl(FuseContext& context, EntryRequest& request,
   }
   const absl::StatusOr<Stat> stat =
       context.control.history().Lookup(parent, name);
-  if (!HistoryDirectory::IsPast(parent) ||
-      (stat.ok() && !HistoryDirectory::IsPast(stat->ino))) {
+  if (!HistoryDirectory::IsConstant(parent) ||
+      (stat.ok() && !HistoryDirectory::IsConstant(stat->ino))) {
     return request.ReplyUncached(stat);
   }
   if (!stat.ok() && ErrnoOf(stat.status()) == ENOENT) {
@@ -91,10 +91,11 @@ void ReadDirectoryPlusInControl(FuseContext& context, ListingRequest& request,
                                 fuse_ino_t ino, size_t size, off_t offset,
                                 struct fuse_file_info*) {
   using Form = ListingRequest::Form;
-  request.Begin(size, HistoryDirectory::IsPast(ino) ? Form::kWithAttributes
-                      : HistoryDirectory::Owns(ino)
-                          ? Form::kWithoutAttributes
-                          : Form::kWithUncachedAttributes);
+  const bool has_attributes =
+      HistoryDirectory::IsPast(ino) || !HistoryDirectory::Owns(ino);
+  request.Begin(size, HistoryDirectory::IsConstant(ino) ? Form::kWithAttributes
+                      : has_attributes ? Form::kWithUncachedAttributes
+                                       : Form::kWithoutAttributes);
   ListInControl(context, request, ino, offset, /*reference=*/true);
 }
 
@@ -163,8 +164,7 @@ void ReadInControl(FuseContext& context, DataRequest& request, fuse_ino_t ino,
   if (file.past.has_value()) {
     const ReadSections::Section answering(context.volume.answers());
     return ReplyBytes(context, request,
-                      context.volume.past_files().Read(
-                          file.past->moment, file.past->ino, from, size),
+                      context.control.history().Read(*file.past, from, size),
                       ino);
   }
   if (file.key_hash.has_value()) {
@@ -181,9 +181,8 @@ void SeekInControl(FuseContext& context, OffsetRequest& request, fuse_ino_t,
                    off_t offset, int whence, struct fuse_file_info* info) {
   const auto& file = FileOf<OpenControlFile>(info);
   if (!file.past.has_value()) return request.Fail(PosixError(EINVAL));
-  request.Reply(
-      context.volume.past_files().Seek(file.past->moment, file.past->ino,
-                                       static_cast<uint64_t>(offset), whence));
+  request.Reply(context.control.history().Seek(
+      *file.past, static_cast<uint64_t>(offset), whence));
 }
 
 void ReleaseInControl(FuseContext&, DoneRequest& request, fuse_ino_t,

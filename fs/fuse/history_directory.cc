@@ -57,6 +57,18 @@ std::optional<uint64_t> HistoryDirectory::DirectoryNamed(
   return kSnapshots + static_cast<uint64_t>(it - std::begin(kNames));
 }
 
+std::optional<uint64_t> HistoryDirectory::DeletedId(uint64_t ino) {
+  if (ino == kDeleted) return DeletedFiles::kRoot;
+  if (!IsPast(ino) || IsConstant(ino)) return std::nullopt;
+  return ino & ~(kPast | kIsDeleted);
+}
+
+Stat HistoryDirectory::AsDeleted(Stat stat) {
+  stat.ino = stat.ino == DeletedFiles::kRoot ? kDeleted
+                                             : stat.ino | kPast | kIsDeleted;
+  return stat;
+}
+
 Stat HistoryDirectory::DirectoryStat(uint64_t ino) {
   Stat stat{.ino = ino, .attributes = {.mode = S_IFDIR | 0555}, .nlink = 2};
   stat.attributes.size = 4096;
@@ -122,6 +134,8 @@ void HistoryDirectory::Reference(const View& view) {
 }
 
 void HistoryDirectory::Forget(uint64_t ino, uint64_t count) {
+  // Numbers of what is deleted are not used again.
+  if (!IsConstant(ino)) return;
   absl::MutexLock lock(&mu_);
   const auto it = views_.find((ino >> kTreeBits) % kMostViews);
   if (it == views_.end()) return;
@@ -140,6 +154,7 @@ void HistoryDirectory::ForgetTrees() {
 
 absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Find(
     uint64_t ino) {
+  if (const auto id = DeletedId(ino)) return PastInode{.ino = *id};
   VARVE_ASSIGN_OR_RETURN(const View view, FindView(ino));
   return PastInode{.moment = view.moment, .ino = ino & kTreeMask};
 }
@@ -147,26 +162,46 @@ absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Find(
 absl::StatusOr<HistoryDirectory::PastInode> HistoryDirectory::Open(
     uint64_t ino) {
   VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
-  VARVE_RETURN_IF_ERROR(
-      volume_.past_files().GetAttributes(past.moment, past.ino).status());
+  VARVE_RETURN_IF_ERROR(GetAttributes(ino).status());
   return past;
 }
 
 absl::StatusOr<std::string> HistoryDirectory::ReadSymlink(uint64_t ino) {
   VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  if (past.moment == 0) return volume_.deleted_files().ReadSymlink(past.ino);
   return volume_.past_files().ReadSymlink(past.moment, past.ino);
 }
 
 absl::StatusOr<std::string> HistoryDirectory::GetXattr(uint64_t ino,
                                                        absl::string_view name) {
   VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  if (past.moment == 0) return volume_.deleted_files().GetXattr(past.ino, name);
   return volume_.past_files().GetXattr(past.moment, past.ino, name);
 }
 
 absl::StatusOr<std::string> HistoryDirectory::ListXattrs(uint64_t ino,
                                                          bool trusted) {
   VARVE_ASSIGN_OR_RETURN(const PastInode past, Find(ino));
+  if (past.moment == 0)
+    return volume_.deleted_files().ListXattrs(past.ino, trusted);
   return volume_.past_files().ListXattrs(past.moment, past.ino, trusted);
+}
+
+absl::StatusOr<ReadReply> HistoryDirectory::Read(const PastInode& past,
+                                                 uint64_t offset,
+                                                 uint64_t size) {
+  if (past.moment == 0) {
+    return volume_.deleted_files().Read(past.ino, offset, size);
+  }
+  return volume_.past_files().Read(past.moment, past.ino, offset, size);
+}
+
+absl::StatusOr<uint64_t> HistoryDirectory::Seek(const PastInode& past,
+                                                uint64_t offset, int whence) {
+  if (past.moment == 0) {
+    return volume_.deleted_files().Seek(past.ino, offset, whence);
+  }
+  return volume_.past_files().Seek(past.moment, past.ino, offset, whence);
 }
 
 absl::StatusOr<Stat> HistoryDirectory::In(const View& view, Stat stat) {
@@ -232,6 +267,11 @@ absl::StatusOr<uint64_t> HistoryDirectory::FindAgo(absl::string_view name,
 
 absl::StatusOr<Stat> HistoryDirectory::Lookup(uint64_t parent,
                                               absl::string_view name) {
+  if (const auto id = DeletedId(parent)) {
+    VARVE_ASSIGN_OR_RETURN(const Stat stat,
+                           volume_.deleted_files().Lookup(*id, name));
+    return AsDeleted(stat);
+  }
   if (IsPast(parent)) {
     VARVE_ASSIGN_OR_RETURN(const View view, FindView(parent));
     const uint64_t ino = parent & kTreeMask;
@@ -256,6 +296,11 @@ absl::StatusOr<Stat> HistoryDirectory::Lookup(uint64_t parent,
 }
 
 absl::StatusOr<Stat> HistoryDirectory::GetAttributes(uint64_t ino) {
+  if (const auto id = DeletedId(ino)) {
+    VARVE_ASSIGN_OR_RETURN(const Stat stat,
+                           volume_.deleted_files().GetAttributes(*id));
+    return AsDeleted(stat);
+  }
   if (!IsPast(ino)) return DirectoryStat(ino);
   VARVE_ASSIGN_OR_RETURN(const View view, FindView(ino));
   VARVE_ASSIGN_OR_RETURN(const Stat stat, volume_.past_files().GetAttributes(
@@ -278,6 +323,17 @@ absl::Status HistoryDirectory::ReadPast(
         return true;
       }));
   return status;
+}
+
+absl::Status HistoryDirectory::ReadDeleted(
+    uint64_t id, uint64_t cookie,
+    const std::function<bool(const Volume::Entry&)>& visit) {
+  return volume_.deleted_files().ReadDirectory(
+      id, cookie, [&](absl::string_view name, const Stat& stat, uint64_t next) {
+        Stat shown = AsDeleted(stat);
+        if (name == ".." && id == DeletedFiles::kRoot) shown.ino = parent_;
+        return visit({name, shown, next});
+      });
 }
 
 absl::StatusOr<std::vector<std::string>> HistoryDirectory::GmtNames() {
@@ -315,6 +371,7 @@ absl::StatusOr<std::vector<std::string>> HistoryDirectory::ListedIn(
 absl::Status HistoryDirectory::ReadDirectory(
     uint64_t ino, uint64_t cookie, bool reference,
     const std::function<bool(const Volume::Entry&)>& visit) {
+  if (const auto id = DeletedId(ino)) return ReadDeleted(*id, cookie, visit);
   if (IsPast(ino)) {
     VARVE_ASSIGN_OR_RETURN(const View view, FindView(ino));
     return ReadPast(view, ino & kTreeMask, cookie, reference, visit);

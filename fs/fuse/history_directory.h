@@ -6,13 +6,16 @@
 //                            TIME as history/moment_names.h has it
 //   .varve/gmt/@GMT-…        the same, as Samba asks for it; snapshots are
 //                            listed, and the window's hours and days
+//   .varve/deleted           the names that some moment has and the present has
+//                            not: see volume/deleted_files.h
 //
 // The trees are read-only. Each look-up of a name in these three directories
 // shows the tree under inode numbers of its own: so no file in it is taken for
 // a hard link of another, and no directory has two names. The kernel may cache
-// what is in a tree, as it never changes, but not how one gets there. A span
-// such as 2h means the same moment while somebody works with it, so that a copy
-// of such a tree is the copy of one moment.
+// what is in a tree, as it never changes, but not how one gets there. Of what
+// is deleted, it may cache the content of files alone. A span such as 2h means
+// the same moment while somebody works with it, so that a copy of such a tree
+// is the copy of one moment.
 //
 // Thread-safe.
 
@@ -32,26 +35,35 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "fs/content/content_reader.h"
 #include "fs/volume/volume.h"
 
 namespace varve::fs {
 
 class HistoryDirectory {
  public:
-  // The inode numbers of the three directories begin here.
+  // The inode numbers of the four directories begin here.
   static constexpr uint64_t kSnapshots = kMaxId + 16;
   static constexpr uint64_t kAt = kSnapshots + 1;
   static constexpr uint64_t kGmt = kSnapshots + 2;
+  static constexpr uint64_t kDeleted = kSnapshots + 3;
 
-  // Whether the inode belongs to a past tree.
-  static bool IsPast(uint64_t ino) { return (ino & kPast) != 0; }
-  // Whether it does, or is one of the three directories.
-  static bool Owns(uint64_t ino) {
-    return IsPast(ino) || (ino >= kSnapshots && ino <= kGmt);
+  // Whether the inode belongs to a past tree, or is deleted.
+  static bool IsPast(uint64_t ino) {
+    return (ino & kPast) != 0 || ino == kDeleted;
   }
-  // The names of the three, in the order of their numbers.
-  static constexpr absl::string_view kNames[] = {"snapshots", "at", "gmt"};
-  // The directory of this name in `.varve`; nothing if it is none of the three.
+  // Whether nothing about it ever changes, so that the kernel may cache it.
+  static bool IsConstant(uint64_t ino) {
+    return (ino & (kPast | kIsDeleted)) == kPast;
+  }
+  // Whether it is past, or is one of the four directories.
+  static bool Owns(uint64_t ino) {
+    return IsPast(ino) || (ino >= kSnapshots && ino <= kDeleted);
+  }
+  // The names of the four, in the order of their numbers.
+  static constexpr absl::string_view kNames[] = {"snapshots", "at", "gmt",
+                                                 "deleted"};
+  // The directory of this name in `.varve`; nothing if it is none of the four.
   static std::optional<uint64_t> DirectoryNamed(absl::string_view name);
 
   // `parent` is the inode number of `.varve`.
@@ -68,20 +80,26 @@ class HistoryDirectory {
   absl::Status ReadDirectory(
       uint64_t ino, uint64_t cookie, bool reference,
       const std::function<bool(const Volume::Entry&)>& visit);
-  // An inode of a past tree, as PastFiles names it.
+  // An inode of a past tree, as PastFiles names it; or if `moment` is 0, which
+  // is the number of none, what DeletedFiles names `ino`.
   struct PastInode {
     uint64_t moment = 0;
     uint64_t ino = 0;
   };
-  // For inodes of past trees: as the functions of PastFiles. ESTALE also after
-  // a remount. Open() is where it is noticed that the moment is not kept any
-  // more, as the kernel may have everything else.
+  // For inodes that are past: as the functions of PastFiles and DeletedFiles.
+  // ESTALE also after a remount. Open() is where it is noticed that the moment
+  // is not kept any more, as the kernel may have everything else.
   absl::StatusOr<PastInode> Open(uint64_t ino);
   absl::StatusOr<std::string> ReadSymlink(uint64_t ino);
   absl::StatusOr<std::string> GetXattr(uint64_t ino, absl::string_view name);
   absl::StatusOr<std::string> ListXattrs(uint64_t ino, bool trusted);
+  absl::StatusOr<ReadReply> Read(const PastInode& past, uint64_t offset,
+                                 uint64_t size);
+  absl::StatusOr<uint64_t> Seek(const PastInode& past, uint64_t offset,
+                                int whence);
 
-  // Removes `count` references of the kernel to an inode of a past tree.
+  // Removes `count` references of the kernel to an inode that is past. What is
+  // deleted needs none.
   // Lookup(), MakeDirectory() and ReadDirectory() add one for each inode that
   // they return.
   void Forget(uint64_t ino, uint64_t count) ABSL_LOCKS_EXCLUDED(mu_);
@@ -95,17 +113,24 @@ class HistoryDirectory {
                       unsigned flags);
 
  private:
-  // Inode numbers of past trees: kPast, 22 bits for the view, and 40 for the
-  // number in the tree.
+  // Inode numbers of past trees: kPast, 21 bits for the view, and 40 for the
+  // number in the tree. Those of what is deleted: kPast, kIsDeleted, and the
+  // number that it has in DeletedFiles.
   static constexpr uint64_t kPast = uint64_t{1} << 62;
+  static constexpr uint64_t kIsDeleted = uint64_t{1} << 61;
   static constexpr int kTreeBits = 40;
   static constexpr uint64_t kTreeMask = (uint64_t{1} << kTreeBits) - 1;
-  static constexpr uint64_t kMostViews = uint64_t{1} << 22;
+  static constexpr uint64_t kMostViews = uint64_t{1} << 21;
+
+  // The number that DeletedFiles has for the inode; nothing if that is not
+  // deleted. And the other way round.
+  static std::optional<uint64_t> DeletedId(uint64_t ino);
+  static Stat AsDeleted(Stat stat);
 
   // A tree under a name. It lives as long as the kernel knows inodes of it.
   struct View {
     uint64_t number = 0;
-    uint64_t parent = 0;  // one of the three directories
+    uint64_t parent = 0;  // one of the directories
     uint64_t moment = 0;
     // Tells views apart that have the same number one after the other, also
     // those of an earlier mount: it goes into the generation of all inodes.
@@ -142,7 +167,10 @@ class HistoryDirectory {
   absl::Status ReadPast(const View& view, uint64_t ino, uint64_t cookie,
                         bool reference,
                         const std::function<bool(const Volume::Entry&)>& visit);
-  // The names in one of the three directories.
+  absl::Status ReadDeleted(
+      uint64_t id, uint64_t cookie,
+      const std::function<bool(const Volume::Entry&)>& visit);
+  // The names in one of the first three directories.
   absl::StatusOr<std::vector<std::string>> ListedIn(uint64_t ino);
   absl::StatusOr<std::vector<std::string>> GmtNames();
 

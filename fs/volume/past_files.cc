@@ -149,14 +149,7 @@ absl::StatusOr<std::string> PastFiles::ReadSymlink(uint64_t moment,
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   VARVE_ASSIGN_OR_RETURN(const auto past, Use(moment));
   VARVE_ASSIGN_OR_RETURN(const InodeItem inode, GetInode(*past, ino));
-  if (!inode.is_symlink()) return PosixError(EINVAL);
-  if (inode.attributes.size > kMaxTargetSize) {
-    return DamageError("the target of a symlink is too long");
-  }
-  VARVE_ASSIGN_OR_RETURN(
-      const ReadReply target,
-      content_.ReadFrom(past->reader(), ino, 0, kMaxTargetSize, nullptr));
-  return target.Copy();
+  return ReadTarget(content_, past->reader(), inode);
 }
 
 absl::StatusOr<std::string> PastFiles::GetXattr(uint64_t moment, uint64_t ino,
@@ -191,12 +184,29 @@ absl::StatusOr<ReadReply> PastFiles::Read(uint64_t moment, uint64_t ino,
 
 absl::StatusOr<uint64_t> PastFiles::Seek(uint64_t moment, uint64_t ino,
                                          uint64_t offset, int whence) {
-  if (whence != SEEK_DATA && whence != SEEK_HOLE) return PosixError(EINVAL);
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   VARVE_ASSIGN_OR_RETURN(const auto past, Use(moment));
   VARVE_ASSIGN_OR_RETURN(const InodeItem inode, GetInode(*past, ino));
+  return SeekIn(past->reader(), inode, offset, whence);
+}
+
+absl::StatusOr<std::string> ReadTarget(ContentReader& content,
+                                       const TreeReader& tree,
+                                       const InodeItem& inode) {
+  if (!inode.is_symlink()) return PosixError(EINVAL);
+  if (inode.attributes.size > kMaxTargetSize) {
+    return DamageError("the target of a symlink is too long");
+  }
+  VARVE_ASSIGN_OR_RETURN(
+      const ReadReply target,
+      content.ReadFrom(tree, inode.ino, 0, kMaxTargetSize, nullptr));
+  return target.Copy();
+}
+
+absl::StatusOr<uint64_t> SeekIn(const TreeReader& tree, const InodeItem& inode,
+                                uint64_t offset, int whence) {
+  if (whence != SEEK_DATA && whence != SEEK_HOLE) return PosixError(EINVAL);
   if (offset >= inode.attributes.size) return PosixError(ENXIO);
-  const TreeReader& tree = past->reader();
   if (whence == SEEK_HOLE) return tree.NextHole(inode, offset);
   VARVE_ASSIGN_OR_RETURN(const uint64_t data, tree.NextData(inode, offset));
   if (data >= inode.attributes.size) return PosixError(ENXIO);

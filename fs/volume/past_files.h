@@ -114,6 +114,17 @@ class PastFiles {
   std::list<std::shared_ptr<OpenMoment>> open_ ABSL_GUARDED_BY(mu_);
 };
 
+// What the two kinds of former files share. `inode` is one of `tree`, whose
+// content is not reclaimed meanwhile.
+
+// The target of a symlink; EINVAL if it is none.
+absl::StatusOr<std::string> ReadTarget(ContentReader& content,
+                                       const TreeReader& tree,
+                                       const InodeItem& inode);
+// As PastFiles::Seek().
+absl::StatusOr<uint64_t> SeekIn(const TreeReader& tree, const InodeItem& inode,
+                                uint64_t offset, int whence);
+
 }  // namespace varve::fs
 
 #endif  // VARVE_FS_VOLUME_PAST_FILES_H_

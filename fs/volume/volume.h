@@ -51,6 +51,7 @@
 #include "fs/log/past_tree.h"
 #include "fs/tree/tree_difference.h"
 #include "fs/volume/attribute_changes.h"
+#include "fs/volume/deleted_files.h"
 #include "fs/volume/file_watch.h"
 #include "fs/volume/history.h"
 #include "fs/volume/inodes_in_use.h"
@@ -259,6 +260,8 @@ class Volume {
   History& history() { return history_; }
   // The files and directories of past moments.
   PastFiles& past_files() { return past_files_; }
+  // What has been deleted.
+  DeletedFiles& deleted_files() { return deleted_files_; }
 
   // --- For tools ---
 
@@ -337,6 +340,7 @@ class Volume {
   AttributeChanges attributes_{core_, open_files_, inodes_, options_};
   FileWatch file_watch_{core_, incidents_};
   PastFiles past_files_{core_, reader_};
+  DeletedFiles deleted_files_{core_, reader_};
   History history_{
       {.core = core_,
        .options = options_,

@@ -79,6 +79,13 @@ TEST_F(VolumePurgeTest, APathIsGoneFromAllMomentsAtOnce) {
   const std::string now = Dump();
   // A tree that is open already changes, too.
   EXPECT_EQ(ReadAt("one", "secret"), "password");
+  const auto lookup_deleted = [this] {
+    return volume()
+        .deleted_files()
+        .Lookup(DeletedFiles::kRoot, "secret")
+        .status();
+  };
+  EXPECT_THAT(lookup_deleted(), IsOk());
 
   const auto purged = volume().history().Purge("secret");
   ASSERT_THAT(purged, IsOk());
@@ -89,6 +96,7 @@ TEST_F(VolumePurgeTest, APathIsGoneFromAllMomentsAtOnce) {
   for (const bool reopened : {false, true}) {
     SCOPED_TRACE(reopened);
     EXPECT_EQ(ReadAt("one", "secret"), absl::StrCat("errno ", ENOENT));
+    EXPECT_THAT(lookup_deleted(), HasErrno(ENOENT));
     EXPECT_EQ(ReadAt("one", "other"), "stays");
     EXPECT_EQ(DumpAt(absl::StrCat("seq:", in_window)).find("secret"),
               std::string::npos);
