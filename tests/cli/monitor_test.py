@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import unittest
 
 from tests.cli.mount_command_test import (
@@ -24,6 +25,33 @@ DASHBOARD = pathlib.Path("docs/grafana.json").absolute()
 
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)')
 LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
+
+
+def queries():
+    """The expressions of all panels of the dashboard."""
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    return [target["expr"] for panel in panels for target in panel["targets"]]
+
+
+def find_promtool(add_cleanup):
+    """Its path: where it is installed, or from Debian's package; empty if there is none."""
+    if installed := shutil.which("promtool"):
+        return installed
+    if shutil.which("apt-get") is None or shutil.which("dpkg") is None:
+        return ""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="varve-promtool-", dir="/tmp"))
+    add_cleanup(shutil.rmtree, folder)
+    # Without a mirror the timeouts of apt would add up to minutes.
+    apt = ["apt-get", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20",
+           "-o", "APT::Sandbox::User=root", "download", "prometheus"]
+    try:
+        subprocess.run(apt, cwd=folder, check=True, timeout=120,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        return ""
+    (package,) = folder.glob("prometheus_*.deb")
+    run("dpkg", "-x", package, folder / "root")
+    return str(folder / "root/usr/bin/promtool")
 
 
 class Metrics:
@@ -99,6 +127,8 @@ class MonitorTest(MountTest):
 
 
 class OfAMount(MonitorTest):
+    promtool_path = None  # unknown
+
     def test_figures_follow_what_happens(self):
         self.mount("-o", "compact=never")
         before = self.metrics()
@@ -173,15 +203,40 @@ class OfAMount(MonitorTest):
             self.assertEqual(buckets[-1][1], now(name + "_count", **dict(labels)))
         self.assertGreater(now("varve_request_duration_seconds_sum", op="create"), 0)
 
+    def promtool(self, *arguments, text=b""):
+        """What it says; its exit status has to be 0."""
+        if OfAMount.promtool_path is None:
+            OfAMount.promtool_path = find_promtool(self.addClassCleanup)
+        if not OfAMount.promtool_path:
+            self.skipTest("prometheus is not installed, and apt-get cannot download it")
+        result = subprocess.run([OfAMount.promtool_path, *map(str, arguments)], input=text,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        self.assertEqual(result.returncode, 0, result.stdout.decode())
+        return result.stdout.decode()
+
     def test_promtool_has_nothing_to_say(self):
-        if shutil.which("promtool") is None:
-            self.skipTest("prometheus is not installed")
         self.mount()
         (self.mnt / "file").write_text("x")
+        self.assertRaises(OSError, os.getxattr, self.mnt / "file", "user.none")
         text = (self.mnt / ".varve/metrics").read_bytes()
-        result = subprocess.run(["promtool", "check", "metrics"], input=text,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        self.assertEqual((result.returncode, result.stdout), (0, b""))
+        self.assertEqual(self.promtool("check", "metrics", text=text), "")
+
+    def test_promtool_understands_the_dashboard(self):
+        # As Grafana fills them in. JSON is YAML.
+        variables = {"$job": "varve", "$instance": ".+", "$__rate_interval": "1m"}
+        rules = []
+        for query in queries():
+            for name, value in variables.items():
+                query = query.replace(name, value)
+            self.assertNotIn("$", query)
+            rules.append({"record": "panel:query:%d" % len(rules), "expr": query})
+        file = self.folder / "rules.yml"
+        file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+        self.assertIn("%d rules found" % len(rules), self.promtool("check", "rules", file))
+        rules[0]["expr"] += ")"
+        file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+        with self.assertRaisesRegex(AssertionError, "could not parse expression"):
+            self.promtool("check", "rules", file)
 
     def test_the_document_lists_what_there_is(self):
         self.mount()
@@ -202,9 +257,7 @@ class OfAMount(MonitorTest):
             name + suffix for name, kind in now.types.items() if kind == "histogram"
             for suffix in ("_bucket", "_sum", "_count")}
         text = DASHBOARD.read_text()
-        panels = json.loads(text)["panels"]
-        queries = [target["expr"] for panel in panels for target in panel["targets"]]
-        asked_for = set(re.findall(r"\b(?:varve|process)_[a-z_]+", " ".join(queries)))
+        asked_for = set(re.findall(r"\b(?:varve|process)_[a-z_]+", " ".join(queries())))
         self.assertGreater(len(asked_for), 20)
         self.assertEqual(asked_for - known, set())
         self.assertEqual(set(re.findall(r"label_values\((\w+)", text)), {"varve_build_info"})
