@@ -21,6 +21,8 @@ DOCUMENTS = pathlib.Path("tools/varve").absolute()  # among the runfiles
 HELPER = DOCUMENTS / "man/mount.varve.8"
 PAGES = sorted((DOCUMENTS / "man").glob("*.1"))
 COMPLETIONS = DOCUMENTS / "completions"
+README = pathlib.Path("README.md").absolute()
+CONCEPTS = [pathlib.Path("docs/man/varve.%d" % section).absolute() for section in (5, 7)]
 
 
 def commands(*verb):
@@ -100,6 +102,30 @@ class Manual(unittest.TestCase):
             number = re.match(r" +(\d+)  \S", line)
             if number:
                 self.assertRegex(text, r"(?m)^%s\t" % number.group(1))
+
+
+class Readme(unittest.TestCase):
+    def test_its_table_has_each_verb(self):
+        section = README.read_text(encoding="utf-8").partition("\n## Commands\n")[2]
+        table = re.findall(r"^\| (`varve .*?`.*?) \|", section.partition("\n## ")[0], re.MULTILINE)
+        # `varve check STORE`, or one verb after the other: `varve ls`, `get`, `put`.
+        listed = {re.sub(r"^varve ", "", name).split()[0]
+                  for row in table for name in re.findall(r"`([^`]+)`", row)}
+        self.assertEqual(set(commands()) - {"help"} - listed, set())
+
+
+class Concepts(unittest.TestCase):
+    def test_pages_that_are_named_exist(self):
+        for page in CONCEPTS:
+            text = re.sub(r"\\-", "-", page.read_text(encoding="utf-8"))
+            named = set(re.findall(r"^\.BR varve-(\w+) \(1\)", text, re.MULTILINE))
+            self.assertEqual(named - set(commands()), set(), page)
+        self.assertIn(".SS History, moments and policies\n", CONCEPTS[1].read_text())
+
+    def test_they_have_no_warnings(self):
+        for page in CONCEPTS:
+            result = run("groff", "-ww", "-t", "-man", "-Tutf8", "-z", page)
+            self.assertEqual(result.stderr + result.stdout, b"")
 
 
 class CompletionTest(unittest.TestCase):
