@@ -1,7 +1,9 @@
 #include "engine/io/lock_holder.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <fstream>
 #include <memory>
@@ -42,14 +44,22 @@ bool ListsOfdLock(const std::string& fdinfo_path) {
   return false;
 }
 
+// What the kernel knows of the file. Any process may have files open of a mount
+// whose daemon hangs, and must not be asked: that would hang, too.
+bool IsFile(const std::string& path, const struct stat& wanted) {
+  struct statx info = {};
+  return statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+               STATX_INO, &info) == 0 &&
+         info.stx_ino == wanted.st_ino &&
+         makedev(info.stx_dev_major, info.stx_dev_minor) == wanted.st_dev;
+}
+
 bool HoldsLock(pid_t pid, const struct stat& wanted) {
   const std::string process = absl::StrCat("/proc/", pid);
   const Directory descriptors(opendir(absl::StrCat(process, "/fd").c_str()));
   if (descriptors == nullptr) return false;
   while (const std::optional<int> fd = NextNumber(descriptors.get())) {
-    struct stat info;
-    if (stat(absl::StrCat(process, "/fd/", *fd).c_str(), &info) == 0 &&
-        info.st_dev == wanted.st_dev && info.st_ino == wanted.st_ino &&
+    if (IsFile(absl::StrCat(process, "/fd/", *fd), wanted) &&
         ListsOfdLock(absl::StrCat(process, "/fdinfo/", *fd))) {
       return true;
     }

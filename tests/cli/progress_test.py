@@ -105,6 +105,19 @@ def has_threads(count):
     return lambda pid: len(os.listdir("/proc/%d/task" % pid)) >= count
 
 
+class NthThread:
+    """Whether a thread is alive that is the nth, or a later one, which has been seen."""
+
+    def __init__(self, number):
+        self.number = number
+        self.seen = set()
+
+    def __call__(self, pid):
+        alive = set(os.listdir("/proc/%d/task" % pid)) - {str(pid)}
+        self.seen |= alive
+        return bool(alive) and len(self.seen) >= self.number
+
+
 class Progress(unittest.TestCase):
     def setUp(self):
         self.mounted = MountedStore()
@@ -189,6 +202,58 @@ class Progress(unittest.TestCase):
                                         ("put", self.store, "pipe", pipe),
                                         ("rm", self.store, "pipe")):
             self.silent(self.has_grown(grows), verb, "-r", self.store, *arguments)
+
+    def test_archives(self):
+        self.fill()
+        self.mounted.umount()
+        for number, (verb, grows) in enumerate((("export", self.folder / "a.tar"),
+                                                ("import", self.folder / "b.varve"))):
+            archive = "--tar=%s" % (self.folder / "a.tar")
+            stores = [self.store, self.store] if verb == "export" else [
+                self.folder / "b.varve", self.folder / "c.varve"]
+            options = ["--create"] if verb == "import" else []
+            line = self.shown(b"copying" if verb == "export" else b"importing",
+                              self.has_grown(grows), verb, *options, stores[0], archive)
+            self.assertRegex(line, rb": \d+ files?, ")
+            grows = self.folder / ("a.tar" if verb == "export" else "c.varve")
+            if verb == "export":
+                grows.unlink()
+            self.silent(self.has_grown(grows), verb, *options, stores[1], archive)
+
+    def shown_while_reading(self, doing, *command):
+        """A command that changes nothing shows this line, if it is halted at the right time."""
+        texts = []
+        # Opening the store has threads, too, and a short one may not be seen.
+        for number in 4 * [2, 3, 1, 4, 5, 6]:
+            _, text = on_terminal(*command, halt_when=NthThread(number))
+            if b"\r" + doing in text:
+                self.assertIn(CLEARED, text[text.index(b"\r" + doing):])
+                break
+            texts.append(text)
+        else:
+            self.fail((command, texts))
+        status, text, was_halted = in_pipe_once(*command, halt_when=lambda _: True)
+        self.assertTrue(was_halted)
+        self.assertEqual(text, b"", status)
+
+    def test_reading_what_has_happened(self):
+        for number in range(3000):
+            (self.mounted / ("f%d" % number)).touch()
+            if number % 30 == 0:
+                (self.mounted / (".varve/snapshots/s%d" % number)).mkdir()
+        (self.mounted / "f1").unlink()
+        self.mounted.umount()
+        reading = b"reading store.varve: 0:0"
+        for command in (("log", self.store, "--op", "rename"), ("versions", self.store, "f0"),
+                        ("diff", self.store, "s300", "s2700"), ("history", "usage", self.store),
+                        ("undelete", "-n", self.store, "f1")):
+            self.shown_while_reading(reading, *command)
+        self.shown_while_reading(b"restoring in store.varve: 0:0",
+                                 "restore", "-n", self.store, "--at", "s300", "/")
+        self.shown_while_reading(b"examining store.varve: 0:0", "doctor", self.store)
+        keys = self.folder / "keys"
+        keys.write_text("".join("absent%d\n" % number for number in range(20000)))
+        self.shown_while_reading(b"adopting into store.varve: 0:0", "adopt", self.store, keys)
 
     def test_compacting(self):
         for number in range(4):

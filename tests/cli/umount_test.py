@@ -5,18 +5,23 @@ And what a daemon must leave alone when it ends.
 """
 
 import ctypes
+import errno
+import json
 import os
+import pathlib
 import signal
 import subprocess
 import time
 import unittest
 
 from tests.kit import junit
-from tests.cli.mount_command_test import BUSY, MountTest, OK, is_alive, kill, status_of
+from tests.cli.mount_command_test import (
+    BUSY, MountTest, OK, READ_ONLY, is_alive, kill, status_of)
 from tests.kit.mounted import mounts, run, varve_binary, wait_until
 
 
 LIBC = ctypes.CDLL(None, use_errno=True)
+CUT_SHORT, TROUBLE = 16, 17
 
 
 class UmountTest(MountTest):
@@ -51,6 +56,27 @@ class UmountTest(MountTest):
 
     def get(self, name):
         return run(varve_binary(), "get", self.store, name).stdout
+
+    def all_in_time(self, stopped, *commands):
+        """Exit status and standard error of commands that run while a daemon is stopped."""
+        processes = [
+            subprocess.Popen([varve_binary(), *map(str, command)], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            for command in commands]
+        results = []
+        try:
+            for process in processes:
+                process.wait(timeout=60)
+                results.append((process.returncode, process.stderr.read()))
+        finally:
+            # What hangs cannot be killed before.
+            if len(results) < len(processes):
+                os.kill(stopped, signal.SIGCONT)
+            for process in processes:
+                process.kill()
+                process.wait()
+                process.stderr.close()
+        return results
 
 
 class Held(UmountTest):
@@ -116,6 +142,66 @@ class NotAnswering(UmountTest):
         self.varve("umount", self.mnt)
         self.assertFalse(is_alive(pid))
 
+    def test_of_whose_files_an_older_process_has_one_open(self):
+        # The daemon is looked for in the order of the processes' numbers.
+        holder = subprocess.Popen(
+            ["sh", "-c", "read _; exec 3>>file; echo changes its attributes >&3; echo; read _"],
+            cwd=self.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(holder.wait)
+        pid = self.mount()
+        (self.folder / "file").symlink_to(self.mnt / "file")
+        holder.stdin.write(b"\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        self.stop(pid)
+        (umount, doctor) = self.all_in_time(
+            pid, ("umount", "--timeout", "1", self.mnt), ("doctor", self.mnt))
+        self.assertEqual(umount[0], BUSY)
+        self.assertIn("the daemon of %s, pid %d, is stopped" % (self.mnt, pid), umount[1])
+        self.assertEqual(doctor[0], TROUBLE)
+        os.kill(pid, signal.SIGCONT)
+        holder.communicate()
+
+    def test_other_verbs_say_so_as_well(self):
+        pid = self.mount()
+        (self.mnt / "file").write_text("content")
+        self.stop(pid)
+        commands = [
+            ("info", self.mnt), ("top", "--once", self.mnt), ("trace", self.mnt),
+            ("compact", self.mnt), ("compact", self.store), ("snapshot", "list", self.mnt),
+            ("history", "usage", self.mnt), ("log", self.mnt),
+            ("versions", self.mnt / "file"), ("undelete", self.mnt / "gone" / "file"),
+            ("mount", self.store, self.mnt),
+            ("mount", "-o", "remount,noatime", self.store, self.mnt),
+        ]
+        for command, (status, text) in zip(commands, self.all_in_time(pid, *commands)):
+            self.assertEqual(status, BUSY, (command, text))
+            self.assertIn("pid %d, is stopped (`kill -CONT %d`" % (pid, pid), text)
+        os.kill(pid, signal.SIGCONT)
+        self.varve("umount", self.mnt)
+
+    def test_whose_store_lies_in_a_mount_that_is_stopped(self):
+        below = self.folder / "below"
+        below.mkdir()
+        self.varve("mount", self.folder / "outer.varve", below)
+        outer = status_of(below)["pid"]
+        self.store = below / "store.varve"
+        inner = self.mount()
+        self.stop(outer)
+        # The inner one is left at work, and cannot be told whose lock it is.
+        self.stop(inner)
+        begun = time.monotonic()
+        ((status, text), (found, _)) = self.all_in_time(
+            outer, ("umount", "--timeout", "3", self.mnt), ("doctor", self.mnt))
+        self.assertLess(time.monotonic() - begun, 30)
+        self.assertEqual(status, BUSY)
+        self.assertIn("the daemon of %s does not answer" % self.mnt, text)
+        self.assertEqual(found, TROUBLE)
+        for pid in (outer, inner):
+            os.kill(pid, signal.SIGCONT)
+        self.varve("umount", self.mnt)
+        self.varve("umount", below)
+
     def test_without_a_timeout_it_says_what_it_waits_for(self):
         pid = self.mount()
         self.stop(pid)
@@ -148,6 +234,71 @@ class NotAnswering(UmountTest):
         os.kill(pid, signal.SIGCONT)
         wait_until(lambda: not is_alive(pid), "the daemon to notice")
         self.assertEqual(self.get("file"), b"content")
+
+
+class OnADiskThatFails(UmountTest):
+    """The file system of the store turns read-only, as ext4 does after an error."""
+
+    def setUp(self):
+        super().setUp()
+        disk, image = self.folder / "disk", self.folder / "image"
+        disk.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(64 << 20)
+        run("/sbin/mke2fs", "-q", "-t", "ext4", image)
+        run("mount", "-o", "loop,errors=remount-ro", image, disk)
+        self.addCleanup(run, "umount", "-l", disk)
+        self.store = disk / "store.varve"
+        self.disk = disk
+
+    def fail(self):
+        device = run("findmnt", "-n", "-o", "SOURCE", self.disk).stdout.decode().strip()
+        trigger = pathlib.Path("/sys/fs/ext4", os.path.basename(device), "trigger_fs_error")
+        trigger.write_text("by a test")
+        with self.assertRaises(OSError):
+            (self.disk / "other").touch()
+
+    def test_what_was_changed_and_not_closed_is_told(self):
+        pid = self.mount()
+        (self.mnt / "file").write_text("content")
+        self.fail()
+        with self.assertRaises(OSError) as caught:
+            (self.mnt / "new").touch()
+        self.assertEqual(caught.exception.errno, errno.EROFS)
+        self.assertEqual((self.mnt / "file").read_text(), "content")
+        report = json.loads(run(varve_binary(), "doctor", "--json", self.mnt, check=False).stdout)
+        (host,) = [found for found in report["findings"] if found["check"] == "host"]
+        self.assertEqual(host["level"], "trouble")
+        self.assertIn("has become read-only", host["text"])
+        text = self.varve("umount", self.mnt, status=CUT_SHORT)
+        self.assertIn("unmounted, but %s was not closed properly" % self.store, text)
+        self.assertFalse(is_alive(pid))
+        self.assertFalse(self.is_mounted())
+        report = json.loads(run(varve_binary(), "doctor", "--json", self.store, check=False).stdout)
+        self.assertIn("host", [found["check"] for found in report["findings"]
+                               if found["level"] == "trouble"])
+
+    def test_what_was_closed_before_is_whole(self):
+        self.make_store()
+        self.mount()
+        self.assertEqual((self.mnt / "file").read_text(), "content")
+        self.fail()
+        # Only mounting and reading has changed nothing.
+        self.varve("umount", self.mnt)
+
+    def test_the_daemon_of_a_service_fails(self):
+        process = subprocess.Popen([varve_binary(), "mount", "-f", self.store, self.mnt],
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        wait_until(self.is_mounted, "the mount")
+        (self.mnt / "file").write_text("content")
+        self.fail()
+        self.varve("umount", "--force", self.mnt, status=CUT_SHORT)
+        self.assertEqual(process.wait(60), READ_ONLY)
+        self.assertRegex(process.stderr.read(), "closing %s failed: cannot \\w+ %s: Read-only file"
+                         % (self.store, self.store))
 
 
 class Strangers(UmountTest):

@@ -2,8 +2,10 @@
 """Each message has a row in docs/troubleshooting.md, and none is stale.
 
 A message is known by the longest piece of literal text in the call that makes
-it: of LogInfo() and its kind, of notes and reports that a mount logs, and of
-the statuses with which mounting, unmounting and compacting fail.
+it: of LogInfo() and its kind, of notes, reports and statuses that a mount logs,
+and of the statuses with which mounting, unmounting and compacting fail. Some of
+these get their text from a function whose name begins with Why, or from one that
+is written where something is waited for.
 """
 
 import pathlib
@@ -16,19 +18,34 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 CALL = re.compile(r"\bLog(?:Info|Warning|Error)\(")
 NOTE = re.compile(r"\b(?:notes_?\.push_back|Report)\(")
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
+# What differs, in the literals of absl::StrFormat().
+FORMATTED = re.compile(r"%\d*[dsx]")
 # A word in capitals stands for what differs.
 PLACEHOLDER = re.compile(r"\b[A-Z]{3,}\b")
+# What a mount puts in front of a report.
+OPERATION = re.compile(r"^(?:read|io_uring): ")
 # The row of what requests say, whose text is the status alone.
 WITHOUT_TEXT = "OPERATION: REASON"
-# Where the log is written, and where notes that a mount logs are made. (Those of
-# tools/ are printed by `varve check`.)
-LOG = {"tools/varve/*.cc": CALL, "fs/log/*.cc": NOTE, "fs/volume/*.cc": NOTE}
 STATUS = re.compile(r"\b(?:ExitError|ErrorWithNumber|ErrorWithCode|DeadlineExceededError)\(")
+FAILURE = re.compile(r"\b(?:Damage|Unavailable|InvalidArgument|System)Error\(")
+HIDDEN = re.compile(r"\breturn \{(?=absl::StrCat\()")
+# Of a wait, what it says when it takes long; of a function, what it returns.
+WAIT = re.compile(r"\b(?:Run|WaitFor)\(")
+WHY = re.compile(r"^std::string (?:\w+::)?Why\w+\([^;{]*\{$", re.MULTILINE)
+TEXT = re.compile(r"\babsl::StrCat\(")
+# Where the log is written, and where notes and statuses that a mount logs are
+# made. (The notes of tools/ are printed by `varve check`.)
+LOG = (
+    ("tools/varve/*.cc", CALL), ("fs/log/*.cc", NOTE), ("fs/volume/*.cc", NOTE),
+    ("tools/varve/mountpoint.cc", HIDDEN), ("tools/varve/service_manager.cc", FAILURE),
+    ("fs/log/node_segments.cc", FAILURE), ("fs/content/content_reader.cc", FAILURE),
+    ("fs/fuse/open_file.cc", FAILURE), ("fs/fuse/rings.cc", FAILURE),
+)
 # What makes the statuses of mount, umount and compact, and of opening a store.
-STATUSES = {"tools/varve/%s.cc" % name: STATUS for name in (
-    "compact_command", "compaction_target", "daemonize", "mount_command", "mount_option_rows",
-    "mount_options", "mountinfo", "mountpoint", "open_store", "remount", "serve", "umount_command",
-    "unmount")}
+STATUSES = tuple(("tools/varve/%s.cc" % name, STATUS) for name in (
+    "compact_command", "compaction_target", "daemonize", "mount_answer", "mount_command",
+    "mount_option_rows", "mount_options", "mountinfo", "mountpoint", "open_store", "remount",
+    "serve", "umount_command", "unmount"))
 SECTIONS = {
     "## Messages of the log": LOG,
     "## Messages of mounting, unmounting and compacting": STATUSES,
@@ -36,7 +53,7 @@ SECTIONS = {
 
 
 def sources(patterns):
-    for pattern, call in patterns.items():
+    for pattern, call in patterns:
         paths = sorted(ROOT.glob(pattern))
         assert paths, "there is no " + pattern
         for path in paths:
@@ -44,12 +61,12 @@ def sources(patterns):
                 yield path, call, path.read_text(encoding="utf-8")
 
 
-def argument(text, begin):
+def argument(text, begin, brackets="()"):
     """From behind an opening parenthesis to the closing one; none in a literal."""
     plain = LITERAL.sub(lambda match: "_" * len(match.group()), text[begin:])
     depth = 1
     for at, character in enumerate(plain):
-        depth += {"(": 1, ")": -1}.get(character, 0)
+        depth += {brackets[0]: 1, brackets[1]: -1}.get(character, 0)
         if depth == 0:
             return text[begin : begin + at]
     raise AssertionError("a call without an end")
@@ -67,15 +84,40 @@ def unquoted(text):
 
 def longest_piece(code):
     """The longest literal, by which a message is known."""
-    pieces = [unquoted(piece).strip(" ;:,.") for piece in LITERAL.findall(joined(code))]
+    pieces = [unquoted(piece).strip(" ;:,.") for literal in LITERAL.findall(joined(code))
+              for piece in FORMATTED.split(literal)]
     return max(pieces, key=len, default="")
+
+
+def calls(text, pattern):
+    """The arguments of each call."""
+    for call in pattern.finditer(text):
+        brackets = "{}" if call.group().endswith("{") else "()"
+        yield argument(text, call.end(), brackets)
+
+
+def outermost(code, pattern):
+    """The arguments of each call that lies in no other one."""
+    while (call := pattern.search(code)) is not None:
+        found = argument(code, call.end())
+        yield found
+        code = code[call.end() + len(found):]
+
+
+def reasons(text):
+    """The texts that say what is waited for, as code."""
+    for code in [*calls(text, WHY), *calls(text, WAIT)]:
+        yield from outermost(code, TEXT)
 
 
 def messages(patterns):
     """Of each call with literal text: where it is, and the longest piece."""
     for path, pattern, text in sources(patterns):
-        for call in pattern.finditer(text):
-            message = longest_piece(argument(text, call.end()))
+        found = list(calls(text, pattern))
+        if pattern is STATUS:
+            found += reasons(text)
+        for code in found:
+            message = longest_piece(code)
             if len(message) >= 5:
                 yield path, message
 
@@ -120,13 +162,13 @@ class Messages(unittest.TestCase):
         # The verb's own part of a message may be made in the engine.
         everything = "".join(
             unquoted(joined(text))
-            for patterns in [*SECTIONS.values(), {"engine/io/*.cc": STATUS}]
+            for patterns in [*SECTIONS.values(), (("engine/io/*.cc", STATUS),)]
             for *_, text in sources(patterns)
         )
         for row in sum(map(rows, SECTIONS), []):
             if row == WITHOUT_TEXT:
                 continue
-            for piece in PLACEHOLDER.split(row):
+            for piece in PLACEHOLDER.split(OPERATION.sub("", row)):
                 piece = piece.strip(" ;:,.")
                 self.assertTrue(piece in everything, "nothing says: %s (%s)" % (row, piece))
 

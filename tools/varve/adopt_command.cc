@@ -16,6 +16,7 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
+#include "tools/varve/long_work.h"
 #include "tools/varve/open_store.h"
 
 namespace varve::tools {
@@ -78,6 +79,7 @@ absl::Status Adopt(const Arguments& arguments) {
   VARVE_ASSIGN_OR_RETURN(const std::vector<std::string> keys,
                          ReadKeys(arguments));
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenVolume(arguments.store, {}));
+  ShowUntilOutput("adopting into " + LastPartOf(arguments.store));
   Outcome outcome{.keys = keys.size()};
   absl::Status first_failure;
   const std::vector<absl::Status> results =

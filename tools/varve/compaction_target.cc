@@ -17,6 +17,7 @@
 #include "fs/volume/volume.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
 
@@ -224,10 +225,10 @@ absl::Status CannotFind(const std::string& path, int number) {
   return SystemError(number, absl::StrCat("cannot open ", path));
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<CompactionTarget>> FindCompactionTarget(
-    const std::string& path, CompactionAccess access) {
+// The mount at, around or of `path`; nothing if it is a store that is not
+// mounted. Asks daemons without a limit.
+absl::StatusOr<std::unique_ptr<CompactionTarget>> FindMounted(
+    const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return CannotFind(path, errno);
   VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
@@ -251,6 +252,21 @@ absl::StatusOr<std::unique_ptr<CompactionTarget>> FindCompactionTarget(
                                   " is a directory where no store is mounted; "
                                   "name a store, or where one is mounted"));
   }
+  return std::unique_ptr<CompactionTarget>();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<CompactionTarget>> FindCompactionTarget(
+    const std::string& path, CompactionAccess access) {
+  // A mount that does not answer would hold up this process for good.
+  const auto find = [&path]() -> absl::StatusOr<std::string> {
+    VARVE_RETURN_IF_ERROR(FindMounted(path).status());
+    return std::string();
+  };
+  VARVE_RETURN_IF_ERROR(AskInTime(path, find).status());
+  VARVE_ASSIGN_OR_RETURN(auto target, FindMounted(path));
+  if (target != nullptr) return target;
   return OpenTarget(path, access);
 }
 

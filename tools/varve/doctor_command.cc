@@ -1,6 +1,7 @@
 // varve doctor
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -16,6 +17,7 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/version.h"
 
@@ -45,15 +47,34 @@ struct Arguments {
   bool json = false;
 };
 
-// Whether this is a directory or a dead mount, whose root cannot be examined.
-bool IsDirectoryOrMount(const std::string& path) {
+enum class Kind { kDirectory, kMount, kOther };
+
+// A mount may be dead or hang, so that its root cannot be examined.
+Kind KindOf(const std::string& path) {
   const auto real = RealPathOfLast(path);
   const auto mounts = ReadMountInfo();
   if (real.ok() && mounts.ok() && FindMountAt(*mounts, *real).has_value()) {
-    return true;
+    return Kind::kMount;
   }
   struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+  const bool is_there = stat(path.c_str(), &info) == 0;
+  return is_there && S_ISDIR(info.st_mode) ? Kind::kDirectory : Kind::kOther;
+}
+
+// Whether this is where a store is or should be mounted. ExitStatus::kBusy if a
+// file system on the way to it hangs.
+absl::StatusOr<bool> IsDirectoryOrMount(const std::string& path) {
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string answer,
+      AskInTime(path, [&path]() -> absl::StatusOr<std::string> {
+        const Kind kind = KindOf(path);
+        struct statvfs info;
+        // What a file system answers does not matter here.
+        const int result =
+            kind == Kind::kMount ? 0 : statvfs(path.c_str(), &info);
+        return absl::StrCat(kind != Kind::kOther ? 1 : 0, result);
+      }));
+  return answer[0] == '1';
 }
 
 const char* NameOf(Finding::Level level) {
@@ -97,7 +118,9 @@ std::string ToLines(const Findings& findings) {
 
 absl::Status Doctor(const Arguments& arguments) {
   Findings findings;
-  if (IsDirectoryOrMount(arguments.path)) {
+  VARVE_ASSIGN_OR_RETURN(const bool is_directory,
+                         IsDirectoryOrMount(arguments.path));
+  if (is_directory) {
     ExamineMount(arguments.path, findings);
   } else {
     ExamineStore(arguments.path, findings);

@@ -17,6 +17,7 @@
 #include "tools/varve/compaction_report.h"
 #include "tools/varve/doctor.h"
 #include "tools/varve/host.h"
+#include "tools/varve/host_disk.h"
 #include "tools/varve/metrics_reader.h"
 #include "tools/varve/mount_holders.h"
 #include "tools/varve/mountinfo.h"
@@ -166,6 +167,13 @@ void ExamineWriting(const MountInfo& mount, const Json& status,
                   "varve umount DIR && varve mount STORE DIR");
   } else {
     findings.Ok(kReadOnly, "it can be written to");
+  }
+  if (!mount.read_only && LiesOnReadOnlyDisk(mount.source)) {
+    findings.Trouble("host",
+                     "the disk of the store has become read-only, so programs "
+                     "get \"Read-only file system\", and the store cannot be "
+                     "closed",
+                     kMendReadOnlyDisk);
   }
   const std::string place = TextOf(status, "store_file");
   if (absl::StartsWith(place, "deleted")) {

@@ -22,6 +22,8 @@
 #include "tools/varve/doctor.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/host_disk.h"
+#include "tools/varve/long_work.h"
 #include "tools/varve/mount_holders.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
@@ -67,11 +69,9 @@ void ExamineRoom(const std::string& path, Findings& findings) {
   struct statvfs room;
   if (statvfs(DirectoryOf(path).c_str(), &room) != 0) return;
   constexpr char kRoom[] = "room";
-  if ((room.f_flag & ST_RDONLY) != 0) {
-    findings.Trouble(
-        "host", "the disk of the store is mounted read-only",
-        "mount -o remount,rw on its mountpoint (as root). If it became "
-        "read-only by itself it had errors: dmesg");
+  if ((room.f_flag & ST_RDONLY) != 0 || LiesOnReadOnlyDisk(path)) {
+    findings.Trouble("host", "the disk of the store is mounted read-only",
+                     kMendReadOnlyDisk);
   }
   const uint64_t free = uint64_t{room.f_bavail} * room.f_frsize;
   if (free < kLittleRoom) {
@@ -246,11 +246,13 @@ void ExamineStore(const std::string& path, Findings& findings) {
                      MendOf(ExitStatusOf(status)));
     return;
   }
+  ShowUntilOutput("examining " + LastPartOf(path));
   ExamineOpened(**volume, findings);
   const bool is_in_use = ExamineLock(path, real, findings);
   ExamineTail(**volume, is_in_use, findings);
   ExamineDamage(**volume, findings);
   ExamineDead(**volume, findings);
+  EndShown();
 }
 
 }  // namespace varve::tools

@@ -20,6 +20,8 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/host_tree.h"
+#include "tools/varve/long_work.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/open_store.h"
 
 namespace varve::tools {
@@ -96,6 +98,10 @@ absl::Status CallStore(const HistoryTarget& place, varve_history& call) {
 
 absl::StatusOr<HistoryTarget> FindHistoryTarget(const std::string& target,
                                                 const std::string& path) {
+  VARVE_RETURN_IF_ERROR(
+      AskInTime(target, [&target]() -> absl::StatusOr<std::string> {
+        return SplitExisting(target).first;
+      }).status());
   const auto [existing, rest] = SplitExisting(target);
   struct stat info;
   const bool is_other_file = !rest.empty() &&
@@ -127,7 +133,10 @@ absl::StatusOr<HistoryTarget> FindHistoryTarget(const std::string& target,
 
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenHistory(
     const HistoryTarget& place) {
-  return OpenVolumeForReading(place.store);
+  auto volume = OpenVolumeForReading(place.store);
+  // Reading what has happened takes longer than opening the store.
+  if (volume.ok()) ShowUntilOutput("reading " + LastPartOf(place.store));
+  return volume;
 }
 
 absl::StatusOr<std::unique_ptr<varve_history>> MakeHistoryCall(
@@ -145,8 +154,13 @@ absl::StatusOr<std::unique_ptr<varve_history>> MakeHistoryCall(
 }
 
 absl::Status ChangeHistory(const HistoryTarget& place, varve_history& call) {
-  VARVE_RETURN_IF_ERROR(place.mountpoint.empty() ? CallStore(place, call)
-                                                 : CallMount(place, call));
+  ShowUntilOutput(absl::StrCat(
+      call.operation == VARVE_HISTORY_RESTORE ? "restoring in " : "changing ",
+      LastPartOf(place.name())));
+  const absl::Status called = place.mountpoint.empty() ? CallStore(place, call)
+                                                       : CallMount(place, call);
+  EndShown();
+  VARVE_RETURN_IF_ERROR(called);
   if (call.result == 0) return absl::OkStatus();
   const auto number = static_cast<int>(call.result);
   const std::string message(call.message,

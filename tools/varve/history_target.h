@@ -34,7 +34,9 @@ struct HistoryTarget {
 absl::StatusOr<HistoryTarget> FindHistoryTarget(const std::string& target,
                                                 const std::string& path);
 
-// Opens the store for reading, whether it is mounted or not.
+// Opens the store for reading, whether it is mounted or not. From then on,
+// until the command prints something, a line of progress is shown
+// (long_work.h).
 absl::StatusOr<std::unique_ptr<fs::Volume>> OpenHistory(
     const HistoryTarget& place);
 

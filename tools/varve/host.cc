@@ -7,12 +7,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <functional>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "engine/base/status.h"
+#include "tools/varve/before_output.h"
 
 namespace varve::tools {
+namespace {
+
+std::function<void()> before_output;
+
+}  // namespace
 
 absl::StatusOr<Descriptor> OpenForReading(const std::string& path) {
   Descriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -67,7 +76,12 @@ absl::Status WriteAll(int fd, absl::string_view bytes, absl::string_view name) {
   return absl::OkStatus();
 }
 
+void BeforeOutput(std::function<void()> call) {
+  before_output = std::move(call);
+}
+
 absl::Status Print(absl::string_view text) {
+  if (const auto call = std::exchange(before_output, nullptr)) call();
   return WriteAll(STDOUT_FILENO, text, "standard output");
 }
 

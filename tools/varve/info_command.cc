@@ -20,9 +20,10 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mountinfo.h"
+#include "tools/varve/mountpoint.h"
 #include "tools/varve/open_store.h"
-#include "tools/varve/unmount.h"
 
 namespace varve::tools {
 namespace {
@@ -64,11 +65,11 @@ std::string Lines(const Json& json) {
 }
 
 absl::Status InfoOfMount(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const std::string directory,
-                         MountedDirectory(arguments.path));
+  VARVE_ASSIGN_OR_RETURN(const MountInfo mount, FindOwnMount(arguments.path));
   VARVE_ASSIGN_OR_RETURN(
       const std::string text,
-      ReadControlFile(directory, arguments.json ? "status.json" : "status"));
+      AskControlFile(mount.directory,
+                     arguments.json ? "status.json" : "status"));
   return Print(text);
 }
 
@@ -109,10 +110,14 @@ absl::StatusOr<Json> Describe(const std::string& path) {
 }
 
 absl::Status Info(const Arguments& arguments) {
-  struct stat info;
-  if (stat(arguments.path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
-    return InfoOfMount(arguments);
-  }
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string is_directory,
+      AskInTime(arguments.path, [&]() -> absl::StatusOr<std::string> {
+        struct stat info;
+        const bool is_there = stat(arguments.path.c_str(), &info) == 0;
+        return is_there && S_ISDIR(info.st_mode) ? "yes" : "no";
+      }));
+  if (is_directory == "yes") return InfoOfMount(arguments);
   VARVE_ASSIGN_OR_RETURN(const Json json, Describe(arguments.path));
   VARVE_RETURN_IF_ERROR(Print(arguments.json ? JsonText(json) : Lines(json)));
   if (!json["cut_short"].get<bool>()) return absl::OkStatus();

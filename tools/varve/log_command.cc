@@ -22,6 +22,7 @@
 #include "tools/varve/history_target.h"
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
+#include "tools/varve/long_work.h"
 #include "tools/varve/moment_text.h"
 #include "tools/varve/store_watch.h"
 #include "tools/varve/tree_path.h"
@@ -139,6 +140,7 @@ absl::Status Logger::Follow() {
       if (IsEnough()) return absl::OkStatus();
     }
     next = std::max(*next, end);
+    EndShown();
     VARVE_RETURN_IF_ERROR(watch.Wait());
     // sleep: under load, this takes what has come together.
     absl::SleepFor(kLeastPause);

@@ -17,6 +17,7 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/long_work.h"
 
 namespace {
 
@@ -77,6 +78,7 @@ int Run(const std::vector<std::string>& arguments) {
   }
   const varve::fs::ScopedAuthor author({.uid = geteuid()});
   const absl::Status status = action();
+  varve::tools::EndShown();
   std::string sentence(status.message());
   if (!sentence.empty()) {
     sentence += varve::tools::SwappedArguments(*app, status);

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
-#include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 
 namespace varve::tools {
@@ -103,17 +102,6 @@ std::vector<std::string> MountpointsOf(const std::vector<MountInfo>& mounts,
     }
   }
   return directories;
-}
-
-absl::StatusOr<std::string> MountedDirectory(const std::string& path) {
-  VARVE_ASSIGN_OR_RETURN(std::string directory, RealPathOfLast(path));
-  VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
-  const auto mount = FindMountAt(mounts, directory);
-  if (!mount.has_value() || !mount->is_varve()) {
-    return ExitError(ExitStatus::kRefused,
-                     absl::StrCat("no store is mounted at ", path));
-  }
-  return directory;
 }
 
 }  // namespace varve::tools

@@ -59,10 +59,6 @@ inline bool MeansDaemonIsGone(int error_number) {
          error_number == ECANCELED;
 }
 
-// The directory without symbolic links and relative parts, if a store is
-// mounted there; ExitStatus::kRefused if none is.
-absl::StatusOr<std::string> MountedDirectory(const std::string& path);
-
 }  // namespace varve::tools
 
 #endif  // VARVE_TOOLS_VARVE_MOUNTINFO_H_

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -14,6 +15,7 @@
 #include "engine/base/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/open_store.h"
 #include "tools/varve/unmount.h"
@@ -25,6 +27,18 @@ namespace {
 // its lock.
 constexpr absl::Duration kWaitForOwner = absl::Seconds(5);
 
+// Whether what is mounted at the directory, and on the way to it, answers.
+absl::Status CheckAnswers(const std::string& directory) {
+  return AskInTime(directory,
+                   [&directory]() -> absl::StatusOr<std::string> {
+                     struct statvfs info;
+                     // What it answers does not matter here.
+                     const int result = statvfs(directory.c_str(), &info);
+                     return absl::StrCat(result);
+                   })
+      .status();
+}
+
 absl::Status ClearDeadMount(const std::string& directory) {
   VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
   const std::optional<MountInfo> mount = FindMountAt(mounts, directory);
@@ -35,6 +49,7 @@ absl::Status ClearDeadMount(const std::string& directory) {
                      mount.has_value() ? mount->type : "unknown type",
                      " (its endpoint is not connected); unmount that first"));
   }
+  VARVE_RETURN_IF_ERROR(CheckAnswers(DirectoryOf(mount->source)));
   const absl::Status status = WaitUntilUnlocked(mount->source, kWaitForOwner);
   if (!status.ok()) {
     return ExitError(ExitStatus::kBusy,
@@ -105,6 +120,7 @@ absl::Status CheckFuse() {
 
 absl::StatusOr<std::string> FindStore(const std::string& path,
                                       bool may_create) {
+  VARVE_RETURN_IF_ERROR(CheckAnswers(DirectoryOf(path)));
   const absl::StatusOr<std::string> real = RealPathOfLast(path);
   if (!real.ok()) {
     const int number = SystemErrorNumber(real.status()).value_or(0);
@@ -139,6 +155,8 @@ absl::StatusOr<std::string> FindStore(const std::string& path,
 
 absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
                                               const std::string& store) {
+  // Below, it is asked at many places, and without a limit.
+  VARVE_RETURN_IF_ERROR(CheckAnswers(directory));
   absl::StatusOr<std::string> real = RealPathOfLast(directory);
   if (!real.ok()) {
     if (SystemErrorNumber(real.status()) != ENOENT) {
@@ -218,12 +236,20 @@ std::vector<std::string> WhatWillBeHidden(const std::string& directory) {
 
 absl::StatusOr<MountInfo> FindOwnMount(const std::string& directory) {
   // A slash at the end would lead to the root of the mount.
-  const absl::StatusOr<std::string> real =
-      RealPathOfLast(std::string(WithoutTrailingSlashes(directory)));
-  if (SystemErrorNumber(real.status()) == ENOENT) return Missing(directory);
-  if (!real.ok()) return real.status();
+  const std::string path(WithoutTrailingSlashes(directory));
   VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
-  const std::optional<MountInfo> mount = FindMountAt(mounts, *real);
+  // The kernel's list has real paths, so this one can be taken as it is. What
+  // it lies in need not answer.
+  std::optional<MountInfo> mount = FindMountAt(mounts, path);
+  if (mount.has_value() && mount->is_varve()) return *mount;
+  const absl::StatusOr<std::string> real =
+      AskInTime(path, [&path] { return RealPathOfLast(path); });
+  if (!real.ok()) {
+    return ExitStatusOf(real.status()) == ExitStatus::kNotFound
+               ? Missing(directory)
+               : real.status();
+  }
+  mount = FindMountAt(mounts, *real);
   if (mount.has_value() && mount->is_varve()) return *mount;
   if (!mount.has_value() && access(real->c_str(), F_OK) != 0 &&
       errno == ENOENT) {

@@ -26,7 +26,8 @@ absl::StatusOr<std::string> FindStore(const std::string& path, bool may_create);
 
 // The absolute path of the directory to mount at, without symbolic links. If a
 // Varve mount there has lost its daemon, unmounts it, provided that no process
-// has the store of that mount open any more.
+// has the store of that mount open any more. ExitStatus::kBusy if what is
+// mounted there does not answer.
 absl::StatusOr<std::string> PrepareMountpoint(const std::string& directory,
                                               const std::string& store);
 
@@ -38,8 +39,9 @@ absl::Status CheckStoreIsOutside(const std::string& store,
 // A sentence for each thing that a mount at `directory` will hide.
 std::vector<std::string> WhatWillBeHidden(const std::string& directory);
 
-// The Varve mount that is visible at `directory`, which may be a link. Asks no
-// daemon, so a hanging daemon cannot hold this up.
+// The Varve mount that is visible at `directory`, which may be a link.
+// ExitStatus::kRefused if there is none. Does not ask its daemon. Forks, as
+// mount_answer.h does, so a hanging daemon cannot hold this up.
 absl::StatusOr<MountInfo> FindOwnMount(const std::string& directory);
 
 }  // namespace varve::tools

@@ -137,7 +137,7 @@ void Progress::ClearLocked() {
 }
 
 void Progress::Run() {
-  wakeup_.WaitUntil(fs::Wakeup::After(kFirst));
+  wakeup_.WaitUntil(fs::Wakeup::Later(start_, kFirst));
   while (!ended_.load()) {
     {
       absl::MutexLock lock(&mu_);

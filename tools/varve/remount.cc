@@ -10,6 +10,7 @@
 #include "engine/base/status.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mount_options.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/mountpoint.h"
@@ -41,7 +42,9 @@ unsigned long FlagsAfter(absl::Span<const std::string> shown,
 absl::Status Remount(const std::string& store, const std::string& directory,
                      absl::Span<const std::string> changes) {
   VARVE_ASSIGN_OR_RETURN(const MountInfo mount, FindOwnMount(directory));
-  VARVE_ASSIGN_OR_RETURN(const std::string real, RealPathOfLast(store));
+  VARVE_ASSIGN_OR_RETURN(const std::string real, AskInTime(store, [&store] {
+                           return RealPathOfLast(store);
+                         }));
   if (mount.source != real) {
     return ExitError(ExitStatus::kRefused,
                      absl::StrCat("what is mounted at ", mount.directory,
@@ -55,8 +58,13 @@ absl::Status Remount(const std::string& store, const std::string& directory,
                mount.super_options.end());
   const unsigned long flags = FlagsAfter(shown, changes);
   const bool was_read_only = (FlagsAfter(shown, {}) & MS_RDONLY) != 0;
-  if (was_read_only && (flags & MS_RDONLY) == 0 &&
-      AskDaemon(mount.directory).read_only) {
+  // Remounting syncs the mount, and so waits for its daemon, too.
+  VARVE_ASSIGN_OR_RETURN(
+      const std::string state,
+      AskInTime(mount.directory, [&mount]() -> absl::StatusOr<std::string> {
+        return Encode(AskDaemon(mount.directory));
+      }));
+  if (was_read_only && (flags & MS_RDONLY) == 0 && Decode(state).read_only) {
     return ExitError(
         ExitStatus::kReadOnly,
         absl::StrCat("the daemon of ", mount.directory, " has opened ", store,

@@ -29,8 +29,9 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/metrics_reader.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mountinfo.h"
-#include "tools/varve/unmount.h"
+#include "tools/varve/mountpoint.h"
 
 namespace varve::tools {
 namespace {
@@ -219,16 +220,16 @@ absl::Status Watch(const std::string& directory, const Arguments& arguments,
   const auto interval = std::chrono::duration<double>(
       std::clamp(arguments.interval_seconds, 0.1, 3600.0));
   VARVE_ASSIGN_OR_RETURN(std::string text,
-                         ReadControlFile(directory, "metrics"));
+                         AskControlFile(directory, "metrics"));
   Clock::time_point then = Clock::now();
   Metrics before = ParseMetrics(text);
   do {
     // sleep: this interval is what is shown.
     std::this_thread::sleep_until(
         then + std::chrono::duration_cast<Clock::duration>(interval));
-    const auto read = ReadControlFile(directory, "metrics");
+    const auto read = AskControlFile(directory, "metrics");
     if (!read.ok()) {
-      const bool is_there = MountedDirectory(directory).ok();
+      const bool is_there = FindOwnMount(directory).ok();
       return is_there ? read.status() : absl::OkStatus();
     }
     const Clock::time_point now = Clock::now();
@@ -249,11 +250,11 @@ absl::Status Watch(const std::string& directory, const Arguments& arguments,
 }
 
 absl::Status Top(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const std::string directory,
-                         MountedDirectory(arguments.directory));
+  VARVE_ASSIGN_OR_RETURN(const MountInfo mount,
+                         FindOwnMount(arguments.directory));
   const bool live =
       !arguments.once && !arguments.json && isatty(STDOUT_FILENO) != 0;
-  const auto watch = [&] { return Watch(directory, arguments, live); };
+  const auto watch = [&] { return Watch(mount.directory, arguments, live); };
   return live ? OnOwnPage(watch) : watch();
 }
 

@@ -27,9 +27,10 @@
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mountinfo.h"
+#include "tools/varve/mountpoint.h"
 #include "tools/varve/unix_address.h"
-#include "tools/varve/unmount.h"
 
 namespace varve::tools {
 namespace {
@@ -197,11 +198,11 @@ class Stream {
 };
 
 absl::Status Trace(const Arguments& arguments) {
-  VARVE_ASSIGN_OR_RETURN(const std::string directory,
-                         MountedDirectory(arguments.directory));
+  VARVE_ASSIGN_OR_RETURN(const MountInfo mount,
+                         FindOwnMount(arguments.directory));
   VARVE_ASSIGN_OR_RETURN(const std::string target, TargetFor(arguments));
   VARVE_ASSIGN_OR_RETURN(const std::string addresses,
-                         ReadControlFile(directory, "trace"));
+                         AskControlFile(mount.directory, "trace"));
   VARVE_ASSIGN_OR_RETURN(Descriptor fd, Connect(addresses));
   VARVE_RETURN_IF_ERROR(
       WriteAll(fd.get(), absl::StrCat("GET ", target, " HTTP/1.0\r\n\r\n"),

@@ -13,11 +13,14 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
+#include "tools/varve/mount_answer.h"
 #include "tools/varve/mount_holders.h"
 #include "tools/varve/mountinfo.h"
 #include "tools/varve/mountpoint.h"
@@ -46,6 +49,10 @@ After two seconds this command says where that is, and continues to wait.
 Example:
   varve umount ~/photos
 )";
+
+// What the process says that has looked at the store.
+constexpr absl::string_view kStillOpen = "open";
+constexpr absl::Duration kLockPoll = absl::Milliseconds(50);
 
 struct Arguments {
   std::string directory;
@@ -88,7 +95,7 @@ class Unmounting {
   absl::Status CutOff() const;
   absl::Status WaitUntilClosed(const Daemon& daemon) const;
   absl::Status WaitForLock(const Patience::Why& why) const;
-  std::string WhyNoAnswer() const;
+  absl::Status CheckClosed() const;
   std::string WhyNotClosed(std::optional<pid_t> pid) const;
 
   const MountInfo mount_;
@@ -100,21 +107,6 @@ class Unmounting {
 absl::Status AsBusy(const absl::Status& status) {
   if (!absl::IsDeadlineExceeded(status)) return status;
   return ExitError(ExitStatus::kBusy, status.message());
-}
-
-std::string Named(std::optional<pid_t> pid) {
-  return pid.has_value() ? absl::StrCat(", pid ", *pid, ",") : "";
-}
-
-std::string Unmounting::WhyNoAnswer() const {
-  const std::optional<pid_t> pid = WriterOf(mount_.source);
-  if (pid.has_value() && IsStopped(*pid)) {
-    return absl::StrCat("the daemon of ", mount_.directory, ", pid ", *pid,
-                        ", is stopped (`kill -CONT ", *pid,
-                        "` lets it go on, --force cuts it off)");
-  }
-  return absl::StrCat("the daemon of ", mount_.directory, Named(pid),
-                      " does not answer (--force cuts it off)");
 }
 
 std::string Unmounting::WhyNotClosed(std::optional<pid_t> pid) const {
@@ -148,7 +140,7 @@ absl::StatusOr<Daemon> Unmounting::Ask(const Patience& patience) const {
                              [&directory]() -> absl::StatusOr<std::string> {
                                return Encode(AskDaemon(directory));
                              },
-                             [this] { return WhyNoAnswer(); }));
+                             [this] { return WhyNoAnswer(mount_); }));
   Daemon daemon{.state = Decode(answer), .process = {}};
   if (daemon.state.pid.has_value()) {
     daemon.process = OpenProcess(*daemon.state.pid);
@@ -163,31 +155,66 @@ absl::Status Unmounting::TakeAway(UnmountMode mode) const {
   };
   // The kernel writes back its dirty pages of mapped files.
   return AsBusy(
-      patience_.Run(unmount, [this] { return WhyNoAnswer(); }).status());
+      patience_.Run(unmount, [this] { return WhyNoAnswer(mount_); }).status());
 }
 
 absl::Status Unmounting::WaitForLock(const Patience::Why& why) const {
-  absl::Status status = WaitUntilUnlocked(
-      mount_.source, std::min(patience_.left(), patience_.silence_left()));
-  if (SystemErrorNumber(status) == EWOULDBLOCK &&
-      patience_.left() > absl::ZeroDuration()) {
-    SayWaiting(why());
-    status = WaitUntilUnlocked(mount_.source, patience_.left());
-  }
-  if (SystemErrorNumber(status) != EWOULDBLOCK) return absl::OkStatus();
-  return absl::DeadlineExceededError(why());
+  // The store may lie in a mount that hangs.
+  const absl::Status status =
+      patience_
+          .Run(
+              [this]() -> absl::StatusOr<std::string> {
+                constexpr absl::Duration kStep = absl::Hours(1);
+                while (SystemErrorNumber(WaitUntilUnlocked(
+                           mount_.source, kStep)) == EWOULDBLOCK) {
+                }
+                // It may lie where this process may only read.
+                while (IsInUse(mount_.source)) {
+                  // sleep: only taking the lock would wait for it.
+                  absl::SleepFor(kLockPoll);
+                }
+                return std::string();
+              },
+              why)
+          .status();
+  return absl::IsDeadlineExceeded(status) ? status : absl::OkStatus();
+}
+
+absl::Status Unmounting::CheckClosed() const {
+  // A daemon cannot tell a stranger how it has ended, but the store can.
+  const auto look = [this]() -> absl::StatusOr<std::string> {
+    VARVE_ASSIGN_OR_RETURN(const auto volume,
+                           OpenVolume(mount_.source, {.read_only = true}));
+    const bool is_open = volume->cut_short().ok() &&
+                         !volume->closed_properly() &&
+                         // Otherwise it was mounted again meanwhile.
+                         !IsInUse(mount_.source);
+    return std::string(is_open ? kStillOpen : "");
+  };
+  const auto found = AskInTime(mount_.source, look);
+  if (ExitStatusOf(found.status()) == ExitStatus::kBusy) return found.status();
+  // If it is gone, or worse, it was not its daemon that failed.
+  if (!found.ok() || *found != kStillOpen) return absl::OkStatus();
+  return ExitError(
+      ExitStatus::kCutShort,
+      absl::StrCat("unmounted, but ", mount_.source,
+                   " was not closed properly; the log says why (journalctl -t "
+                   "varve), and the next mount closes it"));
 }
 
 absl::Status Unmounting::WaitUntilClosed(const Daemon& daemon) const {
   const std::optional<pid_t> pid = daemon.state.pid;
   const auto why = [&] { return WhyNotClosed(pid); };
   if (daemon.process.valid()) {
-    return AsBusy(patience_.WaitFor(daemon.process.get(), why));
+    VARVE_RETURN_IF_ERROR(AsBusy(patience_.WaitFor(daemon.process.get(), why)));
   }
   // A daemon that only reads has no lock, and nothing that could be lost.
   if (daemon.state.read_only) return absl::OkStatus();
   // If this process cannot see the daemon, it can still see its lock.
-  return AsBusy(WaitForLock(why));
+  if (!daemon.process.valid()) {
+    VARVE_RETURN_IF_ERROR(AsBusy(WaitForLock(why)));
+  }
+  return CheckClosed();
 }
 
 absl::Status Unmounting::Clean() {
@@ -225,11 +252,11 @@ absl::Status Unmounting::Terminate(const Daemon& daemon) const {
   // It cannot unmount in a namespace that is not its own.
   VARVE_ASSIGN_OR_RETURN(const auto mounts, ReadMountInfo());
   const auto still = FindMountAt(mounts, mount_.directory);
-  if (!still.has_value() || still->device != mount_.device ||
-      still->id != mount_.id) {
-    return absl::OkStatus();
+  if (still.has_value() && still->device == mount_.device &&
+      still->id == mount_.id) {
+    VARVE_RETURN_IF_ERROR(TakeAway(UnmountMode::kLazy));
   }
-  return TakeAway(UnmountMode::kLazy);
+  return daemon.state.read_only ? absl::OkStatus() : CheckClosed();
 }
 
 absl::Status Unmounting::CutOff() const {

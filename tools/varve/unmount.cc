@@ -23,9 +23,13 @@
 #include "tools/varve/exit_status.h"
 #include "tools/varve/host.h"
 #include "tools/varve/mountinfo.h"
+#include "tools/varve/patience.h"
 
 namespace varve::tools {
 namespace {
+
+// Shorter than the time after which Patience tells what it waits for.
+constexpr absl::Duration kWriterTime = absl::Seconds(1);
 
 absl::Status Busy(const std::string& directory) {
   return ExitError(
@@ -176,10 +180,19 @@ std::optional<pid_t> DaemonOf(const std::string& directory) {
 }
 
 std::optional<pid_t> WriterOf(const std::string& store) {
-  const auto file = OpenForReading(store);
-  if (!file.ok()) return std::nullopt;
-  const std::optional<pid_t> pid = FindLockHolder(file->get());
-  return pid.has_value() && IsOurs(*pid) ? pid : std::nullopt;
+  // The store may lie in a mount that hangs, too.
+  const Patience patience(kWriterTime);
+  const auto answer = patience.Run(
+      [&store]() -> absl::StatusOr<std::string> {
+        VARVE_ASSIGN_OR_RETURN(const Descriptor file, OpenForReading(store));
+        return absl::StrCat(FindLockHolder(file.get()).value_or(0));
+      },
+      [] { return std::string(); });
+  pid_t pid = 0;
+  if (!answer.ok() || !absl::SimpleAtoi(*answer, &pid) || pid == 0) {
+    return std::nullopt;
+  }
+  return IsOurs(pid) ? std::make_optional(pid) : std::nullopt;
 }
 
 }  // namespace varve::tools

@@ -54,7 +54,7 @@ DaemonState Decode(const std::string& text);
 std::optional<pid_t> DaemonOf(const std::string& directory);
 
 // The Varve daemon that has the store open for writing. Does not ask the
-// daemon.
+// daemon, and takes a second at most. Forks, as Patience does.
 std::optional<pid_t> WriterOf(const std::string& store);
 
 }  // namespace varve::tools
