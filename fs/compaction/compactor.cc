@@ -46,7 +46,7 @@ absl::StatusOr<bool> IsLeftover(FileSystem& file_system,
   return found.ok() && found->has_value() && (*found)->uuid == identity.uuid;
 }
 
-absl::Status Compactor::CheckPlace() {
+absl::Status Compactor::CheckReplacementPath() {
   const std::string path = context_.core.store->replacement_path();
   const absl::StatusOr<bool> leftover =
       IsLeftover(*context_.file_system, path, context_.core.identity);
@@ -103,7 +103,7 @@ absl::Status Compactor::PlanMoments() {
   VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
                          BoundHistory(context_.core, context_.forget));
   VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(copy_, context_.now(), bounds));
-  moments_ = history_.PlacesBefore();
+  moments_ = history_.LocationsBefore();
   ship_from_ = copy_.store->tail();
   if (history_.oldest.has_value()) {
     ship_from_ = history_.oldest->end;
@@ -197,7 +197,7 @@ absl::Status Compactor::CopyMoments() {
                         .new_data_id = [this] { return NewDataId(); },
                         .now = context_.now},
                        std::move(first_));
-  VARVE_ASSIGN_OR_RETURN(MomentLocation place, PlaceOfCheckpoint(copy_));
+  VARVE_ASSIGN_OR_RETURN(MomentLocation place, LocationOfCheckpoint(copy_));
   for (size_t i = 0; i < moments_.size(); ++i) {
     if (i > 0) {
       VARVE_ASSIGN_OR_RETURN(std::unique_ptr<PastTree> tree,
@@ -241,7 +241,7 @@ absl::Status Compactor::ShipWindow() {
   return absl::OkStatus();
 }
 
-std::vector<Extent> Compactor::PlacesOfOrphans() const {
+std::vector<Extent> Compactor::ExtentsOfOrphans() const {
   std::vector<Extent> places;
   absl::ReaderMutexLock lock(&context_.core.tree_mu);
   context_.core.orphans.ForEachExtent(
@@ -249,21 +249,21 @@ std::vector<Extent> Compactor::PlacesOfOrphans() const {
   return places;
 }
 
-std::vector<Extent> Compactor::PlacesOfDirty() const {
+std::vector<Extent> Compactor::ExtentsOfDirty() const {
   std::vector<Extent> places;
   for (const auto& open : context_.open_files.All()) {
     absl::ReaderMutexLock lock(&open->mu);
-    for (const Extent& place : open->content.Places()) places.push_back(place);
+    for (const Extent& place : open->content.Extents()) places.push_back(place);
   }
   return places;
 }
 
-std::vector<Extent> Compactor::LoosePlaces() const {
-  std::vector<Extent> places = PlacesOfDirty();
+std::vector<Extent> Compactor::LooseExtents() const {
+  std::vector<Extent> places = ExtentsOfDirty();
   // Those of streams have come with the streams' entries.
   std::erase_if(places,
                 [](const Extent& place) { return place.entry_size == 0; });
-  for (const Extent& place : PlacesOfOrphans()) places.push_back(place);
+  for (const Extent& place : ExtentsOfOrphans()) places.push_back(place);
   return places;
 }
 
@@ -285,7 +285,7 @@ absl::Status Compactor::CatchUp() {
     before = behind;
     monitor.SetBytesLeft(behind);
     VARVE_RETURN_IF_ERROR(shipper_->ShipTo(end));
-    VARVE_RETURN_IF_ERROR(shipper_->CopyLoose(LoosePlaces()));
+    VARVE_RETURN_IF_ERROR(shipper_->CopyLoose(LooseExtents()));
     // The pieces of streams are found in the new file by their keys, and that
     // must not take time then.
     if (!EntriesOfStreams().empty()) copy_.store->BuildIndex();
@@ -301,7 +301,7 @@ void Compactor::ExchangeTree(std::shared_ptr<LogTree>& tree) {
   std::swap(context_.core.log_tree, tree);
 }
 
-absl::Status Compactor::FindNewPlaces(absl::Span<const Extent> extents) {
+absl::Status Compactor::FindNewExtents(absl::Span<const Extent> extents) {
   for (const Extent& extent : extents) {
     VARVE_ASSIGN_OR_RETURN(const std::vector<Extent> parts,
                            translation_.Translate(extent, nullptr));
@@ -313,7 +313,7 @@ absl::Status Compactor::FindNewPlaces(absl::Span<const Extent> extents) {
   return absl::OkStatus();
 }
 
-std::vector<Extent> Compactor::NewPlacesOf(const Extent& extent) const {
+std::vector<Extent> Compactor::NewExtentsOf(const Extent& extent) const {
   const auto parts = loose_.Translate(extent, nullptr);
   assert(parts.ok());  // all of it is in memory
   return parts.ok() ? *parts : std::vector<Extent>{extent};
@@ -323,7 +323,7 @@ void Compactor::MoveOrphans() {
   Core& core = context_.core;
   absl::MutexLock lock(&core.tree_mu);
   core.orphans.MoveExtents(
-      [this](const Extent& extent) { return NewPlacesOf(extent); });
+      [this](const Extent& extent) { return NewExtentsOf(extent); });
   context_.reader.ForgetLocations();
 }
 
@@ -331,8 +331,8 @@ void Compactor::MoveDirty() {
   context_.core.relocation_mu.AssertHeld();
   for (const auto& open : context_.open_files.All()) {
     absl::MutexLock lock(&open->mu);
-    open->content.MovePlaces(
-        [this](const Extent& extent) { return NewPlacesOf(extent); });
+    open->content.MoveExtents(
+        [this](const Extent& extent) { return NewExtentsOf(extent); });
   }
 }
 
@@ -345,8 +345,8 @@ absl::Status Compactor::SwitchLocked(absl::Span<const Extent> dirty) {
                             ? CheckPlan(core, history_)
                             : CommitPlan(core, history_, context_.now()));
   VARVE_RETURN_IF_ERROR(shipper_->ShipTo(core.store->tail()));
-  VARVE_RETURN_IF_ERROR(FindNewPlaces(PlacesOfOrphans()));
-  VARVE_RETURN_IF_ERROR(FindNewPlaces(dirty));
+  VARVE_RETURN_IF_ERROR(FindNewExtents(ExtentsOfOrphans()));
+  VARVE_RETURN_IF_ERROR(FindNewExtents(dirty));
   VARVE_RETURN_IF_ERROR(copy_.store->Sync().status());
   absl::MutexLock copy_lock(&copy_.commit_mu);
   if (copy_.last_sequence != core.last_sequence) {
@@ -356,7 +356,7 @@ absl::Status Compactor::SwitchLocked(absl::Span<const Extent> dirty) {
   }
   {
     absl::MutexLock lock(&copy_.tree_mu);
-    VARVE_RETURN_IF_ERROR(FindSnapshotPlaces(copy_));
+    VARVE_RETURN_IF_ERROR(FindSnapshotLocations(copy_));
     old_tree_ =
         std::move(copy_.log_tree);  // the new tree, until the exchange below
   }
@@ -398,9 +398,9 @@ absl::Status Compactor::Switch() {
   const absl::Time begin = absl::Now();
   absl::MutexLock relocation_lock(&core.relocation_mu);
   // All extents of files that are deleted from here on have been copied.
-  absl::Status status = shipper_->CopyLoose(LoosePlaces());
+  absl::Status status = shipper_->CopyLoose(LooseExtents());
   if (status.ok()) {
-    const std::vector<Extent> dirty = PlacesOfDirty();
+    const std::vector<Extent> dirty = ExtentsOfDirty();
     absl::MutexLock commit_lock(&core.commit_mu);
     status = SwitchLocked(dirty);
   }
@@ -412,7 +412,7 @@ absl::Status Compactor::Switch() {
 absl::Status Compactor::Run() {
   Core& core = context_.core;
   const CopyGate::Closing closing(context_.copy_gate);
-  VARVE_RETURN_IF_ERROR(CheckPlace());
+  VARVE_RETURN_IF_ERROR(CheckReplacementPath());
   VARVE_RETURN_IF_ERROR(LoadCopy());
   if (KeepsEverything()) return absl::OkStatus();
   VARVE_RETURN_IF_ERROR(CheckSpace());

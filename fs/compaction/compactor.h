@@ -73,7 +73,7 @@ class Compactor {
   absl::Status LoadCopy();
   absl::Status CheckSpace();
   // Fails if a file that is not ours has the name of the new store.
-  absl::Status CheckPlace();
+  absl::Status CheckReplacementPath();
   // Decides which moments are copied, and begins with the tree of the first.
   absl::Status PlanMoments();
   // Whether there is nothing to forget, so that a copy would be as large.
@@ -98,13 +98,13 @@ class Compactor {
   std::vector<EntryLocation> EntriesOfStreams() const;
   // Places that are used and in no commit: of deleted files, and of dirty
   // bytes; in streams, too, or only elsewhere.
-  std::vector<Extent> PlacesOfOrphans() const;
-  std::vector<Extent> PlacesOfDirty() const;
-  std::vector<Extent> LoosePlaces() const;
+  std::vector<Extent> ExtentsOfOrphans() const;
+  std::vector<Extent> ExtentsOfDirty() const;
+  std::vector<Extent> LooseExtents() const;
   // Notes where these lie in the new store, so that nothing can fail any more
   // when they are moved.
-  absl::Status FindNewPlaces(absl::Span<const Extent> extents);
-  std::vector<Extent> NewPlacesOf(const Extent& extent) const;
+  absl::Status FindNewExtents(absl::Span<const Extent> extents);
+  std::vector<Extent> NewExtentsOf(const Extent& extent) const;
   uint64_t NewDataId();
 
   const Context context_;

@@ -19,7 +19,7 @@ constexpr size_t kMaxEntriesAtOnce = 512;
 
 }  // namespace
 
-absl::StatusOr<MomentLocation> PlaceOfCheckpoint(Core& core) {
+absl::StatusOr<MomentLocation> LocationOfCheckpoint(Core& core) {
   absl::MutexLock lock(&core.commit_mu);
   VARVE_ASSIGN_OR_RETURN(
       const Checkpoint checkpoint,
@@ -48,7 +48,7 @@ absl::StatusOr<MomentLocation> HistoryCopier::Copy(
   }
   VARVE_RETURN_IF_ERROR(WriteCheckpoint(copy, context_.now()));
   before_ = std::move(next_);
-  return PlaceOfCheckpoint(copy);
+  return LocationOfCheckpoint(copy);
 }
 
 // --- What differs ------------------------------------------------------------
@@ -188,7 +188,7 @@ absl::Status HistoryCopier::CopyExtents(const std::vector<Extent>& extents) {
             batch.Add(copy.identity.ContentKeys(extent.key_hash), {data}));
       } else {
         const PartCopy part(copy.identity, context_.new_data_id, data);
-        place = part.PlaceIn(ExtentOf(batch.Add(
+        place = part.ExtentIn(ExtentOf(batch.Add(
             copy.identity.ContentKeys(part.key_hash()), part.pieces())));
       }
       places.emplace_back(extent.store_offset, place);

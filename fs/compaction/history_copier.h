@@ -92,7 +92,7 @@ class HistoryCopier {
 };
 
 // Where the newest moment of `core` lies, which its newest checkpoint has.
-absl::StatusOr<MomentLocation> PlaceOfCheckpoint(Core& core)
+absl::StatusOr<MomentLocation> LocationOfCheckpoint(Core& core)
     ABSL_LOCKS_EXCLUDED(core.commit_mu);
 
 }  // namespace varve::fs

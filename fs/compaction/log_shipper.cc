@@ -166,7 +166,7 @@ absl::Status LogShipper::AddContent(const std::vector<Extent>& unknown,
     VARVE_ASSIGN_OR_RETURN(const auto bytes, pinned_.BytesOf(extent));
     const PartCopy part(core_.identity, new_data_id_, bytes);
     const Extent place =
-        part.PlaceIn(commit.AddEntry(part.key_hash(), part.pieces()));
+        part.ExtentIn(commit.AddEntry(part.key_hash(), part.pieces()));
     VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
   }
   return absl::OkStatus();
@@ -220,7 +220,7 @@ absl::Status LogShipper::CopyLoose(const std::vector<Extent>& extents) {
     batch.AddTombstone(
         core_.identity.KeysToHide(part.key_hash(), now.payload_size));
     VARVE_RETURN_IF_ERROR(batch.Commit());
-    const Extent place = part.PlaceIn(ExtentOf(now));
+    const Extent place = part.ExtentIn(ExtentOf(now));
     VARVE_RETURN_IF_ERROR(translation_.Add(extent.store_offset, place));
     VARVE_RETURN_IF_ERROR(monitor_.Count(extent.length));
   }

@@ -53,7 +53,7 @@ void SetExtents(std::vector<Extent>* extents, InodeItem* inode) {
   }
 }
 
-absl::StatusOr<std::vector<Extent>> MovedTree::NewPlaces(
+absl::StatusOr<std::vector<Extent>> MovedTree::NewExtents(
     const InodeItem& inode) const {
   VARVE_ASSIGN_OR_RETURN(
       std::vector<Extent> extents,
@@ -73,7 +73,7 @@ absl::StatusOr<InodeItem> MovedTree::Move(InodeItem inode,
   const auto whole = exceptions_.whole.find(inode.ino);
   const bool is_whole = whole != exceptions_.whole.end();
   if (!is_whole && !exceptions_.emptied.contains(inode.ino)) {
-    VARVE_ASSIGN_OR_RETURN(*extents, NewPlaces(inode));
+    VARVE_ASSIGN_OR_RETURN(*extents, NewExtents(inode));
   }
   inode.patched = 0;
   SetExtents(extents, &inode);

@@ -74,7 +74,7 @@ class MovedTree {
   // The inode as it is to be, and the kExtent items that it has then.
   absl::StatusOr<InodeItem> Move(InodeItem inode,
                                  std::vector<Extent>* extents) const;
-  absl::StatusOr<std::vector<Extent>> NewPlaces(const InodeItem& inode) const;
+  absl::StatusOr<std::vector<Extent>> NewExtents(const InodeItem& inode) const;
 
   const std::shared_ptr<const LogTree> tree_;
   const Translation& translation_;

@@ -31,7 +31,7 @@ class PartCopy {
     return pieces_;
   }
   // Where the part lies in its entry, given where all of it does.
-  Extent PlaceIn(Extent entry) const {
+  Extent ExtentIn(Extent entry) const {
     entry.length = pieces_.front().size();
     return entry;
   }

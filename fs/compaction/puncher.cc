@@ -52,7 +52,7 @@ absl::Status Puncher::FindHistory() {
   VARVE_ASSIGN_OR_RETURN(const HistoryBounds bounds,
                          BoundHistory(core, context_.forget));
   VARVE_ASSIGN_OR_RETURN(history_, PlanHistory(core, context_.now(), bounds));
-  kept_.emplace(core.store.get(), &core.identity, history_.PlacesBefore(),
+  kept_.emplace(core.store.get(), &core.identity, history_.LocationsBefore(),
                 history_.purged);
   VARVE_ASSIGN_OR_RETURN(KeptTrees::Needed needed, kept_->FindNeeded());
   needed_.emplace(std::move(needed));
@@ -73,7 +73,7 @@ absl::Status Puncher::FindUsedLocked(uint64_t committed) {
   VARVE_RETURN_IF_ERROR(core.store->Seal());
   for (const auto& open : context_.open_files.All()) {
     absl::ReaderMutexLock lock(&open->mu);
-    for (const Extent& place : open->content.Places()) {
+    for (const Extent& place : open->content.Extents()) {
       if (place.entry_size > 0) NoteUsed(place);
     }
     if (open->stream == nullptr) continue;

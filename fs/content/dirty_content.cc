@@ -184,7 +184,7 @@ bool IsInStore(const DirtyContent::Piece& piece) {
 
 }  // namespace
 
-std::vector<Extent> DirtyContent::Places() const {
+std::vector<Extent> DirtyContent::Extents() const {
   std::vector<Extent> places;
   for (const auto& [offset, piece] : pieces_) {
     if (IsInStore(piece)) places.push_back(PlaceOf(offset, piece));
@@ -192,7 +192,7 @@ std::vector<Extent> DirtyContent::Places() const {
   return places;
 }
 
-void DirtyContent::MovePlaces(
+void DirtyContent::MoveExtents(
     const std::function<std::vector<Extent>(const Extent&)>& moved) {
   Pieces old;
   old.swap(pieces_);

@@ -71,10 +71,10 @@ class DirtyContent {
   void MarkSpilled(uint64_t offset, uint64_t length, uint64_t store_offset);
 
   // Where in the store pieces lie, as extents.
-  std::vector<Extent> Places() const;
+  std::vector<Extent> Extents() const;
   // Moves these pieces: `moved` returns where the bytes of such an extent lie
   // now, as extents that cover the same range of the file.
-  void MovePlaces(
+  void MoveExtents(
       const std::function<std::vector<Extent>(const Extent&)>& moved);
 
   // Whether pieces that are not holes cover the whole file, so that no

@@ -141,7 +141,7 @@ absl::StatusOr<HistoryPlan> WindowFinder::Find() const {
 
 }  // namespace
 
-std::vector<MomentLocation> HistoryPlan::PlacesBefore() const {
+std::vector<MomentLocation> HistoryPlan::LocationsBefore() const {
   std::vector<MomentLocation> places = snapshots;
   if (oldest.has_value()) places.push_back(*oldest);
   return places;

@@ -35,7 +35,7 @@ struct HistoryPlan {
   std::vector<PurgedPath> purged;
 
   // The snapshots and then `oldest`.
-  std::vector<MomentLocation> PlacesBefore() const;
+  std::vector<MomentLocation> LocationsBefore() const;
 };
 
 struct HistoryBounds {

@@ -47,8 +47,8 @@ absl::StatusOr<Step> Compare(const PastTree& before, const PastTree& after) {
 }
 
 // The first moment behind the snapshots that is kept.
-absl::StatusOr<MomentLocation> PlaceBehind(Core& core,
-                                           const HistoryPlan& plan) {
+absl::StatusOr<MomentLocation> LocationBehind(Core& core,
+                                              const HistoryPlan& plan) {
   if (plan.oldest.has_value()) return *plan.oldest;
   uint64_t last = 0;
   {
@@ -65,7 +65,8 @@ absl::StatusOr<std::vector<MomentUsage>> FindMomentUsage(
   std::vector<MomentUsage> usage;
   if (plan.snapshots.empty()) return usage;
   std::vector<MomentLocation> places = plan.snapshots;
-  VARVE_ASSIGN_OR_RETURN(const MomentLocation behind, PlaceBehind(core, plan));
+  VARVE_ASSIGN_OR_RETURN(const MomentLocation behind,
+                         LocationBehind(core, plan));
   places.push_back(behind);
   ByteRanges come;
   const absl::Status compared =

@@ -11,6 +11,7 @@
 #include "fs/btree/merge.h"
 #include "fs/format/commit_record.h"
 #include "fs/log/commit.h"
+#include "fs/log/moments.h"
 #include "fs/log/segment_writer.h"
 #include "fs/log/store_identity.h"
 #include "fs/tree/tree_editor.h"
@@ -205,7 +206,24 @@ absl::Status ResetLogTree(Core& core) {
   return absl::OkStatus();
 }
 
+bool PurgeNeedsCheckpoint(Core& core) {
+  uint64_t before = 0;
+  absl::MutexLock commit_lock(&core.commit_mu);
+  {
+    absl::ReaderMutexLock lock(&core.tree_mu);
+    const auto purged = core.reader().PurgedPaths();
+    if (!purged.ok()) return false;
+    for (const PurgedPath& path : *purged) {
+      before = std::max(before, path.before);
+    }
+  }
+  if (before == 0 || core.checkpoint == 0) return before != 0;
+  const auto last = ReadCheckpoint(*core.store, core.identity, core.checkpoint);
+  return last.ok() && last->header.sequence < before;
+}
+
 bool CheckpointIsDue(Core& core) {
+  if (PurgeNeedsCheckpoint(core)) return true;
   absl::MutexLock commit_lock(&core.commit_mu);
   absl::ReaderMutexLock lock(&core.tree_mu);
   const TreeTotals& totals = core.log_tree->live->totals();

@@ -54,8 +54,13 @@ absl::Status ResetLogTree(Core& core)
 absl::Status WriteIndexImageIfDue(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu);
 
-// Whether a new checkpoint pays, because replaying the commits since the last
-// one would take long.
+// Whether something was purged since the last checkpoint: the window of history
+// begins anew with the next one. Also false if that checkpoint is damaged.
+bool PurgeNeedsCheckpoint(Core& core)
+    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
+
+// Whether a new checkpoint pays: because replaying the commits since the last
+// one would take long, or for PurgeNeedsCheckpoint().
 bool CheckpointIsDue(Core& core)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 

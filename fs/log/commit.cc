@@ -191,7 +191,7 @@ void Commit::UpdateSnapshots(const std::vector<Change>& changes) {
   }
   if (renamed) {
     absl::ReaderMutexLock lock(&core_.tree_mu);
-    core_.log_tree->segments.NoteDamage(FindSnapshotPlaces(core_));
+    core_.log_tree->segments.NoteDamage(FindSnapshotLocations(core_));
   }
   if (renamed || forgotten) core_.moment_changes.fetch_add(1);
 }

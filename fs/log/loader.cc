@@ -457,7 +457,7 @@ absl::Status Loader::LoadOnce() {
   core_.clean = result_.clean;
   // Nobody knows where another program has moved past moments.
   if (result_.relocated) return absl::OkStatus();
-  const absl::Status found = FindSnapshotPlaces(core_);
+  const absl::Status found = FindSnapshotLocations(core_);
   if (!absl::IsDataLoss(found)) return found;
   // A damaged node costs what is in it, and not the whole tree.
   core_.log_tree->segments.NoteDamage(found);

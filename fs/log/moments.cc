@@ -145,7 +145,7 @@ MomentFinder FinderOf(Core& core) {
           core.store->tail()};
 }
 
-absl::Status FindSnapshotPlaces(Core& core) {
+absl::Status FindSnapshotLocations(Core& core) {
   absl::flat_hash_set<uint64_t> sequences;
   VARVE_RETURN_IF_ERROR(
       core.reader().ForEachSnapshot([&](const SnapshotItem& snapshot) {

@@ -103,7 +103,7 @@ MomentFinder FinderOf(Core& core) ABSL_LOCKS_EXCLUDED(core.commit_mu);
 // core.snapshots, and removes places that no snapshot has. A snapshot that
 // cannot be found, because of damage, has none afterwards. DATA_LOSS if a node
 // of the tree is damaged.
-absl::Status FindSnapshotPlaces(Core& core)
+absl::Status FindSnapshotLocations(Core& core)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(core.commit_mu)
         ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 

@@ -338,7 +338,7 @@ class StoreBuilder {
     }
     return extent;
   }
-  ExtentList Places() {
+  ExtentList Extents() {
     ExtentList extents;
     for (int count = 1 + script_.Byte() % 4; count > 0; --count) {
       extents.push_back(Place());
@@ -375,9 +375,9 @@ class StoreBuilder {
       case 3:
         return writer.Add(DropName{.parent = Ino(), .name = script_.Name()});
       case 4:
-        return writer.Add(SetContent{.ino = Ino(), .extents = Places()});
+        return writer.Add(SetContent{.ino = Ino(), .extents = Extents()});
       case 5:
-        return writer.Add(PatchContent{.ino = Ino(), .extents = Places()});
+        return writer.Add(PatchContent{.ino = Ino(), .extents = Extents()});
       case 6:
         return writer.Add(SetXattr{.ino = Ino(),
                                    .name = script_.OneOf(kXattrs),

@@ -274,14 +274,9 @@ absl::StatusOr<MomentsWithPath> History::Purge(absl::string_view path) {
     return SystemError(ENOENT,
                        absl::StrCat("no moment of the past has '", path, "'"));
   }
-  {
-    absl::ReaderMutexLock relocation(&core_.relocation_mu);
-    VARVE_RETURN_IF_ERROR(
-        CommitPurge(core_, path, found.in_window, context_.options.now()));
-  }
-  // The window begins anew with a checkpoint. On a full disk, it begins with
-  // the next one that there is room for.
-  context_.incidents.Report(WriteCheckpoint(core_, context_.options.now()));
+  absl::ReaderMutexLock relocation(&core_.relocation_mu);
+  VARVE_RETURN_IF_ERROR(
+      CommitPurge(core_, path, found.in_window, context_.options.now()));
   return found;
 }
 
@@ -330,7 +325,7 @@ absl::StatusOr<uint64_t> History::ForEachPastExtent(
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
   VARVE_ASSIGN_OR_RETURN(const HistoryPlan plan, PlanKept());
   VARVE_RETURN_IF_ERROR(KeptTrees(core_.store.get(), &core_.identity,
-                                  plan.PlacesBefore(), plan.purged)
+                                  plan.LocationsBefore(), plan.purged)
                             .ForEachExtent([&](const Extent& extent) {
                               visit(extent);
                               return true;

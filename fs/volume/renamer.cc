@@ -92,10 +92,10 @@ absl::StatusOr<Renamer::Plan> Renamer::MakePlan(uint64_t parent,
   return plan;
 }
 
-absl::StatusOr<Renamer::NewPlace> Renamer::FindNewPlace(
+absl::StatusOr<Renamer::Target> Renamer::FindTarget(
     const LiveInode& inode, const LiveInode& to_parent,
     absl::string_view to_name) const {
-  NewPlace place;
+  Target place;
   place.rekeying.ino = inode.ino;
   absl::ReaderMutexLock lock(&core_.tree_mu);
   VARVE_ASSIGN_OR_RETURN(place.rekeying.old_key, KeyOfContent(core_, inode));
@@ -120,8 +120,7 @@ absl::StatusOr<Renamer::Rekeying> Renamer::PlanRekeying(
   const LiveInode& inode = file.inode;
   // Only the first name decides the key.
   if (!inode.is_regular() || inode.first_name != file.place) return Rekeying();
-  VARVE_ASSIGN_OR_RETURN(NewPlace place,
-                         FindNewPlace(inode, to_parent, to_name));
+  VARVE_ASSIGN_OR_RETURN(Target place, FindTarget(inode, to_parent, to_name));
   Rekeying& rekeying = place.rekeying;
   if (!place.is_plain || inode.attributes.size > kMaxCopiedByRename) {
     return std::move(rekeying);

@@ -74,13 +74,13 @@ class Renamer {
                                         absl::string_view to_name) const
       ABSL_LOCKS_EXCLUDED(core_.tree_mu);
   // The part of this plan that needs the tree.
-  struct NewPlace {
+  struct Target {
     Rekeying rekeying;
     bool is_plain = false;  // and still lies under another key
   };
-  absl::StatusOr<NewPlace> FindNewPlace(const LiveInode& inode,
-                                        const LiveInode& to_parent,
-                                        absl::string_view to_name) const
+  absl::StatusOr<Target> FindTarget(const LiveInode& inode,
+                                    const LiveInode& to_parent,
+                                    absl::string_view to_name) const
       ABSL_LOCKS_EXCLUDED(core_.tree_mu);
   absl::Status CommitPlan(const Plan& plan, Caller caller, Timestamp now,
                           bool from_reserve)

@@ -164,6 +164,7 @@ absl::Status Volume::Close() {
   }
   if (read_only()) return result;
   compactions_.PunchBeforeClosing();
+  const bool was_purged = PurgeNeedsCheckpoint(core_);
   bool is_long;
   {
     absl::MutexLock lock(&core_.commit_mu);
@@ -176,7 +177,7 @@ absl::Status Volume::Close() {
   }
   {
     absl::Status status;
-    if (is_long) {
+    if (is_long || was_purged) {
       status = WriteCheckpoint(core_, options_.now());
     } else {
       absl::MutexLock lock(&core_.commit_mu);

@@ -152,10 +152,12 @@ class History {
   void StepOfSnapshots() {
     Volume& v = volume_.volume();
     const std::string name = absl::StrCat("s", random_() % 3);
-    const uint64_t kind = random_() % 4;
+    const uint64_t kind = random_() % 5;
     if (kind == 0) v.history().DeleteSnapshot(name).IgnoreError();
-    if (kind == 1) v.history().Restore({.at = name, .delete_others = true}).IgnoreError();
-    if (kind > 1) v.history().CreateSnapshot(name).IgnoreError();
+    if (kind == 1)
+      v.history().Restore({.at = name, .delete_others = true}).IgnoreError();
+    if (kind == 2) v.history().Purge(Name()).IgnoreError();
+    if (kind > 2) v.history().CreateSnapshot(name).IgnoreError();
   }
 
   void StepOfHandle(uint64_t kind, const std::string& name) {

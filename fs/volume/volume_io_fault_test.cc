@@ -228,6 +228,15 @@ class Script : public FaultyCalls {
     v_.Crash();  // so that nothing has been read yet
     Past();
     CheckPast();
+    Call("read deleted", [this] {
+      return v_.volume()
+          .deleted_files()
+          .Lookup(DeletedFiles::kRoot, "large")
+          .status();
+    });
+    Call("purge",
+         [this] { return v_.volume().history().Purge("moved").status(); });
+    kept_ = WithoutTimes(v_.DumpPast("kept"));
   }
 
   // Looking at past moments, and restoring.

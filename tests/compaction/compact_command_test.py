@@ -232,7 +232,8 @@ class Command(CompactTest):
         self.assertGreater(outlook["would_reclaim_bytes"], 4 * MIB)
         self.assertEqual(self.store.path.read_bytes(), before)
         result = self.varve("compact", "--forget", self.store.path)
-        self.assertRegex(result.stdout.decode(), r"\A%s: .* reclaimed; copied .*\n\Z" % self.store.path)
+        self.assertRegex(result.stdout.decode(),
+                         r"\A%s: .* reclaimed; copied .*\n\Z" % self.store.path)
         self.assertEqual(result.stderr, b"")
         self.assertLess(self.store.size(), len(before) - 4 * MIB)
         self.store.check()
