@@ -188,20 +188,14 @@ absl::StatusOr<std::string> ControlDirectory::TextOf(uint64_t ino) {
   if (const TextFile* const file = FindFile(ino)) return file->make();
   if (ino != kStatus && ino != kStatusJson) return PosixError(ENOENT);
   VARVE_ASSIGN_OR_RETURN(const SpaceInfo space, volume_.GetSpace());
-  VARVE_ASSIGN_OR_RETURN(const HistorySums history,
-                         volume_.history().GetSums());
-  return StatusText(ino == kStatusJson, space, history);
+  return StatusText(ino == kStatusJson, space);
 }
 
-std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space,
-                                         const HistorySums& history) {
+std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space) {
   const Scrubber::Progress scrubbed = volume_.scrub_progress();
-  const Member members[] = {
+  std::vector<Member> members = {
       {"store_bytes", space.store_bytes},
       {"live_bytes", space.live_bytes},
-      {"history_bytes", history.bytes},
-      {"history_kept_from", history.kept_from},
-      {"snapshots", history.snapshots},
       {"durable_bytes", volume_.store().durable_tail()},
       {"inodes", space.inodes},
       {"host_free_bytes", space.host_available},
@@ -209,6 +203,12 @@ std::string ControlDirectory::StatusText(bool json, const SpaceInfo& space,
       {"scrubbed_bytes", scrubbed.bytes},
       {"scrub_found_damaged", scrubbed.damaged},
   };
+  // Of a damaged tree, the rest is to be had all the same.
+  if (const auto history = volume_.history().GetSums(); history.ok()) {
+    members.push_back({"history_bytes", history->bytes});
+    members.push_back({"history_kept_from", history->kept_from});
+    members.push_back({"snapshots", history->snapshots});
+  }
   std::string text = json ? "{" : "";
   if (json && !status_members_.empty()) {
     absl::StrAppend(&text, status_members_, ", ");

@@ -99,8 +99,7 @@ class ControlDirectory {
   Stat FileStat(uint64_t ino, uint64_t size) const;
   // The element of files_ with this inode number; null if there is none.
   const TextFile* FindFile(uint64_t ino) const;
-  std::string StatusText(bool json, const SpaceInfo& space,
-                         const HistorySums& history);
+  std::string StatusText(bool json, const SpaceInfo& space);
   absl::Status LoadUnnamed() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The place in unnamed_ of the one of that name, if it has not been named.
   absl::StatusOr<std::optional<size_t>> FindUnnamed(absl::string_view name)

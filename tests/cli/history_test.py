@@ -123,11 +123,11 @@ class HistoryTest(unittest.TestCase):
 
     def test_a_purged_path_is_gone_from_the_past(self):
         self.make_tree("tree")
-        self.write("secret", "password")
+        self.write("secret", "hunter2, once")
         self.varve("snapshot", "create", self.mount, "s")
         past = os.path.join(self.mount, ".varve", "snapshots", "s")
         with open(os.path.join(past, "secret"), encoding="utf-8") as file:
-            self.assertEqual(file.read(), "password")
+            self.assertEqual(file.read(), "hunter2, once")
         run("rm", self.path("secret"))
         tried = self.varve("history", "purge", self.mount, "secret", "-n").stdout
         self.assertIn("the snapshot s", tried)
@@ -143,7 +143,7 @@ class HistoryTest(unittest.TestCase):
         self.varve("compact", self.mount)
         self.store.umount()
         with open(self.store.path, "rb") as file:
-            self.assertNotIn(b"password", file.read())
+            self.assertNotIn(b"hunter2, once", file.read())
         self.assertIn("clean", self.varve("check", self.store.path).stdout)
         self.store.mount()
         self.assertEqual(sorted(os.listdir(past)), ["tree"])

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -94,6 +95,7 @@ class VersionFinder {
   std::optional<Version> present_;
   std::vector<fs::PurgedPath> purged_;
   size_t count_ = 0;
+  std::optional<Version> last_;  // that was shown
 };
 
 absl::Status VersionFinder::ReadPresent() {
@@ -114,6 +116,7 @@ absl::Status VersionFinder::ReadPresent() {
 
 absl::Status VersionFinder::Show(Version version) {
   ++count_;
+  last_ = version;
   for (const fs::PurgedPath& purged : purged_) {
     if (version.sequence < purged.before &&
         LiesWithin(version.path, purged.path)) {
@@ -173,20 +176,18 @@ absl::Status VersionFinder::ReadSnapshots() {
             [](const fs::Snapshot& a, const fs::Snapshot& b) {
               return a.sequence > b.sequence;
             });
-  std::optional<fs::Stat> shown;
   for (const fs::Snapshot& snapshot : snapshots) {
     if (snapshot.sequence >= kept_from) continue;
     VARVE_ASSIGN_OR_RETURN(const auto found, FindIn(snapshot.sequence));
     if (!found.has_value() || !S_ISREG(found->attributes.mode)) continue;
-    const bool is_same = shown.has_value() && shown->ino == found->ino &&
-                         shown->attributes.mtime == found->attributes.mtime &&
-                         shown->attributes.size == found->attributes.size;
-    if (is_same) continue;
-    shown = found;
-    VARVE_RETURN_IF_ERROR(Show({.sequence = snapshot.sequence,
-                                .time = found->attributes.mtime,
-                                .size = found->attributes.size,
-                                .path = path_}));
+    Version version = {.sequence = snapshot.sequence,
+                       .time = found->attributes.mtime,
+                       .size = found->attributes.size,
+                       .path = path_};
+    // A restored file has its former times, but is another inode.
+    const bool is_same = last_.has_value() && last_->time == version.time &&
+                         last_->size == version.size;
+    if (!is_same) VARVE_RETURN_IF_ERROR(Show(std::move(version)));
   }
   return absl::OkStatus();
 }
