@@ -119,12 +119,12 @@ absl::Status StoreImpl::WriteBytes(Append& append, bool may_use_reserve) {
   absl::Status status =
       reserve_.MakeRoom(generation_->file(), append.write_offset(),
                         append.end(), may_use_reserve);
-  if (!status.ok() || reserve_.is_short()) TellShortage();
+  if (!status.ok() || reserve_.is_short()) TellSpacePressure();
   VARVE_RETURN_IF_ERROR(status);
   status = append.Write(generation_->file());
   if (!status.ok()) {
     CutBackTo(append.write_offset());
-    if (IsOutOfSpace(status)) TellShortage();
+    if (IsOutOfSpace(status)) TellSpacePressure();
     return status;
   }
   generation_->set_written_end(append.end());

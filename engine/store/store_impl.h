@@ -292,7 +292,7 @@ class StoreImpl {
   // what was written.
   absl::Status WriteBytes(Append& append, bool may_use_reserve)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(writer_mutex_);
-  void TellShortage() const {
+  void TellSpacePressure() const {
     if (options_.on_space_pressure) options_.on_space_pressure();
   }
   // Releases the reserve, unless an append is under way.

@@ -286,7 +286,7 @@ TEST_F(StoreReserveTest, PunchingCompletesIt) {
   EXPECT_TRUE(HasReserve());
 }
 
-TEST_F(StoreReserveTest, ShortageIsTold) {
+TEST_F(StoreReserveTest, SpacePressureIsTold) {
   store_.reset();
   int told = 0;
   auto store = Store::Open(Path(), {.mode = OpenMode::kCreate,

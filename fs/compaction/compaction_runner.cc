@@ -134,8 +134,10 @@ CompactionPolicy::Due CompactionRunner::FindDue() {
   if (info->allocated < CompactionPolicy::kMinDeadBytes) return {};
   const uint64_t live = CountNeeded();
   // What history may have is not dead.
-  const absl::StatusOr<uint64_t> history =
-      CountHistoryBytes(context_.core, live, info->allocated);
+  const absl::StatusOr<uint64_t> history = [&] {
+    absl::ReaderMutexLock lock(&context_.core.tree_mu);
+    return CountHistoryBytes(context_.core, live, info->allocated);
+  }();
   if (!history.ok()) {
     context_.incidents.Report(history.status());
     return {};

@@ -96,9 +96,8 @@ uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
   return spilled + EstimateLiveBytes(core) + unnamed.bytes();
 }
 
-absl::StatusOr<uint64_t> CountHistoryBytes(Core& core, uint64_t live,
+absl::StatusOr<uint64_t> CountHistoryBytes(const Core& core, uint64_t live,
                                            uint64_t allocated) {
-  absl::ReaderMutexLock lock(&core.tree_mu);
   VARVE_ASSIGN_OR_RETURN(const HistoryPolicy policy, PolicyOf(core));
   if (policy.within <= absl::ZeroDuration()) return 0;
   return std::min(MostHistoryBytes(live),
@@ -125,14 +124,14 @@ absl::StatusOr<StoreStatistics> CountStatistics(Core& core,
   statistics.dead_bytes =
       info.allocated - std::min(info.allocated, statistics.live_bytes);
   statistics.peak_extra_bytes = statistics.live_bytes;
-  VARVE_ASSIGN_OR_RETURN(
-      statistics.history_bytes,
-      CountHistoryBytes(core, statistics.live_bytes, info.allocated));
   {
     absl::MutexLock lock(&core.commit_mu);
     statistics.commits = core.last_sequence;
   }
   absl::ReaderMutexLock lock(&core.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(
+      statistics.history_bytes,
+      CountHistoryBytes(core, statistics.live_bytes, info.allocated));
   statistics.files = core.totals().inodes;
   statistics.extents = core.totals().extents;
   return statistics;

@@ -34,9 +34,9 @@ uint64_t CountLiveBytes(Core& core, const OpenFiles& open_files,
 
 // Of `allocated` bytes of which `live` are live, those that the policy leaves
 // to the past. Snapshots may hold more. DATA_LOSS if the tree is damaged.
-absl::StatusOr<uint64_t> CountHistoryBytes(Core& core, uint64_t live,
+absl::StatusOr<uint64_t> CountHistoryBytes(const Core& core, uint64_t live,
                                            uint64_t allocated)
-    ABSL_LOCKS_EXCLUDED(core.tree_mu);
+    ABSL_SHARED_LOCKS_REQUIRED(core.tree_mu);
 
 // What a compaction may leave to history. Errors: those of Store::Info().
 absl::StatusOr<HistoryBounds> BoundHistory(Core& core, bool forget)

@@ -349,7 +349,7 @@ absl::StatusOr<std::vector<std::string>> HistoryDirectory::GmtNames() {
   VARVE_ASSIGN_OR_RETURN(const auto points,
                          volume_.past_files().LastMoments(
                              HistoryPoints(now - policy.within, now)));
-  for (const PastFiles::Point& point : points) {
+  for (const MomentAt& point : points) {
     names.push_back(GmtName(point.time));
   }
   std::sort(names.begin(), names.end());

@@ -219,6 +219,14 @@ absl::string_view NameOf(LoggedOperation::Kind kind) {
   return "";
 }
 
+absl::StatusOr<CommitLog> CommitLog::Of(Core& core, uint64_t from) {
+  absl::MutexLock commit_lock(&core.commit_mu);
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  VARVE_ASSIGN_OR_RETURN(const uint64_t kept_from, core.reader().KeptFrom());
+  return CommitLog(core.store.get(), &core.identity, core.checkpoint,
+                   core.store->tail(), kept_from, from);
+}
+
 absl::StatusOr<CommitLog::Interval> CommitLog::FindInterval(
     uint64_t checkpoint, uint64_t end) const {
   Interval interval = {.end = end};

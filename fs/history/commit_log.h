@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -73,6 +74,11 @@ class CommitLog {
         tail_(tail),
         kept_from_(kept_from),
         from_(from) {}
+
+  // The log of `core`, from number `from` on. Its store must stay where it is
+  // as long as the log is in use: hold relocation_mu.
+  static absl::StatusOr<CommitLog> Of(Core& core, uint64_t from)
+      ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
   // Calls `visit` with each commit, newest first, until it returns false. Those
   // that change nothing have no operations. DATA_LOSS if a record or a node is

@@ -135,19 +135,23 @@ void DeletedTree::Prune(Name* name) {
   }
 }
 
-void DeletedTree::Clear(Name& name) {
-  std::vector<Name*> below = {&name};
+void DeletedTree::DropBelow(Name& top, uint64_t before) {
+  std::vector<Name*> below = {&top};
   for (size_t i = 0; i < below.size(); ++i) {
     for (const auto& [id, child] : below[i]->children) below.push_back(child);
   }
-  // From the bottom up, so that each has nothing left when it goes.
+  // From the bottom up, so that a directory comes when it has lost its names.
   for (size_t i = below.size(); i-- > 1;) {
-    LetGo(*below[i]);
-    below[i]->parent->children.erase(below[i]->id);
-    places_.erase(below[i]);
-    names_.erase(below[i]->id);
+    Name* const one = below[i];
+    if (one->moment < before) LetGo(*one);
+    if (one->is_held || !one->children.empty()) continue;
+    one->parent->children.erase(one->id);
+    places_.erase(one);
+    names_.erase(one->id);
   }
 }
+
+void DeletedTree::Clear(Name& name) { DropBelow(name, UINT64_MAX); }
 
 void DeletedTree::Purge(const PurgedPath& purged) {
   Name* name = root_;
@@ -155,19 +159,7 @@ void DeletedTree::Purge(const PurgedPath& purged) {
     name = FindName(*name, part);
     if (name == nullptr) return;
   }
-  std::vector<Name*> below = {name};
-  for (size_t i = 0; i < below.size(); ++i) {
-    for (const auto& [id, child] : below[i]->children) below.push_back(child);
-  }
-  // From the bottom up, so that a directory comes when it has lost its names.
-  for (size_t i = below.size(); i-- > 1;) {
-    Name* const one = below[i];
-    if (one->moment < purged.before) LetGo(*one);
-    if (one->is_held || !one->children.empty()) continue;
-    one->parent->children.erase(one->id);
-    places_.erase(one);
-    names_.erase(one->id);
-  }
+  DropBelow(*name, purged.before);
   if (name->moment < purged.before) LetGo(*name);
   Prune(name);
 }

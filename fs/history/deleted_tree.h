@@ -164,6 +164,9 @@ class DeletedTree {
   // Removes the name if it neither holds nor has anything, and then its
   // directory if that has become such a one.
   void Prune(Name* name);
+  // Lets go of what lies below the name and was last there before a moment, and
+  // removes what then holds nothing.
+  void DropBelow(Name& top, uint64_t before);
   // Removes everything below the name.
   void Clear(Name& name);
   absl::Status AddBelow(Name& top, const TreeReader& tree, uint64_t ino,

@@ -207,18 +207,20 @@ absl::StatusOr<MomentLocation> FindKeptMoment(Core& core, uint64_t sequence) {
   return resolver.OfSequence(sequence);
 }
 
-absl::StatusOr<std::vector<std::optional<MomentLocation>>> FindMomentsAt(
+absl::StatusOr<std::vector<MomentAt>> FindMomentsAt(
     Core& core, absl::Span<const Timestamp> times) {
   Resolver resolver(core, /*text=*/"");
   VARVE_RETURN_IF_ERROR(resolver.Read());
-  std::vector<std::optional<MomentLocation>> places;
-  places.reserve(times.size());
+  std::vector<MomentAt> moments;
   for (const Timestamp time : times) {
-    const absl::StatusOr<MomentLocation> place = resolver.AtTime(time);
-    if (!place.ok() && !absl::IsNotFound(place.status())) return place.status();
-    places.push_back(place.ok() ? std::optional(*place) : std::nullopt);
+    const absl::StatusOr<MomentLocation> found = resolver.AtTime(time);
+    if (absl::IsNotFound(found.status())) continue;
+    VARVE_RETURN_IF_ERROR(found.status());
+    if (moments.empty() || moments.back().moment != found->sequence) {
+      moments.push_back({.time = time, .moment = found->sequence});
+    }
   }
-  return places;
+  return moments;
 }
 
 }  // namespace varve::fs

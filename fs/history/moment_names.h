@@ -60,9 +60,13 @@ absl::StatusOr<MomentLocation> ResolveMoment(Core& core, absl::string_view text,
 absl::StatusOr<MomentLocation> FindKeptMoment(Core& core, uint64_t sequence)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 
-// For each of these times, where the last moment at or before it lies; nothing
-// if none is kept.
-absl::StatusOr<std::vector<std::optional<MomentLocation>>> FindMomentsAt(
+// The moments that are the last at or before these times, which ascend; a
+// moment only once, with the first of its times.
+struct MomentAt {
+  Timestamp time;
+  uint64_t moment = 0;
+};
+absl::StatusOr<std::vector<MomentAt>> FindMomentsAt(
     Core& core, absl::Span<const Timestamp> times)
     ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu);
 

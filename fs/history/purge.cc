@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
+#include "fs/format/path.h"
 #include "fs/history/commit_log.h"
 #include "fs/history/history_plan.h"
 #include "fs/history/moment_names.h"
@@ -18,13 +19,6 @@ namespace {
 
 using Kind = LoggedOperation::Kind;
 
-// Whether `path` is `other`, or lies below it.
-bool LiesWithin(absl::string_view path, absl::string_view other) {
-  return path == other ||
-         (path.size() > other.size() && path.substr(0, other.size()) == other &&
-          path[other.size()] == '/');
-}
-
 // What the present says of a path and of moments.
 struct Present {
   bool has_path = false;
@@ -35,9 +29,6 @@ struct Present {
     std::string name;
   };
   std::vector<Named> snapshots;  // oldest first
-  // For the log.
-  uint64_t checkpoint = 0;
-  uint64_t tail = 0;
 
   // The number of the first moment of the window that has not lost the path.
   uint64_t FirstWith(absl::string_view path) const {
@@ -55,11 +46,10 @@ absl::StatusOr<bool> Has(const TreeReader& tree, absl::string_view path) {
 }
 
 absl::StatusOr<Present> ReadPresent(Core& core, absl::string_view path)
-    ABSL_LOCKS_EXCLUDED(core.commit_mu, core.tree_mu) {
-  absl::MutexLock commit_lock(&core.commit_mu);
+    ABSL_LOCKS_EXCLUDED(core.tree_mu) {
   absl::ReaderMutexLock lock(&core.tree_mu);
   const TreeReader& tree = core.reader();
-  Present present = {.checkpoint = core.checkpoint, .tail = core.store->tail()};
+  Present present;
   VARVE_ASSIGN_OR_RETURN(present.has_path, Has(tree, path));
   VARVE_ASSIGN_OR_RETURN(present.kept_from, tree.KeptFrom());
   VARVE_ASSIGN_OR_RETURN(present.purged, tree.PurgedPaths());
@@ -87,11 +77,10 @@ bool Concerns(const LoggedOperation& operation, absl::string_view path) {
 }
 
 // Whether the window's log tells of the path since that commit.
-absl::StatusOr<bool> IsInLog(Core& core, const Present& present,
-                             absl::string_view path, uint64_t from) {
+absl::StatusOr<bool> IsInLog(Core& core, absl::string_view path,
+                             uint64_t from) {
   bool found = false;
-  CommitLog log(core.store.get(), &core.identity, present.checkpoint,
-                present.tail, present.kept_from, from);
+  VARVE_ASSIGN_OR_RETURN(CommitLog log, CommitLog::Of(core, from));
   VARVE_RETURN_IF_ERROR(
       log.ForEach([&](const LoggedCommit& commit) -> absl::StatusOr<bool> {
         found = std::any_of(commit.operations.begin(), commit.operations.end(),
@@ -103,10 +92,9 @@ absl::StatusOr<bool> IsInLog(Core& core, const Present& present,
   return found;
 }
 
-// Whether the window's first moment has the path. One before which all is
-// forgotten may be no moment by itself.
-absl::StatusOr<bool> IsInFirst(Core& core, const Present& present,
-                               absl::string_view path, uint64_t sequence) {
+// Whether the moment of this number is kept, and has the path.
+absl::StatusOr<bool> IsInMoment(Core& core, const Present& present,
+                                absl::string_view path, uint64_t sequence) {
   const absl::StatusOr<MomentLocation> place = FindKeptMoment(core, sequence);
   if (absl::IsNotFound(place.status())) return false;
   VARVE_RETURN_IF_ERROR(place.status());
@@ -118,6 +106,11 @@ absl::StatusOr<bool> IsInFirst(Core& core, const Present& present,
 
 }  // namespace
 
+absl::StatusOr<std::vector<PurgedPath>> ReadPurgedPaths(Core& core) {
+  absl::ReaderMutexLock lock(&core.tree_mu);
+  return core.reader().PurgedPaths();
+}
+
 absl::StatusOr<MomentsWithPath> FindMomentsWithPath(Core& core,
                                                     absl::string_view path) {
   VARVE_ASSIGN_OR_RETURN(const Present present, ReadPresent(core, path));
@@ -126,43 +119,33 @@ absl::StatusOr<MomentsWithPath> FindMomentsWithPath(Core& core,
   bool last_has = false;
   for (const Present::Named& snapshot : present.snapshots) {
     if (last != snapshot.sequence) {
-      VARVE_ASSIGN_OR_RETURN(last_has,
-                             IsInFirst(core, present, path, snapshot.sequence));
+      VARVE_ASSIGN_OR_RETURN(
+          last_has, IsInMoment(core, present, path, snapshot.sequence));
       last = snapshot.sequence;
     }
     if (last_has) found.snapshots.push_back(snapshot.name);
   }
   const uint64_t from = std::max<uint64_t>(present.FirstWith(path), 1);
-  VARVE_ASSIGN_OR_RETURN(found.in_window, IsInFirst(core, present, path, from));
+  VARVE_ASSIGN_OR_RETURN(found.in_window,
+                         IsInMoment(core, present, path, from));
   if (!found.in_window) {
-    VARVE_ASSIGN_OR_RETURN(found.in_window, IsInLog(core, present, path, from));
+    VARVE_ASSIGN_OR_RETURN(found.in_window, IsInLog(core, path, from));
   }
   return found;
 }
 
 absl::Status CommitPurge(Core& core, absl::string_view path, bool keep_hours,
                          Timestamp now) {
-  struct Hour {
-    std::string name;
-    uint64_t moment;
-    Timestamp time;
-  };
-  std::vector<Hour> hours;
+  std::vector<MomentAt> hours;
   if (keep_hours) {
     HistoryPolicy policy;
     {
       absl::ReaderMutexLock lock(&core.tree_mu);
       VARVE_ASSIGN_OR_RETURN(policy, PolicyOf(core));
     }
-    const std::vector<Timestamp> times =
-        HistoryPoints(ToTime(now) - policy.within, ToTime(now));
-    VARVE_ASSIGN_OR_RETURN(const auto places, FindMomentsAt(core, times));
-    for (size_t i = 0; i < times.size(); ++i) {
-      if (!places[i].has_value()) continue;
-      const uint64_t moment = places[i]->sequence;
-      if (!hours.empty() && hours.back().moment == moment) continue;
-      hours.push_back({NameOfAutomatic(times[i]), moment, times[i]});
-    }
+    VARVE_ASSIGN_OR_RETURN(
+        hours, FindMomentsAt(core, HistoryPoints(ToTime(now) - policy.within,
+                                                 ToTime(now))));
   }
   absl::MutexLock commit_lock(&core.commit_mu);
   Commit commit(core, now);
@@ -171,14 +154,15 @@ absl::Status CommitPurge(Core& core, absl::string_view path, bool keep_hours,
   {
     absl::ReaderMutexLock lock(&core.tree_mu);
     VARVE_ASSIGN_OR_RETURN(const uint64_t kept_from, core.reader().KeptFrom());
-    for (const Hour& hour : hours) {
+    for (const MomentAt& hour : hours) {
+      const std::string name = NameOfAutomatic(hour.time);
       VARVE_ASSIGN_OR_RETURN(const auto taken,
-                             core.reader().FindSnapshot(hour.name));
+                             core.reader().FindSnapshot(name));
       if (taken.has_value() || hour.moment < kept_from) continue;
       commit.Add(PutSnapshot{.sequence = hour.moment,
                              .time = hour.time,
                              .flags = PutSnapshot::kAutomatic,
-                             .name = hour.name});
+                             .name = name});
     }
   }
   commit.Add(PurgePath{.before = commit.sequence(), .path = path});

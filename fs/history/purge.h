@@ -1,10 +1,10 @@
 // Purging: taking a path out of the past.
 //
 // A purge is a change of the newest tree that says: moments before this commit
-// do not have this path. PastTree::Open() takes it out of the trees of
-// such moments. The window begins anew behind a purge, as the commits
-// before it would bring the path back (PlanHistory()); the hours of the former
-// window are kept as automatic snapshots.
+// do not have this path. PastTree::Open() takes it out of the trees of such
+// moments. The window begins anew behind a purge, as the commits before it
+// would bring the path back (PlanHistory()); the hours of the former window are
+// kept as automatic snapshots.
 
 #ifndef VARVE_FS_HISTORY_PURGE_H_
 #define VARVE_FS_HISTORY_PURGE_H_
@@ -18,6 +18,10 @@
 #include "fs/log/core.h"
 
 namespace varve::fs {
+
+// What was purged, for PastTree::Open(). DATA_LOSS if the tree is damaged.
+absl::StatusOr<std::vector<PurgedPath>> ReadPurgedPaths(Core& core)
+    ABSL_LOCKS_EXCLUDED(core.tree_mu);
 
 // The moments that have a path.
 struct MomentsWithPath {

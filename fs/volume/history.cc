@@ -72,11 +72,8 @@ absl::StatusOr<std::unique_ptr<PastTree>> History::OpenMoment(
     absl::string_view text) {
   VARVE_ASSIGN_OR_RETURN(const MomentLocation place,
                          ResolveMoment(core_, text, context_.options.now()));
-  std::vector<PurgedPath> purged;
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(purged, core_.reader().PurgedPaths());
-  }
+  VARVE_ASSIGN_OR_RETURN(const std::vector<PurgedPath> purged,
+                         ReadPurgedPaths(core_));
   return PastTree::Open(core_.store.get(), core_.identity, place, purged);
 }
 
@@ -334,10 +331,13 @@ absl::StatusOr<uint64_t> History::ForEachPastExtent(
 }
 
 absl::StatusOr<HistorySums> History::GetSums() {
-  VARVE_ASSIGN_OR_RETURN(const StoreStatistics statistics,
-                         context_.statistics());
-  HistorySums sums = {.bytes = statistics.history_bytes};
+  VARVE_ASSIGN_OR_RETURN(const FileInfo info, core_.store->Info());
+  HistorySums sums;
   absl::ReaderMutexLock lock(&core_.tree_mu);
+  // Without looking for what clones share: a status must not take long.
+  VARVE_ASSIGN_OR_RETURN(
+      sums.bytes,
+      CountHistoryBytes(core_, core_.totals().data_bytes, info.allocated));
   VARVE_ASSIGN_OR_RETURN(sums.kept_from, core_.reader().KeptFrom());
   VARVE_RETURN_IF_ERROR(core_.reader().ForEachSnapshot([&](const auto&) {
     ++sums.snapshots;
@@ -377,19 +377,8 @@ absl::Status History::ReadLog(
     uint64_t from,
     absl::FunctionRef<absl::StatusOr<bool>(const LoggedCommit&)> visit) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  uint64_t checkpoint;
-  uint64_t tail;
-  uint64_t kept_from;
-  {
-    absl::MutexLock commit_lock(&core_.commit_mu);
-    checkpoint = core_.checkpoint;
-    tail = core_.store->tail();
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(kept_from, core_.reader().KeptFrom());
-  }
-  return CommitLog(core_.store.get(), &core_.identity, checkpoint, tail,
-                   kept_from, from)
-      .ForEach(visit);
+  VARVE_ASSIGN_OR_RETURN(CommitLog log, CommitLog::Of(core_, from));
+  return log.ForEach(visit);
 }
 
 absl::Status History::Diff(

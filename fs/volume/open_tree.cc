@@ -9,6 +9,7 @@
 #include "fs/base/error.h"
 #include "fs/compaction/compactor.h"
 #include "fs/history/moment_names.h"
+#include "fs/history/purge.h"
 #include "fs/log/checkpoint.h"
 #include "fs/log/commit.h"
 #include "fs/log/loader.h"
@@ -211,11 +212,8 @@ absl::Status TreeOpener::GoBack() {
   }
   VARVE_ASSIGN_OR_RETURN(const MomentLocation place,
                          ResolveMoment(core_, options().at, options().now()));
-  std::vector<PurgedPath> purged;
-  {
-    absl::ReaderMutexLock lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(purged, core_.reader().PurgedPaths());
-  }
+  VARVE_ASSIGN_OR_RETURN(const std::vector<PurgedPath> purged,
+                         ReadPurgedPaths(core_));
   VARVE_ASSIGN_OR_RETURN(
       const std::unique_ptr<PastTree> past,
       PastTree::Open(core_.store.get(), core_.identity, place, purged));

@@ -10,6 +10,7 @@
 #include "engine/base/status.h"
 #include "fs/base/error.h"
 #include "fs/history/moment_names.h"
+#include "fs/history/purge.h"
 #include "fs/log/moments.h"
 #include "fs/volume/inodes_in_use.h"
 #include "fs/volume/list_names.h"
@@ -25,19 +26,10 @@ absl::StatusOr<uint64_t> PastFiles::Resolve(absl::string_view text,
   return place.sequence;
 }
 
-absl::StatusOr<std::vector<PastFiles::Point>> PastFiles::LastMoments(
+absl::StatusOr<std::vector<MomentAt>> PastFiles::LastMoments(
     const std::vector<Timestamp>& times) {
   absl::ReaderMutexLock relocation(&core_.relocation_mu);
-  VARVE_ASSIGN_OR_RETURN(const auto places, FindMomentsAt(core_, times));
-  std::vector<Point> points;
-  for (size_t i = 0; i < times.size(); ++i) {
-    if (!places[i].has_value()) continue;
-    const uint64_t moment = places[i]->sequence;
-    if (points.empty() || points.back().moment != moment) {
-      points.push_back({.time = times[i], .moment = moment});
-    }
-  }
-  return points;
+  return FindMomentsAt(core_, times);
 }
 
 std::shared_ptr<PastFiles::OpenMoment> PastFiles::Find(uint64_t moment) {
@@ -70,11 +62,8 @@ absl::StatusOr<std::shared_ptr<const PastTree>> PastFiles::Use(
     return PosixError(ESTALE);
   }
   VARVE_RETURN_IF_ERROR(place.status());
-  std::vector<PurgedPath> purged;
-  {
-    absl::ReaderMutexLock tree_lock(&core_.tree_mu);
-    VARVE_ASSIGN_OR_RETURN(purged, core_.reader().PurgedPaths());
-  }
+  VARVE_ASSIGN_OR_RETURN(const std::vector<PurgedPath> purged,
+                         ReadPurgedPaths(core_));
   if (open->tree == nullptr || has_moved || open->purged != purged.size()) {
     open->tree = nullptr;
     VARVE_ASSIGN_OR_RETURN(

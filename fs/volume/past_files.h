@@ -26,6 +26,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "fs/content/content_reader.h"
+#include "fs/history/moment_names.h"
 #include "fs/log/core.h"
 #include "fs/log/past_tree.h"
 #include "fs/volume/volume_types.h"
@@ -42,13 +43,8 @@ class PastFiles {
   // also for the errors.
   absl::StatusOr<uint64_t> Resolve(absl::string_view text, Timestamp now)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
-  // The numbers of the moments that are the last at or before these times,
-  // which ascend; a moment only once, with the first of its times.
-  struct Point {
-    Timestamp time;
-    uint64_t moment = 0;
-  };
-  absl::StatusOr<std::vector<Point>> LastMoments(
+  // As FindMomentsAt().
+  absl::StatusOr<std::vector<MomentAt>> LastMoments(
       const std::vector<Timestamp>& times)
       ABSL_LOCKS_EXCLUDED(core_.relocation_mu);
 

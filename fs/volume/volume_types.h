@@ -145,7 +145,7 @@ struct RestoreReport {
 
 // In short, what is kept of the past; see HistoryUsage for all.
 struct HistorySums {
-  uint64_t bytes = 0;      // that the policy leaves to it
+  uint64_t bytes = 0;      // about how many the policy leaves to it
   uint64_t kept_from = 0;  // all moments from this number on are kept
   uint64_t snapshots = 0;
 };

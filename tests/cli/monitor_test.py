@@ -163,6 +163,9 @@ class OfAMount(MonitorTest):
         self.mount()
         (self.mnt / "file").read_bytes()
         self.assertRaises(OSError, os.getxattr, self.mnt / "file", "user.none")
+        # A request is counted once its answer is on its way.
+        wait_until(lambda: self.metrics()("varve_request_errors_total", errno="ENODATA") == 1 and
+                   self.metrics()("varve_read_bytes_total") > 0, "the requests to be counted")
         now = self.metrics()
         self.assertEqual(now("varve_read_bytes_total"), len("content"))
         self.assertEqual(now("varve_request_errors_total", errno="ENODATA"), 1)

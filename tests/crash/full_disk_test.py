@@ -181,7 +181,7 @@ class StoreCase(unittest.TestCase):
     def assert_kept(self):
         """As acknowledged now, after a remount, and after kill -9."""
         self.assert_sound()
-        self.store.umount()
+        self.store.umount(may_stay_open=not self.closes)
         if self.closes:
             self.store.check()
         else:
@@ -485,7 +485,7 @@ class LimitTest(StoreCase):
 
     def lift(self):
         """Without the limit everything is there, and works."""
-        self.store.umount()
+        self.store.umount(may_stay_open=True)
         self.store.before_start = None
         self.store.mount()
         self.assert_sound()

@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "engine/base/status.h"
+#include "fs/format/path.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
@@ -25,7 +26,6 @@
 #include "tools/varve/long_work.h"
 #include "tools/varve/moment_text.h"
 #include "tools/varve/store_watch.h"
-#include "tools/varve/tree_path.h"
 
 namespace varve::tools {
 namespace {
@@ -154,9 +154,10 @@ bool Logger::Wants(const fs::LoggedOperation& operation) const {
     return false;
   }
   if (place_.path.empty()) return true;
-  return operation.ino != 0 && (LiesWithin(operation.path, place_.path) ||
-                                (operation.kind == Kind::kRename &&
-                                 LiesWithin(operation.old_path, place_.path)));
+  return operation.ino != 0 &&
+         (fs::LiesWithin(operation.path, place_.path) ||
+          (operation.kind == Kind::kRename &&
+           fs::LiesWithin(operation.old_path, place_.path)));
 }
 
 std::string Logger::LineOf(const fs::LoggedCommit& commit,

@@ -1,6 +1,5 @@
 // varve restore and varve undelete
 
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -14,6 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "engine/base/status.h"
+#include "fs/format/path.h"
 #include "fs/history/moment_names.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"
@@ -22,7 +22,6 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/moment_text.h"
-#include "tools/varve/tree_path.h"
 
 namespace varve::tools {
 namespace {
@@ -111,7 +110,7 @@ absl::StatusOr<std::vector<Deletion>> ReadDeletions(fs::Volume& volume,
         }
         for (const fs::LoggedOperation& operation : commit.operations) {
           if (operation.kind != Kind::kDelete ||
-              !LiesWithin(operation.path, path)) {
+              !fs::LiesWithin(operation.path, path)) {
             continue;
           }
           if (last_only && found.empty() && operation.path != path) continue;
@@ -129,7 +128,7 @@ std::optional<uint64_t> MomentBefore(absl::Span<const Deletion> deletions,
   const Deletion* first = nullptr;  // that came first
   for (const Deletion& deletion : deletions) {
     if (first == nullptr ? deletion.path != path
-                         : !LiesWithin(deletion.path, path)) {
+                         : !fs::LiesWithin(deletion.path, path)) {
       continue;
     }
     if (first != nullptr &&
@@ -178,9 +177,8 @@ absl::Status UndeletePath(const Arguments& arguments,
   return RestoreAt(arguments, place, absl::StrCat("seq:", *moment));
 }
 
-// What was deleted since the moment and is not there, but nothing that lies
-// below such a path; each with the moment before it was deleted.
-absl::StatusOr<std::map<std::string, uint64_t>> FindMissing(
+// What was deleted since the moment that the user names, newest first.
+absl::StatusOr<std::vector<Deletion>> ReadDeletionsSince(
     const Arguments& arguments, const HistoryTarget& place) {
   VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
   const auto since = volume->history().FindMoment(arguments.since);
@@ -188,37 +186,41 @@ absl::StatusOr<std::map<std::string, uint64_t>> FindMissing(
   if (!since.ok() && !absl::IsNotFound(since.status())) {
     return ExplainHistory(since.status());
   }
-  VARVE_ASSIGN_OR_RETURN(
-      const std::vector<Deletion> deletions,
-      ReadDeletions(*volume, place.path, since.ok() ? since->sequence + 1 : 0,
-                    /*last_only=*/false));
-  std::set<std::string> paths;
-  for (const Deletion& deletion : deletions) paths.insert(deletion.path);
-  std::map<std::string, uint64_t> missing;
-  std::string last;  // that is missing
+  return ReadDeletions(*volume, place.path,
+                       since.ok() ? since->sequence + 1 : 0,
+                       /*last_only=*/false);
+}
+
+// Those of these paths that are not there, but nothing that lies below one.
+absl::StatusOr<std::vector<std::string>> FindMissing(
+    const std::set<std::string>& paths, const HistoryTarget& place) {
+  VARVE_ASSIGN_OR_RETURN(const auto volume, OpenHistory(place));
+  std::vector<std::string> missing;
   for (const std::string& path : paths) {
-    if (!last.empty() && LiesWithin(path, last)) continue;
-    if (Exists(*volume, path)) continue;
-    last = path;
-    missing.emplace(path, *MomentBefore(deletions, path));
+    if (!missing.empty() && fs::LiesWithin(path, missing.back())) continue;
+    if (!Exists(*volume, path)) missing.push_back(path);
   }
   return missing;
 }
 
 absl::Status UndeleteSince(const Arguments& arguments,
                            const HistoryTarget& place) {
+  VARVE_ASSIGN_OR_RETURN(const std::vector<Deletion> deletions,
+                         ReadDeletionsSince(arguments, place));
+  std::set<std::string> paths;
+  for (const Deletion& deletion : deletions) paths.insert(deletion.path);
   std::set<std::string> done;
   while (true) {
-    VARVE_ASSIGN_OR_RETURN(const auto missing, FindMissing(arguments, place));
+    VARVE_ASSIGN_OR_RETURN(const auto missing, FindMissing(paths, place));
     bool progress = false;
-    for (const auto& [path, moment] : missing) {
-      // One that cannot come back, because its directory is a file now, for
-      // instance, has failed below.
+    for (const std::string& path : missing) {
+      // One that is missing although it was restored cannot come back.
       if (!done.insert(path).second) continue;
       HistoryTarget one = place;
       one.path = path;
       VARVE_RETURN_IF_ERROR(
-          RestoreAt(arguments, one, absl::StrCat("seq:", moment)));
+          RestoreAt(arguments, one,
+                    absl::StrCat("seq:", *MomentBefore(deletions, path))));
       progress = true;
     }
     // What had been deleted in these directories before they were is missing

@@ -154,11 +154,6 @@ absl::Status CheckTarget(fs::Volume& volume, size_t count,
                  absl::StrCat("target \"", target, "\""));
 }
 
-bool LiesWithin(absl::string_view path, absl::string_view directory) {
-  return directory.empty() || path == directory ||
-         (absl::StartsWith(path, directory) && path[directory.size()] == '/');
-}
-
 std::string Cannot(absl::string_view verb, absl::string_view path) {
   return absl::StrCat("cannot ", verb, " \"", path, "\"");
 }

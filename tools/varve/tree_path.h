@@ -66,10 +66,6 @@ absl::Status CheckTarget(fs::Volume& volume, size_t count,
                          const std::string& target, bool no_directory,
                          absl::string_view command);
 
-// Whether a path, as the tree has it, is that of the directory or leads to
-// something in it; "" is the root.
-bool LiesWithin(absl::string_view path, absl::string_view directory);
-
 // "cannot <verb> \"<path>\"", for Explain().
 std::string Cannot(absl::string_view verb, absl::string_view path);
 

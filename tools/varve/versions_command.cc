@@ -16,6 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "engine/base/status.h"
+#include "fs/format/path.h"
 #include "fs/volume/volume.h"
 #include "tools/varve/command.h"
 #include "tools/varve/exit_status.h"
@@ -23,7 +24,6 @@
 #include "tools/varve/host.h"
 #include "tools/varve/json_text.h"
 #include "tools/varve/moment_text.h"
-#include "tools/varve/tree_path.h"
 
 namespace varve::tools {
 namespace {
@@ -119,7 +119,7 @@ absl::Status VersionFinder::Show(Version version) {
   last_ = version;
   for (const fs::PurgedPath& purged : purged_) {
     if (version.sequence < purged.before &&
-        LiesWithin(version.path, purged.path)) {
+        fs::LiesWithin(version.path, purged.path)) {
       version.readable = false;
     }
   }
